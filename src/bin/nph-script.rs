@@ -1,0 +1,9 @@
+//! `nph-script.cgi`, `script.cgi`, and `nph-script` in a terminal.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sse_cgi::run(&sse_cgi::source::script::STREAM)
+}

@@ -1,0 +1,9 @@
+//! `nph-tail.cgi`, `tail.cgi`, and `nph-tail` in a terminal.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sse_cgi::run(&sse_cgi::source::tail::STREAM)
+}

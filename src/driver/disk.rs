@@ -1,0 +1,440 @@
+//! The disk, for a follower.
+
+use std::cell::Cell;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::UNIX_EPOCH;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+
+use super::log::{Level, Log};
+use super::watch::{Coverage, FileWatch, Watcher};
+use crate::request::BelowRoot;
+use crate::source::tail::{Disk, DiskFile, Identity, Sibling, Stat, rotation_suffix};
+
+/// A path, watched as long as it is followed.
+pub(super) struct RealDisk {
+    place: Place,
+    /// The folder's path, for the watcher.
+    folder: PathBuf,
+    name: OsString,
+    world: Surroundings,
+    /// How well the folder is watched, and since which generation of watches.
+    folder_coverage: Coverage,
+    generation: u64,
+    /// The watches have been set, and nothing has been opened since.
+    is_fresh: bool,
+    /// How well the worst watched of its files is.
+    files_coverage: Cell<Coverage>,
+    /// What the path named when it was looked at last.
+    looked: Option<Looked>,
+    /// What was wrong with the path when it was opened last, so that it is said once.
+    trouble: Option<io::ErrorKind>,
+    /// It has been opened before: what is wrong at first, whoever opens it says.
+    has_been_open: bool,
+}
+
+/// How names are resolved.
+enum Place {
+    /// By the administrator's path, links followed.
+    Path,
+    /// Below a root, which no name and no link leads out of; `folder` is relative.
+    Below { root: PathBuf, folder: PathBuf },
+}
+
+/// What a disk has from the world around it.
+pub(super) struct Surroundings {
+    pub(super) watcher: Rc<Watcher>,
+    /// Where the world keeps how well this path is watched.
+    pub(super) coverage: Rc<Cell<Coverage>>,
+    pub(super) log: Rc<Log>,
+}
+
+/// What a look found, which is believed while no hint says otherwise.
+struct Looked {
+    identity: Identity,
+    /// What the watcher had heard of by then.
+    moves: u64,
+    /// How many writes it had heard of when this was believed last: a wake-up without
+    /// one is a heartbeat's, which looks whatever hints say.
+    writes: u64,
+    /// How often it will be believed yet.
+    uses: u32,
+}
+
+/// So often it is believed: a busy file is looked at now and then whatever hints say.
+const LOOKED_HOLDS: u32 = 256;
+
+impl RealDisk {
+    pub(super) fn at(path: &Path, world: Surroundings) -> Self {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+        let name = path.file_name().unwrap_or_default().to_owned();
+        Self::new(Place::Path, folder, name, world)
+    }
+
+    pub(super) fn below(root: &Path, name: &BelowRoot, world: Surroundings) -> io::Result<Self> {
+        open_root(root)?;
+        let folder = name.as_path().parent().unwrap_or(Path::new("")).to_owned();
+        let base = name.as_path().file_name().unwrap_or_default().to_owned();
+        let watched = std::path::absolute(root)?.join(&folder);
+        let place = Place::Below {
+            root: root.to_owned(),
+            folder,
+        };
+        Ok(Self::new(place, watched, base, world))
+    }
+
+    fn new(place: Place, folder: PathBuf, name: OsString, world: Surroundings) -> Self {
+        let mut disk = Self {
+            place,
+            folder,
+            name,
+            world,
+            folder_coverage: Coverage::None,
+            generation: 0,
+            is_fresh: true,
+            files_coverage: Cell::new(Coverage::Whole),
+            looked: None,
+            trouble: None,
+            has_been_open: false,
+        };
+        disk.watch();
+        disk
+    }
+
+    /// Sees to it that the folder is watched, if it is there by now.
+    fn watch(&mut self) {
+        let generation = self.world.watcher.generation();
+        if self.folder_coverage == Coverage::None || generation != self.generation {
+            self.watch_anew();
+        }
+        self.world
+            .coverage
+            .set(self.folder_coverage.min(self.files_coverage.get()));
+    }
+
+    /// Watches the folder that has the name now.
+    fn watch_anew(&mut self) {
+        self.generation = self.world.watcher.generation();
+        self.folder_coverage = self.world.watcher.watch_folder(&self.folder);
+    }
+
+    /// The folder may be another one than is watched: while somebody holds one of its
+    /// files open, as we do, there is no hint that it was removed.
+    fn doubt_the_folder(&mut self) {
+        self.folder_coverage = Coverage::None;
+    }
+
+    /// What the path named when it was looked at last, if it is certain to name that
+    /// still.
+    fn still_named(&mut self) -> Option<Identity> {
+        let looked = self.looked.as_mut()?;
+        let is_certain = self.world.coverage.get() == Coverage::Whole
+            && self.world.watcher.moves() == looked.moves
+            && self.world.watcher.writes() != looked.writes;
+        looked.writes = self.world.watcher.writes();
+        looked.uses = looked.uses.saturating_sub(1);
+        (is_certain && looked.uses > 0).then_some(looked.identity)
+    }
+
+    /// Part of the ways in which this path changes gives no hint.
+    fn is_partly_blind(&self) {
+        self.world
+            .coverage
+            .set(self.world.coverage.get().min(Coverage::Part));
+    }
+
+    fn open_named(&self, name: &OsStr) -> io::Result<Rc<dyn DiskFile>> {
+        let (file, metadata) = match &self.place {
+            Place::Path => open_regular(&self.folder.join(name))?,
+            Place::Below { root, folder } => {
+                regular(open_below(root, &folder.join(name), TO_READ)?.into())?
+            }
+        };
+        let (covered, watch) = self.world.watcher.watch_file(file.as_fd());
+        self.files_coverage
+            .set(self.files_coverage.get().min(covered));
+        let identity = stat(&metadata).identity;
+        Ok(Rc::new(RealFile {
+            file,
+            identity,
+            _watch: watch,
+        }))
+    }
+
+    /// What is wrong with a path that should be a file, for the administrator. That it is
+    /// not there yet is nothing wrong, and what a client may name below a root is no
+    /// business of the log.
+    fn tell(&self, opened: &io::Result<Rc<dyn DiskFile>>) {
+        let Err(error) = opened else { return };
+        if error.kind() == io::ErrorKind::NotFound || !matches!(self.place, Place::Path) {
+            return;
+        }
+        let path = self.folder.join(&self.name);
+        let line = format!(
+            "{}: {error}; it is awaited; put a regular file there that this user can read",
+            path.display()
+        );
+        self.world.log.line(Level::Warning, &line);
+    }
+
+    /// The state of what the path names.
+    fn look(&self) -> io::Result<Stat> {
+        let metadata = match &self.place {
+            Place::Path => {
+                let path = self.folder.join(&self.name);
+                let metadata = fs::symlink_metadata(&path)?;
+                if metadata.is_symlink() {
+                    self.is_partly_blind();
+                    fs::metadata(&path)?
+                } else {
+                    metadata
+                }
+            }
+            Place::Below { root, folder } => {
+                self.is_partly_blind();
+                let name = folder.join(&self.name);
+                File::from(open_below(root, &name, OFlag::O_PATH)?).metadata()?
+            }
+        };
+        check_regular(&metadata)?;
+        Ok(stat(&metadata))
+    }
+
+    /// The folder, to be listed.
+    fn list(&self) -> io::Result<fs::ReadDir> {
+        match &self.place {
+            Place::Path => fs::read_dir(&self.folder),
+            Place::Below { root, folder } => {
+                let here = if folder.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    folder
+                };
+                let opened = open_below(root, here, OFlag::O_DIRECTORY)?;
+                // Once it is open, its name below the root no longer matters.
+                fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()))
+            }
+        }
+    }
+}
+
+/// A path through something that is no folder leads to nothing yet.
+fn not_there(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotADirectory => io::Error::from(io::ErrorKind::NotFound),
+        _ => error,
+    }
+}
+
+/// Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
+const TO_READ: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_NOCTTY);
+
+fn open_root(root: &Path) -> io::Result<File> {
+    let flags = (OFlag::O_PATH | OFlag::O_DIRECTORY).bits();
+    let mut how = OpenOptions::new();
+    how.read(true).custom_flags(flags).open(root)
+}
+
+/// Opens `name` below `root`, which is the folder of that path now: it can be removed and
+/// made again, or be a link that a deployment points elsewhere. Below it, links are followed as long as they stay below it.
+fn open_below(root: &Path, name: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    let root = open_root(root)?;
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | flags)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    loop {
+        match openat2(&root, name, how) {
+            // Something was renamed while the kernel looked whether it is below.
+            Err(Errno::EAGAIN) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+impl Disk for RealDisk {
+    fn stat(&mut self) -> io::Result<Stat> {
+        self.watch();
+        let moves = self.world.watcher.moves();
+        let looked = self.look();
+        self.looked = None;
+        match &looked {
+            Ok(stat) if self.world.coverage.get() == Coverage::Whole => {
+                self.looked = Some(Looked {
+                    identity: stat.identity,
+                    moves,
+                    writes: self.world.watcher.writes(),
+                    uses: LOOKED_HOLDS,
+                });
+            }
+            Ok(_) => {}
+            Err(_) => {
+                self.is_partly_blind();
+                self.doubt_the_folder();
+            }
+        }
+        looked.map_err(not_there)
+    }
+
+    fn identity(&mut self) -> io::Result<Identity> {
+        self.watch();
+        match self.still_named() {
+            Some(identity) => Ok(identity),
+            None => self.stat().map(|stat| stat.identity),
+        }
+    }
+
+    fn open(&mut self) -> io::Result<Rc<dyn DiskFile>> {
+        if !std::mem::replace(&mut self.is_fresh, false) {
+            // It was found to be another file: so may the folder be, without a hint, when
+            // something was mounted there.
+            self.watch_anew();
+        }
+        let opened = self.stat().and_then(|_| self.open_named(&self.name));
+        let trouble = opened.as_ref().err().map(io::Error::kind);
+        if trouble != self.trouble && self.has_been_open {
+            self.tell(&opened);
+        }
+        self.trouble = trouble;
+        self.has_been_open |= opened.is_ok();
+        opened
+    }
+
+    fn siblings(&mut self) -> io::Result<Vec<Sibling>> {
+        let mut siblings = Vec::new();
+        let Some(base) = self.name.to_str() else {
+            return Ok(siblings);
+        };
+        let entries = match self.list() {
+            Ok(entries) => entries,
+            Err(error) if is_shortage(&error) => return Err(error),
+            // Nothing that may be known of.
+            Err(_) => return Ok(siblings),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let Some(suffix) = rotation_suffix(base, &name) else {
+                continue;
+            };
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            if metadata.is_file() {
+                let suffix = suffix.to_owned();
+                siblings.push(Sibling {
+                    suffix,
+                    name,
+                    stat: stat(&metadata),
+                });
+            }
+        }
+        Ok(siblings)
+    }
+
+    fn open_sibling(&mut self, name: &str) -> io::Result<Rc<dyn DiskFile>> {
+        self.open_named(OsStr::new(name))
+    }
+
+    fn was_moved_in(&mut self) -> bool {
+        self.world.watcher.take_moved_in(&self.name)
+    }
+}
+
+/// Whether an error says what the system lacks, and nothing of the path.
+fn is_shortage(error: &io::Error) -> bool {
+    let lacks = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::EIO];
+    let number = error.raw_os_error();
+    lacks.into_iter().any(|lack| number == Some(lack as i32))
+}
+
+/// Opens a file to read it, and nothing that is not a regular file.
+pub(super) fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(TO_READ.bits())
+        .open(path);
+    regular(opened.map_err(|error| match error.raw_os_error() {
+        // A socket, or a device that is not there.
+        Some(libc::ENXIO) => no_file("no regular file"),
+        _ => error,
+    })?)
+}
+
+fn regular(file: File) -> io::Result<(File, Metadata)> {
+    let metadata = file.metadata()?;
+    check_regular(&metadata)?;
+    Ok((file, metadata))
+}
+
+fn check_regular(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(no_file(if metadata.is_dir() {
+        "a folder"
+    } else {
+        "no regular file"
+    }))
+}
+
+fn no_file(kind: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, kind)
+}
+
+/// An open file.
+struct RealFile {
+    file: File,
+    /// Ends with it.
+    _watch: FileWatch,
+    identity: Identity,
+}
+
+impl DiskFile for RealFile {
+    fn stat(&self) -> io::Result<Stat> {
+        self.file.metadata().map(|metadata| stat(&metadata))
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        Ok(self.identity)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let end = offset.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| i64::try_from(end).is_err()) {
+            // An id can name a place that no file reaches; the kernel would call it EINVAL.
+            return Ok(0);
+        }
+        loop {
+            match self.file.read_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+fn stat(metadata: &Metadata) -> Stat {
+    let seconds = i128::from(metadata.mtime());
+    Stat {
+        identity: (metadata.dev(), metadata.ino()),
+        size_bytes: metadata.len(),
+        modified_ns: seconds * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+        links: metadata.nlink(),
+        born_ns: born_ns(metadata),
+    }
+}
+
+fn born_ns(metadata: &Metadata) -> Option<i128> {
+    let since_epoch = metadata.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i128::try_from(since_epoch.as_nanos()).ok()
+}

@@ -1,0 +1,37 @@
+//! Layer 5: the only place that touches clock, descriptors and signals.
+//!
+//! ```text
+//!  run ──► meta-variables, settings, policy ──► source ──► Subscription
+//!   │                                                          │
+//!   └── serve: one epoll ◄── signals, the reader, the watcher ─┘
+//! ```
+//!
+//! It does what the layers below have decided, and decides nothing itself. An nph
+//! program, a CGI program and a program in a terminal are one subscriber on descriptor
+//! 1 and no listener.
+
+#[forbid(unsafe_code)]
+mod body;
+#[forbid(unsafe_code)]
+mod clock;
+#[forbid(unsafe_code)]
+mod disk;
+#[forbid(unsafe_code)]
+mod exit;
+#[forbid(unsafe_code)]
+mod log;
+#[forbid(unsafe_code)]
+mod output;
+#[forbid(unsafe_code)]
+mod serve;
+#[forbid(unsafe_code)]
+mod signals;
+#[forbid(unsafe_code)]
+mod start;
+#[forbid(unsafe_code)]
+mod terminal;
+mod watch;
+#[forbid(unsafe_code)]
+mod world;
+
+pub use start::run;

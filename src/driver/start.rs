@@ -1,0 +1,237 @@
+//! From `main` to a stream: the same for every program and every gateway.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use super::body;
+use super::clock::{self, Clock};
+use super::exit;
+use super::log::{Level, Log, Style};
+use super::output::{Output, has_left};
+use super::serve::Server;
+use super::signals::Signals;
+use super::terminal::{self, Typed};
+use super::world::Machine;
+use crate::event::Batch;
+use crate::gateway::Framing;
+use crate::request::{Answer, Head, Lifetime, MetaVariables, Request, Settings, Status, decide};
+use crate::source::{OpenError, Opened, Opening, Stream, World};
+use crate::stream::{Delivery, Subscription, Terms};
+
+/// Runs a program that serves one stream, in whichever way it was started: as nph-CGI,
+/// as plain CGI, or typed in a terminal. It is all that a `main` has to call.
+///
+/// The exit code is 0 when the stream ended or its reader left, 100 for a wrong option
+/// or setting, 111 when the system refused something.
+#[must_use]
+pub fn run(stream: &'static Stream) -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
+    let mut meta = MetaVariables::new(std::env::vars_os().map(owned).collect());
+    let framing = Framing::of(&meta, &program);
+    let name = Path::new(&program)
+        .file_name()
+        .unwrap_or(program.as_os_str());
+    let style = if framing == Framing::Bare {
+        Style::Terminal
+    } else {
+        Style::Server
+    };
+    let log = Rc::new(Log::new(&name.to_string_lossy(), style));
+    // Under a gateway the arguments are the client's: a query without `=` becomes
+    // arguments (RFC 3875 §4.4), so they are not even looked at.
+    if framing == Framing::Bare {
+        match terminal::read(stream, arguments) {
+            Typed::Settings(settings) => {
+                for (name, value) in settings {
+                    meta.push(&name, &value);
+                }
+            }
+            Typed::Question { answer } => return finish(&log, print(&answer)),
+            Typed::Wrong(problem) => {
+                log.line(Level::Error, &problem);
+                return exit::usage();
+            }
+        }
+    }
+    let clock = Clock::start();
+    let program = Program {
+        stream,
+        framing,
+        log: Rc::clone(&log),
+        clock,
+    };
+    let code = finish(&log, program.answer(&meta));
+    if framing != Framing::Bare {
+        body::discard(&meta);
+    }
+    code
+}
+
+/// The exit code of what was done.
+fn finish(log: &Log, result: io::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        log.line(Level::Error, &error.to_string());
+        exit::system()
+    })
+}
+
+/// Answers a question in a terminal. (`print!` panics when it cannot.)
+fn print(text: &str) -> io::Result<ExitCode> {
+    let mut stdout = io::stdout();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if !has_left(&error) => Err(error),
+        _ => Ok(exit::done()),
+    }
+}
+
+struct Program {
+    stream: &'static Stream,
+    framing: Framing,
+    log: Rc<Log>,
+    clock: Clock,
+}
+
+impl Program {
+    fn answer(&self, meta: &MetaVariables) -> io::Result<ExitCode> {
+        let signals = Signals::take()?;
+        let output = Output::stdout()?;
+        let lifetime = match self.framing {
+            Framing::Bare => Lifetime::Unlimited,
+            _ => Lifetime::Hour,
+        };
+        // First of all settings, so that it is said there what is wrong with another.
+        if let Some(path) = Settings::log(meta) {
+            self.log.open(&path);
+        }
+        let (settings, notices) = match Settings::parse(meta, lifetime) {
+            Ok(parsed) => parsed,
+            Err(error) => return Ok(self.refuse_setting(&output, &error.to_string())),
+        };
+        for notice in notices {
+            self.log.line(Level::Warning, &notice.to_string());
+        }
+        let request = Request::from_meta(meta);
+        let (head, head_only) = match decide(&request, &settings) {
+            Answer::Refuse(head) => return self.end_with(&output, &head),
+            Answer::HeadOnly(head) => (head, true),
+            Answer::Stream(head) => (head, false),
+        };
+        let machine = Rc::new(Machine::new(Rc::clone(&self.log)));
+        let now = self.clock.now();
+        let world = Rc::clone(&machine) as Rc<dyn World>;
+        let opening = Opening {
+            settings: &settings,
+            request: &request,
+            now,
+            world: &world,
+        };
+        let jitter = fastrand::f64();
+        let terms = Terms::new(&request, &settings, self.delivery(&request), jitter);
+        let (source, gap) = match (self.stream.open)(&opening) {
+            Ok(Opened::Stream(source, gap)) => (source, gap),
+            Ok(Opened::Finished) => {
+                let finished = Head {
+                    status: Status::NoContent,
+                    fields: cors_of(&head),
+                };
+                return self.end_with(&output, &finished);
+            }
+            Err(OpenError::Setting(error)) => {
+                return Ok(self.refuse_setting(&output, &error.to_string()));
+            }
+            Err(OpenError::NotFound) => {
+                let head = Head {
+                    status: Status::NotFound,
+                    fields: cors_of(&head),
+                };
+                return self.end_with(&output, &head);
+            }
+            Err(OpenError::BadFilter) => {
+                let head = Head {
+                    status: Status::BadRequest,
+                    fields: cors_of(&head),
+                };
+                return self.end_with(&output, &head);
+            }
+            Err(OpenError::Temporary(trouble)) => {
+                self.log.line(Level::Warning, &trouble);
+                return self.come_back_later(&output, &head, terms);
+            }
+        };
+        if head_only {
+            return self.end_with(&output, &head);
+        }
+        self.log.serving();
+        let mut batch = Batch::new();
+        batch.head(&self.framing.write(&head, &clock::http_date()));
+        let subscription = Subscription::new(source, gap, terms, now);
+        let server = Server {
+            clock: self.clock,
+            signals: &signals,
+            output: &output,
+            machine: &machine,
+            send_timeout: settings.send_timeout,
+        };
+        server.serve(subscription, batch)?;
+        Ok(exit::done())
+    }
+
+    /// Apache hands an nph program's output to its HTTP/2 layer in blocks of about
+    /// 40 kB, or when the program ends.
+    fn delivery(&self, request: &Request) -> Delivery {
+        match self.framing {
+            Framing::NonParsed if request.multiplexed => Delivery::HeldBack,
+            _ => Delivery::Immediate,
+        }
+    }
+
+    fn end_with(&self, output: &Output, head: &Head) -> io::Result<ExitCode> {
+        // Too short to find no room: the reader has been sent nothing yet.
+        match output.write(&self.framing.write(head, &clock::http_date())) {
+            Ok(_) => Ok(exit::done()),
+            Err(error) if has_left(&error) => Ok(exit::done()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The client learns that something is wrong, and the log what.
+    fn refuse_setting(&self, output: &Output, problem: &str) -> ExitCode {
+        self.log.line(Level::Error, problem);
+        let _ = self.end_with(output, &Head::new(Status::InternalServerError));
+        exit::usage()
+    }
+
+    /// Trouble that passes is no status, which would end the client's `EventSource` for
+    /// good: it is a stream that asks to be opened again.
+    fn come_back_later(&self, output: &Output, head: &Head, terms: Terms) -> io::Result<ExitCode> {
+        let mut batch = Batch::new();
+        batch.head(&self.framing.write(head, &clock::http_date()));
+        batch.retry(terms.retry_ms);
+        batch.comment(b"not available now");
+        output.write(batch.as_bytes())?;
+        Ok(match self.framing {
+            Framing::Bare => exit::system(),
+            _ => exit::done(),
+        })
+    }
+}
+
+/// The fields that let another site's page read the answer, and those that tell caches
+/// so; a 204 has no type.
+fn cors_of(head: &Head) -> Vec<(&'static str, String)> {
+    let is_cors = |name: &str| name == "Vary" || name.starts_with("Access-Control-");
+    head.fields
+        .iter()
+        .filter(|(name, _)| is_cors(name))
+        .cloned()
+        .collect()
+}

@@ -1,0 +1,180 @@
+//! Learning that a file may have changed.
+//!
+//! ```text
+//!   inotify ──(no instance left)──► dnotify ──(not in this kernel)──► looking
+//! ```
+//!
+//! A watch is a hint to look, never news by itself: whoever is woken compares what the
+//! path names now with what it holds. So a hint may come too often, and where hints
+//! cannot be trusted the driver looks every second.
+
+mod dnotify;
+#[forbid(unsafe_code)]
+mod inotify;
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use dnotify::Dnotify;
+use inotify::Inotify;
+use nix::sys::inotify::WatchDescriptor;
+
+/// Between looks where no hint can come at all.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Between looks where hints come, but not for everything: a path with symbolic links,
+/// a network file system, an overlay, dnotify.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+
+/// How much of what can happen to a path gives a hint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Coverage {
+    /// Nothing.
+    None,
+    /// Something.
+    Part,
+    /// Everything that matters.
+    Whole,
+}
+
+/// The watches of this process.
+pub(super) struct Watcher {
+    backend: RefCell<Backend>,
+}
+
+enum Backend {
+    /// Nothing has been watched yet.
+    Unused,
+    Inotify(Inotify),
+    Dnotify(Dnotify),
+    /// Neither could be had.
+    Looking,
+}
+
+impl Watcher {
+    pub(super) fn new() -> Self {
+        Self {
+            backend: RefCell::new(Backend::Unused),
+        }
+    }
+
+    /// Watches the folder of a path; says how well.
+    pub(super) fn watch_folder(&self, folder: &Path) -> Coverage {
+        let mut backend = self.backend.borrow_mut();
+        if matches!(*backend, Backend::Unused) {
+            *backend = Backend::choose();
+        }
+        match &mut *backend {
+            Backend::Inotify(inotify) => inotify.watch_folder(folder),
+            Backend::Dnotify(dnotify) => dnotify.watch_folder(folder),
+            Backend::Unused | Backend::Looking => Coverage::None,
+        }
+    }
+
+    /// Watches what is written into an open file, wherever its name may go, until the
+    /// watch is dropped; says how well.
+    pub(super) fn watch_file(self: &Rc<Self>, file: BorrowedFd<'_>) -> (Coverage, FileWatch) {
+        let mut own = None;
+        let coverage = match &mut *self.backend.borrow_mut() {
+            Backend::Inotify(inotify) => {
+                own = inotify.watch_file(file);
+                own.map_or(Coverage::None, |_| Coverage::Whole)
+            }
+            // What a folder's watch gives hints of is in its files.
+            Backend::Dnotify(_) => Coverage::Part,
+            Backend::Unused | Backend::Looking => Coverage::None,
+        };
+        let watch = own.map(|own| (Rc::clone(self), own));
+        (coverage, FileWatch(watch))
+    }
+
+    /// What to wait on; `None` where nothing will come.
+    pub(super) fn with_descriptor<T>(&self, use_it: impl FnOnce(Option<BorrowedFd<'_>>) -> T) -> T {
+        match &*self.backend.borrow() {
+            Backend::Inotify(inotify) => use_it(Some(inotify.descriptor())),
+            Backend::Dnotify(dnotify) => use_it(Some(dnotify.descriptor())),
+            Backend::Unused | Backend::Looking => use_it(None),
+        }
+    }
+
+    /// Takes the hints that have come.
+    pub(super) fn drain(&self) {
+        match &mut *self.backend.borrow_mut() {
+            Backend::Inotify(inotify) => inotify.drain(),
+            Backend::Dnotify(dnotify) => dnotify.drain(),
+            Backend::Unused | Backend::Looking => {}
+        }
+    }
+
+    /// Whether a file of this name has been renamed into its place since this was asked
+    /// last.
+    pub(super) fn take_moved_in(&self, name: &OsStr) -> bool {
+        match &mut *self.backend.borrow_mut() {
+            Backend::Inotify(inotify) => inotify.take_moved_in(name),
+            _ => false,
+        }
+    }
+
+    /// How many hints have come that tell of more than writing into an open file: while
+    /// it stays the same, a path that is watched wholly names what it named.
+    pub(super) fn moves(&self) -> u64 {
+        match &*self.backend.borrow() {
+            Backend::Inotify(inotify) => inotify.moves(),
+            _ => 0,
+        }
+    }
+
+    /// How many hints have come that tell of writing only.
+    pub(super) fn writes(&self) -> u64 {
+        match &*self.backend.borrow() {
+            Backend::Inotify(inotify) => inotify.writes(),
+            _ => 0,
+        }
+    }
+
+    /// Changes whenever a folder, or one above it, has been moved or removed: then
+    /// watches have to be set anew.
+    pub(super) fn generation(&self) -> u64 {
+        match &*self.backend.borrow() {
+            Backend::Inotify(inotify) => inotify.generation(),
+            _ => 0,
+        }
+    }
+}
+
+/// A watch of an open file, as long as that is kept.
+pub(super) struct FileWatch(Option<(Rc<Watcher>, WatchDescriptor)>);
+
+impl Drop for FileWatch {
+    fn drop(&mut self) {
+        if let Some((watcher, own)) = &self.0
+            && let Backend::Inotify(inotify) = &mut *watcher.backend.borrow_mut()
+        {
+            inotify.unwatch_file(*own);
+        }
+    }
+}
+
+impl Backend {
+    fn choose() -> Self {
+        if let Some(inotify) = Inotify::new() {
+            return Self::Inotify(inotify);
+        }
+        Dnotify::new().map_or(Self::Looking, Self::Dnotify)
+    }
+}
+
+impl Coverage {
+    /// How long a path of this coverage may go without being looked at.
+    pub(super) fn look_again_after(self) -> Option<Duration> {
+        match self {
+            Self::None => Some(LOOK),
+            Self::Part => Some(SECOND_LOOK),
+            Self::Whole => None,
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Encoded output on its way to a client.
+
+use super::{Event, EventId, EventName, Gap, encode};
+
+/// Encoded events that will leave together, and what the stream must know of them.
+///
+/// A source appends to it; whoever writes takes the bytes. It is one growing buffer
+/// because events that are ready together leave in one write, which under a burst
+/// is worth more than any other trick.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    events: u64,
+    /// The last id that was written before the last [`Batch::clear`]; empty if none
+    /// was.
+    last_id: Vec<u8>,
+    /// The last id is remembered as a range of `bytes` while the batch is being
+    /// filled: keeping a copy per event would cost more than encoding it.
+    last_id_range: Option<(usize, usize)>,
+}
+
+impl Batch {
+    /// A source stops adding when the batch holds this many bytes: large enough that
+    /// a catch-up costs few system calls, and so small that with the event that goes
+    /// beyond it, most batches fit into an empty pipe (64 KiB). What does not fit costs
+    /// a second write and, before it, a sleep.
+    pub const TARGET_BYTES: usize = 60 * 1024;
+
+    /// What a batch keeps allocated at rest.
+    pub const IDLE_BYTES: usize = 4 * 1024;
+
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends an event.
+    pub fn event(&mut self, event: &Event<'_>) {
+        let start = self.bytes.len();
+        event.encode(&mut self.bytes);
+        if let Some(id) = &event.id {
+            self.note_id(start, id);
+        }
+        self.events += 1;
+    }
+
+    /// Appends a `gap` event with the id of the place where the stream goes on.
+    pub fn gap(&mut self, gap: &Gap, id: Option<EventId<'_>>) {
+        let data = gap.to_string();
+        self.event(&Event {
+            id,
+            name: Some(EventName::GAP),
+            data: data.as_bytes(),
+        });
+    }
+
+    /// Appends the event that ends a finite stream: `close` with empty data.
+    pub fn close(&mut self, id: Option<EventId<'_>>) {
+        self.event(&Event {
+            id,
+            name: Some(EventName::CLOSE),
+            data: b"",
+        });
+    }
+
+    /// Appends an id with no event: the client's last id moves, and its page sees
+    /// nothing (WHATWG §9.2.6: an empty data buffer dispatches nothing).
+    pub fn id_only(&mut self, id: &EventId<'_>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(b"id: ");
+        self.bytes.extend_from_slice(id.as_bytes());
+        self.bytes.extend_from_slice(b"\n\n");
+        self.note_id(start, id);
+    }
+
+    /// Appends a comment.
+    pub fn comment(&mut self, text: &[u8]) {
+        encode::comment(text, &mut self.bytes);
+    }
+
+    /// Appends a comment line of exactly `length_bytes` bytes (2 at least), for
+    /// clients that see nothing before so many bytes have come.
+    pub fn padding(&mut self, length_bytes: usize) {
+        let spaces = length_bytes.max(2) - 2;
+        self.bytes.push(b':');
+        self.bytes.resize(self.bytes.len() + spaces, b' ');
+        self.bytes.push(b'\n');
+    }
+
+    /// Appends a reconnection time in milliseconds.
+    pub fn retry(&mut self, retry_ms: u64) {
+        self.bytes.extend_from_slice(b"retry: ");
+        self.bytes
+            .extend_from_slice(retry_ms.to_string().as_bytes());
+        self.bytes.push(b'\n');
+    }
+
+    /// Appends the bytes of a response head.
+    pub fn head(&mut self, head: &[u8]) {
+        self.bytes.extend_from_slice(head);
+    }
+
+    /// Whether the source should stop adding for now.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= Self::TARGET_BYTES
+    }
+
+    /// Whether there is nothing to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// What is to be sent.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many events have ever been appended.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Whether `id` is the last id that a client of this batch has been given.
+    #[must_use]
+    pub fn ends_at(&self, id: &EventId<'_>) -> bool {
+        let last = match self.last_id_range {
+            Some((start, end)) => &self.bytes[start..end],
+            None => &self.last_id,
+        };
+        last == id.as_bytes()
+    }
+
+    /// Empties the batch after its bytes have been sent.
+    pub fn clear(&mut self) {
+        if let Some((start, end)) = self.last_id_range.take() {
+            self.last_id.clear();
+            self.last_id.extend_from_slice(&self.bytes[start..end]);
+        }
+        self.bytes.clear();
+    }
+
+    /// Gives back the memory that a burst took, so that an idle stream costs next to
+    /// nothing. Done after every write it would cost more than encoding.
+    pub fn rest(&mut self) {
+        self.bytes.shrink_to(Self::IDLE_BYTES);
+    }
+
+    fn note_id(&mut self, start: usize, id: &EventId<'_>) {
+        let from = start + b"id: ".len();
+        self.last_id_range = Some((from, from + id.as_bytes().len()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> EventId<'_> {
+        EventId::new(text).unwrap()
+    }
+
+    #[test]
+    fn single_lines_have_no_blank_line_after_them() {
+        let mut batch = Batch::new();
+        batch.retry(3000);
+        batch.comment(b"hello");
+        batch.comment(b"");
+        batch.padding(5);
+        assert_eq!(batch.as_bytes(), b"retry: 3000\n: hello\n:\n:   \n");
+        assert_eq!(batch.events(), 0);
+    }
+
+    #[test]
+    fn the_end_of_a_stream_has_an_empty_data_line() {
+        let mut batch = Batch::new();
+        batch.close(Some(id("end")));
+        assert_eq!(batch.as_bytes(), b"id: end\nevent: close\ndata:\n\n");
+    }
+
+    #[test]
+    fn the_last_id_is_known_before_and_after_sending() {
+        let mut batch = Batch::new();
+        batch.event(&Event {
+            id: Some(id("1")),
+            name: None,
+            data: b"",
+        });
+        batch.id_only(&id("2"));
+        batch.comment(b"x");
+        assert!(batch.ends_at(&id("2")) && !batch.ends_at(&id("1")));
+        batch.clear();
+        assert!(batch.ends_at(&id("2")));
+    }
+}

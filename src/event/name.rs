@@ -1,0 +1,88 @@
+//! The name of an event: what `addEventListener` takes.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// An event's name (WHATWG's "event type"): text without CR, LF and NUL, not empty.
+///
+/// An event without a name is dispatched as `message`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventName<'a>(Cow<'a, str>);
+
+/// Why a text is no [`EventName`]: it is empty, or holds CR, LF or NUL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidName;
+
+impl<'a> EventName<'a> {
+    /// The end of a finite stream.
+    pub const CLOSE: EventName<'static> = EventName(Cow::Borrowed("close"));
+    /// Something could not be delivered; see [`crate::event::Gap`].
+    pub const GAP: EventName<'static> = EventName(Cow::Borrowed("gap"));
+    /// A line of a `jsonl` file that is no JSON object.
+    pub const INVALID: EventName<'static> = EventName(Cow::Borrowed("invalid"));
+
+    /// Checks `text` and makes it a name.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when it is empty or holds CR, LF or NUL.
+    pub fn new(text: impl Into<Cow<'a, str>>) -> Result<Self, InvalidName> {
+        let text = text.into();
+        if text.is_empty() || text.contains(Self::FORBIDDEN) {
+            return Err(InvalidName);
+        }
+        Ok(Self(text))
+    }
+
+    /// Makes a name of any text by leaving out CR, LF and NUL; `None` when nothing
+    /// is left. For names that come from a file, where a wrong one must not cost
+    /// the event.
+    #[must_use]
+    pub fn cleaned(text: Cow<'a, str>) -> Option<Self> {
+        if !text.contains(Self::FORBIDDEN) {
+            return (!text.is_empty()).then_some(Self(text));
+        }
+        let clean: String = text.replace(Self::FORBIDDEN, "");
+        (!clean.is_empty()).then_some(Self(Cow::Owned(clean)))
+    }
+
+    const FORBIDDEN: [char; 3] = ['\r', '\n', '\0'];
+
+    /// The name's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same name, owning its text.
+    #[must_use]
+    pub fn into_owned(self) -> EventName<'static> {
+        EventName(Cow::Owned(self.0.into_owned()))
+    }
+}
+
+impl fmt::Display for InvalidName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("event name: empty, or holds CR, LF or NUL")
+    }
+}
+
+impl std::error::Error for InvalidName {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_break_out_of_its_line() {
+        for bad in ["", "a\nb", "a\rb", "a\0b"] {
+            assert_eq!(EventName::new(bad), Err(InvalidName));
+        }
+        assert_eq!(
+            EventName::cleaned("a\r\ndata: x\0".into())
+                .unwrap()
+                .as_str(),
+            "adata: x"
+        );
+        assert_eq!(EventName::cleaned("\n".into()), None);
+    }
+}

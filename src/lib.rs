@@ -1,0 +1,75 @@
+//! Server-Sent Events for the web server people already run.
+//!
+//! A program that calls [`run`] with a [`source::Stream`] serves that stream in
+//! whichever way it is started: as an `nph-` CGI program, as a plain CGI program, or
+//! typed in a terminal. The streams of this crate are in [`source`]; one of your own
+//! is a [`source::Source`]:
+//!
+//! ```no_run
+//! use sse_cgi::event::{Batch, Event, EventId};
+//! use sse_cgi::source::{Next, Now, Opened, Source, Stream};
+//!
+//! /// Says hello once and ends.
+//! struct Hello;
+//!
+//! impl Source for Hello {
+//!     fn poll(&mut self, _: Now, out: &mut Batch) -> Next {
+//!         out.event(&Event { id: None, name: None, data: b"hello" });
+//!         out.close(None);
+//!         Next::End
+//!     }
+//!
+//!     fn position(&self) -> Option<EventId<'static>> {
+//!         None
+//!     }
+//! }
+//!
+//! static HELLO: Stream = Stream {
+//!     name: "hello",
+//!     summary: "says hello",
+//!     open: |_| Ok(Opened::Stream(Box::new(Hello), None)),
+//!     settings: &[],
+//!     argument: None,
+//! };
+//!
+//! fn main() -> std::process::ExitCode {
+//!     sse_cgi::run(&HELLO)
+//! }
+//! ```
+//!
+//! # Layout
+//!
+//! The modules are layers, and imports go down only:
+//!
+//! | layer | module | duty |
+//! |---|---|---|
+//! | 0 | [`event`] | events and their text |
+//! | 1 | [`request`] | what is asked and configured; the head of the answer |
+//! | 2 | [`source`] | where events come from |
+//! | 3 | [`stream`] | one subscriber's stream |
+//! | 4 | [`gateway`] | framing for nph and CGI |
+//! | 5 | `driver` | the only clock, descriptors and signals; [`run`] |
+//!
+//! `harness` (feature `harness`) is a local web server for trying them out.
+
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+#[forbid(unsafe_code)]
+pub mod event;
+#[forbid(unsafe_code)]
+pub mod gateway;
+#[forbid(unsafe_code)]
+pub mod request;
+#[forbid(unsafe_code)]
+pub mod source;
+#[forbid(unsafe_code)]
+pub mod stream;
+
+mod driver;
+
+#[cfg(feature = "harness")]
+#[forbid(unsafe_code)]
+pub mod harness;
+
+pub use driver::run;

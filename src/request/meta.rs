@@ -1,0 +1,122 @@
+//! Meta-variables as a gateway hands them over (RFC 3875 §4.1).
+
+/// The meta-variables of one request, in the order they came.
+///
+/// Names and values are bytes: gateways pass what clients sent, and that need not be
+/// UTF-8. A name can come twice (nginx repeats a doubled header; lighttpd and h2o
+/// let `Last_Event_ID` collide with `Last-Event-ID`), which is why lookups return a
+/// [`Value`] and not one string.
+#[derive(Clone, Debug, Default)]
+pub struct MetaVariables {
+    pairs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What a name stands for. An empty value counts as absent: nginx sends unset
+/// parameters as empty strings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// No such name, or only empty values.
+    Absent,
+    /// One value.
+    One(&'a [u8]),
+    /// The name came more than once; at least two values are not empty.
+    Repeated(Vec<&'a [u8]>),
+}
+
+impl<'a> Value<'a> {
+    /// The value, the last one where there are several: a server appends what its
+    /// configuration says after what the client sent.
+    #[must_use]
+    pub fn last(&self) -> Option<&'a [u8]> {
+        match self {
+            Self::Absent => None,
+            Self::One(value) => Some(value),
+            Self::Repeated(values) => values.last().copied(),
+        }
+    }
+}
+
+impl MetaVariables {
+    /// Takes the pairs as they came.
+    #[must_use]
+    pub fn new(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
+        Self { pairs }
+    }
+
+    /// What `name` stands for.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Value<'_> {
+        let mut values = self
+            .pairs
+            .iter()
+            .filter(|(n, v)| n == name.as_bytes() && !v.is_empty())
+            .map(|(_, v)| v.as_slice());
+        let Some(first) = values.next() else {
+            return Value::Absent;
+        };
+        let rest: Vec<&[u8]> = values.collect();
+        if rest.is_empty() {
+            return Value::One(first);
+        }
+        Value::Repeated(std::iter::once(first).chain(rest).collect())
+    }
+
+    /// All values of `name` joined by `, `, as RFC 9110 §5.3 joins repeated fields.
+    #[must_use]
+    pub fn joined(&self, name: &str) -> Option<Vec<u8>> {
+        match self.get(name) {
+            Value::Absent => None,
+            Value::One(value) => Some(value.to_vec()),
+            Value::Repeated(values) => Some(values.join(&b", "[..])),
+        }
+    }
+
+    /// Whether a program was started by a gateway: then its command line is the
+    /// client's (a query without `=` becomes arguments), and must not be read.
+    #[must_use]
+    pub fn from_gateway(&self) -> bool {
+        self.pairs
+            .iter()
+            .any(|(n, _)| n == b"GATEWAY_INTERFACE" || n == b"REQUEST_METHOD")
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.pairs.iter().map(|(name, _)| name.as_slice())
+    }
+
+    /// Adds a pair after all others, so that it wins over an earlier one.
+    pub fn push(&mut self, name: &str, value: &[u8]) {
+        self.pairs.push((name.as_bytes().to_vec(), value.to_vec()));
+    }
+}
+
+#[cfg(test)]
+impl MetaVariables {
+    /// A set for tests, from text.
+    pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
+        let owned = |(n, v): &(&str, &str)| (n.as_bytes().to_vec(), v.as_bytes().to_vec());
+        Self::new(pairs.iter().map(owned).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_value_is_an_absent_one() {
+        let meta = MetaVariables::of(&[("A", ""), ("B", ""), ("B", "x")]);
+        assert_eq!(meta.get("A"), Value::Absent);
+        assert_eq!(meta.get("B"), Value::One(b"x"));
+        assert_eq!(meta.get("C"), Value::Absent);
+    }
+
+    #[test]
+    fn a_name_that_comes_twice_is_seen_to_come_twice() {
+        let meta = MetaVariables::of(&[("A", "1"), ("B", "x"), ("A", "2")]);
+        assert_eq!(meta.get("A"), Value::Repeated(vec![b"1", b"2"]));
+        assert_eq!(meta.get("A").last(), Some(&b"2"[..]));
+        assert_eq!(meta.joined("A"), Some(b"1, 2".to_vec()));
+    }
+}

@@ -1,0 +1,91 @@
+//! Layer 1: what is asked, what is configured, and the head of the answer.
+//!
+//! ```text
+//! meta-variables (RFC 3875 §4.1) ──► Request  ──┐
+//!                                └─► Settings ──┴─► policy ──► Head
+//! ```
+//!
+//! Everything is a function of bytes. No file, socket or clock is touched.
+
+mod accept;
+mod below;
+mod filter;
+mod head;
+mod last_id;
+mod meta;
+mod policy;
+mod query;
+mod settings;
+mod units;
+
+pub(crate) use units::duration;
+
+pub use below::BelowRoot;
+pub use filter::{Filter, InvalidFilter};
+pub use head::{Head, Status};
+pub use last_id::LastId;
+pub use meta::{MetaVariables, Value};
+pub use policy::{Answer, decide};
+pub use query::Query;
+pub use settings::{
+    Absent, Format, KNOWN_SETTINGS, Lifetime, Notice, QueryFilter, SettingError, Settings, SourceId,
+};
+
+/// The request methods that a stream tells apart (RFC 9110 §9.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Open the stream.
+    Get,
+    /// Its head only.
+    Head,
+    /// A preflight, or a question what is allowed.
+    Options,
+    /// Any other one.
+    Other,
+}
+
+/// A request, as the meta-variables tell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// `REQUEST_METHOD`; absent means GET, since a program typed in a shell has none.
+    pub method: Method,
+    /// `HTTP_ACCEPT`, where there is one.
+    pub accept: Option<Vec<u8>>,
+    /// `HTTP_ORIGIN`: absent for same-origin GETs.
+    pub origin: Option<Vec<u8>>,
+    /// Where the client says it was.
+    pub last_id: LastId,
+    /// The fields of the query that a stream knows.
+    pub query: Query,
+    /// `PATH_INFO`, as the gateway decoded it: what is asked for below `SSE_ROOT`.
+    pub path_info: Option<Vec<u8>>,
+    /// Whether `SERVER_PROTOCOL` is HTTP/2 or later, over which Apache holds an nph
+    /// program's output back.
+    pub multiplexed: bool,
+}
+
+impl Request {
+    /// Reads a request. Whatever is absent, empty, repeated or unreadable has a
+    /// meaning; nothing here is an error.
+    #[must_use]
+    pub fn from_meta(meta: &MetaVariables) -> Self {
+        let method = match meta.get("REQUEST_METHOD").last() {
+            None | Some(b"GET") => Method::Get,
+            Some(b"HEAD") => Method::Head,
+            Some(b"OPTIONS") => Method::Options,
+            Some(_) => Method::Other,
+        };
+        let raw_query = meta.get("QUERY_STRING").last().unwrap_or_default();
+        let query = Query::parse(raw_query);
+        let protocol = meta.get("SERVER_PROTOCOL").last().unwrap_or_default();
+        Self {
+            method,
+            accept: meta.joined("HTTP_ACCEPT"),
+            origin: meta.joined("HTTP_ORIGIN"),
+            last_id: LastId::from_header_or_query(&meta.get("HTTP_LAST_EVENT_ID"), raw_query),
+            query,
+            path_info: meta.get("PATH_INFO").last().map(<[u8]>::to_vec),
+            multiplexed: protocol.starts_with(b"HTTP/2") || protocol.starts_with(b"HTTP/3"),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What a request may have, before any source is opened.
+
+use super::accept::accepts_event_stream;
+use super::head::{Head, Status};
+use super::{Method, Request, Settings};
+
+/// What to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Open the source; if it has something to say, send this head and then the
+    /// stream.
+    Stream(Head),
+    /// Open the source to learn whether there is such a stream, then send this head
+    /// and end.
+    HeadOnly(Head),
+    /// Send this head, no body, and end.
+    Refuse(Head),
+}
+
+/// The methods that a stream allows.
+const ALLOW: &str = "GET, HEAD, OPTIONS";
+
+/// Decides by method, `Accept` and `Origin`.
+#[must_use]
+pub fn decide(request: &Request, settings: &Settings) -> Answer {
+    match request.method {
+        Method::Options => return Answer::Refuse(preflight(request, settings)),
+        Method::Other => {
+            let head = Head::new(Status::MethodNotAllowed).with("Allow", ALLOW);
+            return Answer::Refuse(with_cors(head, request, settings));
+        }
+        Method::Get | Method::Head => {}
+    }
+    if request
+        .accept
+        .as_ref()
+        .is_some_and(|field| !accepts_event_stream(field))
+    {
+        let head = Head::new(Status::NotAcceptable);
+        return Answer::Refuse(with_cors(head, request, settings));
+    }
+    let head = with_cors(Head::event_stream(), request, settings);
+    match request.method {
+        Method::Head => Answer::HeadOnly(head),
+        _ => Answer::Stream(head),
+    }
+}
+
+/// The answer to OPTIONS (Fetch §4.8). amvtek's polyfill sends X-Requested-With and
+/// so asks first; a reader built on fetch may send Authorization.
+fn preflight(request: &Request, settings: &Settings) -> Head {
+    let head = Head::new(Status::NoContent).with("Allow", ALLOW);
+    let allowed = with_cors(head, request, settings);
+    if granted(request, settings).is_none() {
+        return allowed;
+    }
+    allowed
+        .with("Access-Control-Allow-Methods", ALLOW)
+        .with(
+            "Access-Control-Allow-Headers",
+            "Accept, Authorization, Cache-Control, Content-Type, Last-Event-ID, X-Requested-With",
+        )
+        // Two hours, the most that Chromium keeps.
+        .with("Access-Control-Max-Age", "7200")
+}
+
+/// Adds what lets an allowed origin read the answer. An origin that is not allowed
+/// gets the same stream without; its browser does the rest.
+fn with_cors(head: Head, request: &Request, settings: &Settings) -> Head {
+    if settings.allow_origin.is_empty() {
+        return head;
+    }
+    // The answer depends on the origin even where this one is denied or absent: a
+    // cache must not hand one origin's answer to another.
+    let head = head.with("Vary", "Origin");
+    match granted(request, settings) {
+        // `*` never comes with credentials (Fetch §4.9: browsers refuse the pair).
+        Some("*") => head.with("Access-Control-Allow-Origin", "*"),
+        Some(origin) => head
+            .with("Access-Control-Allow-Origin", origin)
+            .with("Access-Control-Allow-Credentials", "true"),
+        None => head,
+    }
+}
+
+/// The configured origin that answers to the request's, so that what we echo is
+/// never the client's text.
+fn granted<'a>(request: &Request, settings: &'a Settings) -> Option<&'a str> {
+    let origin = request.origin.as_ref()?;
+    let configured = settings.allow_origin.iter().map(String::as_str);
+    let exact = configured
+        .clone()
+        .find(|o| *o != "*" && o.as_bytes() == origin);
+    exact.or_else(|| configured.clone().find(|o| *o == "*"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Lifetime, MetaVariables};
+
+    fn check(pairs: &[(&str, &str)], expected: &str) {
+        let meta = MetaVariables::of(pairs);
+        let settings = Settings::parse(&meta, Lifetime::Hour).unwrap().0;
+        let (kind, head) = match decide(&Request::from_meta(&meta), &settings) {
+            Answer::Stream(head) => ("stream", head),
+            Answer::HeadOnly(head) => ("head", head),
+            Answer::Refuse(head) => ("refuse", head),
+        };
+        let mut got = format!("{kind} {}", head.status.as_str());
+        for (name, value) in &head.fields {
+            got.push_str(&format!("\n{name}: {value}"));
+        }
+        assert_eq!(got, expected, "{pairs:?}");
+    }
+
+    const STREAM: &str = "stream 200 OK\nContent-Type: text/event-stream\n\
+                          Cache-Control: no-cache\nX-Accel-Buffering: no";
+
+    #[test]
+    fn a_get_opens_the_stream_and_a_head_its_head() {
+        check(&[], STREAM);
+        check(&[("REQUEST_METHOD", "GET")], STREAM);
+        check(
+            &[("REQUEST_METHOD", "HEAD")],
+            &STREAM.replace("stream 200", "head 200"),
+        );
+    }
+
+    #[test]
+    fn other_methods_and_types_are_refused() {
+        let refused = "refuse 405 Method Not Allowed\nAllow: GET, HEAD, OPTIONS";
+        for method in ["POST", "DELETE", "FOO", "get"] {
+            check(&[("REQUEST_METHOD", method)], refused);
+        }
+        check(&[("HTTP_ACCEPT", "text/html")], "refuse 406 Not Acceptable");
+        check(
+            &[("HTTP_ACCEPT", "text/html"), ("HTTP_ACCEPT", "*/*")],
+            STREAM,
+        );
+    }
+
+    #[test]
+    fn an_allowed_origin_reads_with_credentials_and_any_origin_without() {
+        let origins = ("SSE_ALLOW_ORIGIN", "https://a.example https://b.example");
+        let granted = format!(
+            "{STREAM}\nVary: Origin\nAccess-Control-Allow-Origin: https://b.example\n\
+             Access-Control-Allow-Credentials: true"
+        );
+        check(&[origins, ("HTTP_ORIGIN", "https://b.example")], &granted);
+        let denied = format!("{STREAM}\nVary: Origin");
+        check(&[origins, ("HTTP_ORIGIN", "https://c.example")], &denied);
+        check(
+            &[
+                origins,
+                ("HTTP_ORIGIN", "https://a.example, https://b.example"),
+            ],
+            &denied,
+        );
+        check(&[origins], &denied);
+        let any = format!("{STREAM}\nVary: Origin\nAccess-Control-Allow-Origin: *");
+        check(
+            &[
+                ("SSE_ALLOW_ORIGIN", "*"),
+                ("HTTP_ORIGIN", "https://c.example"),
+            ],
+            &any,
+        );
+        check(&[("HTTP_ORIGIN", "https://c.example")], STREAM);
+    }
+
+    #[test]
+    fn a_preflight_is_answered_without_opening_anything() {
+        let options = ("REQUEST_METHOD", "OPTIONS");
+        check(
+            &[options],
+            "refuse 204 No Content\nAllow: GET, HEAD, OPTIONS",
+        );
+        let allowed = ("SSE_ALLOW_ORIGIN", "https://a.example");
+        check(
+            &[options, allowed, ("HTTP_ORIGIN", "https://a.example")],
+            "refuse 204 No Content\nAllow: GET, HEAD, OPTIONS\nVary: Origin\n\
+             Access-Control-Allow-Origin: https://a.example\n\
+             Access-Control-Allow-Credentials: true\n\
+             Access-Control-Allow-Methods: GET, HEAD, OPTIONS\n\
+             Access-Control-Allow-Headers: Accept, Authorization, Cache-Control, \
+             Content-Type, Last-Event-ID, X-Requested-With\n\
+             Access-Control-Max-Age: 7200",
+        );
+        check(
+            &[options, allowed, ("HTTP_ORIGIN", "https://x.example")],
+            "refuse 204 No Content\nAllow: GET, HEAD, OPTIONS\nVary: Origin",
+        );
+    }
+}

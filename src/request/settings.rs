@@ -1,0 +1,629 @@
+//! The `SSE_*` settings.
+//!
+//! They are meta-variables like any other, so that the same names work under every
+//! gateway, and a client can set none of them: what a client sends arrives under
+//! `HTTP_*` only. They are trusted, but can be mistaken: a value that cannot be read
+//! is a [`SettingError`], and one outside its range is clamped with a [`Notice`].
+//! Both are one line that names the setting and the remedy.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::meta::MetaVariables;
+use super::units;
+use crate::event::EventName;
+
+/// Every name that a setting has, here or in a sister program; anything else that
+/// begins with `SSE_` is probably a slip, and gets a [`Notice`].
+pub const KNOWN_SETTINGS: &[&str] = &[
+    "SSE_ALLOW_FILTER",
+    "SSE_ALLOW_ORIGIN",
+    "SSE_AWAIT",
+    "SSE_BACKLOG",
+    "SSE_COMMAND",
+    "SSE_COMMAND_SHARED",
+    "SSE_COUNT",
+    "SSE_EVENT",
+    "SSE_FILE",
+    "SSE_FILE_KEEP",
+    "SSE_FILE_MAX",
+    "SSE_FILTER",
+    "SSE_FORMAT",
+    "SSE_HEARTBEAT",
+    "SSE_INTERVAL",
+    "SSE_LOG",
+    "SSE_MAX_AGE",
+    "SSE_MAX_LINE",
+    "SSE_MAX_SUBSCRIBERS",
+    "SSE_PUBLISH_ALLOW",
+    "SSE_PUBLISH_MAX",
+    "SSE_PUBLISH_SYNC",
+    "SSE_PUBLISH_TIMEOUT",
+    "SSE_PUBLISH_TOKEN_FILE",
+    "SSE_REPLAY",
+    "SSE_RETRY",
+    "SSE_ROOT",
+    "SSE_SEND_TIMEOUT",
+    "SSE_SOURCE_ID",
+    "SSE_SPOOL",
+    "SSE_STATE_MAX",
+    "SSE_STREAM",
+    "SSE_SUFFIXES",
+];
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The settings of one stream, each with its default filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `SSE_FILE`: the one file that tail and script use.
+    pub file: Option<PathBuf>,
+    /// `SSE_ROOT`: the folder below which `PATH_INFO` names the file. Never set
+    /// together with `SSE_FILE`.
+    pub root: Option<PathBuf>,
+    /// `SSE_AWAIT`: whether a name below the root that is not there is awaited, or
+    /// answered with 404 (the default).
+    pub absent: Absent,
+    /// `SSE_SUFFIXES`: what names below the root must end in. Default: anything.
+    pub suffixes: Vec<String>,
+    /// `SSE_FORMAT`. Default `None`: it follows the file's name, see
+    /// [`Format::of_name`].
+    pub format: Option<Format>,
+    /// `SSE_FILTER`: which records are sent, see [`crate::request::Filter`]. Default: all.
+    /// It is read where there are records: other programs need no regular expressions.
+    pub filter: Option<String>,
+    /// `SSE_ALLOW_FILTER`: whether the query's `filter` is heard as well.
+    pub query_filter: QueryFilter,
+    /// `SSE_STATE_MAX`: the largest file in the format `state`, in bytes. Default 1M.
+    pub state_max_bytes: u64,
+    /// `SSE_SOURCE_ID`: whether a `jsonl` record's own `id` is passed on.
+    pub source_id: SourceId,
+    /// `SSE_BACKLOG`: records that a first-time client gets, 0 to 1 000 000.
+    /// Default 10: a page that opens is not empty, and opening stays cheap.
+    pub backlog_records: usize,
+    /// `SSE_REPLAY`: how far back, in bytes, a last id may reach. Default 16M.
+    pub replay_bytes: u64,
+    /// `SSE_MAX_LINE`: the longest record in bytes, 16 to 64M. Default 1M.
+    pub max_line_bytes: usize,
+    /// `SSE_EVENT`: the event's name for `lines` and `state`. Default none, that is `message`.
+    pub event: Option<EventName<'static>>,
+    /// `SSE_INTERVAL`: clock and countdown, 10ms to 24h. Default 1s.
+    pub interval: Duration,
+    /// `SSE_COUNT`: where a countdown starts, 0 to 1 000 000 (default 10); after how
+    /// many events a clock ends (default never).
+    pub count: Option<u64>,
+    /// `SSE_HEARTBEAT`: a comment after this much silence, 1s to 25s. Default 15s:
+    /// the shortest silence limit of any server measured is 30 s, and it takes two
+    /// heartbeats to notice a client that left.
+    pub heartbeat: Duration,
+    /// `SSE_RETRY`: the reconnection time, 1s to 1h. Default 3s, the browsers' own.
+    pub retry: Duration,
+    /// `SSE_SEND_TIMEOUT`: a reader that takes nothing for so long is closed, 1s to
+    /// 1h. Default 30s.
+    pub send_timeout: Duration,
+    /// `SSE_MAX_AGE`: a stream ends at an event boundary after this, 1s at least.
+    /// Default 1h under nph and CGI, where every stream holds a worker of the
+    /// server; none otherwise.
+    pub max_age: Option<Duration>,
+    /// `SSE_ALLOW_ORIGIN`: origins that may read across sites. Default none.
+    pub allow_origin: Vec<String>,
+    /// `SSE_LOG`: a file to log to. Default: the server's log.
+    pub log: Option<PathBuf>,
+}
+
+/// How a file's bytes become events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A line is an event.
+    Lines,
+    /// A line is a JSON object that says what the event is.
+    Jsonl,
+    /// The whole file is one event, whenever it changes.
+    State,
+}
+
+impl Format {
+    /// The format that a file's name stands for: `jsonl` for names that end in
+    /// `.jsonl` or `.ndjson`, else `lines`.
+    #[must_use]
+    pub fn of_name(path: &Path) -> Self {
+        match path.extension().and_then(OsStr::to_str) {
+            Some("jsonl" | "ndjson") => Self::Jsonl,
+            _ => Self::Lines,
+        }
+    }
+}
+
+/// What a name below `SSE_ROOT` that is not there means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// 404.
+    NotFound,
+    /// The stream opens, and waits for the file.
+    Awaited,
+}
+
+/// Whether clients may choose records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryFilter {
+    /// The query's `filter` is passed over.
+    Ignored,
+    /// It counts, on top of `SSE_FILTER`.
+    Heard,
+}
+
+/// What becomes of a `jsonl` record's own `id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceId {
+    /// It is passed over: the event's id is the place in the file.
+    Ignored,
+    /// The data becomes `{"source_id":…,"data":…}`.
+    PassedOn,
+}
+
+/// The default of `SSE_MAX_AGE`, which depends on the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// A process for each stream (nph, CGI): one hour.
+    Hour,
+    /// No limit (FastCGI, a terminal).
+    Unlimited,
+}
+
+/// A setting that cannot be read: the stream is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingError {
+    name: String,
+    value: String,
+    remedy: String,
+}
+
+/// A setting that was understood, but not as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice(String);
+
+impl SettingError {
+    /// `remedy` says what is wrong and what to write instead.
+    #[must_use]
+    pub fn new(name: &str, value: &[u8], remedy: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            value: printable(value),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+impl fmt::Display for SettingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.value.is_empty() {
+            return write!(f, "{}: {}", self.name, self.remedy);
+        }
+        write!(f, "{}={}: {}", self.name, self.value, self.remedy)
+    }
+}
+
+impl std::error::Error for SettingError {}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A value for a log line: one line, at most 80 characters.
+fn printable(value: &[u8]) -> String {
+    let text = value.escape_ascii().to_string();
+    if text.len() <= 80 {
+        text
+    } else {
+        format!("{}...", &text[..80])
+    }
+}
+
+impl Settings {
+    /// Reads every setting.
+    ///
+    /// # Errors
+    /// The first setting whose value cannot be read.
+    pub fn parse(
+        meta: &MetaVariables,
+        lifetime: Lifetime,
+    ) -> Result<(Self, Vec<Notice>), SettingError> {
+        let mut read = Reader {
+            meta,
+            notices: Vec::new(),
+        };
+        let file = path(meta, "SSE_FILE");
+        let root = path(meta, "SSE_ROOT");
+        if let (Some(_), Some(root)) = (&file, &root) {
+            let remedy = "SSE_FILE is set as well; set one of them, and the other to nothing";
+            return Err(SettingError::new(
+                "SSE_ROOT",
+                root.as_os_str().as_encoded_bytes(),
+                remedy,
+            ));
+        }
+        let max_age_limits = (SECOND, Duration::MAX);
+        let settings = Self {
+            format: read.format()?,
+            file,
+            root,
+            absent: read.choice("SSE_AWAIT", Absent::NotFound, Absent::Awaited)?,
+            suffixes: read.words("SSE_SUFFIXES")?,
+            filter: read
+                .text(
+                    "SSE_FILTER",
+                    "not UTF-8; write a text, or /.../ for a regular expression",
+                )?
+                .map(str::to_owned),
+            query_filter: read.choice(
+                "SSE_ALLOW_FILTER",
+                QueryFilter::Ignored,
+                QueryFilter::Heard,
+            )?,
+            state_max_bytes: read.size("SSE_STATE_MAX", 1 << 20, (1, 64 << 20))?,
+            source_id: read.choice("SSE_SOURCE_ID", SourceId::Ignored, SourceId::PassedOn)?,
+            backlog_records: read.count("SSE_BACKLOG", 10, 1_000_000)? as usize,
+            replay_bytes: read.size("SSE_REPLAY", 16 << 20, (0, u64::MAX))?,
+            max_line_bytes: read.size("SSE_MAX_LINE", 1 << 20, (16, 64 << 20))? as usize,
+            event: read.event_name("SSE_EVENT")?,
+            interval: read
+                .duration("SSE_INTERVAL", (Duration::from_millis(10), HOUR * 24))?
+                .unwrap_or(SECOND),
+            count: read.optional_count("SSE_COUNT", 1_000_000)?,
+            heartbeat: read
+                .duration("SSE_HEARTBEAT", (SECOND, SECOND * 25))?
+                .unwrap_or(SECOND * 15),
+            retry: read
+                .duration("SSE_RETRY", (SECOND, HOUR))?
+                .unwrap_or(SECOND * 3),
+            send_timeout: read
+                .duration("SSE_SEND_TIMEOUT", (SECOND, HOUR))?
+                .unwrap_or(SECOND * 30),
+            max_age: read
+                .duration("SSE_MAX_AGE", max_age_limits)?
+                .or(match lifetime {
+                    Lifetime::Hour => Some(HOUR),
+                    Lifetime::Unlimited => None,
+                }),
+            allow_origin: read.origins("SSE_ALLOW_ORIGIN")?,
+            log: Self::log(meta),
+        };
+        read.unknown_names();
+        Ok((settings, read.notices))
+    }
+
+    /// `SSE_LOG` alone, which holds also where another setting is wrong.
+    #[must_use]
+    pub fn log(meta: &MetaVariables) -> Option<PathBuf> {
+        path(meta, "SSE_LOG")
+    }
+
+    /// The path that `SSE_FILE` names, for a stream that cannot do without.
+    ///
+    /// # Errors
+    /// When it is not set.
+    pub fn required_file(&self) -> Result<PathBuf, SettingError> {
+        let remedy = "not set; this stream reads a file, so set SSE_FILE to its path";
+        self.file
+            .clone()
+            .ok_or_else(|| SettingError::new("SSE_FILE", b"", remedy))
+    }
+}
+
+fn path(meta: &MetaVariables, name: &str) -> Option<PathBuf> {
+    let value = meta.get(name).last()?;
+    Some(PathBuf::from(OsString::from_vec(value.to_vec())))
+}
+
+struct Reader<'a> {
+    meta: &'a MetaVariables,
+    notices: Vec<Notice>,
+}
+
+impl Reader<'_> {
+    fn text(&self, name: &str, remedy: &str) -> Result<Option<&str>, SettingError> {
+        let Some(value) = self.meta.get(name).last() else {
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(value);
+        text.map(Some)
+            .map_err(|_| SettingError::new(name, value, remedy))
+    }
+
+    fn read<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        remedy: &str,
+    ) -> Result<Option<T>, SettingError> {
+        let Some(text) = self.text(name, remedy)? else {
+            return Ok(None);
+        };
+        let wrong = || SettingError::new(name, text.as_bytes(), remedy);
+        parse(text).map(Some).ok_or_else(wrong)
+    }
+
+    fn duration(
+        &mut self,
+        name: &str,
+        range: (Duration, Duration),
+    ) -> Result<Option<Duration>, SettingError> {
+        let remedy = "not a duration; write a whole number and ms, s, m or h, such as 15s";
+        let read = self.read(name, units::duration, remedy)?;
+        Ok(read.map(|value| self.clamp(name, value, range, units::duration_text)))
+    }
+
+    fn size(&mut self, name: &str, default: u64, range: (u64, u64)) -> Result<u64, SettingError> {
+        let remedy = "not a size; write a number of bytes, or of K, M or G, such as 16M";
+        let read = self.read(name, units::size, remedy)?;
+        Ok(read.map_or(default, |value| {
+            self.clamp(name, value, range, units::size_text)
+        }))
+    }
+
+    fn optional_count(&mut self, name: &str, most: u64) -> Result<Option<u64>, SettingError> {
+        let read = self.read(
+            name,
+            units::count,
+            "not a number; write digits only, such as 10",
+        )?;
+        Ok(read.map(|value| self.clamp(name, value, (0, most), |n| n.to_string())))
+    }
+
+    fn count(&mut self, name: &str, default: u64, most: u64) -> Result<u64, SettingError> {
+        Ok(self.optional_count(name, most)?.unwrap_or(default))
+    }
+
+    fn clamp<T: Ord + Copy>(
+        &mut self,
+        name: &str,
+        value: T,
+        (least, most): (T, T),
+        text: impl Fn(T) -> String,
+    ) -> T {
+        let clamped = value.clamp(least, most);
+        if clamped != value {
+            let (limit, word) = if value < least {
+                (least, "least")
+            } else {
+                (most, "most")
+            };
+            let limit = text(limit);
+            self.notices.push(Notice(format!(
+                "{name}={}: out of range, {limit} is used; write {limit} at {word}",
+                text(value),
+            )));
+        }
+        clamped
+    }
+
+    fn format(&self) -> Result<Option<Format>, SettingError> {
+        let parse = |text: &str| match text {
+            "lines" => Some(Format::Lines),
+            "jsonl" => Some(Format::Jsonl),
+            "state" => Some(Format::State),
+            _ => None,
+        };
+        self.read(
+            "SSE_FORMAT",
+            parse,
+            "no such format; write lines, jsonl or state",
+        )
+    }
+
+    fn choice<T: Copy>(&self, name: &str, no: T, yes: T) -> Result<T, SettingError> {
+        let parse = |text: &str| match text {
+            "yes" => Some(yes),
+            "no" => Some(no),
+            _ => None,
+        };
+        Ok(self
+            .read(name, parse, "neither yes nor no; write one of them")?
+            .unwrap_or(no))
+    }
+
+    fn words(&self, name: &str) -> Result<Vec<String>, SettingError> {
+        let text = self.text(name, "not UTF-8; write words separated by spaces")?;
+        Ok(text
+            .unwrap_or_default()
+            .split_ascii_whitespace()
+            .map(str::to_owned)
+            .collect())
+    }
+
+    fn event_name(&self, name: &str) -> Result<Option<EventName<'static>>, SettingError> {
+        let parse = |text: &str| EventName::new(text.to_owned()).ok();
+        self.read(
+            name,
+            parse,
+            "not an event name; write UTF-8 text without line breaks",
+        )
+    }
+
+    fn origins(&self, name: &str) -> Result<Vec<String>, SettingError> {
+        let remedy = "not a list of origins; write https://host or https://host:port with \
+                      nothing after it, separated by spaces, or *";
+        let Some(text) = self.text(name, remedy)? else {
+            return Ok(Vec::new());
+        };
+        text.split_ascii_whitespace()
+            .map(|origin| match is_origin(origin) {
+                true => Ok(origin.to_owned()),
+                false => Err(SettingError::new(name, origin.as_bytes(), remedy)),
+            })
+            .collect()
+    }
+
+    fn unknown_names(&mut self) {
+        let slips: Vec<Notice> = self
+            .meta
+            .names()
+            .filter(|name| name.starts_with(b"SSE_"))
+            .filter(|name| !KNOWN_SETTINGS.iter().any(|known| known.as_bytes() == *name))
+            .map(|name| {
+                Notice(format!(
+                    "{}: no such setting, it is ignored",
+                    printable(name)
+                ))
+            })
+            .collect();
+        self.notices.extend(slips);
+    }
+}
+
+/// Whether `text` is a serialized origin (RFC 6454 §6.2), `null`, or `*`: a browser
+/// compares byte by byte, so a path or a trailing slash would never match.
+fn is_origin(text: &str) -> bool {
+    if text == "*" || text == "null" {
+        return true;
+    }
+    let Some((scheme, host)) = text.split_once("://") else {
+        return false;
+    };
+    !scheme.is_empty()
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+        && !host.is_empty()
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"/?#@,".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(pairs: &[(&str, &str)]) -> Result<(Settings, Vec<String>), String> {
+        Settings::parse(&MetaVariables::of(pairs), Lifetime::Hour)
+            .map(|(s, n)| (s, n.iter().map(ToString::to_string).collect()))
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn nothing_set_means_the_documented_defaults() {
+        let (s, notices) = parse(&[]).unwrap();
+        assert_eq!(notices, Vec::<String>::new());
+        assert_eq!(s.backlog_records, 10);
+        assert_eq!(s.replay_bytes, 16 << 20);
+        assert_eq!(s.max_line_bytes, 1 << 20);
+        assert_eq!(s.interval, SECOND);
+        assert_eq!(s.heartbeat, SECOND * 15);
+        assert_eq!(s.retry, SECOND * 3);
+        assert_eq!(s.send_timeout, SECOND * 30);
+        assert_eq!(s.max_age, Some(HOUR));
+        assert_eq!((s.event, s.count, s.file, s.log), (None, None, None, None));
+        let unlimited = Settings::parse(&MetaVariables::of(&[]), Lifetime::Unlimited).unwrap();
+        assert_eq!(unlimited.0.max_age, None);
+    }
+
+    #[test]
+    fn an_empty_value_is_an_unset_one() {
+        assert_eq!(
+            parse(&[("SSE_HEARTBEAT", ""), ("SSE_BACKLOG", "")]),
+            parse(&[])
+        );
+    }
+
+    #[test]
+    fn a_value_outside_its_range_is_clamped_and_said() {
+        for (name, value, notice) in [
+            (
+                "SSE_HEARTBEAT",
+                "60s",
+                "SSE_HEARTBEAT=1m: out of range, 25s is used; write 25s at most",
+            ),
+            (
+                "SSE_INTERVAL",
+                "1ms",
+                "SSE_INTERVAL=1ms: out of range, 10ms is used; write 10ms at least",
+            ),
+            (
+                "SSE_RETRY",
+                "0s",
+                "SSE_RETRY=0s: out of range, 1s is used; write 1s at least",
+            ),
+            (
+                "SSE_MAX_LINE",
+                "1G",
+                "SSE_MAX_LINE=1G: out of range, 64M is used; write 64M at most",
+            ),
+        ] {
+            assert_eq!(parse(&[(name, value)]).unwrap().1, [notice]);
+        }
+        assert_eq!(
+            parse(&[("SSE_HEARTBEAT", "60s")]).unwrap().0.heartbeat,
+            SECOND * 25
+        );
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_names_the_setting_and_the_remedy() {
+        for (name, value, error) in [
+            (
+                "SSE_HEARTBEAT",
+                "15",
+                "SSE_HEARTBEAT=15: not a duration; write a whole number and ms, s, m or h, such as 15s",
+            ),
+            (
+                "SSE_BACKLOG",
+                "ten",
+                "SSE_BACKLOG=ten: not a number; write digits only, such as 10",
+            ),
+            (
+                "SSE_FORMAT",
+                "xml",
+                "SSE_FORMAT=xml: no such format; write lines, jsonl or state",
+            ),
+        ] {
+            assert_eq!(parse(&[(name, value)]).unwrap_err(), error);
+        }
+        let long = parse(&[("SSE_REPLAY", &"x\n".repeat(100))]).unwrap_err();
+        assert!(!long.contains('\n') && long.len() < 200, "{long}");
+    }
+
+    #[test]
+    fn a_slip_in_a_name_is_noticed() {
+        let (_, notices) = parse(&[("SSE_FLIE", "/x"), ("HTTP_SSE_FILE", "/etc/passwd")]).unwrap();
+        assert_eq!(notices, ["SSE_FLIE: no such setting, it is ignored"]);
+    }
+
+    #[test]
+    fn the_format_follows_the_name_unless_it_is_set() {
+        assert_eq!(Format::of_name(Path::new("/a.log")), Format::Lines);
+        assert_eq!(Format::of_name(Path::new("/a.jsonl")), Format::Jsonl);
+        assert_eq!(Format::of_name(Path::new("/a.ndjson")), Format::Jsonl);
+        let format = |pairs| parse(pairs).unwrap().0.format;
+        assert_eq!(format(&[]), None);
+        assert_eq!(format(&[("SSE_FORMAT", "state")]), Some(Format::State));
+    }
+
+    #[test]
+    fn a_file_and_a_folder_at_once_are_a_mistake() {
+        let error = parse(&[("SSE_FILE", "/f"), ("SSE_ROOT", "/r")]).unwrap_err();
+        assert!(
+            error.starts_with("SSE_ROOT=/r: SSE_FILE is set as well"),
+            "{error}"
+        );
+        assert!(parse(&[("SSE_FILE", ""), ("SSE_ROOT", "/r")]).is_ok());
+    }
+
+    #[test]
+    fn an_origin_that_could_never_match_is_refused() {
+        let (s, _) = parse(&[("SSE_ALLOW_ORIGIN", "https://a.example  http://b:8080 *")]).unwrap();
+        assert_eq!(s.allow_origin, ["https://a.example", "http://b:8080", "*"]);
+        for bad in [
+            "https://a.example/",
+            "a.example",
+            "https://a.example,https://b.example",
+        ] {
+            assert!(parse(&[("SSE_ALLOW_ORIGIN", bad)]).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Which file a stream reads.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::tail::{Disk, DiskFile, Sibling, Stat};
+use super::{OpenError, Opening};
+use crate::request::{Absent, BelowRoot, Format, SettingError};
+
+/// A file to follow, and what kind its name says it is.
+pub(super) struct Followed {
+    pub(super) disk: Box<dyn Disk>,
+    pub(super) format: Format,
+    /// Whether its name ends in `.json`.
+    pub(super) is_json: bool,
+    /// The setting that names it and its value, for messages.
+    setting: (&'static str, PathBuf),
+}
+
+impl Followed {
+    /// The file that `SSE_FILE` names, or `PATH_INFO` below `SSE_ROOT`.
+    ///
+    /// # Errors
+    /// When neither is set, or no file of that name may be known of.
+    pub(super) fn of(opening: &Opening<'_>) -> Result<Self, OpenError> {
+        let settings = opening.settings;
+        let Some(root) = &settings.root else {
+            let path = settings.required_file()?;
+            let disk = opening.world.disk(&path);
+            let named = (path.clone(), ("SSE_FILE", path));
+            return Ok(Self::new(disk, &named.0, settings.format, named.1));
+        };
+        let asked = opening.request.path_info.as_deref().unwrap_or_default();
+        let setting = ("SSE_ROOT", root.clone());
+        let Some(name) = BelowRoot::parse(asked, &settings.suffixes) else {
+            // What may not be named looks exactly like what is not there.
+            return match settings.absent {
+                Absent::NotFound => Err(OpenError::NotFound),
+                Absent::Awaited => {
+                    let name = PathBuf::from("absent");
+                    Ok(Self::new(
+                        Box::new(Nowhere),
+                        &name,
+                        settings.format,
+                        setting,
+                    ))
+                }
+            };
+        };
+        let mut disk = opening.world.disk_below(root, &name).map_err(|error| {
+            let remedy = format!("{error}; name a folder that this user can read");
+            SettingError::new("SSE_ROOT", root.as_os_str().as_encoded_bytes(), remedy)
+        })?;
+        if settings.absent == Absent::NotFound && disk.open().is_err() {
+            // Between a rename and the new file there is none, for a moment.
+            let is_rotating = disk.siblings().is_ok_and(|siblings| !siblings.is_empty());
+            if !is_rotating {
+                return Err(OpenError::NotFound);
+            }
+        }
+        Ok(Self::new(disk, name.as_path(), settings.format, setting))
+    }
+
+    fn new(
+        disk: Box<dyn Disk>,
+        name: &Path,
+        format: Option<Format>,
+        setting: (&'static str, PathBuf),
+    ) -> Self {
+        Self {
+            disk,
+            format: format.unwrap_or_else(|| Format::of_name(name)),
+            is_json: name
+                .extension()
+                .is_some_and(|extension| extension == "json"),
+            setting,
+        }
+    }
+
+    /// Opens the file, if it is there and can be read; otherwise it is waited for.
+    ///
+    /// # Errors
+    /// When `SSE_FILE` names something that will never be a file to follow.
+    pub(super) fn open(&mut self) -> Result<Option<Rc<dyn DiskFile>>, OpenError> {
+        let error = match self.disk.open() {
+            Ok(file) => return Ok(Some(file)),
+            Err(error) => error,
+        };
+        let (name, path) = &self.setting;
+        // Below a root, whatever is wrong looks like a name that is not there.
+        if error.kind() == io::ErrorKind::NotFound || *name != "SSE_FILE" {
+            return Ok(None);
+        }
+        if error.kind() == io::ErrorKind::InvalidInput {
+            let remedy = format!("{error}; name a regular file, there or to come");
+            return Err(
+                SettingError::new(name, path.as_os_str().as_encoded_bytes(), remedy).into(),
+            );
+        }
+        // What it holds cannot be told now: a client that has an id keeps it, and comes
+        // again.
+        let path = path.display();
+        let trouble = format!("{name}={path}: {error}; let this user read the file");
+        Err(OpenError::Temporary(trouble))
+    }
+
+    /// The file's path, or its root's, for messages.
+    pub(super) fn display(&self) -> String {
+        self.setting.1.display().to_string()
+    }
+}
+
+/// A file that will never be there.
+struct Nowhere;
+
+fn not_there<T>() -> io::Result<T> {
+    Err(io::Error::from(io::ErrorKind::NotFound))
+}
+
+impl Disk for Nowhere {
+    fn stat(&mut self) -> io::Result<Stat> {
+        not_there()
+    }
+
+    fn open(&mut self) -> io::Result<Rc<dyn DiskFile>> {
+        not_there()
+    }
+
+    fn siblings(&mut self) -> io::Result<Vec<Sibling>> {
+        Ok(Vec::new())
+    }
+
+    fn open_sibling(&mut self, _: &str) -> io::Result<Rc<dyn DiskFile>> {
+        not_there()
+    }
+}

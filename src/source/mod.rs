@@ -1,0 +1,206 @@
+//! Layer 2: where events come from.
+//!
+//! ```text
+//! bytes, cursors, now ──► Source::poll ──► Batch of events
+//! ```
+//!
+//! A source is a machine that is asked "what is due?" and answers with events and
+//! the moment of the next ones. It has no clock (`now` is an argument), no
+//! descriptor (files are seen through [`tail::Disk`]), and does not know who
+//! listens: it serves one cursor.
+//!
+//! A new source is one file here and one row in [`STREAMS`].
+
+pub mod clock;
+pub mod countdown;
+mod followed;
+mod record;
+pub mod script;
+mod state;
+pub mod tail;
+
+use std::fmt;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::event::{Batch, EventId, Gap, Reason};
+use crate::request::{BelowRoot, LastId, Request, SettingError, Settings};
+
+pub use clock::Clock;
+pub use countdown::Countdown;
+pub use script::Script;
+pub use tail::Tail;
+
+/// A moment, on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Time since some fixed moment of this process; never goes back. All waiting
+    /// is counted on it.
+    pub monotonic: Duration,
+    /// Milliseconds since 1970-01-01 UTC. Ids that outlive a process are made of it.
+    pub unix_ms: u64,
+}
+
+/// When a source wants to be asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// As soon as the batch has left: there is more.
+    More,
+    /// At this moment ([`Now::monotonic`]), or when something outside changes.
+    At(Duration),
+    /// When something outside changes.
+    Change,
+    /// Never: the stream has ended, and its `close` event is in the batch.
+    End,
+}
+
+/// A stream of events, seen through one cursor.
+pub trait Source {
+    /// Appends what is due at `now` to `out`, stopping when it is full.
+    fn poll(&mut self, now: Now, out: &mut Batch) -> Next;
+
+    /// The id from which a client would miss nothing that is still to come, and get
+    /// nothing again: the place *before* the next event. `None` when this stream
+    /// cannot be resumed by position.
+    fn position(&self) -> Option<EventId<'static>>;
+
+    /// It has been quiet for a while: memory that a burst took is given back.
+    fn rest(&mut self) {}
+}
+
+/// What a source is opened with.
+pub struct Opening<'a> {
+    /// The settings of the place it is opened for.
+    pub settings: &'a Settings,
+    /// What is asked.
+    pub request: &'a Request,
+    /// The moment of opening.
+    pub now: Now,
+    /// The world's files.
+    pub world: &'a Rc<dyn World>,
+}
+
+/// What a source may see of the machine it runs on. The driver implements it.
+pub trait World {
+    /// The file at `path` and its surroundings, to be followed.
+    fn disk(&self, path: &Path) -> Box<dyn tail::Disk>;
+
+    /// The file called `name` below the folder `root`, and nothing outside of it
+    /// whatever links lead there.
+    ///
+    /// # Errors
+    /// What the system says of the folder.
+    fn disk_below(&self, root: &Path, name: &BelowRoot) -> std::io::Result<Box<dyn tail::Disk>>;
+
+    /// A line for the administrator: the stream is served, but something is not right.
+    fn warn(&self, message: &str);
+
+    /// A whole small file.
+    ///
+    /// # Errors
+    /// What the system says, or `InvalidData` when it is longer than `limit_bytes`.
+    fn read(&self, path: &Path, limit_bytes: u64) -> std::io::Result<Vec<u8>>;
+
+    /// How far local time is ahead of UTC at `unix_ms`, in seconds.
+    fn utc_offset_seconds(&self, unix_ms: u64) -> i32;
+}
+
+/// An opened stream.
+pub enum Opened {
+    /// Events will come; first the gap, if there is one, with the source's position
+    /// as its id.
+    Stream(Box<dyn Source>, Option<Gap>),
+    /// The client has had everything, `close` included: 204 ends its `EventSource`.
+    Finished,
+}
+
+/// Why there is no stream.
+#[derive(Debug)]
+pub enum OpenError {
+    /// A setting is wrong: 500, and the text goes to the server's log.
+    Setting(SettingError),
+    /// There is no such stream, or none that may be known of: 404.
+    NotFound,
+    /// The query's `filter` cannot be read: 400.
+    BadFilter,
+    /// Temporary trouble: a 200 stream with `retry:` and an end, and the text goes
+    /// to the log.
+    Temporary(String),
+}
+
+impl From<SettingError> for OpenError {
+    fn from(error: SettingError) -> Self {
+        Self::Setting(error)
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting(error) => error.fmt(f),
+            Self::NotFound => f.write_str("no such file"),
+            Self::BadFilter => f.write_str("the query's filter cannot be read"),
+            Self::Temporary(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// A function that opens a source.
+pub type Open = fn(&Opening<'_>) -> Result<Opened, OpenError>;
+
+/// One kind of stream: a row of the table.
+pub struct Stream {
+    /// Its name, as `SSE_STREAM` and the programs' names spell it.
+    pub name: &'static str,
+    /// What it is, in one line, for `--help`.
+    pub summary: &'static str,
+    /// How it is opened.
+    pub open: Open,
+    /// The settings it uses besides those of every stream.
+    pub settings: &'static [&'static str],
+    /// The setting that a bare argument in a terminal stands for.
+    pub argument: Option<&'static str>,
+}
+
+/// Every stream that there is.
+pub static STREAMS: [&Stream; 4] = [
+    &clock::STREAM,
+    &countdown::STREAM,
+    &script::STREAM,
+    &tail::STREAM,
+];
+
+/// A last id that a source has made sense of, or why it could not.
+fn resume_point<T>(
+    last_id: &LastId,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> (Option<T>, Option<Gap>) {
+    match last_id {
+        LastId::None => (None, None),
+        LastId::Malformed => (None, Some(Gap::new(Reason::BadId))),
+        LastId::Given(id) => match parse(id.as_str()) {
+            Some(point) => (Some(point), None),
+            None => (None, Some(Gap::new(Reason::BadId))),
+        },
+    }
+}
+
+/// How far in the future an id's start may lie before it is not believed: servers
+/// that share a name need not share a clock to the second.
+const CLOCK_SKEW_MS: u64 = 60_000;
+
+/// Reads a plain decimal number without sign, as ids hold them.
+fn digits(text: &str) -> Option<u64> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+/// The monotonic moment at which the wall clock will show `unix_ms`.
+fn moment(now: Now, unix_ms: u64) -> Duration {
+    now.monotonic + Duration::from_millis(unix_ms.saturating_sub(now.unix_ms))
+}

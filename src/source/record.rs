@@ -1,0 +1,242 @@
+//! One line of JSON that says what the event is: `jsonl` files and scripts.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::event::EventName;
+
+/// What an object line says. Unknown fields are passed over; of a field that comes
+/// twice, the last one counts; a known field of the wrong type counts as absent.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Record<'a> {
+    /// `event`: a string. CR, LF and NUL are left out.
+    pub event: Option<EventName<'a>>,
+    /// `data`, as JSON: [`text_of`] makes the event's text of it.
+    pub data: Option<&'a str>,
+    /// `id`, as JSON.
+    pub id: Option<&'a str>,
+    /// `retry`: milliseconds, brought into 1 s to 1 h.
+    pub retry_ms: Option<u64>,
+    /// `comment`: a string.
+    pub comment: Option<Cow<'a, [u8]>>,
+    /// `after`, as text: scripts only.
+    pub after: Option<Cow<'a, [u8]>>,
+    /// `every`, as text: scripts only.
+    pub every: Option<Cow<'a, [u8]>>,
+}
+
+impl<'a> Record<'a> {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// When it is not one JSON object and nothing else.
+    pub(crate) fn parse(line: &'a str) -> Result<Self, serde_json::Error> {
+        // Notepad's mark at the start of a file is no part of the JSON.
+        let line = line.strip_prefix('\u{FEFF}').unwrap_or(line);
+        let mut reader = serde_json::Deserializer::from_str(line);
+        let record = reader.deserialize_map(RecordVisitor)?;
+        reader.end()?;
+        Ok(record)
+    }
+
+    /// Whether the line is an event: it has a name or data, or it has nothing at all.
+    /// A line with only a `comment` or `retry` is none.
+    pub(crate) fn is_event(&self) -> bool {
+        self.event.is_some()
+            || self.data.is_some()
+            || (self.retry_ms.is_none() && self.comment.is_none())
+    }
+}
+
+struct RecordVisitor;
+
+impl<'de> Visitor<'de> for RecordVisitor {
+    type Value = Record<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Record<'de>, M::Error> {
+        let mut record = Record::default();
+        while let Some(key) = map.next_key::<Text<'de>>()? {
+            match &*key.0 {
+                b"event" => {
+                    let text = string(map.next_value()?).map(lossy);
+                    record.event = text.and_then(EventName::cleaned);
+                }
+                b"data" => {
+                    let raw: &'de RawValue = map.next_value()?;
+                    record.data = Some(raw.get());
+                }
+                b"id" => {
+                    let raw: &'de RawValue = map.next_value()?;
+                    record.id = Some(raw.get());
+                }
+                b"retry" => {
+                    let raw: &'de RawValue = map.next_value()?;
+                    record.retry_ms = whole_number(raw.get()).map(|ms| ms.clamp(1_000, 3_600_000));
+                }
+                b"comment" => record.comment = string(map.next_value()?),
+                b"after" => record.after = string(map.next_value()?),
+                b"every" => record.every = string(map.next_value()?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(record)
+    }
+}
+
+/// A JSON number that is whole and not negative; one too large to hold is the largest.
+fn whole_number(json: &str) -> Option<u64> {
+    let all_digits = !json.is_empty() && json.bytes().all(|b| b.is_ascii_digit());
+    all_digits.then(|| json.parse().unwrap_or(u64::MAX))
+}
+
+/// The text of a JSON string; `None` for any other value. Half of a surrogate pair
+/// comes out as bad UTF-8, which the encoder replaces: it must not cost the event.
+fn string(raw: &RawValue) -> Option<Cow<'_, [u8]>> {
+    string_text(raw.get())
+}
+
+/// What a JSON value is as an event's text: a string's content, any other value as it
+/// was written.
+pub(crate) fn text_of(json: &str) -> Cow<'_, [u8]> {
+    string_text(json).unwrap_or(Cow::Borrowed(json.as_bytes()))
+}
+
+fn string_text(json: &str) -> Option<Cow<'_, [u8]>> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if !inner.contains('\\') {
+        return Some(Cow::Borrowed(inner.as_bytes()));
+    }
+    let mut reader = serde_json::Deserializer::from_str(json);
+    reader
+        .deserialize_bytes(TextVisitor)
+        .ok()
+        .map(|text| text.0)
+}
+
+/// A JSON string as bytes.
+struct Text<'a>(Cow<'a, [u8]>);
+
+impl<'de> de::Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_bytes(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Borrowed(bytes)))
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Borrowed(text.as_bytes())))
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Owned(bytes.to_vec())))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Owned(text.as_bytes().to_vec())))
+    }
+}
+
+/// UTF-8 of any bytes, without copying what is borrowed and whole.
+fn lossy(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
+    match bytes {
+        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, event: Option<&str>, data: Option<&str>) {
+        let record = Record::parse(line).unwrap();
+        assert_eq!(
+            record.event.as_ref().map(EventName::as_str),
+            event,
+            "{line}"
+        );
+        assert_eq!(
+            record.data.map(text_of).as_deref(),
+            data.map(str::as_bytes),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn data_is_a_string_s_text_or_json_as_written() {
+        check(r#"{"event":"a","data":"x\ny"}"#, Some("a"), Some("x\ny"));
+        check(
+            r#"{"data":{"b": 1.0, "a":[1e400]}}"#,
+            None,
+            Some(r#"{"b": 1.0, "a":[1e400]}"#),
+        );
+        check(r#"{"data":null}"#, None, Some("null"));
+        check(r#"{"data":""}"#, None, Some(""));
+        check(r#" {"event":"é","x":[{}]} "#, Some("é"), None);
+        check("{}", None, None);
+        check("\u{FEFF}{}", None, None);
+    }
+
+    #[test]
+    fn what_is_odd_costs_no_event() {
+        check(r#"{"event":5,"data":1}"#, None, Some("1"));
+        check(r#"{"event":"a","event":"b"}"#, Some("b"), None);
+        check(r#"{"event":"a\r\ndata: x"}"#, Some("adata: x"), None);
+        check("{\"\\u0065vent\":\"a\"}", Some("a"), None);
+        let half = Record::parse(r#"{"data":"\ud800!"}"#).unwrap();
+        assert!(text_of(half.data.unwrap()).ends_with(b"!"));
+    }
+
+    #[test]
+    fn only_one_object_is_a_record() {
+        for bad in [
+            "",
+            "1",
+            "[]",
+            "null",
+            "\"x\"",
+            "{} {}",
+            "{",
+            "{\"a\"}",
+            "{\"a\":1,}",
+        ] {
+            assert!(Record::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_retry_is_brought_into_its_range() {
+        for (retry, expected) in [
+            ("5000", Some(5000)),
+            ("0", Some(1000)),
+            ("99999999999999999999999", Some(3_600_000)),
+            ("1e4", None),
+            ("-1", None),
+            ("\"5000\"", None),
+        ] {
+            let line = format!("{{\"retry\":{retry}}}");
+            assert_eq!(Record::parse(&line).unwrap().retry_ms, expected);
+        }
+    }
+}

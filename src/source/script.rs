@@ -1,0 +1,292 @@
+//! Timed events from a JSON Lines script.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::path::Path;
+
+use super::record::{Record, text_of};
+use super::{
+    CLOCK_SKEW_MS, Next, Now, OpenError, Opened, Opening, Source, Stream, digits, moment,
+    resume_point,
+};
+use crate::event::{Batch, Event, EventId, EventName, Gap, Reason};
+use crate::request::{SettingError, duration};
+
+/// The stream `script`.
+pub static STREAM: Stream = Stream {
+    name: "script",
+    summary: "timed events from a JSON Lines script",
+    open,
+    settings: &["SSE_FILE"],
+    argument: Some("SSE_FILE"),
+};
+
+/// The largest script, in bytes: it is read whole, for every stream.
+const SCRIPT_MAX_BYTES: u64 = 4 << 20;
+
+/// How many missed beats of one `every` line are made up for. Events with `after`
+/// are all made up for, however long ago they were due.
+const MISSED_BEATS_MAX: u64 = 1_000;
+
+/// The shortest `every`, in milliseconds, as for `SSE_INTERVAL`.
+const EVERY_MIN_MS: u64 = 10;
+
+/// Plays a script: a line `{"after":"3s","event":…,"data":…}` once, three seconds
+/// after the stream's start, a line `{"every":"3s",…}` again and again, the first
+/// time after three seconds (or after its `after`, if it has one too).
+///
+/// Events that are due together come in the order of their lines. The stream ends in
+/// `close`: after an event of that name, or after the last line when none repeats.
+///
+/// An id is `<start>-<due>-<line>`: when this stream began, in milliseconds since
+/// 1970, when the event was due after that, in milliseconds, and its line; the last
+/// one is `<start>-end`. Any process that knows the script and the id goes on from
+/// there: what was missed comes at once, the rest when it is due.
+pub struct Script {
+    lines: Vec<Line>,
+    start_unix_ms: u64,
+    /// What was sent last.
+    position: Beat,
+    /// The next beat of every line that has one, the soonest on top.
+    due: BinaryHeap<Reverse<Beat>>,
+}
+
+/// One line of the script.
+struct Line {
+    after_ms: u64,
+    every_ms: Option<u64>,
+    event: Option<EventName<'static>>,
+    data: Vec<u8>,
+    retry_ms: Option<u64>,
+    comment: Option<Vec<u8>>,
+    is_event: bool,
+}
+
+/// A moment of the script at which a line is due. Lines count from 1, so that
+/// `Beat { due_ms: 0, line: 0 }` comes before all of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Beat {
+    due_ms: u64,
+    line: usize,
+}
+
+enum Point {
+    Sent { start_unix_ms: u64, beat: Beat },
+    End,
+}
+
+fn parse_id(id: &str) -> Option<Point> {
+    let (start, rest) = id.split_once('-')?;
+    let start_unix_ms = digits(start)?;
+    if rest == "end" {
+        return Some(Point::End);
+    }
+    let (due, line) = rest.split_once('-')?;
+    let beat = Beat {
+        due_ms: digits(due)?,
+        line: usize::try_from(digits(line)?).ok()?,
+    };
+    Some(Point::Sent {
+        start_unix_ms,
+        beat,
+    })
+}
+
+fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
+    let path = opening.settings.required_file()?;
+    let lines = load(opening, &path)?;
+    let (point, mut gap) = resume_point(&opening.request.last_id, parse_id);
+    let now_unix_ms = opening.now.unix_ms;
+    let mut start_unix_ms = now_unix_ms;
+    let mut position = Beat { due_ms: 0, line: 0 };
+    match point {
+        Some(Point::End) => return Ok(Opened::Finished),
+        Some(Point::Sent {
+            start_unix_ms: start,
+            beat,
+            // What was sent had been due: a place in the future is none of ours, and would
+            // hold back everything until then.
+        }) if start.saturating_add(beat.due_ms) <= now_unix_ms + CLOCK_SKEW_MS
+            && beat.line <= lines.len() =>
+        {
+            start_unix_ms = start;
+            position = beat;
+        }
+        Some(Point::Sent { .. }) => gap = Some(Gap::new(Reason::UnknownId)),
+        None => {}
+    }
+    let elapsed_ms = now_unix_ms.saturating_sub(start_unix_ms);
+    let (script, expired) = Script::new(lines, start_unix_ms, position, elapsed_ms);
+    if expired {
+        gap = gap.or(Some(Gap::new(Reason::Expired)));
+    }
+    Ok(Opened::Stream(Box::new(script), gap))
+}
+
+fn load(opening: &Opening<'_>, path: &Path) -> Result<Vec<Line>, OpenError> {
+    let wrong =
+        |remedy: String| SettingError::new("SSE_FILE", path.as_os_str().as_encoded_bytes(), remedy);
+    let bytes = opening
+        .world
+        .read(path, SCRIPT_MAX_BYTES)
+        .map_err(|error| {
+            wrong(format!(
+                "{error}; name a script of JSON lines that this user can read"
+            ))
+        })?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = Vec::new();
+    for (index, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
+        let parsed =
+            parse_line(line).map_err(|problem| wrong(format!("line {}: {problem}", index + 1)))?;
+        lines.push(parsed);
+    }
+    Ok(lines)
+}
+
+fn parse_line(line: &str) -> Result<Line, String> {
+    let record = Record::parse(line).map_err(|error| {
+        format!("{error}; write one JSON object, such as {{\"after\":\"3s\",\"data\":\"x\"}}")
+    })?;
+    let time = |name: &str, text: &Option<std::borrow::Cow<'_, [u8]>>| {
+        let Some(text) = text else { return Ok(None) };
+        let parsed = std::str::from_utf8(text).ok().and_then(duration);
+        parsed.map(|d| Some(d.as_millis() as u64)).ok_or_else(|| {
+            format!(
+                "{name}: not a duration; write a whole number and ms, s, m or h, such as \"3s\""
+            )
+        })
+    };
+    let after_ms = time("after", &record.after)?;
+    let every_ms = time("every", &record.every)?.map(|ms| ms.max(EVERY_MIN_MS));
+    let first_ms = after_ms.or(every_ms);
+    Ok(Line {
+        after_ms: first_ms.ok_or(
+            "neither after nor every; write when the event is due, such as \"after\":\"3s\"",
+        )?,
+        every_ms,
+        is_event: record.is_event(),
+        event: record.event.map(EventName::into_owned),
+        data: record
+            .data
+            .map(|json| text_of(json).into_owned())
+            .unwrap_or_default(),
+        retry_ms: record.retry_ms,
+        comment: record.comment.map(std::borrow::Cow::into_owned),
+    })
+}
+
+impl Script {
+    /// The second value tells whether beats were left out because they are too many.
+    fn new(lines: Vec<Line>, start_unix_ms: u64, position: Beat, elapsed_ms: u64) -> (Self, bool) {
+        let mut expired = false;
+        let mut due = BinaryHeap::new();
+        for (index, line) in lines.iter().enumerate() {
+            let first = Beat {
+                due_ms: line.after_ms,
+                line: index + 1,
+            };
+            let Some(mut beat) = line.beat_after(first, position) else {
+                continue;
+            };
+            if let Some(every_ms) = line.every_ms {
+                let missed = elapsed_ms.saturating_sub(beat.due_ms) / every_ms;
+                if missed > MISSED_BEATS_MAX {
+                    expired = true;
+                    beat.due_ms += (missed - MISSED_BEATS_MAX) * every_ms;
+                }
+            }
+            due.push(Reverse(beat));
+        }
+        (
+            Self {
+                lines,
+                start_unix_ms,
+                position,
+                due,
+            },
+            expired,
+        )
+    }
+
+    fn id(&self, place: impl std::fmt::Display) -> Option<EventId<'static>> {
+        EventId::new(format!("{}-{place}", self.start_unix_ms)).ok()
+    }
+}
+
+impl Line {
+    /// The line's first beat that comes after `position`.
+    fn beat_after(&self, first: Beat, position: Beat) -> Option<Beat> {
+        if first > position {
+            return Some(first);
+        }
+        let every_ms = self.every_ms?;
+        let beats = (position.due_ms - first.due_ms) / every_ms;
+        let candidate = Beat {
+            due_ms: first.due_ms + beats * every_ms,
+            ..first
+        };
+        if candidate > position {
+            return Some(candidate);
+        }
+        Some(Beat {
+            due_ms: candidate.due_ms.checked_add(every_ms)?,
+            ..first
+        })
+    }
+}
+
+impl Source for Script {
+    fn poll(&mut self, now: Now, out: &mut Batch) -> Next {
+        while let Some(&Reverse(beat)) = self.due.peek() {
+            let due_unix_ms = self.start_unix_ms.saturating_add(beat.due_ms);
+            if due_unix_ms > now.unix_ms {
+                return Next::At(moment(now, due_unix_ms));
+            }
+            if out.is_full() {
+                return Next::More;
+            }
+            self.due.pop();
+            self.position = beat;
+            let id = self.position();
+            let line = &self.lines[beat.line - 1];
+            if let Some(every_ms) = line.every_ms
+                && let Some(due_ms) = beat.due_ms.checked_add(every_ms)
+            {
+                self.due.push(Reverse(Beat { due_ms, ..beat }));
+            }
+            if let Some(comment) = &line.comment {
+                out.comment(comment);
+            }
+            if let Some(retry_ms) = line.retry_ms {
+                out.retry(retry_ms);
+            }
+            if !line.is_event {
+                continue;
+            }
+            let ends = line.event.as_ref() == Some(&EventName::CLOSE);
+            let id = if ends { self.id("end") } else { id };
+            out.event(&Event {
+                id,
+                name: line.event.clone(),
+                data: &line.data,
+            });
+            if ends {
+                return Next::End;
+            }
+        }
+        out.close(self.id("end"));
+        Next::End
+    }
+
+    fn position(&self) -> Option<EventId<'static>> {
+        self.id(format_args!(
+            "{}-{}",
+            self.position.due_ms, self.position.line
+        ))
+    }
+}

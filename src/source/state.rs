@@ -1,0 +1,245 @@
+//! A whole file as one event, whenever its content changes.
+//!
+//! ```text
+//!            written in place: quiet for 50 ms ─┐
+//!  changed ──┤                                  ├─► read ─► whole? ─► differs? ─► event
+//!            renamed into place: at once ───────┘    │        │
+//!                                               too large    broken JSON: wait for more
+//! ```
+//!
+//! What matters is the content there is now: changes that come together are one event,
+//! and a client that returns to the content it has gets nothing.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::de::IgnoredAny;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::followed::Followed;
+use super::tail::{Disk, DiskFile, Stat};
+use super::{Next, Now, OpenError, Opened, Opening, Source, resume_point};
+use crate::event::{Batch, Event, EventId, EventName, Gap, Reason};
+
+/// How long a file that is written in place must have been left alone.
+const SETTLED: Duration = Duration::from_millis(50);
+
+/// How soon what could not be read is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// The id that stands for "there is no file".
+const REMOVED: &str = "removed";
+
+/// The content of a file.
+///
+/// The event's data is the file's text without its last line end. Its id is a hash of
+/// the content, XXH3-64 as 16 hexadecimal digits, or `removed` after the event
+/// `removed`. A file larger than `SSE_STATE_MAX` is not sent: a `gap` of the reason
+/// `cut` tells its size.
+pub struct State {
+    disk: Box<dyn Disk>,
+    name: Option<EventName<'static>>,
+    max_bytes: u64,
+    check: Check,
+    /// What was read last: a file is watched as long as it is open.
+    file: Option<Rc<dyn DiskFile>>,
+    /// What the client has.
+    known: Known,
+    /// What the file looked like when it was looked at last, and since when.
+    seen: Option<Stat>,
+    seen_since: Duration,
+    /// What `seen` holds has been dealt with.
+    is_done: bool,
+}
+
+/// Whether a half-written file can be told from a whole one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Check {
+    /// By parsing it.
+    Json,
+    /// Not at all.
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// The client came for the first time.
+    Nothing,
+    /// That there is no file.
+    Removed,
+    /// The content with this hash.
+    Content(u64),
+}
+
+fn parse(id: &str) -> Option<Known> {
+    if id == REMOVED {
+        return Some(Known::Removed);
+    }
+    let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if id.len() != 16 || !id.bytes().all(lower_hex) {
+        return None;
+    }
+    u64::from_str_radix(id, 16).ok().map(Known::Content)
+}
+
+/// Opens the format `state` of the stream `tail`.
+pub(super) fn open(opening: &Opening<'_>, mut followed: Followed) -> Result<Opened, OpenError> {
+    let file = match followed.open() {
+        Ok(file) => file,
+        // Whatever it holds by then, it can be told when it can be read.
+        Err(OpenError::Temporary(trouble)) => {
+            opening.world.warn(&trouble);
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let settings = opening.settings;
+    let (point, gap) = resume_point(&opening.request.last_id, parse);
+    let state = State {
+        disk: followed.disk,
+        file,
+        name: settings.event.clone(),
+        max_bytes: settings.state_max_bytes,
+        check: if followed.is_json {
+            Check::Json
+        } else {
+            Check::Nothing
+        },
+        known: point.unwrap_or(Known::Nothing),
+        seen: None,
+        seen_since: opening.now.monotonic,
+        is_done: false,
+    };
+    Ok(Opened::Stream(Box::new(state), gap))
+}
+
+impl State {
+    /// Looks at the path; says when to look again, if it is too early to read.
+    fn look(&mut self, now: Now) -> Option<Duration> {
+        let stat = self.disk.stat().ok();
+        let was_moved_in = self.disk.was_moved_in();
+        if stat != self.seen || was_moved_in {
+            self.seen = stat;
+            self.seen_since = now.monotonic;
+            self.is_done = false;
+        }
+        if self.is_done || was_moved_in {
+            return None;
+        }
+        // By its own time too: what was left alone before we came has settled.
+        let now_ns = i128::from(now.unix_ms) * 1_000_000;
+        if stat.is_some_and(|stat| now_ns - stat.modified_ns >= SETTLED.as_nanos() as i128) {
+            return None;
+        }
+        let settled_at = self.seen_since + SETTLED;
+        (now.monotonic < settled_at).then_some(settled_at)
+    }
+
+    /// Says what there is now, if the client does not know it. `WouldBlock` when it
+    /// changes while it is being read.
+    fn tell(&mut self, out: &mut Batch) -> io::Result<()> {
+        let Some(stat) = self.seen else {
+            self.tell_removed(out);
+            return Ok(());
+        };
+        // Also one that is too large: only what has been opened is watched for writes.
+        let file = Rc::clone(self.file.insert(self.disk.open()?));
+        if stat.size_bytes > self.max_bytes {
+            self.tell_too_large(stat, out);
+            return Ok(());
+        }
+        let content = read_whole(&*file, stat)?;
+        if self.check == Check::Json && serde_json::from_slice::<IgnoredAny>(&content).is_err() {
+            return Ok(());
+        }
+        let hash = xxh3_64(&content);
+        if self.known != Known::Content(hash) {
+            self.known = Known::Content(hash);
+            let data = without_line_end(&content);
+            out.event(&Event {
+                id: self.position(),
+                name: self.name.clone(),
+                data,
+            });
+        }
+        Ok(())
+    }
+
+    /// The id stands for a content that is told apart by size and time only.
+    fn tell_too_large(&mut self, stat: Stat, out: &mut Batch) {
+        let hash = xxh3_64(format!("{} {}", stat.size_bytes, stat.modified_ns).as_bytes());
+        if self.known != Known::Content(hash) {
+            self.known = Known::Content(hash);
+            out.gap(&Gap::of(Reason::Cut, stat.size_bytes), self.position());
+        }
+    }
+
+    fn tell_removed(&mut self, out: &mut Batch) {
+        if let Known::Content(_) = self.known {
+            self.known = Known::Removed;
+            let name = EventName::new(REMOVED).ok();
+            out.event(&Event {
+                id: self.position(),
+                name,
+                data: b"",
+            });
+        }
+    }
+}
+
+/// Reads a file that looked like `stat`; an error when it does not any more.
+fn read_whole(file: &dyn DiskFile, stat: Stat) -> io::Result<Vec<u8>> {
+    let mut content = vec![0; stat.size_bytes as usize + 1];
+    let mut length = 0;
+    loop {
+        match file.read_at(&mut content[length..], length as u64)? {
+            0 => break,
+            read => length += read,
+        }
+        if length == content.len() {
+            break;
+        }
+    }
+    content.truncate(length);
+    if file.stat()? != stat || length as u64 != stat.size_bytes {
+        return Err(io::Error::from(io::ErrorKind::WouldBlock));
+    }
+    Ok(content)
+}
+
+fn without_line_end(content: &[u8]) -> &[u8] {
+    let content = content.strip_suffix(b"\n").unwrap_or(content);
+    content.strip_suffix(b"\r").unwrap_or(content)
+}
+
+impl Source for State {
+    fn poll(&mut self, now: Now, out: &mut Batch) -> Next {
+        if let Some(settled_at) = self.look(now) {
+            return Next::At(settled_at);
+        }
+        if self.is_done {
+            return Next::Change;
+        }
+        match self.tell(out) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.seen_since = now.monotonic;
+                Next::At(now.monotonic + SETTLED)
+            }
+            // What cannot be read now may be readable later, unchanged.
+            Err(_) => Next::At(now.monotonic + TRY_AGAIN),
+            Ok(()) => {
+                self.is_done = true;
+                Next::Change
+            }
+        }
+    }
+
+    fn position(&self) -> Option<EventId<'static>> {
+        let id = match self.known {
+            Known::Content(hash) => format!("{hash:016x}"),
+            Known::Removed | Known::Nothing => REMOVED.into(),
+        };
+        EventId::new(id).ok()
+    }
+}

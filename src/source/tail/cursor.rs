@@ -1,0 +1,602 @@
+//! Reading one file forward, line by line, with an id for every place between lines.
+//!
+//! It holds a block of the file around its place: the bytes that the next anchor is
+//! made of, and what has been read beyond. It does not know of paths and rotations,
+//! and makes no events.
+//!
+//! Every read begins a little before its end of knowledge, over bytes it has already
+//! seen, so that a file that was truncated and has grown again is recognised by the
+//! same system call that reads on.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::anchor::{self, Head, TailId, WINDOW_BYTES};
+use super::buffer::Buffer;
+use super::disk::DiskFile;
+use super::newline;
+use crate::source::Now;
+
+/// A file and a place in it.
+pub(super) struct Cursor {
+    file: Rc<dyn DiskFile>,
+    /// The id of the start of the file.
+    start: TailId,
+    /// The place: right after the last line that was given out.
+    offset: u64,
+    /// File bytes from `base` on. It always holds the window before `offset`, except
+    /// in the middle of a line that is too long to hold.
+    buffer: Buffer,
+    base: u64,
+    /// Up to where (in the file) there is no newline after `offset`.
+    scanned: u64,
+    head: Head,
+    /// The id of the place, while the bytes around it are not kept: the current line is
+    /// longer than `max_line_bytes`, or its rest is to be left out.
+    pinned: Option<TailId>,
+    /// The place is in the middle of a line whose rest is to be left out.
+    skips_rest: bool,
+    /// The last read reached the end of the file.
+    drained: bool,
+    /// When the head of the file was compared last; `None` when it has to be compared:
+    /// files whose lines all end alike can differ only there.
+    head_checked_at: Option<Duration>,
+    max_line_bytes: usize,
+    /// How much the next read asks for.
+    ask_bytes: usize,
+}
+
+/// What is next in a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line<'a> {
+    /// A whole line without its end, and the id of the place after it.
+    Whole { bytes: &'a [u8], id: TailId },
+    /// A line that was too long: its first bytes, the id of the place where they
+    /// end, how many bytes are left out, and the id of the place after it.
+    Cut {
+        bytes: Vec<u8>,
+        cut_id: TailId,
+        left_out_bytes: u64,
+        id: TailId,
+    },
+    /// The rest of a line whose first part was given out before.
+    Rest { left_out_bytes: u64, id: TailId },
+    /// No whole line is known: [`Cursor::fill`].
+    Unfinished,
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// New bytes.
+    More,
+    /// Nothing new.
+    AtEnd,
+    /// The file is not the one that was read so far: it is shorter, or other bytes
+    /// stand where ours stood.
+    Rewritten,
+}
+
+/// The first read, and all reads of a file that grows line by line.
+const ASK_LEAST_BYTES: usize = 8 * 1024;
+
+/// Reads of a file that is being caught up with: what has been read is still in the
+/// processor's nearest memory when it is encoded.
+const ASK_MOST_BYTES: usize = 64 * 1024;
+
+/// For so long a head that was compared is taken for what it was, in a file that is at
+/// least so long: to deceive us, somebody has to truncate the file and write that much
+/// anew within this time and between two of our looks. Even then the next comparison
+/// says so; without it, every event would cost a system call more.
+const HEAD_HOLDS: Duration = Duration::from_secs(1);
+const HEAD_HOLDS_FROM_BYTES: u64 = 64 * 1024;
+
+impl Cursor {
+    /// A cursor at the start of the file, whose id is `start`.
+    pub(super) fn at_start(file: Rc<dyn DiskFile>, start: TailId, max_line_bytes: usize) -> Self {
+        Self {
+            start,
+            ..Self::new(file, max_line_bytes)
+        }
+    }
+
+    fn new(file: Rc<dyn DiskFile>, max_line_bytes: usize) -> Self {
+        Self {
+            file,
+            start: TailId::start_after(None),
+            offset: 0,
+            buffer: Buffer::default(),
+            base: 0,
+            scanned: 0,
+            head: Head::empty(),
+            pinned: None,
+            skips_rest: false,
+            drained: false,
+            head_checked_at: None,
+            max_line_bytes,
+            ask_bytes: ASK_LEAST_BYTES,
+        }
+    }
+
+    /// A cursor at `offset`; `None` when the file is shorter.
+    pub(super) fn at(
+        file: Rc<dyn DiskFile>,
+        offset: u64,
+        max_line_bytes: usize,
+    ) -> io::Result<Option<Self>> {
+        let Some((head, window)) = anchor::read_place(&*file, offset)? else {
+            return Ok(None);
+        };
+        let base = offset - window.len() as u64;
+        let fresh = Self::new(file, max_line_bytes);
+        Ok(Some(Self {
+            offset,
+            buffer: window.into(),
+            base,
+            scanned: offset,
+            head,
+            ..fresh
+        }))
+    }
+
+    pub(super) fn file(&self) -> &Rc<dyn DiskFile> {
+        &self.file
+    }
+
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Leaves out what follows up to the next line end: the place is in the middle of a
+    /// line whose first part the client has.
+    pub(super) fn skip_rest_of_line(mut self) -> Self {
+        self.pinned = Some(self.id());
+        self.skips_rest = true;
+        self
+    }
+
+    /// Whether the last [`Cursor::fill`] found the end of the file.
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained
+    }
+
+    /// The file may have grown since the end of it was found, or been rewritten.
+    pub(super) fn look_again(&mut self, now: Now) {
+        self.drained = false;
+        let is_recent = |at: Duration| now.monotonic < at + HEAD_HOLDS;
+        if self.known_end() < HEAD_HOLDS_FROM_BYTES || !self.head_checked_at.is_some_and(is_recent)
+        {
+            self.head_checked_at = None;
+        }
+    }
+
+    /// How many bytes of an unfinished line are being held back.
+    pub(super) fn held_back_bytes(&self) -> u64 {
+        self.known_end() - self.offset
+    }
+
+    /// The end of what has been read.
+    pub(super) fn known_end(&self) -> u64 {
+        self.base + self.buffer.len() as u64
+    }
+
+    /// The id of the place.
+    pub(super) fn id(&self) -> TailId {
+        if self.offset == 0 {
+            return self.start;
+        }
+        self.pinned
+            .unwrap_or_else(|| self.id_at((self.offset - self.base) as usize))
+    }
+
+    /// The byte before the place; `None` at the start.
+    pub(super) fn byte_before(&self) -> Option<u8> {
+        let at = (self.offset - self.base) as usize;
+        at.checked_sub(1).map(|at| self.buffer[at])
+    }
+
+    /// The id of the place at `index` of the buffer, whose head is known.
+    fn id_at(&self, index: usize) -> TailId {
+        let window = &self.buffer[index.saturating_sub(WINDOW_BYTES)..index];
+        TailId {
+            offset_bytes: self.base + index as u64,
+            anchor: self.head.anchor(window),
+        }
+    }
+
+    /// The next whole line of what has been read, if there is one, and moves behind it.
+    //
+    // Inlined, so that a line stays in registers: written to memory piece by piece and
+    // copied from there at once, as a return value is, it takes a tenth of all the time
+    // that a catch-up takes.
+    #[inline(always)]
+    pub(super) fn next_line(&mut self) -> io::Result<Line<'_>> {
+        let scan_from = (self.scanned - self.base) as usize;
+        let Some(distance) = newline::first(&self.buffer[scan_from..]) else {
+            self.note_unfinished();
+            return Ok(Line::Unfinished);
+        };
+        let newline = scan_from + distance;
+        let after = self.base + newline as u64 + 1;
+        if self.skips_rest || self.pinned.is_some() {
+            return self.finish_part(after);
+        }
+        let start = (self.offset - self.base) as usize;
+        let end = newline - usize::from(newline > start && self.buffer[newline - 1] == b'\r');
+        if end - start > self.max_line_bytes {
+            return self.cut(start, end, newline + 1);
+        }
+        self.head.extend(&self.buffer[start..=newline]);
+        self.offset = after;
+        self.scanned = after;
+        let id = self.id_at(newline + 1);
+        Ok(Line::Whole {
+            bytes: &self.buffer[start..end],
+            id,
+        })
+    }
+
+    /// There is no line end in what has been read.
+    fn note_unfinished(&mut self) {
+        self.scanned = self.known_end();
+        let too_long = self.held_back_bytes() > self.max_line_bytes as u64 + 2;
+        if too_long && self.pinned.is_none() {
+            self.pinned = Some(self.id());
+        }
+    }
+
+    /// A line whose bytes are not all here ends before `after`.
+    fn finish_part(&mut self, after: u64) -> io::Result<Line<'_>> {
+        if self.skips_rest {
+            self.finish_skipped(after)
+        } else {
+            self.finish_overlong(after - 1, after)
+        }
+    }
+
+    /// A line whose bytes are all here, but which is too long.
+    fn cut(&mut self, start: usize, end: usize, after: usize) -> io::Result<Line<'_>> {
+        let kept = char_boundary(&self.buffer[start..end], self.max_line_bytes);
+        self.head.extend(&self.buffer[start..start + kept]);
+        let cut_id = self.id_at(start + kept);
+        self.head.extend(&self.buffer[start + kept..after]);
+        self.offset = self.base + after as u64;
+        self.scanned = self.offset;
+        Ok(Line::Cut {
+            bytes: self.buffer[start..start + kept].to_vec(),
+            cut_id,
+            left_out_bytes: (end - start - kept) as u64,
+            id: self.id_at(after),
+        })
+    }
+
+    /// A line that was scanned without being kept has its line end at `end` and goes on
+    /// at `after`: its first bytes are read once more.
+    fn finish_overlong(&mut self, end: u64, after: u64) -> io::Result<Line<'_>> {
+        let mut bytes = vec![0; self.max_line_bytes];
+        let read = anchor::read_full(&*self.file, &mut bytes, self.offset)?;
+        bytes.truncate(read);
+        let keep = if read < self.max_line_bytes {
+            read
+        } else {
+            self.boundary_in(&bytes)?
+        };
+        bytes.truncate(keep);
+        let cut_offset = self.offset + bytes.len() as u64;
+        let Some((cut_head, cut_window)) = anchor::read_place(&*self.file, cut_offset)? else {
+            return Ok(Line::Unfinished);
+        };
+        let cut_id = TailId {
+            offset_bytes: cut_offset,
+            anchor: cut_head.anchor(&cut_window),
+        };
+        let Some(before_end) = self.move_to(end, after)? else {
+            return Ok(Line::Unfinished);
+        };
+        let carriage_return = after > end && before_end == Some(b'\r');
+        let left_out_bytes = end.saturating_sub(u64::from(carriage_return) + cut_offset);
+        Ok(Line::Cut {
+            bytes,
+            cut_id,
+            left_out_bytes,
+            id: self.id(),
+        })
+    }
+
+    /// The rest of a line whose first part the client has ends at `after`.
+    fn finish_skipped(&mut self, after: u64) -> io::Result<Line<'_>> {
+        let from = self.offset;
+        let end = after - 1;
+        let Some(before_end) = self.move_to(end, after)? else {
+            return Ok(Line::Unfinished);
+        };
+        let carriage_return = end > from && before_end == Some(b'\r');
+        let left_out_bytes = end - from - u64::from(carriage_return);
+        Ok(Line::Rest {
+            left_out_bytes,
+            id: self.id(),
+        })
+    }
+
+    /// Moves the place over a line that was not kept, and tells the byte before its
+    /// end; `None` when the file is no longer so long.
+    fn move_to(&mut self, end: u64, after: u64) -> io::Result<Option<Option<u8>>> {
+        let Some((head, window)) = anchor::read_place(&*self.file, after)? else {
+            return Ok(None);
+        };
+        let line_end_bytes = (after - end) as usize;
+        let before_end = window
+            .len()
+            .checked_sub(line_end_bytes + 1)
+            .map(|at| window[at]);
+        self.head = head;
+        self.pinned = None;
+        self.skips_rest = false;
+        self.offset = after;
+        self.scanned = after;
+        // What follows the line in the buffer stays; the window is put before it.
+        self.buffer.forget((after - self.base) as usize);
+        self.base = after - window.len() as u64;
+        self.buffer.put_before(&window);
+        Ok(Some(before_end))
+    }
+
+    /// Where to cut a line of which `bytes` are the first `max_line_bytes`: the byte
+    /// after them tells whether they end with a character.
+    fn boundary_in(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut longer = bytes[bytes.len().saturating_sub(4)..].to_vec();
+        let mut next = [0];
+        let read = self
+            .file
+            .read_at(&mut next, self.offset + bytes.len() as u64)?;
+        longer.extend_from_slice(&next[..read]);
+        let before = bytes.len() - (longer.len() - read);
+        Ok(before + char_boundary(&longer, longer.len() - read))
+    }
+
+    /// The unfinished last line as it is, and moves behind it: for a file that nobody
+    /// writes to any more.
+    pub(super) fn take_unfinished(&mut self) -> io::Result<Line<'_>> {
+        let end = self.known_end();
+        if end == self.offset {
+            return Ok(Line::Unfinished);
+        }
+        if self.skips_rest {
+            let from = self.offset;
+            if self.move_to(end, end)?.is_none() {
+                return Ok(Line::Unfinished);
+            }
+            return Ok(Line::Rest {
+                left_out_bytes: end - from,
+                id: self.id(),
+            });
+        }
+        let start = (self.offset.max(self.base) - self.base) as usize;
+        if self.pinned.is_some() {
+            return self.finish_overlong(end, end);
+        }
+        let length = self.buffer.len() - start;
+        if length > self.max_line_bytes {
+            return self.cut(start, start + length, start + length);
+        }
+        self.head.extend(&self.buffer[start..]);
+        self.offset = end;
+        self.scanned = end;
+        let id = self.id();
+        Ok(Line::Whole {
+            bytes: &self.buffer[start..],
+            id,
+        })
+    }
+
+    /// Reads on.
+    pub(super) fn fill(&mut self, now: Now) -> io::Result<Filled> {
+        if self.head_checked_at.is_none() {
+            if !self.head.is_still_there(&*self.file)? {
+                return Ok(Filled::Rewritten);
+            }
+            self.head_checked_at = Some(now.monotonic);
+        }
+        self.compact();
+        let known = self.buffer.len();
+        let overlap = known.min(WINDOW_BYTES);
+        let mut seen = [0; WINDOW_BYTES];
+        seen[..overlap].copy_from_slice(&self.buffer[known - overlap..]);
+        let from = self.known_end() - overlap as u64;
+        let room = self.buffer.room(overlap, self.ask_bytes);
+        let read = self.file.read_at(room, from);
+        let unread = |cursor: &mut Self| {
+            cursor
+                .buffer
+                .room(overlap, 0)
+                .copy_from_slice(&seen[..overlap]);
+        };
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => {
+                unread(self);
+                return Err(error);
+            }
+        };
+        let same = read >= overlap && self.buffer[known - overlap..] == seen[..overlap];
+        if !same {
+            unread(self);
+            return Ok(Filled::Rewritten);
+        }
+        self.buffer.hold(known - overlap + read);
+        self.drained = read < overlap + self.ask_bytes;
+        if !self.drained {
+            self.ask_bytes = (self.ask_bytes * 4).min(ASK_MOST_BYTES);
+        }
+        Ok(if read == overlap {
+            Filled::AtEnd
+        } else {
+            Filled::More
+        })
+    }
+
+    /// Gives back what a burst took: a follower that waits should cost no memory.
+    pub(super) fn rest(&mut self) {
+        self.ask_bytes = ASK_LEAST_BYTES;
+        self.compact();
+        self.buffer.shrink(ASK_LEAST_BYTES);
+    }
+
+    /// Forgets what is no longer needed at the front of the buffer.
+    fn compact(&mut self) {
+        let needed_from = if self.pinned.is_none() {
+            self.offset
+        } else {
+            self.scanned
+        };
+        let keep_from = needed_from
+            .saturating_sub(WINDOW_BYTES as u64)
+            .max(self.base);
+        self.buffer.forget((keep_from - self.base) as usize);
+        self.base = keep_from;
+    }
+
+    /// Starts reading the held-back bytes anew, because they may have been written
+    /// over in place.
+    pub(super) fn read_held_back_anew(&mut self) {
+        let anew = Self::at(Rc::clone(&self.file), self.offset, self.max_line_bytes);
+        // Otherwise it was truncated since, and the next read says so.
+        if let Ok(Some(fresh)) = anew {
+            let fresh = Self {
+                start: self.start,
+                ..fresh
+            };
+            *self = match self.skips_rest {
+                true => fresh.skip_rest_of_line(),
+                false => fresh,
+            };
+        }
+    }
+
+    /// Whether what stands before the place is still what was read there.
+    pub(super) fn still_there(&self) -> io::Result<bool> {
+        if self.offset == 0 {
+            return Ok(true);
+        }
+        anchor::matches(&*self.file, self.id())
+    }
+}
+
+/// The most bytes of `text`, at most `limit`, that end between two characters. What is
+/// no UTF-8 has no characters to keep together.
+fn char_boundary(text: &[u8], limit: usize) -> usize {
+    if text.len() <= limit {
+        return text.len();
+    }
+    let continues = |at: usize| text[at] & 0xC0 == 0x80;
+    let lead = (limit.saturating_sub(3)..=limit)
+        .rev()
+        .find(|&at| !continues(at));
+    match lead {
+        Some(lead) if lead > 0 => lead,
+        _ => limit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::MemoryFile;
+    use super::*;
+
+    const NOW: Now = Now {
+        monotonic: Duration::ZERO,
+        unix_ms: 0,
+    };
+
+    /// Reads a whole file and writes down what it gave: text, what was left out, offset.
+    fn read(cursor: &mut Cursor) -> Vec<(String, u64, u64)> {
+        let mut got = Vec::new();
+        loop {
+            // Asked for in every state, as a heartbeat does.
+            let place = cursor.id().offset_bytes;
+            assert_eq!(place, cursor.offset());
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            match cursor.next_line().unwrap() {
+                Line::Whole { bytes, id } => got.push((text(bytes), 0, id.offset_bytes)),
+                Line::Cut {
+                    bytes,
+                    left_out_bytes,
+                    id,
+                    cut_id,
+                } => {
+                    assert_eq!(cut_id.offset_bytes, place + bytes.len() as u64);
+                    got.push((text(&bytes), left_out_bytes, id.offset_bytes));
+                }
+                Line::Rest { left_out_bytes, id } => {
+                    got.push((String::new(), left_out_bytes, id.offset_bytes));
+                }
+                Line::Unfinished => match cursor.fill(NOW).unwrap() {
+                    Filled::More => {}
+                    Filled::AtEnd => return got,
+                    Filled::Rewritten => panic!("nobody wrote"),
+                },
+            }
+        }
+    }
+
+    fn cursor(text: &str, max_line_bytes: usize) -> Cursor {
+        let file = Rc::new(MemoryFile::of(text.as_bytes()));
+        Cursor::at_start(file, TailId::start_after(None), max_line_bytes)
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut_between_characters_and_its_rest_is_counted() {
+        let long = "é".repeat(20);
+        for end in ["\n", "\r\n"] {
+            let text = format!("a{end}{long}{end}b{end}");
+            let e = end.len() as u64;
+            let expected = [
+                ("a".to_owned(), 0, 1 + e),
+                ("é".repeat(8), 24, 41 + 2 * e),
+                ("b".to_owned(), 0, 42 + 3 * e),
+            ];
+            assert_eq!(read(&mut cursor(&text, 17)), expected, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_longer_than_memory_is_cut_like_any_other() {
+        let text = format!("a\n{}\r\nb\n", "x".repeat(3 << 20));
+        let got = read(&mut cursor(&text, 100));
+        assert_eq!(
+            got[1],
+            ("x".repeat(100), (3 << 20) - 100, 2 + (3 << 20) + 2)
+        );
+        assert_eq!(got[2].0, "b");
+    }
+
+    #[test]
+    fn the_rest_of_a_cut_line_is_left_out_however_long_it_is() {
+        for length in [50, 3 << 20] {
+            let text = format!("{}\nb\n", "x".repeat(length));
+            let file: Rc<dyn DiskFile> = Rc::new(MemoryFile::of(text.as_bytes()));
+            let at = Cursor::at(file, 20, 20).unwrap().unwrap();
+            let got = read(&mut at.skip_rest_of_line());
+            assert_eq!(
+                got[0],
+                (String::new(), length as u64 - 20, length as u64 + 1)
+            );
+            assert_eq!(got[1].0, "b");
+        }
+    }
+
+    #[test]
+    fn a_cut_goes_between_two_characters_where_there_are_characters() {
+        for (text, limit, expected) in [
+            (&b"abcdef"[..], 4, 4),
+            ("aé".as_bytes(), 2, 1),
+            ("€€".as_bytes(), 5, 3),
+            ("𝄞𝄞".as_bytes(), 7, 4),
+            (b"\x80\x80\x80\x80\x80\x80", 5, 5),
+            (b"abc", 3, 3),
+        ] {
+            assert_eq!(char_boundary(text, limit), expected, "{text:?}");
+        }
+    }
+}

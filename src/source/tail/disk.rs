@@ -1,0 +1,104 @@
+//! What a follower sees of a disk.
+//!
+//! The follower decides; whoever implements these traits only looks and reads. The
+//! driver does it with system calls, the model test with a disk in memory.
+
+use std::io;
+use std::rc::Rc;
+
+/// One path, the file it names now, and the rotated files beside it.
+pub trait Disk {
+    /// What the path names now, links followed.
+    ///
+    /// # Errors
+    /// What the system says, `NotFound` being the usual state of a file to come; and
+    /// `InvalidInput` when it is no regular file.
+    fn stat(&mut self) -> io::Result<Stat>;
+
+    /// Which file the path names now. A disk that would have been told if that had
+    /// changed need not look.
+    ///
+    /// # Errors
+    /// As [`Disk::stat`].
+    fn identity(&mut self) -> io::Result<Identity> {
+        self.stat().map(|stat| stat.identity)
+    }
+
+    /// Opens what the path names now.
+    ///
+    /// # Errors
+    /// As [`Disk::stat`].
+    fn open(&mut self) -> io::Result<Rc<dyn DiskFile>>;
+
+    /// The rotated files beside the path, in any order; none where the folder cannot be
+    /// read.
+    ///
+    /// # Errors
+    /// What the system lacks now, such as descriptors.
+    fn siblings(&mut self) -> io::Result<Vec<Sibling>>;
+
+    /// Opens one of them, by the name that [`Disk::siblings`] gave.
+    ///
+    /// # Errors
+    /// As [`Disk::open`]; `NotFound` when it has been rotated on since.
+    fn open_sibling(&mut self, name: &str) -> io::Result<Rc<dyn DiskFile>>;
+
+    /// Whether the file was renamed into its place since this was asked last, as far as
+    /// is known: then it is whole, for nobody writes to it in place.
+    fn was_moved_in(&mut self) -> bool {
+        false
+    }
+}
+
+/// An open file. It stays readable however its name is moved or removed.
+pub trait DiskFile {
+    /// Its state.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn stat(&self) -> io::Result<Stat>;
+
+    /// Which file it is.
+    ///
+    /// # Errors
+    /// As [`DiskFile::stat`].
+    fn identity(&self) -> io::Result<Identity> {
+        self.stat().map(|stat| stat.identity)
+    }
+
+    /// Reads at `offset` into `buffer`; fewer bytes than asked for only at the end.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+/// Device and inode. Two of them are comparable only while one of the files is held
+/// open: inodes are used again at once.
+pub type Identity = (u64, u64);
+
+/// The state of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Which file it is.
+    pub identity: Identity,
+    /// Length in bytes.
+    pub size_bytes: u64,
+    /// When it was written last, in nanoseconds since 1970.
+    pub modified_ns: i128,
+    /// How many names it has; none once it was removed or replaced.
+    pub links: u64,
+    /// When it was created, in nanoseconds since 1970, where the file system knows.
+    pub born_ns: Option<i128>,
+}
+
+/// A rotated file beside the one that is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sibling {
+    /// Its base name, such as `app.log.1`.
+    pub name: String,
+    /// What follows the base name of the followed file, such as `.1` or `-20261121`.
+    pub suffix: String,
+    /// Its state.
+    pub stat: Stat,
+}

@@ -1,0 +1,472 @@
+//! Random histories of a log against what a client must have in the end.
+//!
+//! `SSE_MODEL_RUNS=100000 cargo test --release model` is the long run; a failure
+//! prints the seed, and `SSE_MODEL_SEED=n` replays it.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::memory::{MemoryDisk, MemoryFile, NAME};
+use super::{Disk, STREAM};
+use crate::event::{Batch, Gap};
+use crate::request::{BelowRoot, Lifetime, MetaVariables, Request, Settings};
+use crate::source::{Next, Now, Opened, Opening, Source, World};
+
+struct MemoryWorld(MemoryDisk);
+
+impl World for MemoryWorld {
+    fn disk(&self, _: &Path) -> Box<dyn Disk> {
+        Box::new(self.0.clone())
+    }
+
+    fn disk_below(&self, _: &Path, _: &BelowRoot) -> std::io::Result<Box<dyn Disk>> {
+        Ok(Box::new(self.0.clone()))
+    }
+
+    fn warn(&self, _: &str) {}
+
+    fn read(&self, _: &Path, _: u64) -> std::io::Result<Vec<u8>> {
+        Err(std::io::Error::from(std::io::ErrorKind::NotFound))
+    }
+
+    fn utc_offset_seconds(&self, _: u64) -> i32 {
+        0
+    }
+}
+
+/// What a client keeps: every event, and the id it had after it.
+#[derive(Clone, Debug, PartialEq)]
+struct Kept {
+    id: String,
+    name: String,
+    data: String,
+}
+
+/// A log that is written and rotated, and a client that follows it.
+struct History {
+    disk: MemoryDisk,
+    random: fastrand::Rng,
+    now_ms: u64,
+    source: Box<dyn Source>,
+    /// The file that the writer has open.
+    writing: MemoryFile,
+    /// What it has written of the current line.
+    unfinished: String,
+    next_number: usize,
+    /// All records, in the order in which they were finished.
+    written: Vec<String>,
+    kept: Vec<Kept>,
+    last_id: String,
+    opened_at: String,
+}
+
+const START_MS: u64 = 1_000_000;
+
+impl History {
+    fn new(seed: u64) -> Self {
+        let disk = MemoryDisk::default();
+        let writing = disk.create(NAME);
+        let (source, _) = open(&disk, START_MS, None);
+        Self {
+            opened_at: source.position().unwrap().as_str().into(),
+            source,
+            disk,
+            random: fastrand::Rng::with_seed(seed),
+            now_ms: START_MS,
+            writing,
+            unfinished: String::new(),
+            next_number: 0,
+            written: Vec::new(),
+            kept: Vec::new(),
+            last_id: String::new(),
+        }
+    }
+
+    fn now(&self) -> Now {
+        now(self.now_ms)
+    }
+
+    fn wait(&mut self, ms: u64) {
+        self.now_ms += ms;
+        *self.disk.now_ns.borrow_mut() = i128::from(self.now_ms) * 1_000_000;
+    }
+
+    /// Writes part of a line, a line, or several at once.
+    fn append(&mut self) {
+        let mut text = String::new();
+        for _ in 0..self.random.usize(1..4) {
+            if self.unfinished.is_empty() {
+                let filler = "x".repeat([0, 3, 100, 300][self.random.usize(0..4)]);
+                self.unfinished = format!("{}:{filler}", self.next_number);
+                self.next_number += 1;
+                text.push_str(&self.unfinished);
+            }
+            if self.random.u8(0..3) > 0 {
+                text.push('\n');
+                self.written.push(std::mem::take(&mut self.unfinished));
+            } else {
+                self.unfinished.push('+');
+                text.push('+');
+            }
+        }
+        self.disk.append(&self.writing, text.as_bytes());
+    }
+
+    /// What was unfinished when its file was left is a record of its own.
+    fn leave_file(&mut self) {
+        if !self.unfinished.is_empty() {
+            self.written.push(std::mem::take(&mut self.unfinished));
+        }
+    }
+
+    fn shift_chain(&mut self) {
+        for number in (1..40).rev() {
+            self.disk.rename(
+                &format!("{NAME}.{number}"),
+                &format!("{NAME}.{}", number + 1),
+            );
+        }
+    }
+
+    fn rotate_by_rename(&mut self) {
+        self.shift_chain();
+        self.disk.rename(NAME, &format!("{NAME}.1"));
+        if self.random.bool() {
+            // Daemons write on into the file that they have open.
+            self.append();
+            self.poll_sometimes();
+        }
+        self.leave_file();
+        self.writing = self.disk.create(NAME);
+    }
+
+    fn rotate_by_copy(&mut self) {
+        self.shift_chain();
+        let copy = self.disk.create(&format!("{NAME}.1"));
+        self.disk.append(&copy, &self.writing.bytes());
+        self.leave_file();
+        self.disk.truncate(&self.writing, 0);
+    }
+
+    fn poll(&mut self) {
+        let mut out = Batch::new();
+        loop {
+            let next = self.source.poll(self.now(), &mut out);
+            self.keep(out.as_bytes().to_vec());
+            out.clear();
+            if next != Next::More {
+                break;
+            }
+        }
+    }
+
+    fn poll_sometimes(&mut self) {
+        if self.random.bool() {
+            self.poll();
+        }
+    }
+
+    /// Reads the stream as a browser does.
+    fn keep(&mut self, wire: Vec<u8>) {
+        let wire = String::from_utf8(wire).unwrap();
+        for block in wire.split_terminator("\n\n") {
+            let (mut name, mut data) = (String::new(), Vec::new());
+            for line in block.lines() {
+                match line
+                    .split_once(": ")
+                    .unwrap_or((line.trim_end_matches(':'), ""))
+                {
+                    ("id", id) => self.last_id = id.into(),
+                    ("event", event) => name = event.into(),
+                    ("data", text) => data.push(text.to_owned()),
+                    other => panic!("unexpected line {other:?}"),
+                }
+            }
+            let data = data.join("\n");
+            self.kept.push(Kept {
+                id: self.last_id.clone(),
+                name,
+                data,
+            });
+        }
+    }
+
+    /// The follower dies; the client comes back to another one, with any id that it had.
+    fn reconnect(&mut self) {
+        let keep = self.random.usize(0..=self.kept.len().min(30));
+        self.kept.truncate(self.kept.len() - keep);
+        self.last_id = self
+            .kept
+            .last()
+            .map(|kept| kept.id.clone())
+            .unwrap_or_default();
+        if self.last_id.is_empty() {
+            // It never got an event: what it has is the place where its stream opened.
+            self.last_id.clone_from(&self.opened_at);
+        }
+        let (source, gap) = open(&self.disk, self.now_ms, Some(&self.last_id));
+        self.source = source;
+        if let Some(gap) = gap {
+            let mut out = Batch::new();
+            out.gap(&gap, self.source.position());
+            self.keep(out.as_bytes().to_vec());
+        }
+    }
+
+    /// Lets everything come to rest.
+    fn settle(&mut self) {
+        self.leave_file();
+        self.disk.append(&self.writing, b"\nlast\n");
+        self.written.push("last".into());
+        for _ in 0..4 {
+            self.poll();
+            self.wait(6_000);
+        }
+        self.poll();
+    }
+
+    fn records(&self) -> Vec<String> {
+        let records = self.kept.iter().filter(|k| k.name.is_empty());
+        records
+            .map(|k| k.data.clone())
+            .filter(|data| !data.is_empty())
+            .collect()
+    }
+
+    /// The client has every record, once and in order.
+    fn compare(&self) {
+        let brief = |records: &[String]| -> Vec<String> {
+            records
+                .iter()
+                .map(|r| format!("{:.4} ({})", r, r.len()))
+                .collect()
+        };
+        let records = self.records();
+        let same = records
+            .iter()
+            .zip(&self.written)
+            .take_while(|(a, b)| a == b)
+            .count();
+        assert!(
+            records == self.written,
+            "after {same}, had\n  {:?}\nof\n  {:?}",
+            brief(&records[same..]),
+            brief(&self.written[same..])
+        );
+    }
+
+    fn gaps(&self) -> usize {
+        self.kept.iter().filter(|k| k.name == "gap").count()
+    }
+}
+
+fn now(now_ms: u64) -> Now {
+    Now {
+        monotonic: Duration::from_millis(now_ms),
+        unix_ms: now_ms,
+    }
+}
+
+fn open(disk: &MemoryDisk, now_ms: u64, last_id: Option<&str>) -> (Box<dyn Source>, Option<Gap>) {
+    let mut meta = MetaVariables::of(&[("SSE_FILE", NAME), ("SSE_BACKLOG", "1000000")]);
+    meta.push("HTTP_LAST_EVENT_ID", last_id.unwrap_or_default().as_bytes());
+    let settings = Settings::parse(&meta, Lifetime::Hour).unwrap().0;
+    let request = Request::from_meta(&meta);
+    let world: Rc<dyn World> = Rc::new(MemoryWorld(disk.clone()));
+    let opening = Opening {
+        settings: &settings,
+        request: &request,
+        now: now(now_ms),
+        world: &world,
+    };
+    match (STREAM.open)(&opening).unwrap() {
+        Opened::Stream(source, gap) => (source, gap),
+        Opened::Finished => panic!("a tail has no end"),
+    }
+}
+
+/// Records, short enough to be read in a failure.
+fn brief(records: &[String]) -> Vec<String> {
+    records
+        .iter()
+        .map(|r| format!("{:.4} ({})", r, r.len()))
+        .collect()
+}
+
+/// Runs `history` for many seeds; a failure names its own.
+fn check(history: impl Fn(u64) + std::panic::RefUnwindSafe) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    let seeds = match number("SSE_MODEL_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SSE_MODEL_RUNS").unwrap_or(400),
+    };
+    for seed in seeds {
+        if std::panic::catch_unwind(|| history(seed)).is_err() {
+            panic!("replay with SSE_MODEL_SEED={seed}");
+        }
+    }
+}
+
+#[test]
+fn without_truncation_a_client_has_exactly_what_was_written() {
+    check(|seed| {
+        let mut h = History::new(seed);
+        let mut rotations = 0;
+        for _ in 0..h.random.usize(5..60) {
+            match h.random.u8(0..20) {
+                0..9 => h.append(),
+                9..14 => h.poll(),
+                14 => h.wait(1_000),
+                15 => h.wait(6_000),
+                16 | 17 if rotations < 12 => {
+                    rotations += 1;
+                    h.rotate_by_rename();
+                }
+                18 if !h.kept.is_empty() => h.reconnect(),
+                _ => h.poll_sometimes(),
+            }
+        }
+        h.settle();
+        h.compare();
+        assert_eq!(h.gaps(), 0);
+    });
+}
+
+#[test]
+fn a_compressed_rotation_between_the_place_and_now_is_named_in_a_gap() {
+    let mut h = History::new(0);
+    for text in [&b"1\n"[..], b"2\n", b"3\n"] {
+        h.disk.append(&h.writing, text);
+        h.shift_chain();
+        h.disk.rename(NAME, "log.1");
+        h.writing = h.disk.create(NAME);
+    }
+    h.disk.append(&h.writing, b"4\n");
+    h.disk.rename("log.2", "log.2.gz");
+    h.last_id = "2-".to_owned() + &format!("{:016x}", one_line_anchor(b"1\n"));
+    let (source, gap) = open(&h.disk, h.now_ms, Some(&h.last_id));
+    assert_eq!(gap, None);
+    h.source = source;
+    h.poll();
+    let kept: Vec<&str> = h.kept.iter().map(|kept| kept.data.as_str()).collect();
+    assert_eq!(
+        kept,
+        [r#"{"reason":"rotated","file":"log.2.gz"}"#, "3", "4"]
+    );
+}
+
+#[test]
+fn a_line_that_is_written_to_a_rotated_file_minutes_later_is_not_lost() {
+    let mut h = History::new(0);
+    h.disk.append(&h.writing, b"1\n");
+    h.poll();
+    let old = h.writing.clone();
+    h.shift_chain();
+    h.disk.rename(NAME, "log.1");
+    h.writing = h.disk.create(NAME);
+    h.disk.append(&h.writing, b"2\n");
+    h.poll();
+    for (wait_ms, text) in [(6_000, &b"3\n"[..]), (60_000, b"4"), (500_000, b"+\n5\n")] {
+        h.wait(wait_ms);
+        h.poll();
+        h.disk.append(&old, text);
+        h.poll();
+    }
+    let kept: Vec<&str> = h.kept.iter().map(|kept| kept.data.as_str()).collect();
+    assert_eq!(kept, ["1", "2", "3", "4", "+", "5"]);
+}
+
+/// The anchor of the end of a file that holds only this.
+fn one_line_anchor(line: &[u8]) -> u64 {
+    super::TailId::start_after(Some(&MemoryFile::of(line))).anchor
+}
+
+#[test]
+fn after_truncation_a_gap_says_so_and_the_rest_is_whole() {
+    check(|seed| {
+        let mut h = History::new(seed);
+        for _ in 0..h.random.usize(5..60) {
+            match h.random.u8(0..20) {
+                0..9 => h.append(),
+                9..13 => h.poll(),
+                13 | 14 => {
+                    let length = h.writing.bytes().len();
+                    let length = if h.random.bool() {
+                        0
+                    } else {
+                        h.random.usize(0..=length)
+                    };
+                    h.disk.truncate(&h.writing, length);
+                    h.unfinished.clear();
+                    h.poll_sometimes();
+                }
+                15 | 16 => {
+                    // Removed or replaced. A file that comes and goes between two looks
+                    // is never known, so there is a look after each.
+                    h.poll();
+                    if h.random.bool() {
+                        h.disk.remove(NAME);
+                        h.poll_sometimes();
+                    }
+                    h.unfinished.clear();
+                    h.writing = h.disk.create(NAME);
+                    h.append();
+                    h.poll();
+                    h.wait(6_000);
+                    h.poll();
+                }
+                17 if !h.kept.is_empty() => h.reconnect(),
+                _ => h.poll_sometimes(),
+            }
+        }
+        h.settle();
+        let last_gap = h
+            .kept
+            .iter()
+            .rposition(|kept| kept.name == "gap")
+            .map_or(0, |at| at + 1);
+        h.kept.drain(..last_gap);
+        let since = h.records();
+        let content = String::from_utf8(h.writing.bytes()).unwrap();
+        let lines: Vec<String> = content
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect();
+        assert!(
+            since.ends_with(&lines),
+            "had {:?} of {:?}",
+            brief(&since),
+            brief(&lines)
+        );
+        let mut once = since.clone();
+        once.sort();
+        once.dedup();
+        assert_eq!(once.len(), since.len(), "doubled: {:?}", brief(&since));
+    });
+}
+
+#[test]
+fn copy_and_truncate_loses_nothing_while_the_copies_are_there() {
+    check(|seed| {
+        let mut h = History::new(seed);
+        let mut rotations = 0;
+        for _ in 0..h.random.usize(5..60) {
+            match h.random.u8(0..20) {
+                0..9 => h.append(),
+                9..14 => h.poll(),
+                14 => h.wait(6_000),
+                15 | 16 if rotations < 12 && !h.kept.is_empty() => {
+                    rotations += 1;
+                    h.rotate_by_copy();
+                    h.poll_sometimes();
+                }
+                17 if !h.kept.is_empty() => h.reconnect(),
+                _ => h.poll_sometimes(),
+            }
+        }
+        h.settle();
+        h.compare();
+    });
+}

@@ -1,0 +1,488 @@
+//! Opening a tail: where a client was, and which files lie between there and now.
+
+use std::collections::HashSet;
+use std::io;
+use std::rc::Rc;
+
+use super::anchor::{self, TailId};
+use super::cursor::Cursor;
+use super::disk::{Disk, DiskFile, Sibling, Stat};
+use super::newline;
+use super::records::Encoding;
+use super::siblings::{SIBLINGS_MAX, is_compressed, newest_first};
+use super::{Later, Tail, backlog};
+use crate::event::{Gap, Reason};
+use crate::request::{Filter, Format, QueryFilter, SettingError, Settings};
+use crate::source::followed::Followed;
+use crate::source::{OpenError, Opened, Opening, resume_point, state};
+
+/// Opens the stream `tail`.
+pub(super) fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
+    let mut followed = Followed::of(opening)?;
+    if followed.format == Format::State {
+        return state::open(opening, followed);
+    }
+    let settings = opening.settings;
+    let filters = filters(opening)?;
+    let current = followed.open()?;
+    let display = followed.display();
+    let (point, bad_id) = resume_point(&opening.request.last_id, TailId::parse);
+    let encoding = Encoding::new(settings, followed.format, filters);
+    let mut tail = Tail::new(
+        followed.disk,
+        encoding,
+        settings.max_line_bytes,
+        opening.now,
+    );
+    let gap = match point {
+        Some(id) => tail.resume(current, id, settings),
+        None => tail.first_time(current, settings).map(|()| bad_id),
+    };
+    let gap = gap.map_err(|error| OpenError::Temporary(format!("read {display}: {error}")))?;
+    Ok(Opened::Stream(Box::new(tail), gap))
+}
+
+/// The server's condition, and the client's on top where it is heard.
+fn filters(opening: &Opening<'_>) -> Result<Vec<Filter>, OpenError> {
+    let mut filters = Vec::new();
+    if let Some(text) = &opening.settings.filter {
+        filters.push(Filter::parse(text).map_err(|error| {
+            let remedy = format!("{error}; write a text, or /.../ for a regular expression");
+            SettingError::new("SSE_FILTER", text.as_bytes(), remedy)
+        })?);
+    }
+    if opening.settings.query_filter == QueryFilter::Heard
+        && let Some(text) = &opening.request.query.filter
+    {
+        let text = std::str::from_utf8(text).map_err(|_| OpenError::BadFilter)?;
+        filters.push(Filter::parse_asked(text).map_err(|_| OpenError::BadFilter)?);
+    }
+    Ok(filters)
+}
+
+impl Tail {
+    /// A client that comes for the first time gets the last records of the file.
+    fn first_time(
+        &mut self,
+        current: Option<Rc<dyn DiskFile>>,
+        settings: &Settings,
+    ) -> io::Result<()> {
+        let Some(file) = current else {
+            self.start = start_id(&mut *self.disk, None)?;
+            return Ok(());
+        };
+        let end = file.stat()?.size_bytes;
+        let encoding = &self.encoding;
+        let start = backlog::last_records(
+            &*file,
+            end,
+            settings.backlog_records,
+            settings.replay_bytes,
+            |line| encoding.counts(line),
+        )?;
+        self.active = self.cursor_at_line(&file, start)?;
+        Ok(())
+    }
+
+    /// A client that was here goes on where it was, or is told why it cannot.
+    fn resume(
+        &mut self,
+        current: Option<Rc<dyn DiskFile>>,
+        id: TailId,
+        settings: &Settings,
+    ) -> io::Result<Option<Gap>> {
+        let max_line_bytes = self.max_line_bytes;
+        if let Some(file) = &current
+            && id.offset_bytes > 0
+            && anchor::matches(&**file, id)?
+        {
+            self.active = cursor_at(file, id, max_line_bytes)?;
+            return self.within_replay(settings.replay_bytes);
+        }
+        let own = current
+            .as_ref()
+            .and_then(|file| file.stat().ok())
+            .map(|stat| stat.identity);
+        self.start = start_id(&mut *self.disk, own)?;
+        if id == self.start {
+            // The client waited for the first line of what is there, or is to come.
+            self.active = current.map(|file| Cursor::at_start(file, id, max_line_bytes));
+            return self.within_replay(settings.replay_bytes);
+        }
+        if let Some(rotated) = find_rotated(&mut *self.disk, id, own)? {
+            self.active = rotated.cursor(id, max_line_bytes)?;
+            self.later.extend(rotated.newer.into_iter().rev());
+            let gap = rotated.gap;
+            self.later.extend(current.map(|file| Later { file, gap }));
+            return self.within_replay(settings.replay_bytes);
+        }
+        let gap = Gap {
+            file: newest_compressed(&mut *self.disk),
+            ..Gap::new(Reason::UnknownId)
+        };
+        if let Some(file) = &current {
+            let start = self.start;
+            self.active = Some(Cursor::at_start(Rc::clone(file), start, max_line_bytes));
+            // Where the file is too long to be replayed whole, the gap stays what it is.
+            self.within_replay(settings.replay_bytes)?;
+        }
+        Ok(Some(gap))
+    }
+
+    /// Moves the place forward until no more than `replay_bytes` lie before the end of
+    /// all files, and says so.
+    fn within_replay(&mut self, replay_bytes: u64) -> io::Result<Option<Gap>> {
+        let Some(active) = &self.active else {
+            return Ok(None);
+        };
+        let mut sizes = Vec::with_capacity(1 + self.later.len());
+        sizes.push(
+            active
+                .file()
+                .stat()?
+                .size_bytes
+                .saturating_sub(active.offset()),
+        );
+        for later in &self.later {
+            sizes.push(later.file.stat()?.size_bytes);
+        }
+        let total: u64 = sizes.iter().sum();
+        if total <= replay_bytes {
+            return Ok(None);
+        }
+        let mut skipped = 0;
+        let mut file = Rc::clone(active.file());
+        let mut from = active.offset();
+        for size in sizes {
+            let over = total - skipped - replay_bytes.min(total - skipped);
+            if over < size || self.later.is_empty() {
+                let end = from + size;
+                let start = backlog::line_start_from(&*file, from + over.min(size), end)?;
+                skipped += start - from;
+                self.active = self.cursor_at_line(&file, start)?;
+                break;
+            }
+            skipped += size;
+            if let Some(next) = self.later.pop_front() {
+                file = next.file;
+                from = 0;
+            }
+        }
+        Ok(Some(Gap::of(Reason::Expired, skipped)))
+    }
+
+    /// A cursor at the start of a line, or, where a line was too long to look for its
+    /// end, in the middle of one that is then left out.
+    fn cursor_at_line(
+        &mut self,
+        file: &Rc<dyn DiskFile>,
+        offset: u64,
+    ) -> io::Result<Option<Cursor>> {
+        if offset == 0 {
+            let own = file.stat()?.identity;
+            self.start = start_id(&mut *self.disk, Some(own))?;
+            let cursor = Cursor::at_start(Rc::clone(file), self.start, self.max_line_bytes);
+            return Ok(Some(cursor));
+        }
+        let cursor = Cursor::at(Rc::clone(file), offset, self.max_line_bytes)?;
+        Ok(cursor.map(|cursor| match cursor.byte_before() {
+            None | Some(b'\n') => cursor,
+            Some(_) => cursor.skip_rest_of_line(),
+        }))
+    }
+}
+
+/// A cursor at a place that may be in the middle of a line: then its first part was a
+/// record that had been cut, or the last line of a file that had gone quiet.
+fn cursor_at(
+    file: &Rc<dyn DiskFile>,
+    id: TailId,
+    max_line_bytes: usize,
+) -> io::Result<Option<Cursor>> {
+    if id.offset_bytes == 0 {
+        return Ok(Some(Cursor::at_start(Rc::clone(file), id, max_line_bytes)));
+    }
+    let Some(cursor) = Cursor::at(Rc::clone(file), id.offset_bytes, max_line_bytes)? else {
+        return Ok(None);
+    };
+    let in_mid_line = cursor.byte_before().is_some_and(|byte| byte != b'\n');
+    if in_mid_line && was_cut(&**file, id.offset_bytes, max_line_bytes)? {
+        return Ok(Some(cursor.skip_rest_of_line()));
+    }
+    Ok(Some(cursor))
+}
+
+/// Whether the line that holds `offset` begins so far before it that a record was cut
+/// here.
+fn was_cut(file: &dyn DiskFile, offset: u64, max_line_bytes: usize) -> io::Result<bool> {
+    // A cut goes back up to three bytes to the start of a character.
+    let least = (max_line_bytes as u64).saturating_sub(3).max(1);
+    let from = offset.saturating_sub(least);
+    let mut before = vec![0; (offset - from) as usize];
+    let read = anchor::read_full(file, &mut before, from)?;
+    Ok(offset >= least && newline::first(&before[..read]).is_none())
+}
+
+/// The rotated files, newest first, that are older than the one with the identity `own`.
+///
+/// # Errors
+/// A chain is renamed file by file, and a listing in the middle of that can miss one or
+/// show one twice: it is believed when two in a row agree.
+fn past(disk: &mut dyn Disk, own: Option<(u64, u64)>) -> io::Result<Vec<Sibling>> {
+    let before = all_siblings(disk)?;
+    let mut past = all_siblings(disk)?;
+    if !is_same(&before, &past) {
+        return Err(rotating());
+    }
+    // Two names of one file are one file.
+    let mut identities = HashSet::new();
+    past.retain(|sibling| identities.insert(sibling.stat.identity));
+    // Rotated between our opening it and now, a file is not its own past, and what has
+    // come after it will be found by looking at the path again.
+    let at = past.iter().position(|s| own == Some(s.stat.identity));
+    past.drain(..at.map_or(0, |at| at + 1));
+    past.truncate(SIBLINGS_MAX);
+    Ok(past)
+}
+
+/// Whether two listings show the same files under the same names. One that is written to
+/// meanwhile is still the same.
+fn is_same(one: &[Sibling], other: &[Sibling]) -> bool {
+    let file = |s: &Sibling| (s.name.clone(), s.stat.identity);
+    one.iter().map(file).eq(other.iter().map(file))
+}
+
+/// Opens a file that was listed; `None` when it cannot be read.
+///
+/// # Errors
+/// When its name is another's by now.
+fn open_listed(disk: &mut dyn Disk, sibling: &Sibling) -> io::Result<Option<Rc<dyn DiskFile>>> {
+    match disk.open_sibling(&sibling.name) {
+        Ok(file) if file.stat()?.identity == sibling.stat.identity => Ok(Some(file)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Ok(None),
+        _ => Err(rotating()),
+    }
+}
+
+fn rotating() -> io::Error {
+    io::Error::other("being rotated at this moment")
+}
+
+/// Does what a rotation in the middle of it can spoil, again if it did.
+fn unspoilt<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..ATTEMPTS_MAX {
+        if let Ok(done) = attempt() {
+            return Ok(done);
+        }
+    }
+    attempt()
+}
+
+/// A rotation is over in a fraction of this. Whoever rotates for longer is not waited for.
+const ATTEMPTS_MAX: usize = 64;
+
+fn all_siblings(disk: &mut dyn Disk) -> io::Result<Vec<Sibling>> {
+    Ok(newest_first(disk.siblings()?))
+}
+
+/// What came between two files.
+#[derive(Default)]
+pub(super) struct Between {
+    /// What can be read of it, oldest first.
+    pub(super) files: Vec<Later>,
+    /// What to say after these, before the newer of the two.
+    pub(super) gap: Option<Gap>,
+}
+
+/// The files that were rotated after `old`, which is held open, and before the one with
+/// the identity `current`.
+///
+/// # Errors
+/// When the folder cannot be listed now.
+pub(super) fn between(disk: &mut dyn Disk, old: Stat, current: (u64, u64)) -> io::Result<Between> {
+    let mut before = all_siblings(disk)?;
+    let mut attempt = 1;
+    loop {
+        let listed = all_siblings(disk)?;
+        let is_last = attempt == LISTINGS_MAX;
+        // What never comes to rest is taken as it is: what cannot be opened is a gap.
+        if is_last || is_same(&before, &listed) {
+            let (found, as_listed) = open_between(disk, &listed, old, current);
+            if is_last || as_listed {
+                return Ok(found);
+            }
+        }
+        before = listed;
+        attempt += 1;
+    }
+}
+
+/// As [`between`], of what is `listed`; tells whether all of it was as listed.
+fn open_between(
+    disk: &mut dyn Disk,
+    listed: &[Sibling],
+    old: Stat,
+    current: (u64, u64),
+) -> (Between, bool) {
+    let newest = listed.iter().position(|s| s.stat.identity == current);
+    let newest = newest.map_or(0, |at| at + 1);
+    let mut found = Between::default();
+    let is_old = |s: &Sibling| s.stat.identity == old.identity;
+    // What compresses a file gives the result its time.
+    let holds_old = |s: &Sibling| is_compressed(&s.suffix) && s.stat.modified_ns == old.modified_ns;
+    let mut listed_old = listed.iter().position(is_old);
+    listed_old = listed_old.or_else(|| listed.iter().position(holds_old));
+    let oldest = listed_old.unwrap_or_else(|| {
+        // Removed or replaced: what was written after it came after it, and what came
+        // right after it may be gone as well.
+        let newer = |s: &&Sibling| s.stat.modified_ns > old.modified_ns;
+        let count = listed.iter().take_while(newer).count();
+        found.gap = (count > newest).then(|| Gap::new(Reason::Rotated));
+        count
+    });
+    let mut oldest = oldest.max(newest);
+    if oldest - newest > LATER_MAX {
+        oldest = newest + LATER_MAX;
+        found.gap = Some(Gap::new(Reason::Rotated));
+    }
+    let mut as_listed = true;
+    for sibling in listed[newest..oldest].iter().rev() {
+        let file = if is_compressed(&sibling.suffix) {
+            None
+        } else {
+            let file = disk.open_sibling(&sibling.name).ok().filter(|file| {
+                file.stat()
+                    .is_ok_and(|stat| stat.identity == sibling.stat.identity)
+            });
+            as_listed &= file.is_some();
+            file
+        };
+        match file {
+            Some(file) => found.files.push(Later {
+                file,
+                gap: found.gap.take(),
+            }),
+            None => found.gap = Some(lost(&sibling.name)),
+        }
+    }
+    (found, as_listed)
+}
+
+/// That a rotated file cannot be read.
+fn lost(name: &str) -> Gap {
+    Gap {
+        file: Some(name.into()),
+        ..Gap::new(Reason::Rotated)
+    }
+}
+
+/// How often a listing is repeated until two agree.
+const LISTINGS_MAX: usize = 8;
+
+/// How many rotated files a follower that was held up opens at once.
+const LATER_MAX: usize = 64;
+
+/// A rotated file that a client was reading, and those that are newer.
+pub(super) struct Rotated {
+    pub(super) file: Rc<dyn DiskFile>,
+    /// Newest first.
+    pub(super) newer: Vec<Later>,
+    /// What to say after these, before the file that was not rotated.
+    pub(super) gap: Option<Gap>,
+}
+
+impl Rotated {
+    /// A cursor in the file at the place that it was found by.
+    pub(super) fn cursor(&self, id: TailId, max_line_bytes: usize) -> io::Result<Option<Cursor>> {
+        cursor_at(&self.file, id, max_line_bytes)
+    }
+}
+
+/// The rotated file in which `id` is a place, tried from the newest of those that are
+/// older than the one with the identity `own`, which is the file that is followed.
+///
+/// # Errors
+/// When the files are being rotated all the time.
+pub(super) fn find_rotated(
+    disk: &mut dyn Disk,
+    id: TailId,
+    own: Option<(u64, u64)>,
+) -> io::Result<Option<Rotated>> {
+    unspoilt(|| find_in_past(disk, id, own))
+}
+
+fn find_in_past(
+    disk: &mut dyn Disk,
+    id: TailId,
+    own: Option<(u64, u64)>,
+) -> io::Result<Option<Rotated>> {
+    let mut past = past(disk, own)?;
+    // An empty file holds no place, and leaves nothing to anchor in.
+    past.retain(|s| s.stat.size_bytes > 0);
+    let mut newer: Vec<Later> = Vec::new();
+    let mut gap = None;
+    for (at, sibling) in past.iter().enumerate() {
+        let opened = match is_compressed(&sibling.suffix) {
+            true => None,
+            false => open_listed(disk, sibling)?,
+        };
+        let Some(file) = opened else {
+            let place = newer.last_mut().map_or(&mut gap, |later| &mut later.gap);
+            *place = place.take().or_else(|| Some(lost(&sibling.name)));
+            continue;
+        };
+        let is_it = match id.offset_bytes {
+            0 => starts_at(disk, &past[at + 1..], id)?,
+            _ => anchor::matches(&*file, id).is_ok_and(|same| same),
+        };
+        if is_it {
+            return Ok(Some(Rotated { file, newer, gap }));
+        }
+        newer.push(Later::at_once(file));
+    }
+    Ok(None)
+}
+
+/// Whether `id` is the start of the file that came after all of `older`, newest first:
+/// after the newest of them, or, where a gap was said, after the newest that can be read.
+fn starts_at(disk: &mut dyn Disk, older: &[Sibling], id: TailId) -> io::Result<bool> {
+    let mut starts_after = |predecessor: Option<&Sibling>| -> io::Result<bool> {
+        let opened = match predecessor {
+            Some(older) => open_listed(disk, older)?,
+            None => None,
+        };
+        Ok(TailId::start_after(opened.as_deref()) == id)
+    };
+    if starts_after(older.first())? {
+        return Ok(true);
+    }
+    match older.iter().find(|s| !is_compressed(&s.suffix)) {
+        Some(readable) => starts_after(Some(readable)),
+        None => Ok(false),
+    }
+}
+
+/// The id of the start of the file with the identity `own`, or, without, of the file that
+/// the path will name.
+///
+/// # Errors
+/// As [`find_rotated`].
+pub(super) fn start_id(disk: &mut dyn Disk, own: Option<(u64, u64)>) -> io::Result<TailId> {
+    unspoilt(|| {
+        let past = past(disk, own)?;
+        let newest = match past.iter().find(|s| s.stat.size_bytes > 0) {
+            Some(newest) => open_listed(disk, newest)?,
+            None => None,
+        };
+        Ok(TailId::start_after(newest.as_deref()))
+    })
+}
+
+/// The newest rotated file that may hold what is missing, but cannot be read.
+pub(super) fn newest_compressed(disk: &mut dyn Disk) -> Option<String> {
+    let siblings = all_siblings(disk).unwrap_or_default();
+    { siblings.into_iter() }
+        .take(SIBLINGS_MAX)
+        .find(|s| is_compressed(&s.suffix))
+        .map(|s| s.name)
+}

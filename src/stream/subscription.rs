@@ -1,0 +1,463 @@
+//! A subscription: a source, a cursor in it, and what its client is owed.
+
+use std::time::Duration;
+
+use crate::event::{Batch, EventId, Gap};
+use crate::request::{Request, Settings};
+use crate::source::{Next, Now, Source};
+
+/// What a stream promises its client, fixed when it opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// What is sent as `retry:`, in milliseconds, jitter included.
+    pub retry_ms: u64,
+    /// A comment after this much silence.
+    pub heartbeat: Duration,
+    /// The stream ends at the first event boundary after this, jitter included.
+    pub max_age: Option<Duration>,
+    /// Bytes of comment that come first, for clients that ask for them.
+    pub preamble_bytes: usize,
+    /// The stream ends at an event boundary past so many bytes.
+    pub size_limit_bytes: Option<u64>,
+    /// Whether the gateway passes on what is written.
+    pub delivery: Delivery,
+}
+
+/// Whether what is written reaches the client at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It does.
+    Immediate,
+    /// It is held back until the stream ends (Apache with an nph program over
+    /// HTTP/2): the stream ends as soon as it has something to say, and after one
+    /// heartbeat when it has nothing, so that the client polls.
+    HeldBack,
+}
+
+impl Terms {
+    /// The shortest reconnection time that is ever sent.
+    const RETRY_MIN_MS: u64 = 1_000;
+
+    /// The terms of a stream. `jitter` is a random number from 0 to 1: reconnections
+    /// of many clients must not fall on one moment.
+    #[must_use]
+    pub fn new(request: &Request, settings: &Settings, delivery: Delivery, jitter: f64) -> Self {
+        let jitter = jitter.clamp(0.0, 1.0);
+        let retry_ms = settings.retry.mul_f64(0.75 + 0.75 * jitter).as_millis() as u64;
+        Self {
+            retry_ms: retry_ms.max(Self::RETRY_MIN_MS),
+            heartbeat: settings.heartbeat,
+            // Never later than what is set: the limit may be that of a gateway.
+            max_age: settings.max_age.map(|age| age.mul_f64(1.0 - 0.1 * jitter)),
+            preamble_bytes: request.query.preamble_bytes,
+            size_limit_bytes: request.query.size_limit_bytes,
+            delivery,
+        }
+    }
+}
+
+/// Why a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The source said its last word, `close`.
+    Finished,
+    /// It reached its maximum age.
+    Aged,
+    /// It reached the size that its client asked for.
+    Full,
+    /// The gateway holds output back, and there is something to deliver.
+    HeldBack,
+}
+
+/// What to do after a poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Send the batch and poll again at once.
+    More,
+    /// Send the batch and poll again at this moment, or when something outside
+    /// changes.
+    Until(Duration),
+    /// Send the batch and end.
+    End(Ended),
+}
+
+/// One client's stream.
+///
+/// Poll it only when all that it appended before has been sent: then a slow reader
+/// costs a place in the source, and no memory.
+pub struct Subscription {
+    source: Box<dyn Source>,
+    terms: Terms,
+    opened_at: Duration,
+    /// When bytes were sent last; heartbeats count from here.
+    last_sent_at: Duration,
+    /// When the client knew the place last.
+    placed_at: Duration,
+    sent_bytes: u64,
+    /// What to say first, until it has been said.
+    opening: Option<Opening>,
+}
+
+struct Opening {
+    gap: Option<Gap>,
+}
+
+impl Subscription {
+    /// A stream that opens at `now`, and begins with `gap` if there is one.
+    #[must_use]
+    pub fn new(source: Box<dyn Source>, gap: Option<Gap>, terms: Terms, now: Now) -> Self {
+        Self {
+            source,
+            terms,
+            opened_at: now.monotonic,
+            last_sent_at: now.monotonic,
+            placed_at: now.monotonic,
+            sent_bytes: 0,
+            opening: Some(Opening { gap }),
+        }
+    }
+
+    /// Appends what is due at `now` to `out`, which must hold nothing but what leaves
+    /// before it, such as a response head.
+    pub fn poll(&mut self, now: Now, out: &mut Batch) -> Turn {
+        let opening = self.opening.take();
+        let is_opening = opening.is_some();
+        if let Some(opening) = opening {
+            self.open(opening, out);
+        }
+        let (bytes_before, events_before) = (out.as_bytes().len(), out.events());
+        let next = self.source.poll(now, out);
+        let brought_nothing = out.as_bytes().len() == bytes_before;
+        let silent_at = self.last_sent_at + self.terms.heartbeat;
+        let misplaced_at = self.placed_at + self.terms.heartbeat;
+        if out.events() > events_before {
+            self.placed_at = now.monotonic;
+        } else if brought_nothing && now.monotonic >= silent_at {
+            self.beat(out);
+            self.placed_at = now.monotonic;
+        } else if (is_opening && out.events() == 0)
+            || (!brought_nothing && now.monotonic >= misplaced_at)
+        {
+            // Comments break the silence, but tell no place.
+            self.move_id(out);
+            self.placed_at = now.monotonic;
+        }
+        let turn = self.turn(now, next, out);
+        if let Turn::End(Ended::Aged | Ended::HeldBack) = turn {
+            self.move_id(out);
+        }
+        turn
+    }
+
+    /// Tells that the batch has been sent, `bytes` long, at `now`.
+    pub fn sent(&mut self, now: Now, bytes: usize) {
+        self.last_sent_at = now.monotonic;
+        self.sent_bytes += bytes as u64;
+    }
+
+    /// It has been quiet for a while: memory that a burst took is given back.
+    pub fn rest(&mut self) {
+        self.source.rest();
+    }
+
+    fn open(&self, opening: Opening, out: &mut Batch) {
+        if self.terms.preamble_bytes > 0 {
+            out.padding(self.terms.preamble_bytes);
+        }
+        out.retry(self.terms.retry_ms);
+        out.comment(b"sse-cgi");
+        if let Some(gap) = opening.gap {
+            out.gap(&gap, self.source.position());
+        }
+    }
+
+    /// Silence has lasted long enough.
+    fn beat(&self, out: &mut Batch) {
+        // Records that were passed over have moved the place: the client learns it, and
+        // will not have them looked through again when it returns.
+        if !self.move_id(out) {
+            out.comment(b"");
+        }
+    }
+
+    /// Sends the place as an id of its own, if the client does not have it already.
+    fn move_id(&self, out: &mut Batch) -> bool {
+        let unknown = |id: &EventId<'_>| !out.ends_at(id);
+        let Some(id) = self.source.position().filter(unknown) else {
+            return false;
+        };
+        out.id_only(&id);
+        true
+    }
+
+    fn turn(&self, now: Now, next: Next, out: &Batch) -> Turn {
+        if next == Next::End {
+            return Turn::End(Ended::Finished);
+        }
+        let aged_at = self.terms.max_age.map(|age| self.opened_at + age);
+        if aged_at.is_some_and(|at| now.monotonic >= at) {
+            return Turn::End(Ended::Aged);
+        }
+        let bytes = self.sent_bytes + out.as_bytes().len() as u64;
+        let full = self
+            .terms
+            .size_limit_bytes
+            .is_some_and(|limit| bytes > limit);
+        // A limit smaller than the first comment must not end a stream that has said
+        // nothing: its client would come back for nothing for ever.
+        if full && out.events() > 0 {
+            return Turn::End(Ended::Full);
+        }
+        if next == Next::More {
+            return Turn::More;
+        }
+        let silent_at = self.last_sent_at + self.terms.heartbeat;
+        if self.terms.delivery == Delivery::HeldBack {
+            let waited = now.monotonic >= self.opened_at + self.terms.heartbeat;
+            if out.events() > 0 || waited {
+                return Turn::End(Ended::HeldBack);
+            }
+        }
+        // What is in the batch is about to be sent, and silence counts from then.
+        let silent_at = if out.is_empty() {
+            silent_at
+        } else {
+            now.monotonic + self.terms.heartbeat
+        };
+        let source_at = match next {
+            Next::At(at) => Some(at),
+            _ => None,
+        };
+        let wake = [source_at, aged_at]
+            .into_iter()
+            .flatten()
+            .fold(silent_at, Duration::min);
+        Turn::Until(wake)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, Reason};
+
+    /// Says each of its events at its second, then waits or ends.
+    struct Scripted {
+        events: Vec<(u64, &'static str)>,
+        position: u64,
+        ends: bool,
+    }
+
+    impl Source for Scripted {
+        fn poll(&mut self, now: Now, out: &mut Batch) -> Next {
+            while let Some(&(at, data)) = self.events.first() {
+                if now.monotonic < Duration::from_secs(at) {
+                    return Next::At(Duration::from_secs(at));
+                }
+                self.events.remove(0);
+                self.position += 1;
+                if data != "filtered" {
+                    out.event(&Event {
+                        id: self.position(),
+                        name: None,
+                        data: data.as_bytes(),
+                    });
+                }
+            }
+            if self.ends {
+                out.close(self.position());
+                return Next::End;
+            }
+            Next::Change
+        }
+
+        fn position(&self) -> Option<EventId<'static>> {
+            EventId::new(self.position.to_string()).ok()
+        }
+    }
+
+    const TERMS: Terms = Terms {
+        retry_ms: 3000,
+        heartbeat: Duration::from_secs(15),
+        max_age: None,
+        preamble_bytes: 0,
+        size_limit_bytes: None,
+        delivery: Delivery::Immediate,
+    };
+
+    /// Runs a stream on a fake clock for at most 100 s and writes down what left when.
+    fn check(
+        terms: Terms,
+        gap: Option<Gap>,
+        source: Scripted,
+        expected: &[(u64, &str)],
+        end: &str,
+    ) {
+        let at = |s: u64| Now {
+            monotonic: Duration::from_secs(s),
+            unix_ms: s * 1000,
+        };
+        let mut subscription = Subscription::new(Box::new(source), gap, terms, at(0));
+        let (mut got, mut out, mut second) = (Vec::new(), Batch::new(), 0);
+        let ended = loop {
+            let turn = subscription.poll(at(second), &mut out);
+            if !out.is_empty() {
+                got.push((second, String::from_utf8(out.as_bytes().to_vec()).unwrap()));
+                subscription.sent(at(second), out.as_bytes().len());
+                out.clear();
+            }
+            match turn {
+                Turn::End(ended) => break format!("{second} {ended:?}"),
+                Turn::Until(wake) if wake > Duration::from_secs(100) => break "runs".into(),
+                Turn::Until(wake) => {
+                    assert!(
+                        wake > Duration::from_secs(second),
+                        "a wait that does not wait"
+                    );
+                    second = wake.as_secs();
+                }
+                Turn::More => {}
+            }
+        };
+        let got: Vec<(u64, &str)> = got.iter().map(|(s, t)| (*s, t.as_str())).collect();
+        assert_eq!((&got[..], ended.as_str()), (expected, end));
+    }
+
+    fn says(events: &[(u64, &'static str)]) -> Scripted {
+        Scripted {
+            events: events.to_vec(),
+            position: 0,
+            ends: false,
+        }
+    }
+
+    const OPENING: &str = "retry: 3000\n: sse-cgi\n";
+
+    #[test]
+    fn a_stream_opens_with_retry_and_comment_and_then_its_events() {
+        let source = Scripted {
+            events: vec![(0, "a")],
+            position: 0,
+            ends: true,
+        };
+        let expected = format!("{OPENING}id: 1\ndata: a\n\nid: 1\nevent: close\ndata:\n\n");
+        check(TERMS, None, source, &[(0, &expected)], "0 Finished");
+    }
+
+    #[test]
+    fn a_stream_with_nothing_to_send_opens_with_its_place() {
+        let opening = format!("{OPENING}id: 0\n\n");
+        let terms = Terms {
+            max_age: Some(Duration::from_secs(10)),
+            ..TERMS
+        };
+        check(terms, None, says(&[]), &[(0, &opening)], "10 Aged");
+    }
+
+    #[test]
+    fn a_heartbeat_comes_after_silence_and_counts_from_the_last_byte() {
+        let opening = format!("{OPENING}id: 0\n\n");
+        let terms = Terms {
+            max_age: Some(Duration::from_secs(40)),
+            ..TERMS
+        };
+        let expected = [
+            (0, opening.as_str()),
+            (10, "id: 1\ndata: a\n\n"),
+            (25, ":\n"),
+            (40, ":\n"),
+        ];
+        check(terms, None, says(&[(10, "a")]), &expected, "40 Aged");
+    }
+
+    #[test]
+    fn what_was_filtered_moves_the_id_at_the_next_heartbeat() {
+        let opening = format!("{OPENING}id: 0\n\n");
+        let terms = Terms {
+            max_age: Some(Duration::from_secs(31)),
+            ..TERMS
+        };
+        let expected = [(0, opening.as_str()), (15, "id: 1\n\n"), (30, ":\n")];
+        check(terms, None, says(&[(3, "filtered")]), &expected, "31 Aged");
+    }
+
+    #[test]
+    fn a_gap_comes_first_with_the_place_where_the_stream_goes_on() {
+        let opening = format!(
+            "{OPENING}id: 0\nevent: gap\ndata: {{\"reason\":\"bad-id\"}}\n\nid: 1\ndata: a\n\n"
+        );
+        let terms = Terms {
+            max_age: Some(Duration::from_secs(10)),
+            ..TERMS
+        };
+        check(
+            terms,
+            Some(Gap::new(Reason::BadId)),
+            says(&[(0, "a")]),
+            &[(0, &opening)],
+            "10 Aged",
+        );
+    }
+
+    #[test]
+    fn a_held_back_stream_ends_when_it_has_something_to_say_or_after_a_heartbeat() {
+        let held = Terms {
+            delivery: Delivery::HeldBack,
+            ..TERMS
+        };
+        let both = format!("{OPENING}id: 1\ndata: a\n\nid: 2\ndata: b\n\n");
+        check(
+            held,
+            None,
+            says(&[(0, "a"), (0, "b"), (9, "c")]),
+            &[(0, &both)],
+            "0 HeldBack",
+        );
+        let opening = format!("{OPENING}id: 0\n\n");
+        let later = [(0, opening.as_str()), (4, "id: 1\ndata: a\n\n")];
+        check(held, None, says(&[(4, "a")]), &later, "4 HeldBack");
+        check(
+            held,
+            None,
+            says(&[]),
+            &[(0, &opening), (15, ":\n")],
+            "15 HeldBack",
+        );
+    }
+
+    #[test]
+    fn a_client_s_size_limit_ends_the_stream_at_an_event_boundary() {
+        let limited = Terms {
+            size_limit_bytes: Some(30),
+            ..TERMS
+        };
+        let opening = format!("{OPENING}id: 0\n\n");
+        let expected = [(0, opening.as_str()), (1, "id: 1\ndata: a\n\n")];
+        check(
+            limited,
+            None,
+            says(&[(1, "a"), (2, "b")]),
+            &expected,
+            "1 Full",
+        );
+        let padded = Terms {
+            preamble_bytes: 4,
+            size_limit_bytes: Some(0),
+            ..TERMS
+        };
+        let opening = format!(":  \n{OPENING}id: 1\ndata: a\n\n");
+        check(padded, None, says(&[(0, "a")]), &[(0, &opening)], "0 Full");
+    }
+
+    #[test]
+    fn terms_are_jittered_within_their_bounds() {
+        use crate::request::{Lifetime, MetaVariables, Request, Settings};
+        let meta = MetaVariables::of(&[("SSE_RETRY", "1s"), ("SSE_MAX_AGE", "100s")]);
+        let settings = Settings::parse(&meta, Lifetime::Hour).unwrap().0;
+        let request = Request::from_meta(&meta);
+        let terms = |jitter| Terms::new(&request, &settings, Delivery::Immediate, jitter);
+        assert_eq!((terms(0.0).retry_ms, terms(1.0).retry_ms), (1000, 1500));
+        assert_eq!(terms(0.0).max_age, Some(Duration::from_secs(100)));
+        assert_eq!(terms(1.0).max_age, Some(Duration::from_secs(90)));
+    }
+}
