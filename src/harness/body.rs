@@ -1,0 +1,97 @@
+//! Body: what hyper sends, and the answers that the server writes itself.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Bytes, Frame, SizeHint};
+use hyper::header::CONTENT_TYPE;
+use hyper::{Response, StatusCode};
+
+use super::access::Access;
+
+/// Any source of chunks. An error ends the connection without the last chunk, so that the client
+/// can tell a cut answer from a whole one.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// An answer that hyper frames.
+pub type Answer = Response<Body>;
+
+pub fn boxed(
+    body: impl hyper::body::Body<Data = Bytes, Error = io::Error> + Send + 'static,
+) -> Body {
+    body.boxed_unsync()
+}
+
+pub fn empty() -> Body {
+    boxed(Empty::new().map_err(impossible))
+}
+
+/// A short text that says no more than the status does: reasons go to the log.
+pub fn refusal(status: StatusCode) -> Answer {
+    let text = Bytes::from(format!("{status}\n"));
+    let mut answer = Response::new(boxed(Full::new(text).map_err(impossible)));
+    *answer.status_mut() = status;
+    let plain = hyper::header::HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, plain);
+    answer
+}
+
+fn impossible(never: Infallible) -> io::Error {
+    match never {}
+}
+
+/// A body that writes the access log's line when it ends, be it whole or dropped by hyper because
+/// the client left.
+pub struct Logged {
+    body: Body,
+    access: Access,
+    status: StatusCode,
+    sent_bytes: u64,
+}
+
+impl Logged {
+    pub fn wrap(answer: Answer, access: Access) -> Response<Logged> {
+        let status = answer.status();
+        answer.map(|body| Logged {
+            body,
+            access,
+            status,
+            sent_bytes: 0,
+        })
+    }
+}
+
+impl hyper::body::Body for Logged {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.sent_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        self.access
+            .write(Some(self.status.as_u16()), self.sent_bytes);
+    }
+}

@@ -1,0 +1,362 @@
+//! Environment: the meta-variables (RFC 3875 §4.1) and the argv of one request, as Apache 2.4
+//! with `mod_cgid` gives them; the set of names was compared with a real one. It starts nothing
+//! and reads no file.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use hyper::Version;
+use hyper::header::{self, HeaderMap, HeaderName};
+use percent_encoding::percent_decode_str;
+
+use super::SOFTWARE;
+use super::route::Script;
+use super::settings::Settings;
+
+/// Sorted, so that a program's view of it is the same at every request.
+pub type Variables = BTreeMap<OsString, OsString>;
+
+/// What the variables are made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    pub method: &'a str,
+    /// Path and query as the client sent them.
+    pub uri: &'a str,
+    /// What follows the first `?`; empty when there is none.
+    pub query: &'a str,
+    pub version: Version,
+    pub headers: &'a HeaderMap,
+    /// Host name the client used, in lower case, without a port.
+    pub server_name: &'a str,
+    /// Port the client used, or that of the socket.
+    pub server_port: u16,
+    pub client: SocketAddr,
+    pub server: SocketAddr,
+}
+
+/// Where things are.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// What `script.name` follows in the URL; begins and ends with `/`.
+    pub prefix: &'a str,
+    /// Folder of the programs.
+    pub programs: &'a Path,
+    /// Folder of the pages.
+    pub pages: &'a Path,
+    /// `PATH` of the programs.
+    pub search_path: &'a OsStr,
+}
+
+/// Builds the whole environment of a program: nothing else is passed to it.
+pub fn variables(
+    request: Request,
+    place: Place,
+    script: &Script,
+    settings: &Settings,
+) -> Variables {
+    let mut variables: Variables = settings.of(&script.name).cloned().collect();
+    // Apache lets the meta-variables win over SetEnv, and so they come after the settings.
+    variables.extend(http_variables(request.headers));
+    variables.extend(meta_variables(request, place, script));
+    variables
+}
+
+fn meta_variables(request: Request, place: Place, script: &Script) -> Vec<(OsString, OsString)> {
+    let mut own: Vec<(OsString, OsString)> = Vec::with_capacity(32);
+    let mut set = |name: &str, value: &OsStr| own.push((name.into(), value.into()));
+
+    set("GATEWAY_INTERFACE", "CGI/1.1".as_ref());
+    set("SERVER_PROTOCOL", protocol(request.version).as_ref());
+    set("SERVER_SOFTWARE", SOFTWARE.as_ref());
+    set("SERVER_SIGNATURE", "".as_ref());
+    set("SERVER_ADMIN", "[no address given]".as_ref());
+    set("SERVER_NAME", request.server_name.as_ref());
+    set("SERVER_PORT", request.server_port.to_string().as_ref());
+    set("SERVER_ADDR", request.server.ip().to_string().as_ref());
+    set("REMOTE_ADDR", request.client.ip().to_string().as_ref());
+    set("REMOTE_PORT", request.client.port().to_string().as_ref());
+    set("REQUEST_METHOD", request.method.as_ref());
+    set("REQUEST_SCHEME", "http".as_ref());
+    set("REQUEST_URI", request.uri.as_ref());
+    set("QUERY_STRING", request.query.as_ref());
+    set("PATH", place.search_path);
+
+    let mut script_name = OsString::from(place.prefix);
+    script_name.push(&script.name);
+    set("SCRIPT_NAME", &script_name);
+    set(
+        "SCRIPT_FILENAME",
+        place.programs.join(&script.name).as_os_str(),
+    );
+    set("DOCUMENT_ROOT", place.pages.as_os_str());
+    set("CONTEXT_PREFIX", place.prefix.as_ref());
+    set("CONTEXT_DOCUMENT_ROOT", place.programs.join("").as_os_str());
+    if !script.path_info.is_empty() {
+        set("PATH_INFO", &script.path_info);
+        let mut translated = place.pages.as_os_str().to_os_string();
+        translated.push(&script.path_info);
+        set("PATH_TRANSLATED", &translated);
+    }
+    for (name, field) in [
+        ("CONTENT_TYPE", header::CONTENT_TYPE),
+        ("CONTENT_LENGTH", header::CONTENT_LENGTH),
+    ] {
+        if let Some(value) = joined(request.headers, &field) {
+            set(name, &value);
+        }
+    }
+    own
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn http_variables(headers: &HeaderMap) -> Vec<(OsString, OsString)> {
+    headers
+        .keys()
+        .filter_map(|field| Some((http_name(field)?, joined(headers, field)?)))
+        .collect()
+}
+
+/// `None` for the fields that no program may see: those with a meta-variable of their own, the
+/// passwords, `Proxy` (which would become the HTTP_PROXY that many libraries obey), and every name
+/// that is not made of letters, digits and `-` (`Last_Event_ID` would pose as `Last-Event-ID`).
+fn http_name(field: &HeaderName) -> Option<OsString> {
+    let hidden = [
+        header::CONTENT_TYPE,
+        header::CONTENT_LENGTH,
+        header::AUTHORIZATION,
+        header::PROXY_AUTHORIZATION,
+        HeaderName::from_static("proxy"),
+    ];
+    if hidden.contains(field) {
+        return None;
+    }
+    let mut name = String::from("HTTP_");
+    for byte in field.as_str().bytes() {
+        match byte {
+            b'-' => name.push('_'),
+            letter if letter.is_ascii_alphanumeric() => {
+                name.push(char::from(letter.to_ascii_uppercase()));
+            }
+            _ => return None,
+        }
+    }
+    Some(name.into())
+}
+
+/// A field that was sent more than once is one value, joined with `, ` (RFC 9110 §5.2).
+fn joined(headers: &HeaderMap, field: &HeaderName) -> Option<OsString> {
+    let values: Vec<&[u8]> = headers
+        .get_all(field)
+        .iter()
+        .map(|value| value.as_bytes())
+        .collect();
+    (!values.is_empty()).then(|| OsString::from_vec(values.join(&b", "[..])))
+}
+
+/// The environment of a program that another program's `Location: /path` leads to: the first
+/// one's variables are all kept, with `REDIRECT_` before their names.
+pub fn redirected(before: &Variables, url: &OsStr) -> Variables {
+    let mut variables: Variables = before
+        .iter()
+        .filter(|(name, _)| !name.as_bytes().starts_with(b"REDIRECT_"))
+        .map(|(name, value)| {
+            let mut prefixed = OsString::from("REDIRECT_");
+            prefixed.push(name);
+            (prefixed, value.clone())
+        })
+        .collect();
+    variables.insert("REDIRECT_STATUS".into(), "200".into());
+    variables.insert("REDIRECT_URL".into(), url.into());
+    variables
+}
+
+/// The arguments that a query without `=` becomes (RFC 3875 §4.4): split at `+`, decoded, and
+/// with a backslash before everything that is special in a shell, as Apache has it.
+pub fn arguments(query: &str) -> Vec<OsString> {
+    if query.is_empty() || query.contains('=') {
+        return Vec::new();
+    }
+    query
+        .split('+')
+        .map(|word| {
+            let decoded = percent_decode_str(word).take_while(|byte| *byte != 0);
+            OsString::from_vec(decoded.flat_map(shell_escaped).collect())
+        })
+        .collect()
+}
+
+fn shell_escaped(byte: u8) -> impl Iterator<Item = u8> {
+    let special = b"&;`'\"|*?~<>^()[]{}$\\\n".contains(&byte);
+    special.then_some(b'\\').into_iter().chain([byte])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+    use proptest::prelude::*;
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        headers
+    }
+
+    fn build(fields: &[(&str, &str)], script: &str, path_info: &str) -> Vec<String> {
+        let headers = headers(fields);
+        let request = Request {
+            method: "GET",
+            uri: "/cgi-bin/a.cgi/p%20q?x=1",
+            query: "x=1",
+            version: Version::HTTP_11,
+            headers: &headers,
+            server_name: "localhost",
+            server_port: 8080,
+            client: "127.0.0.1:4000".parse().unwrap(),
+            server: "127.0.0.1:8080".parse().unwrap(),
+        };
+        let place = Place {
+            prefix: "/cgi-bin/",
+            programs: Path::new("/p"),
+            pages: Path::new("/w"),
+            search_path: "/bin".as_ref(),
+        };
+        let script = Script {
+            name: script.into(),
+            path_info: path_info.into(),
+        };
+        let mut settings = Settings::default();
+        for setting in ["SSE_FILE=/f", "REQUEST_METHOD=EVIL", "b.cgi:SSE_FILE=/b"] {
+            settings.add(setting.as_ref()).unwrap();
+        }
+        variables(request, place, &script, &settings)
+            .into_iter()
+            .map(|(name, value)| format!("{}={}", name.display(), value.display()))
+            .collect()
+    }
+
+    #[test]
+    fn the_whole_environment_of_a_plain_request() {
+        let expected = [
+            "CONTEXT_DOCUMENT_ROOT=/p/",
+            "CONTEXT_PREFIX=/cgi-bin/",
+            "DOCUMENT_ROOT=/w",
+            "GATEWAY_INTERFACE=CGI/1.1",
+            "HTTP_LAST_EVENT_ID=5, 6",
+            "PATH=/bin",
+            "PATH_INFO=/p q",
+            "PATH_TRANSLATED=/w/p q",
+            "QUERY_STRING=x=1",
+            "REMOTE_ADDR=127.0.0.1",
+            "REMOTE_PORT=4000",
+            "REQUEST_METHOD=GET",
+            "REQUEST_SCHEME=http",
+            "REQUEST_URI=/cgi-bin/a.cgi/p%20q?x=1",
+            "SCRIPT_FILENAME=/p/a.cgi",
+            "SCRIPT_NAME=/cgi-bin/a.cgi",
+            "SERVER_ADDR=127.0.0.1",
+            "SERVER_ADMIN=[no address given]",
+            "SERVER_NAME=localhost",
+            "SERVER_PORT=8080",
+            "SERVER_PROTOCOL=HTTP/1.1",
+            "SERVER_SIGNATURE=",
+            concat!("SERVER_SOFTWARE=sse-harness/", env!("CARGO_PKG_VERSION")),
+            "SSE_FILE=/f",
+        ];
+        let fields = [("Last-Event-ID", "5"), ("Last-Event-ID", "6")];
+        assert_eq!(build(&fields, "a.cgi", "/p q"), expected);
+    }
+
+    #[test]
+    fn without_path_info_there_are_no_path_variables() {
+        let built = build(&[], "a.cgi", "");
+        assert!(!built.iter().any(|pair| pair.starts_with("PATH_")));
+    }
+
+    #[test]
+    fn a_setting_for_one_program_reaches_only_that() {
+        assert!(build(&[], "b.cgi", "").contains(&"SSE_FILE=/b".to_string()));
+        assert!(build(&[], "a.cgi", "").contains(&"SSE_FILE=/f".to_string()));
+    }
+
+    #[test]
+    fn a_body_has_its_own_variables() {
+        let built = build(&[("Content-Type", "a/b"), ("Content-Length", "3")], "a", "");
+        assert!(built.contains(&"CONTENT_TYPE=a/b".to_string()));
+        assert!(built.contains(&"CONTENT_LENGTH=3".to_string()));
+        assert!(!built.iter().any(|pair| pair.starts_with("HTTP_CONTENT")));
+    }
+
+    #[test]
+    fn fields_that_could_deceive_are_dropped() {
+        let fields = [
+            ("Proxy", "x"),
+            ("Authorization", "x"),
+            ("Proxy-Authorization", "x"),
+            ("Last_Event_ID", "x"),
+            ("X.Y", "x"),
+        ];
+        assert!(
+            !build(&fields, "a", "")
+                .iter()
+                .any(|v| v.starts_with("HTTP_"))
+        );
+    }
+
+    #[test]
+    fn a_redirect_keeps_the_first_programs_variables_under_a_prefix() {
+        let before: Variables = [("A", "1"), ("REDIRECT_A", "0")]
+            .map(|(name, value)| (name.into(), value.into()))
+            .into();
+        let expected: Variables = [
+            ("REDIRECT_A", "1"),
+            ("REDIRECT_STATUS", "200"),
+            ("REDIRECT_URL", "/x"),
+        ]
+        .map(|(name, value)| (name.into(), value.into()))
+        .into();
+        assert_eq!(redirected(&before, "/x".as_ref()), expected);
+    }
+
+    #[test]
+    fn a_query_without_an_equals_sign_becomes_arguments() {
+        // Every row was seen under Apache 2.4.
+        for (query, expected) in [
+            ("", &[][..]),
+            ("a=1", &[]),
+            ("--config+/etc/passwd", &["--config", "/etc/passwd"]),
+            ("a;b%26+c%20d+%zz+$x", &["a\\;b\\&", "c d", "%zz", "\\$x"]),
+            ("a++b", &["a", "", "b"]),
+        ] {
+            assert_eq!(arguments(query), expected, "{query}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_client_sets_nothing_but_http_variables(
+            name in "[A-Za-z_.!-][A-Za-z0-9_.!-]{0,20}",
+            value in "[ -~]{0,20}",
+        ) {
+            let known = build(&[], "a.cgi", "/p q");
+            for pair in build(&[(name.as_str(), value.trim())], "a.cgi", "/p q") {
+                let is_of_the_client = pair.starts_with("HTTP_") || pair.starts_with("CONTENT_");
+                prop_assert!(known.contains(&pair) || is_of_the_client, "{pair}");
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Exchange: one request, from its head to an answer or to a program that answers by itself.
+
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{ALLOW, HOST, HeaderValue, SERVER};
+use hyper::http::request::Parts;
+use hyper::http::uri::{Authority, PathAndQuery};
+use hyper::{Method, Request, Response, StatusCode, Version};
+
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::SOFTWARE;
+use super::access::Access;
+use super::body::{self, Answer, Logged};
+use super::cgi::{self, Outcome};
+use super::page;
+use super::program::Program;
+use super::route::{Route, Script};
+use super::site::{Ends, Site};
+use super::target::{self, Refusal};
+
+/// Programs may send each other on; a ring of them ends here, as with Apache.
+const MOST_REDIRECTS: usize = 10;
+
+/// What the connection has to do.
+pub enum Reply {
+    Answer(Response<Logged>),
+    Raw(Raw),
+}
+
+/// An `nph-` program whose bytes go to the client as they are.
+pub struct Raw {
+    pub program: Program,
+    pub access: Access,
+}
+
+/// A request as the routes see it; a local redirect changes it.
+pub struct Asked<'a> {
+    pub site: &'a Site,
+    pub ends: Ends,
+    pub parts: &'a Parts,
+    pub server_name: String,
+    pub server_port: u16,
+    pub method: Method,
+    pub path: Vec<u8>,
+    pub query: Option<String>,
+    pub input: Bytes,
+    /// `REDIRECT_*`.
+    pub inherited: super::environment::Variables,
+}
+
+pub async fn reply(site: &Site, ends: Ends, request: Request<Incoming>) -> Reply {
+    let (parts, incoming) = request.into_parts();
+    let line = format!("{} {} {:?}", parts.method, parts.uri, parts.version);
+    let access = Access::begin(ends.client.ip(), line);
+    let outcome = decide(site, ends, &parts, incoming).await;
+    let mut answer = match outcome {
+        Ok(Outcome::Raw(program)) => return Reply::Raw(Raw { program, access }),
+        Ok(Outcome::Answer(answer)) => answer,
+        Ok(Outcome::Redirect(_)) => body::refusal(StatusCode::INTERNAL_SERVER_ERROR),
+        Err(status) => body::refusal(status),
+    };
+    let software = HeaderValue::from_static(SOFTWARE);
+    answer.headers_mut().insert(SERVER, software);
+    Reply::Answer(Logged::wrap(answer, access))
+}
+
+async fn decide(
+    site: &Site,
+    ends: Ends,
+    parts: &Parts,
+    incoming: Incoming,
+) -> Result<Outcome, StatusCode> {
+    if [Method::TRACE, Method::CONNECT].contains(&parts.method) {
+        return Ok(Outcome::Answer(not_allowed("GET, HEAD, POST, OPTIONS")));
+    }
+    let (server_name, server_port) = server_name(parts, ends)?;
+    let mut asked = Asked {
+        site,
+        ends,
+        parts,
+        server_name,
+        server_port,
+        method: parts.method.clone(),
+        path: target::decode(parts.uri.path())?,
+        query: parts.uri.query().map(String::from),
+        input: Bytes::new(),
+        inherited: Default::default(),
+    };
+    let mut incoming = Some(incoming);
+    for _ in 0..=MOST_REDIRECTS {
+        let found = site.routes.find(&asked.path);
+        let (prefix, route) = found.ok_or(StatusCode::NOT_FOUND)?;
+        match route {
+            Route::Pages(folder) => {
+                if ![Method::GET, Method::HEAD].contains(&asked.method) {
+                    return Ok(Outcome::Answer(not_allowed("GET, HEAD")));
+                }
+                let answer = page::answer(folder, &asked.path, asked.query.as_deref());
+                return Ok(Outcome::Answer(answer));
+            }
+            Route::Programs(folder) => {
+                let script = Script::split(&asked.path[prefix.len()..]);
+                let script = script.ok_or(StatusCode::NOT_FOUND)?;
+                if let Some(incoming) = incoming.take() {
+                    asked.input = read(incoming, site).await?;
+                }
+                match cgi::run(&asked, prefix, folder, &script).await? {
+                    Outcome::Redirect(redirect) => asked.go_on(redirect)?,
+                    outcome => return Ok(outcome),
+                }
+            }
+        }
+    }
+    let uri = &parts.uri;
+    super::note(format_args!("{uri}: more than {MOST_REDIRECTS} redirects"));
+    Err(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+impl Asked<'_> {
+    /// A local redirect is a GET without a body (RFC 3875 §6.2.2).
+    fn go_on(&mut self, redirect: cgi::Redirect) -> Result<(), StatusCode> {
+        let target: PathAndQuery = redirect
+            .location
+            .parse()
+            .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+        self.path = target::decode(target.path())?;
+        self.query = target.query().map(String::from);
+        self.method = Method::GET;
+        self.input = Bytes::new();
+        self.inherited = redirect.variables;
+        Ok(())
+    }
+
+    pub fn is_redirected(&self) -> bool {
+        !self.inherited.is_empty()
+    }
+}
+
+impl From<Refusal> for StatusCode {
+    fn from(refusal: Refusal) -> StatusCode {
+        match refusal {
+            Refusal::BadPath => StatusCode::BAD_REQUEST,
+            Refusal::NoSuchPath => StatusCode::NOT_FOUND,
+        }
+    }
+}
+
+fn not_allowed(methods: &'static str) -> Answer {
+    let mut answer = body::refusal(StatusCode::METHOD_NOT_ALLOWED);
+    let methods = HeaderValue::from_static(methods);
+    answer.headers_mut().insert(ALLOW, methods);
+    answer
+}
+
+/// The name and port that the client used, which is what `UseCanonicalName Off` means.
+fn server_name(parts: &Parts, ends: Ends) -> Result<(String, u16), StatusCode> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    let missing = host.is_none() && parts.version == Version::HTTP_11;
+    if missing || hosts.next().is_some() {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    let authority = match (parts.uri.authority(), host) {
+        (Some(authority), _) => Some(authority.clone()),
+        (None, Some(host)) if !host.is_empty() => {
+            Some(Authority::try_from(host.as_bytes()).map_err(|_| StatusCode::BAD_REQUEST)?)
+        }
+        _ => None,
+    };
+    let port = ends.server.port();
+    Ok(match authority {
+        Some(authority) => (
+            authority.host().to_ascii_lowercase(),
+            authority.port_u16().unwrap_or(port),
+        ),
+        None => (ends.server.ip().to_string(), port),
+    })
+}
+
+/// The whole body, before the program starts. Apache starts it earlier, but passes none of its
+/// output on before the body is complete.
+async fn read(incoming: Incoming, site: &Site) -> Result<Bytes, StatusCode> {
+    let most_bytes = site.limits.body_bytes;
+    if incoming.size_hint().lower() > most_bytes as u64 {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let collected = Limited::new(incoming, most_bytes).collect();
+    match tokio::time::timeout(site.limits.silence, collected).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+    }
+}

@@ -1,0 +1,78 @@
+//! `sse-harness`: the local server that shows the streams with no web server installed.
+//!
+//! It serves pages from one folder and runs the programs of another, in the way Apache's
+//! `mod_cgid` does, its less welcome habits included (a query that becomes argv, one socket for
+//! stdin and stdout, SIGTERM to the program of a client that left). It is for one's own machine:
+//! no TLS, no passwords, no access rules, and no HTTP/2.
+//!
+//! ```text
+//! options ─> server ─> connection ─> exchange ─┬─> page       (a file of --web)
+//!                          ▲         (target,  └─> cgi ─> environment, head
+//!                          │          route)        │
+//!                          └── raw bytes (nph-) ────┴─> program (one process, its end)
+//! ```
+//!
+//! What is pure: `target`, `route`, `environment`, `head`, `settings`, `options`. What touches the
+//! system: `page` (files), `program` (processes), `connection` and `server` (sockets).
+//!
+//! A further gateway is a further kind of `Route`, with a sibling of `cgi` to speak for it.
+
+mod access;
+mod body;
+mod cgi;
+mod connection;
+mod environment;
+mod exchange;
+mod head;
+mod options;
+mod page;
+mod program;
+mod route;
+mod server;
+mod settings;
+mod site;
+mod target;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use options::Command;
+
+/// What the server calls itself, in `Server:` and in `SERVER_SOFTWARE`.
+const SOFTWARE: &str = concat!("sse-harness/", env!("CARGO_PKG_VERSION"));
+
+const EXIT_USAGE: u8 = 100;
+const EXIT_SYSTEM: u8 = 111;
+
+/// Runs the server with these arguments (without the program's name) until SIGINT or SIGTERM.
+///
+/// Exit codes: 0 done, 100 the arguments are wrong, 111 the system refused something.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match options::parse(arguments) {
+        Ok(Command::Help) => print(options::HELP),
+        Ok(Command::Version) => print(concat!("sse-harness ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Command::Serve(options)) => match server::run(options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(EXIT_SYSTEM, &error.to_string()),
+        },
+        Err(error) => fail(EXIT_USAGE, &format!("{error}\ntry sse-harness --help")),
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(EXIT_SYSTEM),
+    }
+}
+
+fn fail(code: u8, text: &str) -> ExitCode {
+    note(format_args!("{text}"));
+    ExitCode::from(code)
+}
+
+/// One line on stderr. A terminal that is gone must not end the server, as `eprintln!` would.
+fn note(text: std::fmt::Arguments) {
+    let _ = writeln!(std::io::stderr(), "sse-harness: {text}");
+}

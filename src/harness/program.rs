@@ -1,0 +1,250 @@
+//! Program: one running CGI process, from its start to its reaping.
+//!
+//! Its stdin and stdout are the two directions of one Unix socket, as under `mod_cgid`: the
+//! program sees the end of its input, and POLLRDHUP on its output, while the client is still there.
+//! It runs in its own folder and in a process group of its own, so that Ctrl-C in the server's
+//! terminal reaches it only as the SIGTERM that the server sends.
+//!
+//! ```text
+//! running ── output ends ──> a moment to leave ──┐
+//!    └── client left, silence, server ends ──────┴─> SIGTERM ── 3 s ──> SIGKILL ──> reaped
+//! ```
+
+use std::ffi::OsString;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream as Socket;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::timeout;
+
+use super::access::printable;
+use super::environment::Variables;
+
+/// Between SIGTERM and SIGKILL, as Apache has it.
+pub const GRACE: Duration = Duration::from_secs(3);
+
+/// A program closes its output a moment before it is gone; SIGTERM is for those that stay.
+const LEAVING: Duration = Duration::from_millis(100);
+
+const CHUNK_BYTES: usize = 16 * 1024;
+const LONGEST_STDERR_LINE_BYTES: u64 = 8 * 1024;
+
+/// What to run.
+#[derive(Debug)]
+pub struct Job {
+    pub name: OsString,
+    pub folder: PathBuf,
+    pub arguments: Vec<OsString>,
+    pub variables: Variables,
+    /// The whole input; the end of file follows it.
+    pub input: Bytes,
+}
+
+/// Why a program did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// As many run as may.
+    TooMany,
+    System(io::Error),
+}
+
+/// Starts programs, and knows how many of them run.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    places: Arc<Semaphore>,
+    place_count: u32,
+    stop: watch::Receiver<()>,
+}
+
+impl Launcher {
+    /// `stop`: when it changes, or its sender goes, every program is ended.
+    pub fn new(place_count: u32, stop: watch::Receiver<()>) -> Launcher {
+        Launcher {
+            places: Arc::new(Semaphore::new(place_count as usize)),
+            place_count,
+            stop,
+        }
+    }
+
+    pub fn start(&self, job: Job) -> Result<Program, StartError> {
+        let place = Arc::clone(&self.places);
+        let place = place.try_acquire_owned().map_err(|_| StartError::TooMany)?;
+        let name = printable(job.name.as_bytes());
+        let (child, ours) = spawn(&job).map_err(StartError::System)?;
+        let (output, input) = ours.into_split();
+        if !job.input.is_empty() {
+            tokio::spawn(feed(input, job.input));
+        } // Else dropping it says the end of file.
+
+        let (ending, ended) = oneshot::channel();
+        let supervised = supervise(child, name.clone(), ended, self.stop.clone(), place);
+        tokio::spawn(supervised);
+        Ok(Program {
+            name,
+            output,
+            ending: Some(ending),
+        })
+    }
+
+    /// Waits until the last program is reaped; none starts any more.
+    pub async fn drained(&self) {
+        let _ = self.places.acquire_many(self.place_count).await;
+    }
+}
+
+fn spawn(job: &Job) -> io::Result<(Child, UnixStream)> {
+    let (ours, theirs) = Socket::pair()?;
+    if job.input.is_empty() {
+        // Before the program starts: it is to see the end of file from the first moment.
+        ours.shutdown(Shutdown::Write)?;
+    }
+    ours.set_nonblocking(true)?;
+    let ours = UnixStream::from_std(ours)?;
+    let stdin: OwnedFd = theirs.try_clone()?.into();
+    let stdout: OwnedFd = theirs.into();
+    let child = Command::new(job.folder.join(&job.name))
+        .arg0(&job.name)
+        .args(&job.arguments)
+        .env_clear()
+        .envs(&job.variables)
+        .current_dir(&job.folder)
+        .process_group(0)
+        .stdin(Stdio::from(stdin))
+        .stdout(Stdio::from(stdout))
+        .stderr(Stdio::piped())
+        .spawn()?;
+    Ok((child, ours))
+}
+
+/// A program that does not read its input is none the worse for it.
+async fn feed(mut input: OwnedWriteHalf, bytes: Bytes) {
+    let _ = input.write_all(&bytes).await;
+    let _ = input.shutdown().await;
+}
+
+/// A running program, as its reader sees it. Dropping it is saying that the client left.
+#[derive(Debug)]
+pub struct Program {
+    /// For the log.
+    pub name: String,
+    output: OwnedReadHalf,
+    ending: Option<oneshot::Sender<Ending>>,
+}
+
+impl Program {
+    /// The next bytes, as soon as there are any; `None` once the program has closed its output.
+    /// Nothing is lost when this is dropped while it waits.
+    pub async fn read(&mut self) -> io::Result<Option<Bytes>> {
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        match self.output.read_buf(&mut chunk).await {
+            Ok(0) => {}
+            // It left input unread. Its output came first.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            Ok(_) => return Ok(Some(chunk.into())),
+            Err(error) => return Err(error),
+        }
+        if let Some(ending) = self.ending.take() {
+            let _ = ending.send(Ending::OutputEnded);
+        }
+        Ok(None)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    OutputEnded,
+    Abandoned,
+}
+
+async fn supervise(
+    mut child: Child,
+    name: String,
+    mut ended: oneshot::Receiver<Ending>,
+    mut stop: watch::Receiver<()>,
+    place: OwnedSemaphorePermit,
+) {
+    let id = child.id().expect("nobody has waited for the child yet");
+    let id = Pid::from_raw(id.cast_signed());
+    if let Some(stderr) = child.stderr.take() {
+        tokio::spawn(log_stderr(stderr, name.clone()));
+    }
+
+    let mut exit: Option<ExitStatus> = None;
+    let ending = loop {
+        tokio::select! {
+            // First, so that the SIGPIPE of an abandoned program is not reported as its failure.
+            biased;
+            ending = &mut ended => break ending.unwrap_or(Ending::Abandoned),
+            _ = stop.changed() => break Ending::Abandoned,
+            status = child.wait(), if exit.is_none() => exit = status.ok(),
+        }
+    };
+    if exit.is_none() && ending == Ending::OutputEnded {
+        exit = wait(&mut child, LEAVING).await;
+    }
+    match exit {
+        Some(status) => log_exit(&name, status),
+        None => terminate(&mut child, id, &name).await,
+    }
+    if ending == Ending::Abandoned {
+        // What the program started itself (a shell's pipeline) would wait for ever.
+        let _ = killpg(id, Signal::SIGKILL);
+    }
+    drop(place);
+}
+
+async fn terminate(child: &mut Child, id: Pid, name: &str) {
+    let _ = kill(id, Signal::SIGTERM);
+    if wait(child, GRACE).await.is_none() {
+        super::note(format_args!(
+            "{name} ({id}) outlived SIGTERM by 3 s: SIGKILL"
+        ));
+        let _ = killpg(id, Signal::SIGKILL);
+        let _ = child.wait().await;
+    }
+}
+
+async fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    timeout(limit, child.wait()).await.ok()?.ok()
+}
+
+fn log_exit(name: &str, status: ExitStatus) {
+    match (status.code(), status.signal()) {
+        (Some(0), _) => {}
+        (Some(code), _) => super::note(format_args!("{name} ended with exit code {code}")),
+        (None, Some(signal)) => super::note(format_args!("{name} was ended by signal {signal}")),
+        (None, None) => {}
+    }
+}
+
+async fn log_stderr(stderr: ChildStderr, name: String) {
+    let mut stderr = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut limited = (&mut stderr).take(LONGEST_STDERR_LINE_BYTES);
+        match limited.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let text = printable(line.trim_ascii_end());
+                let _ =
+                    io::Write::write_all(&mut io::stderr(), format!("{name}: {text}\n").as_bytes());
+            }
+        }
+    }
+}

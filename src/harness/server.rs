@@ -1,0 +1,193 @@
+//! Server: the listening socket, from the start to the last program's end.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::options::Options;
+use super::page::Folder;
+use super::program::Launcher;
+use super::route::{Route, Routes};
+use super::site::Site;
+use super::{connection, note};
+
+/// `PATH` of the programs when the server itself has none.
+const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// How long the last bytes of ended programs may take to their clients.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long no connection is accepted after the system refused one (no descriptor left).
+const BREATHER: Duration = Duration::from_millis(100);
+
+/// Serves until SIGINT or SIGTERM.
+pub fn run(options: Options) -> Result<(), Failure> {
+    // Each program takes three descriptors; the usual soft limit of 1024 is near.
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+    // One thread is enough: the programs do the work.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new("start the runtime", error))?;
+    runtime.block_on(serve(options))
+}
+
+async fn serve(options: Options) -> Result<(), Failure> {
+    let (stop, stopping) = watch::channel(());
+    let listen = options.listen.clone();
+    let site = Arc::new(site(options, stopping.clone())?);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::of_signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::of_signals)?;
+    let listener = bind(&listen).await?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::new("ask for the address", error))?;
+    announce(address)?;
+
+    let (alive, mut all_gone) = mpsc::channel::<()>(1);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (site, stopping, alive) = (site.clone(), stopping.clone(), alive.clone());
+                tokio::spawn(async move {
+                    connection::serve(site, stream, stopping).await;
+                    drop(alive);
+                });
+            }
+            Err(error) => {
+                note(format_args!("accept a connection: {error}"));
+                tokio::time::sleep(BREATHER).await;
+            }
+        }
+    }
+
+    drop(listener);
+    drop(stop);
+    site.launcher.drained().await;
+    drop(alive);
+    let _ = timeout(FAREWELL, all_gone.recv()).await;
+    Ok(())
+}
+
+fn site(options: Options, stopping: watch::Receiver<()>) -> Result<Site, Failure> {
+    let refused = |option: &str, path: &Path, error| {
+        let remedy = format!("name the folder with {option} DIR");
+        Failure::new(format_args!("open {}", path.display()), error).with(remedy)
+    };
+    let pages = Folder::open(&options.web);
+    let pages = pages.map_err(|error| refused("--web", &options.web, error))?;
+    let programs = options.cgi_bin.canonicalize();
+    let programs = programs.and_then(|path| path.read_dir().map(|_| path));
+    let programs = programs.map_err(|error| refused("--cgi-bin", &options.cgi_bin, error))?;
+
+    let mut settings = options.settings;
+    settings.inherit(std::env::vars_os());
+    let document_root = pages.path.clone();
+    Ok(Site {
+        routes: Routes(vec![
+            ("/cgi-bin/", Route::Programs(programs)),
+            ("/", Route::Pages(Arc::new(pages))),
+        ]),
+        settings,
+        launcher: Launcher::new(options.limits.programs, stopping),
+        pages: document_root,
+        search_path: std::env::var_os("PATH").unwrap_or_else(|| OsString::from(SEARCH_PATH)),
+        limits: options.limits,
+    })
+}
+
+async fn bind(listen: &str) -> Result<TcpListener, Failure> {
+    let action = format!("listen on {listen}");
+    let address = listen.to_socket_addrs().and_then(|mut all| {
+        let none = || io::Error::new(io::ErrorKind::NotFound, "no such address");
+        all.next().ok_or_else(none)
+    });
+    let address = address.map_err(|error| {
+        Failure::new(&action, error).with("want ADDR:PORT, such as 127.0.0.1:8080")
+    })?;
+    TcpListener::bind(address).await.map_err(|error| {
+        let in_use = error.kind() == io::ErrorKind::AddrInUse;
+        let failure = Failure::new(&action, error);
+        match in_use {
+            true => failure.with(format!(
+                "another program has this port; take a free one with --listen {}:0",
+                address.ip(),
+            )),
+            false => failure,
+        }
+    })
+}
+
+fn announce(address: SocketAddr) -> Result<(), Failure> {
+    let line = format!("sse-harness: listening on http://{address}/\n");
+    let mut stdout = io::stdout();
+    stdout
+        .write_all(line.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::new("print the address", error))?;
+    note(format_args!("for local use, not for the internet"));
+    if !address.ip().is_loopback() {
+        note(format_args!(
+            "WARNING: {} can be reached from other machines. Whoever reaches it runs the programs \
+             and reads the streams: there is no password and no TLS. The default is 127.0.0.1.",
+            address.ip(),
+        ));
+    }
+    Ok(())
+}
+
+/// Why the server did not start: what it wanted, what the system said, and what helps.
+#[derive(Debug)]
+pub struct Failure {
+    action: String,
+    error: io::Error,
+    remedy: Option<String>,
+}
+
+impl Failure {
+    fn new(action: impl Display, error: io::Error) -> Failure {
+        Failure {
+            action: action.to_string(),
+            error,
+            remedy: None,
+        }
+    }
+
+    fn with(mut self, remedy: impl Into<String>) -> Failure {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    fn of_signals(error: io::Error) -> Failure {
+        Failure::new("wait for signals", error)
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{}: {}", self.action, self.error)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,132 @@
+//! Settings: the variables that programs get besides the meta-variables, as Apache's `SetEnv`
+//! gives them. A meta-variable of the same name wins, as it does there.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// Variables for all programs and for single ones. Later ones win over earlier ones, and those
+/// for one program over those for all.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Settings {
+    for_all: Vec<Variable>,
+    for_one: Vec<(OsString, Variable)>,
+}
+
+type Variable = (OsString, OsString);
+
+impl Settings {
+    /// Takes the `SSE_*` variables of an environment, for all programs. What was set with
+    /// [`Settings::add`] before or after wins over them.
+    pub fn inherit(&mut self, environment: impl IntoIterator<Item = Variable>) {
+        let inherited = environment
+            .into_iter()
+            .filter(|(name, _)| name.as_bytes().starts_with(b"SSE_"));
+        self.for_all.splice(0..0, inherited);
+    }
+
+    /// Adds `NAME=VALUE` or `PROGRAM.cgi:NAME=VALUE`.
+    pub fn add(&mut self, setting: &OsStr) -> Result<(), SettingError> {
+        let bytes = setting.as_bytes();
+        let refused = || SettingError(setting.to_os_string());
+        let equals = memchr::memchr(b'=', bytes).ok_or_else(refused)?;
+        let (left, value) = (&bytes[..equals], &bytes[equals + 1..]);
+        let (program, name) = match memchr::memrchr(b':', left) {
+            Some(colon) => (Some(&left[..colon]), &left[colon + 1..]),
+            None => (None, left),
+        };
+        if !is_variable_name(name) || program.is_some_and(|program| program.is_empty()) {
+            return Err(refused());
+        }
+        let owned = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let variable = (owned(name), owned(value));
+        match program {
+            Some(program) => self.for_one.push((owned(program), variable)),
+            None => self.for_all.push(variable),
+        }
+        Ok(())
+    }
+
+    /// The variables of the program with this file name, in the order in which later ones win.
+    pub fn of<'a>(&'a self, program: &'a OsStr) -> impl Iterator<Item = &'a Variable> {
+        let own = self.for_one.iter().filter(move |(name, _)| name == program);
+        self.for_all.iter().chain(own.map(|(_, variable)| variable))
+    }
+}
+
+fn is_variable_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && !name[0].is_ascii_digit()
+        && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
+}
+
+/// A `--set` whose value has neither of the two forms.
+#[derive(Debug)]
+pub struct SettingError(OsString);
+
+impl std::fmt::Display for SettingError {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let given = self.0.display();
+        write!(
+            f,
+            "--set {given}: want NAME=VALUE or PROGRAM.cgi:NAME=VALUE"
+        )
+    }
+}
+
+impl std::error::Error for SettingError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(given: &[&str], program: &str, expected: &[(&str, &str)]) {
+        let mut settings = Settings::default();
+        for setting in given {
+            settings.add(OsStr::new(setting)).expect(setting);
+        }
+        settings.inherit([
+            ("SSE_RETRY".into(), "9s".into()),
+            ("HOME".into(), "/".into()),
+        ]);
+        let got: Vec<_> = settings
+            .of(OsStr::new(program))
+            .map(|(name, value)| (name.to_str().unwrap(), value.to_str().unwrap()))
+            .collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn a_setting_for_one_program_comes_after_those_for_all() {
+        let given = ["a.cgi:SSE_FILE=/one", "SSE_FILE=/all"];
+        check(
+            &given,
+            "a.cgi",
+            &[
+                ("SSE_RETRY", "9s"),
+                ("SSE_FILE", "/all"),
+                ("SSE_FILE", "/one"),
+            ],
+        );
+        check(
+            &given,
+            "b.cgi",
+            &[("SSE_RETRY", "9s"), ("SSE_FILE", "/all")],
+        );
+    }
+
+    #[test]
+    fn a_value_may_hold_colons_and_equals_signs() {
+        check(
+            &["SSE_ALLOW_ORIGIN=http://a:1 b=c"],
+            "x",
+            &[("SSE_RETRY", "9s"), ("SSE_ALLOW_ORIGIN", "http://a:1 b=c")],
+        );
+    }
+
+    #[test]
+    fn what_is_no_variable_is_refused() {
+        for bad in ["", "A", "=x", "1A=x", "A B=x", ":A=x", "a.cgi:=x"] {
+            assert!(Settings::default().add(OsStr::new(bad)).is_err(), "{bad:?}");
+        }
+    }
+}
