@@ -1,0 +1,231 @@
+/**
+ * Server-Sent Events for a page: EventSource, plus what it lacks.
+ *
+ *     import { connect } from './sse.js';
+ *
+ *     const stream = connect('/cgi-bin/nph-tail.cgi', {
+ *       events: ['update'],                       // besides unnamed ones
+ *       onevent: ({ type, data, id }) => { … },
+ *       onstate: ({ name, retryAt }) => { … },
+ *     });
+ *     stream.close();
+ *
+ * What it adds:
+ *  - it comes back when EventSource would not (sse-source.js);
+ *  - all tabs of a browser share one connection per stream (sse-tabs.js), as
+ *    HTTP/1.1 has six per host for all tabs together;
+ *  - `close` ends the stream, and `gap` says that something is missing; a gap
+ *    is not the end, events go on after it;
+ *  - the state of the connection can be seen;
+ *  - a page that the browser puts aside (back/forward cache, freezing) lets go
+ *    of its connection, and goes on after its last event when it returns.
+ *
+ * Sharing needs Web Locks, which a browser has on https and on localhost only.
+ * Elsewhere each tab has a connection of its own, and lets go of it while it
+ * is hidden; by its last event id it misses nothing.
+ *
+ * Known limits, which are EventSource's: only event types that were asked for
+ * are seen, and a connection that died in silence stays `open` until the
+ * browser notices.
+ *
+ * What comes from a stream is text. Put it into a page by textContent only.
+ *
+ * @module
+ */
+
+import { Source } from './sse-source.js';
+import { SharedSource } from './sse-tabs.js';
+
+/**
+ * @typedef {object} StreamEvent
+ * @property {string} type `message` when the event has no name
+ * @property {string} data
+ * @property {string} id the last event id as of this event, '' when there is none
+ */
+
+/**
+ * @typedef {object} StreamState
+ * @property {'connecting' | 'open' | 'waiting' | 'finished' | 'closed'} name
+ *   connecting: under way, also by another tab on our behalf;
+ *   waiting: for the next attempt, at `retryAt`, or for the page to be seen again;
+ *   finished: the server said that the stream is over;
+ *   closed: by close()
+ * @property {number} [retryAt] when the next attempt is due, as Date.now() counts
+ * @property {number} [status] the HTTP status that stands in the way, when known
+ */
+
+/**
+ * @typedef {object} Gap
+ * @property {string} reason the server's `bad-id`, `unknown-id`, `expired`,
+ *   `truncated`, `rotated`, `cut`; or `late`: this tab joined a connection whose
+ *   first events no tab remembers any more
+ * @property {number} [bytes]
+ */
+
+/**
+ * @typedef {object} ConnectOptions
+ * @property {string[]} [events] named events to receive; unnamed ones always are
+ * @property {(event: StreamEvent) => void} [onevent] every event but `gap` and `close`, in order
+ * @property {(state: StreamState) => void} [onstate]
+ * @property {(event: StreamEvent | null) => void} [onclose] the stream is over, told once;
+ *   null when the server said it by status 204
+ * @property {(gap: Gap) => void} [ongap]
+ * @property {boolean} [shared] one connection for all tabs; default true
+ * @property {boolean} [withCredentials] cookies across origins; default false
+ * @property {string} [lastEventId] go on after this event; default: as a first-time client
+ * @property {number} [keep] events that a tab remembers for tabs that join later; default 1000
+ */
+
+/**
+ * @typedef {object} Stream
+ * @property {string} url
+ * @property {StreamState} state
+ * @property {string} lastEventId
+ * @property {() => void} retry try at once, where it waits
+ * @property {() => void} close
+ */
+
+/**
+ * @param {string | URL} address relative to the page
+ * @param {ConnectOptions} [options]
+ * @returns {Stream}
+ */
+export function connect(address, options = {}) {
+  const { events = [], shared = true, withCredentials = false, keep = 1000 } = options;
+  const url = new URL(address, location.href);
+  url.hash = '';
+  // A second id in the query would make the server distrust both.
+  let lastEventId = options.lastEventId ?? url.searchParams.get('lastEventId') ?? '';
+  if (url.searchParams.has('lastEventId')) url.searchParams.delete('lastEventId');
+
+  const types = [...new Set(['message', 'gap', 'close', ...events])].sort();
+  /** @type {StreamState} */
+  let state = { name: 'connecting' };
+  const over = () => state.name === 'closed' || state.name === 'finished';
+
+  /** @type {StreamEvent | null} */
+  let closing = null;
+  const how = {
+    types,
+    withCredentials,
+    keep,
+    onevent(/** @type {StreamEvent} */ event) {
+      if (over()) return;
+      lastEventId = event.id;
+      if (event.type === 'close') closing = event;
+      else if (event.type === 'gap') call(options.ongap, parseGap(event.data));
+      else call(options.onevent, event);
+    },
+    onstate(/** @type {StreamState} */ next) {
+      if (over()) return;
+      state = next;
+      if (over()) release();
+      call(options.onstate, next);
+      if (next.name === 'finished') call(options.onclose, closing);
+    },
+    onlate() {
+      if (!over()) call(options.ongap, { reason: 'late' });
+    },
+    // Locks may be there and yet refused, as in a sandboxed frame.
+    onunavailable() {
+      if (!over()) useOwn();
+    },
+  };
+
+  /** @type {Source | SharedSource | null} */
+  let link = null;
+  let sleepsWhileHidden = false;
+
+  function useOwn() {
+    sleepsWhileHidden = shared;
+    link = new Source(url.href, { ...how, lastEventId });
+    if (sleepsWhileHidden && document.visibilityState === 'hidden') sleep();
+    else link.start();
+  }
+
+  function sleep() {
+    if (over()) return;
+    link?.stop();
+    how.onstate({ name: 'waiting' });
+  }
+
+  const onPageHide = () => sleep();
+  const onPageShow = (/** @type {PageTransitionEvent} */ event) => event.persisted && link?.start();
+  const onResume = () => link?.start();
+  const onVisibility = () => {
+    if (!sleepsWhileHidden) return;
+    if (document.visibilityState === 'hidden') sleep();
+    else link?.start();
+  };
+  addEventListener('pagehide', onPageHide);
+  addEventListener('pageshow', onPageShow);
+  document.addEventListener('freeze', onPageHide);
+  document.addEventListener('resume', onResume);
+  document.addEventListener('visibilitychange', onVisibility);
+
+  function release() {
+    removeEventListener('pagehide', onPageHide);
+    removeEventListener('pageshow', onPageShow);
+    document.removeEventListener('freeze', onPageHide);
+    document.removeEventListener('resume', onResume);
+    document.removeEventListener('visibilitychange', onVisibility);
+  }
+
+  // Not before the caller has its Stream, which its callbacks may well use.
+  queueMicrotask(() => {
+    if (over()) return;
+    call(options.onstate, state);
+    if (over()) return;
+    if (shared && SharedSource.isPossible()) {
+      link = new SharedSource(url.href, { ...how, lastEventId });
+      link.start();
+    } else {
+      useOwn();
+    }
+  });
+
+  return {
+    url: url.href,
+    get state() {
+      return state;
+    },
+    get lastEventId() {
+      return lastEventId;
+    },
+    retry: () => link?.retry(),
+    close() {
+      if (over()) return;
+      link?.stop();
+      how.onstate({ name: 'closed' });
+    },
+  };
+}
+
+/**
+ * A page's mistake is reported as usual, and costs no other tab its events.
+ *
+ * @template T
+ * @param {((value: T) => void) | undefined} callback
+ * @param {T} value
+ */
+function call(callback, value) {
+  try {
+    callback?.(value);
+  } catch (error) {
+    reportError(error);
+  }
+}
+
+/**
+ * @param {string} data
+ * @returns {Gap}
+ */
+function parseGap(data) {
+  try {
+    const gap = JSON.parse(data);
+    if (gap && typeof gap.reason === 'string') return gap;
+  } catch {
+    // A gap of another server; that there is one is what matters.
+  }
+  return { reason: 'unknown' };
+}
