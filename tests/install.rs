@@ -1,0 +1,249 @@
+//! `scripts/install`, as a user runs it.
+
+mod servers;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use servers::folder::{Folder, read};
+
+const NAMES: [&str; 6] = ["clock", "countdown", "flights", "script", "tail", "timers"];
+
+/// Runs it with small stand-ins for the programs; `{}` is the test's folder.
+fn install(folder: &Folder, arguments: &[&str]) -> Output {
+    let built = folder.make("built");
+    for name in ["clock", "countdown", "script", "tail"] {
+        let file = built.join(format!("nph-{name}"));
+        if !file.exists() {
+            fs::write(&file, format!("#!/bin/sh\necho {name}; cat >/dev/null\n")).expect("written");
+        }
+    }
+    let root = folder
+        .path()
+        .to_str()
+        .expect("the name of a temporary folder is text");
+    Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/install"))
+        .arg("--from")
+        .arg(built)
+        .args(
+            arguments
+                .iter()
+                .map(|argument| argument.replace("{}", root)),
+        )
+        .output()
+        .expect("bash runs scripts/install")
+}
+
+#[track_caller]
+fn said(output: &Output, exit_code: i32) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(exit_code), "{text}");
+    text
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .expect("the folder was made")
+        .map(|entry| {
+            entry
+                .expect("it can be read")
+                .file_name()
+                .into_string()
+                .expect("text")
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+fn mode_of(path: &Path) -> u32 {
+    fs::metadata(path)
+        .expect("it was installed")
+        .permissions()
+        .mode()
+        & 0o7777
+}
+
+#[test]
+fn each_program_gets_both_names_and_each_file_its_mode() {
+    let folder = Folder::new();
+    let output = install(
+        &folder,
+        &["--cgi-bin", "{}/a/cgi-bin", "--data", "{}/b/data"],
+    );
+    let text = said(&output, 0);
+    assert!(text.contains("14 written, 0 up to date, 0 kept"), "{text}");
+    let mut expected: Vec<_> = NAMES
+        .iter()
+        .flat_map(|name| [format!("nph-{name}.cgi"), format!("{name}.cgi")])
+        .collect();
+    expected.sort();
+    assert_eq!(names_in(&folder.join("a/cgi-bin")), expected);
+    for name in expected {
+        assert_eq!(mode_of(&folder.join("a/cgi-bin").join(name)), 0o755);
+    }
+    assert_eq!(
+        names_in(&folder.join("b/data")),
+        ["flights.jsonl", "timers.jsonl"]
+    );
+    assert_eq!(mode_of(&folder.join("b/data/timers.jsonl")), 0o644);
+    assert_eq!(mode_of(&folder.join("b/data")), 0o755);
+    for name in ["nph-flights.cgi", "timers.cgi", "script.cgi"] {
+        assert_eq!(
+            read(&folder.join("a/cgi-bin").join(name)),
+            read(&folder.join("built/nph-script")),
+        );
+    }
+}
+
+#[test]
+fn a_second_run_changes_nothing() {
+    let folder = Folder::new();
+    for link in [&["--link"][..], &[]] {
+        let arguments = [&["--cgi-bin", "{}/cgi-bin", "--data", "{}/data"], link].concat();
+        said(&install(&folder, &arguments), 0);
+        let before: Vec<_> = names_in(&folder.join("cgi-bin"))
+            .iter()
+            .map(|name| {
+                fs::metadata(folder.join("cgi-bin").join(name))
+                    .expect("there")
+                    .ino()
+            })
+            .collect();
+        let text = said(&install(&folder, &arguments), 0);
+        assert!(text.contains("0 written, 14 up to date, 0 kept"), "{text}");
+        let after: Vec<_> = names_in(&folder.join("cgi-bin"))
+            .iter()
+            .map(|name| {
+                fs::metadata(folder.join("cgi-bin").join(name))
+                    .expect("there")
+                    .ino()
+            })
+            .collect();
+        assert_eq!(before, after);
+    }
+}
+
+#[test]
+fn with_link_all_names_of_a_program_are_one_file_and_without_it_none_are() {
+    let folder = Folder::new();
+    let inode = |name: &str| {
+        fs::metadata(folder.join("cgi-bin").join(name))
+            .expect("it was installed")
+            .ino()
+    };
+    said(&install(&folder, &["--cgi-bin", "{}/cgi-bin", "--link"]), 0);
+    assert_eq!(inode("nph-script.cgi"), inode("timers.cgi"));
+    assert_ne!(inode("nph-script.cgi"), inode("tail.cgi"));
+    said(&install(&folder, &["--cgi-bin", "{}/cgi-bin"]), 0);
+    assert_ne!(inode("nph-script.cgi"), inode("timers.cgi"));
+    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 12);
+}
+
+#[test]
+fn a_program_that_runs_is_replaced_and_goes_on() {
+    let folder = Folder::new();
+    // A real executable: the kernel refuses to write into one that runs.
+    fs::create_dir(folder.join("built")).expect("a new folder");
+    let built = folder.join("built/nph-tail");
+    fs::copy("/bin/cat", &built).expect("there is a cat");
+    said(&install(&folder, &["--cgi-bin", "{}/cgi-bin"]), 0);
+    let mut running = Command::new(folder.join("cgi-bin/nph-tail.cgi"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it was installed");
+    fs::write(&built, "#!/bin/sh\necho the new one\n").expect("written");
+    let text = said(&install(&folder, &["--cgi-bin", "{}/cgi-bin"]), 0);
+    assert!(text.contains("2 written, 10 up to date"), "{text}");
+    assert!(
+        running.try_wait().expect("a child").is_none(),
+        "the old one ended"
+    );
+    drop(running.stdin.take());
+    assert!(running.wait().expect("a child").success());
+    let new = Command::new(folder.join("cgi-bin/nph-tail.cgi"))
+        .output()
+        .expect("it runs");
+    assert_eq!(new.stdout, b"the new one\n");
+    // Nothing unfinished stays behind.
+    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 12);
+}
+
+#[test]
+fn what_people_changed_is_kept() {
+    let folder = Folder::new();
+    let arguments = [
+        "--cgi-bin",
+        "{}/events",
+        "--data",
+        "{}/events",
+        "--htaccess",
+    ];
+    said(&install(&folder, &arguments), 0);
+    let shipped = read(Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/apache/htaccess"
+    )));
+    assert_eq!(read(&folder.join("events/.htaccess")), shipped);
+    fs::write(folder.join("events/.htaccess"), "# mine\n").expect("written");
+    fs::write(folder.join("events/flights.jsonl"), "{}\n").expect("written");
+    let text = said(&install(&folder, &arguments), 0);
+    assert!(text.contains("0 written, 13 up to date, 2 kept"), "{text}");
+    assert_eq!(read(&folder.join("events/.htaccess")), "# mine\n");
+    assert_eq!(read(&folder.join("events/flights.jsonl")), "{}\n");
+}
+
+#[test]
+fn another_sites_folder_is_not_taken_for_the_pages() {
+    let folder = Folder::new();
+    fs::create_dir(folder.join("html")).expect("a new folder");
+    fs::write(folder.join("html/index.html"), "It works!\n").expect("written");
+    let arguments = ["--cgi-bin", "{}/cgi-bin", "--web", "{}/html"];
+    let text = said(&install(&folder, &arguments), 111);
+    assert!(text.contains("another site"), "{text}");
+    assert_eq!(read(&folder.join("html/index.html")), "It works!\n");
+    // Refused before anything was done.
+    assert!(!folder.join("cgi-bin").exists());
+}
+
+#[test]
+fn the_pages_are_installed_with_their_folders() {
+    let folder = Folder::new();
+    said(
+        &install(&folder, &["--cgi-bin", "{}/cgi-bin", "--web", "{}/html"]),
+        0,
+    );
+    for page in ["index.html", "sse.js"] {
+        assert_eq!(mode_of(&folder.join("html").join(page)), 0o644);
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("web").join(page);
+        assert_eq!(read(&folder.join("html").join(page)), read(&shipped));
+    }
+}
+
+#[test]
+fn wrong_use_says_what_is_wrong() {
+    let folder = Folder::new();
+    for (arguments, expected) in [
+        (&[][..], "--cgi-bin DIR is missing"),
+        (&["--cgi-bin"], "--cgi-bin needs a folder"),
+        (&["--cgi-bin", "--link"], "--cgi-bin needs a folder"),
+        (
+            &["--cgi-bin", "{}/x", "--verbose"],
+            "unknown argument: --verbose",
+        ),
+    ] {
+        let text = said(&install(&folder, arguments), 100);
+        assert!(text.contains(expected), "{text}");
+    }
+    let text = said(&install(&folder, &["--help"]), 0);
+    assert!(text.starts_with("usage: scripts/install"), "{text}");
+    let text = said(
+        &install(&folder, &["--cgi-bin", "{}/x", "--from", "{}"]),
+        111,
+    );
+    assert!(text.contains("no nph-clock in"), "{text}");
+}

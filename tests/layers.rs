@@ -1,0 +1,347 @@
+//! The architecture, as DESIGN draws it: imports only go down, what is pure touches
+//! nothing of the system, unsafe code stays where it is, and binaries hold no logic.
+//!
+//! The source is parsed, so that comments and strings count for nothing; code under
+//! `#[cfg(test)]` may do as it likes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use syn::visit::{self, Visit};
+use syn::{Attribute, Item, UseTree};
+
+/// From the bottom up. What is not listed (`harness`, the binaries) is above all.
+const LAYERS: [&str; 6] = ["event", "request", "source", "stream", "gateway", "driver"];
+
+/// The layer that may touch the system; those below it are functions of their input.
+const DRIVER: usize = 5;
+
+/// What only the driver and those above it may name.
+const SYSTEM: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::os::fd",
+    "std::os::unix::fs",
+    "std::os::unix::net",
+    "std::os::unix::io",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "chrono::Local",
+    "nix",
+    "libc",
+    "signal_hook",
+    "fastrand",
+    "tokio",
+    "hyper",
+];
+
+/// Collects every path of a file, `use` trees taken apart and `self`, `super` and
+/// `crate` resolved.
+struct Paths {
+    module: Vec<String>,
+    found: Vec<Vec<String>>,
+}
+
+impl Paths {
+    fn of(module: &[String], source: &str) -> Vec<Vec<String>> {
+        let mut paths = Self {
+            module: module.to_vec(),
+            found: Vec::new(),
+        };
+        paths.visit_file(&syn::parse_file(source).expect("Rust source"));
+        paths.found
+    }
+
+    fn add(&mut self, segments: &[String]) {
+        let mut place = match segments.first().map(String::as_str) {
+            Some("crate") => Vec::new(),
+            Some("self" | "super") => self.module.clone(),
+            _ => return self.found.push(segments.to_vec()),
+        };
+        for segment in segments {
+            match segment.as_str() {
+                "crate" | "self" => {}
+                "super" => {
+                    place.pop();
+                }
+                name => place.push(name.to_owned()),
+            }
+        }
+        place.insert(0, "crate".into());
+        self.found.push(place);
+    }
+
+    fn add_tree(&mut self, before: &[String], tree: &UseTree) {
+        let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
+        match tree {
+            UseTree::Path(path) => self.add_tree(&with(&path.ident), &path.tree),
+            UseTree::Name(name) => self.add(&with(&name.ident)),
+            UseTree::Rename(rename) => self.add(&with(&rename.ident)),
+            UseTree::Glob(_) => self.add(before),
+            UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.add_tree(before, tree);
+                }
+            }
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Paths {
+    fn visit_item(&mut self, item: &'ast Item) {
+        if !is_test_code(attributes(item)) {
+            visit::visit_item(self, item);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.add_tree(&[], &item.tree);
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        self.module.push(item.ident.to_string());
+        visit::visit_item_mod(self, item);
+        self.module.pop();
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let segments: Vec<String> = path.segments.iter().map(|s| s.ident.to_string()).collect();
+        self.add(&segments);
+        visit::visit_path(self, path);
+    }
+
+    fn visit_macro(&mut self, mac: &'ast syn::Macro) {
+        let text = mac.tokens.to_string();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        for start in 0..words.len() {
+            let names = words[start..].iter().step_by(2);
+            let colons = words[start..].iter().skip(1).step_by(2);
+            let length = 1 + colons.take_while(|word| **word == "::").count();
+            let path: Vec<String> = names.take(length).map(|word| word.to_string()).collect();
+            if length > 1 {
+                self.add(&path);
+            }
+        }
+        visit::visit_macro(self, mac);
+    }
+}
+
+fn attributes(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(i) => &i.attrs,
+        Item::Enum(i) => &i.attrs,
+        Item::Fn(i) => &i.attrs,
+        Item::Impl(i) => &i.attrs,
+        Item::Mod(i) => &i.attrs,
+        Item::Static(i) => &i.attrs,
+        Item::Struct(i) => &i.attrs,
+        Item::Use(i) => &i.attrs,
+        _ => &[],
+    }
+}
+
+fn has_attribute(attributes: &[Attribute], name: &str, argument: &str) -> bool {
+    attributes.iter().any(|attribute| {
+        attribute.path().is_ident(name)
+            && attribute
+                .parse_args::<syn::Path>()
+                .is_ok_and(|path| path.is_ident(argument))
+    })
+}
+
+fn is_test_code(attributes: &[Attribute]) -> bool {
+    has_attribute(attributes, "cfg", "test")
+}
+
+/// What a file of the layer `rank` names that it may not name.
+fn offences(rank: usize, module: &[String], source: &str) -> Vec<String> {
+    let mut offences = Vec::new();
+    for path in Paths::of(module, source) {
+        let text = path.join("::");
+        let above = match path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            // What lib.rs passes on from the driver, and what is above all layers.
+            ["crate", "run" | "harness", ..] => true,
+            ["crate", layer, ..] => LAYERS[rank + 1..].contains(&layer),
+            _ => false,
+        };
+        let begins_with = |start: &&str| text == **start || text.starts_with(&format!("{start}::"));
+        let system = rank < DRIVER && SYSTEM.iter().any(begins_with);
+        let clock = rank < DRIVER
+            && matches!(&path[..], [.., a, b] if b == "now"
+                && ["Utc", "Local", "Instant", "SystemTime"].contains(&a.as_str()));
+        if above || system || clock {
+            offences.push(text);
+        }
+    }
+    offences
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file below `folder`.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The modules of the whole library: path of names, file, text; test modules left out.
+fn modules() -> Vec<(Vec<String>, PathBuf, String)> {
+    let src = root().join("src");
+    let mut modules: Vec<(Vec<String>, PathBuf, String)> = sources(&src)
+        .into_iter()
+        .filter(|file| !file.starts_with(src.join("bin")))
+        .map(|file| {
+            let inside = file.strip_prefix(&src).unwrap().with_extension("");
+            let mut names: Vec<String> = inside
+                .iter()
+                .map(|name| name.to_str().unwrap().to_owned())
+                .collect();
+            if ["mod", "lib"].contains(&names.last().unwrap().as_str()) {
+                names.pop();
+            }
+            let text = fs::read_to_string(&file).unwrap();
+            (names, file, text)
+        })
+        .collect();
+    let mut tests = Vec::new();
+    for (names, _, text) in &modules {
+        for item in syn::parse_file(text).expect("Rust source").items {
+            if let Item::Mod(module) = item
+                && module.content.is_none()
+                && is_test_code(&module.attrs)
+            {
+                tests.push([&names[..], &[module.ident.to_string()]].concat());
+            }
+        }
+    }
+    modules.retain(|(names, _, _)| !tests.iter().any(|test| names.starts_with(test)));
+    modules
+}
+
+#[test]
+fn imports_only_go_down_and_what_is_pure_touches_no_system() {
+    let mut wrong = Vec::new();
+    for (rank, layer) in LAYERS.iter().enumerate() {
+        let mut files = 0;
+        for (names, file, text) in modules() {
+            if names.first().is_none_or(|name| name != layer) {
+                continue;
+            }
+            files += 1;
+            for offence in offences(rank, &names, &text) {
+                wrong.push(format!("{}: {offence}", file.display()));
+            }
+        }
+        assert!(files > 0, "no file in {layer}");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_import_that_goes_up_is_found_however_it_is_written() {
+    let module = ["source".to_owned(), "tail".to_owned()];
+    for bad in [
+        "use crate::driver::run;",
+        "use crate::{event::Batch, stream::{Terms}};",
+        "use super::super::gateway::Framing;",
+        "use crate::run as walk;",
+        "fn f() { crate::stream::Turn::More; }",
+        "fn f() -> super::super::stream::Turn { g() }",
+        "mod inner { use super::super::super::stream::Terms; }",
+        "fn f() { println!(\"{}\", crate::driver::x()); }",
+        "use std::fs::File;",
+        "use std::time::{Duration, Instant};",
+        "fn f() { std::net::TcpStream::connect(1); }",
+        "fn f() { let t = Utc::now(); }",
+        "use nix as n;",
+    ] {
+        assert_ne!(offences(2, &module, bad), Vec::<String>::new(), "{bad}");
+    }
+    for good in [
+        "use super::super::event::Batch; use super::Next; use self::x::Y;",
+        "use crate::request::{Settings, LastId};",
+        "use std::time::Duration; use std::io;",
+        "// use crate::driver::run;\nconst A: &str = \"crate::driver\";",
+        "#[cfg(test)] mod tests { use std::fs; use crate::driver::x; }",
+    ] {
+        assert_eq!(offences(2, &module, good), Vec::<String>::new(), "{good}");
+    }
+}
+
+/// Counts what the keyword `unsafe` stands before.
+#[derive(Default)]
+struct Unsafe {
+    count: usize,
+}
+
+impl<'ast> Visit<'ast> for Unsafe {
+    fn visit_expr_unsafe(&mut self, block: &'ast syn::ExprUnsafe) {
+        self.count += 1;
+        visit::visit_expr_unsafe(self, block);
+    }
+
+    fn visit_signature(&mut self, signature: &'ast syn::Signature) {
+        self.count += usize::from(signature.unsafety.is_some());
+        visit::visit_signature(self, signature);
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        self.count += usize::from(item.unsafety.is_some());
+        visit::visit_item_impl(self, item);
+    }
+}
+
+#[test]
+fn unsafe_code_is_one_line_and_forbidden_elsewhere() {
+    let mut with_unsafe = Vec::new();
+    for (names, _, text) in modules() {
+        let file = syn::parse_file(&text).unwrap();
+        let mut found = Unsafe::default();
+        found.visit_file(&file);
+        if found.count > 0 {
+            with_unsafe.push((names.join("::"), found.count));
+        }
+        if !names.is_empty() {
+            continue;
+        }
+        assert!(has_attribute(&file.attrs, "deny", "unsafe_code"), "lib.rs");
+        for item in file.items {
+            if let Item::Mod(module) = item
+                && module.ident != "driver"
+            {
+                let forbids = has_attribute(&module.attrs, "forbid", "unsafe_code");
+                assert!(forbids, "mod {} does not forbid unsafe code", module.ident);
+            }
+        }
+    }
+    assert_eq!(with_unsafe, [("driver::watch::dnotify".to_owned(), 1)]);
+}
+
+#[test]
+fn binaries_are_short_and_forbid_unsafe_code() {
+    let binaries = sources(&root().join("src/bin"));
+    assert!(binaries.len() > 4);
+    for file in binaries {
+        let text = fs::read_to_string(&file).unwrap();
+        let parsed = syn::parse_file(&text).unwrap();
+        let name = file.display();
+        assert!(
+            has_attribute(&parsed.attrs, "forbid", "unsafe_code"),
+            "{name} does not forbid unsafe code"
+        );
+        assert!(text.lines().count() <= 40, "{name} is too long");
+    }
+}

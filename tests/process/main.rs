@@ -1,0 +1,20 @@
+//! The programs as processes: started as gateways start them, and read as clients do.
+
+#[path = "../wire/parser.rs"]
+mod parser;
+
+mod stage;
+
+mod end;
+mod follow;
+mod held_back;
+mod jsonl;
+mod log;
+mod opening;
+mod reader;
+mod records;
+mod resume;
+mod script;
+mod terminal;
+mod time;
+mod watches;

@@ -1,0 +1,529 @@
+//! Stage: a folder for one test, started programs, and what their readers see of them.
+//!
+//! Everything is waited for with a deadline, and everything is gone when it is dropped.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::Write as _;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::parser::{Event, Item, Parser};
+
+/// Far beyond what a slow machine needs: reaching it is a failure.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A process that is to be gone within a second, on a machine that has other things to do.
+pub const ONE_SECOND: Duration = Duration::from_millis(1_000);
+
+/// Waits until `condition` gives something.
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A folder that is removed at the end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// In memory, where inotify sees every change and no overlay makes it unsure.
+    pub fn in_memory() -> Self {
+        Self::below(Path::new("/dev/shm"))
+    }
+
+    fn below(parent: &Path) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("sse-cgi-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path.canonicalize().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        fs::write(self.path(name), bytes).unwrap();
+        self.path(name)
+    }
+
+    pub fn append(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.path(name));
+        file.unwrap().write_all(bytes.as_ref()).unwrap();
+    }
+
+    pub fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a program writes its stream to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// One socket for stdin and stdout, whose other side has been shut for writing, as
+    /// mod_cgid does it.
+    Socket,
+    /// Two pipes, the one on stdin at its end, as mod_cgi does it.
+    Pipe,
+    /// The client's own connection, as mini-httpd does it.
+    Tcp,
+}
+
+pub const EVERY_WAY: [Over; 3] = [Over::Socket, Over::Pipe, Over::Tcp];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Errors {
+    Kept,
+    ToTheReader,
+}
+
+/// A program that is about to be started.
+pub struct Program {
+    name: &'static str,
+    binary: PathBuf,
+    gateway: bool,
+    over: Over,
+    errors: Errors,
+    before: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
+    arguments: Vec<OsString>,
+}
+
+fn binary(name: &str) -> &'static str {
+    match name {
+        "clock" => env!("CARGO_BIN_EXE_nph-clock"),
+        "countdown" => env!("CARGO_BIN_EXE_nph-countdown"),
+        "script" => env!("CARGO_BIN_EXE_nph-script"),
+        "tail" => env!("CARGO_BIN_EXE_nph-tail"),
+        _ => panic!("no program {name}"),
+    }
+}
+
+impl Program {
+    fn of(name: &'static str, gateway: bool) -> Self {
+        Self {
+            name,
+            binary: binary(name).into(),
+            gateway,
+            over: Over::Socket,
+            errors: Errors::Kept,
+            before: Vec::new(),
+            variables: Vec::new(),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// Under a gateway, as `nph-NAME.cgi`.
+    pub fn nph(name: &'static str) -> Self {
+        let file = format!("/usr/lib/cgi-bin/nph-{name}.cgi");
+        Self::cgi(name, &file)
+    }
+
+    /// Under a gateway, as `NAME.cgi`.
+    pub fn plain(name: &'static str) -> Self {
+        let file = format!("/usr/lib/cgi-bin/{name}.cgi");
+        Self::cgi(name, &file)
+    }
+
+    fn cgi(name: &'static str, file: &str) -> Self {
+        Self::of(name, true)
+            .set("GATEWAY_INTERFACE", "CGI/1.1")
+            .set("REQUEST_METHOD", "GET")
+            .set("SERVER_PROTOCOL", "HTTP/1.1")
+            .set("SCRIPT_FILENAME", file)
+            .set("SCRIPT_NAME", file.trim_start_matches("/usr/lib"))
+            .set("QUERY_STRING", "")
+            .set("REMOTE_ADDR", "127.0.0.1")
+    }
+
+    /// Typed in a terminal, its output in a pipe.
+    pub fn typed(name: &'static str, arguments: &[&str]) -> Self {
+        Self::of(name, false).over(Over::Pipe).arguments(arguments)
+    }
+
+    /// `nph-tail.cgi` following `file`. It looks at the file with every heartbeat too, so
+    /// these come later than the deadline: what arrives has arrived for its own sake.
+    pub fn tail(file: &Path) -> Self {
+        let program = Self::nph("tail").set("SSE_HEARTBEAT", "25s");
+        program.set("SSE_FILE", file)
+    }
+
+    pub fn set(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.variables.push((name.into(), value.as_ref().into()));
+        self
+    }
+
+    pub fn last_id(self, id: &str) -> Self {
+        self.set("HTTP_LAST_EVENT_ID", id)
+    }
+
+    pub fn query(self, query: &str) -> Self {
+        self.set("QUERY_STRING", query)
+    }
+
+    pub fn over(mut self, over: Over) -> Self {
+        self.over = over;
+        self
+    }
+
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(OsString::from));
+        self
+    }
+
+    /// Starts it by another program, such as `env`, that ends in an exec of it.
+    pub fn by(mut self, command: &[&str]) -> Self {
+        self.before = command.iter().map(OsString::from).collect();
+        self
+    }
+
+    /// Lets it start only when the gate is opened.
+    pub fn behind_a_gate(self, folder: &Folder) -> (Self, Gate) {
+        let path = folder.path("gate");
+        let _ = fs::remove_file(&path);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let script = "read go <\"$0\"; exec \"$@\"";
+        (
+            self.by(&["sh", "-c", script, path.to_str().unwrap()]),
+            Gate(path),
+        )
+    }
+
+    /// As a user for whom permissions count, from a place that every user can reach.
+    pub fn by_user(mut self, id: u32, folder: &Folder) -> Self {
+        let copy = folder.path(self.name);
+        if !copy.exists() {
+            // By another process: while this one has a program open for writing, a fork in
+            // another test could keep it busy (ETXTBSY).
+            let mut cp = Command::new("cp");
+            let status = cp.arg(binary(self.name)).arg(&copy).status().unwrap();
+            assert!(status.success());
+        }
+        self.binary = copy;
+        if !nix::unistd::geteuid().is_root() {
+            return self;
+        }
+        let (user, group) = (format!("--reuid={id}"), format!("--regid={id}"));
+        self.by(&["setpriv", &user, &group, "--clear-groups"])
+    }
+
+    /// stderr is the client, as under mini-httpd.
+    pub fn stderr_is_the_reader(mut self) -> Self {
+        self.errors = Errors::ToTheReader;
+        self
+    }
+
+    pub fn start(self) -> Running {
+        let own = Folder::new();
+        let mut words = self.before.clone();
+        words.push(self.binary.clone().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(&self.arguments).env_clear();
+        command
+            .env("PATH", "/usr/bin:/bin")
+            .envs(self.variables.iter().cloned());
+        let (reader, input, output) = ends(self.over);
+        let stderr = match self.errors {
+            Errors::Kept => fs::File::create(own.path("stderr")).unwrap().into(),
+            Errors::ToTheReader => output.try_clone().unwrap(),
+        };
+        command.stdin(input).stdout(output).stderr(stderr);
+        let child = command.spawn().unwrap();
+        Running {
+            child,
+            status: None,
+            reader: Some(reader),
+            own,
+            unread_head: self.gateway.then(Vec::new),
+            head: String::new(),
+            parser: Parser::default(),
+            items: VecDeque::new(),
+        }
+    }
+
+    /// Starts it and reads everything to the end: exit code, head, items.
+    pub fn run(self) -> (i32, String, Vec<Item>) {
+        let mut running = self.start();
+        let items = std::iter::from_fn(|| running.next()).collect();
+        (running.code(), running.head.clone(), items)
+    }
+}
+
+/// What a program waits for before it starts.
+pub struct Gate(PathBuf);
+
+impl Gate {
+    pub fn open(self) {
+        fs::write(self.0, "go\n").unwrap();
+    }
+}
+
+/// The reader's end, and stdin and stdout of the program.
+fn ends(over: Over) -> (OwnedFd, Stdio, OwnedFd) {
+    match over {
+        Over::Socket => {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.shutdown(Shutdown::Write).unwrap();
+            let theirs = OwnedFd::from(theirs);
+            (ours.into(), theirs.try_clone().unwrap().into(), theirs)
+        }
+        Over::Pipe => {
+            let (ours, theirs) = std::io::pipe().unwrap();
+            let (ended, _) = std::io::pipe().unwrap();
+            (ours.into(), ended.into(), theirs.into())
+        }
+        Over::Tcp => {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let theirs = OwnedFd::from(listener.accept().unwrap().0);
+            (ours.into(), theirs.try_clone().unwrap().into(), theirs)
+        }
+    }
+}
+
+/// A started program and its reader.
+pub struct Running {
+    child: Child,
+    status: Option<ExitStatus>,
+    reader: Option<OwnedFd>,
+    own: Folder,
+    /// What has come of the head, until all of it has.
+    unread_head: Option<Vec<u8>>,
+    head: String,
+    parser: Parser,
+    items: VecDeque<Item>,
+}
+
+impl Running {
+    /// One read, of at most `most` bytes; none at the end of the stream.
+    pub fn read(&mut self, most: usize) -> Vec<u8> {
+        let reader = self.reader.as_ref().expect("a reader that has not left");
+        let mut waits = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+        let ready = poll(&mut waits, PollTimeout::try_from(DEADLINE).unwrap()).unwrap();
+        assert!(ready > 0, "waited in vain; last: {:?}", self.parser.last_id);
+        let mut bytes = vec![0; most];
+        let count = nix::unistd::read(reader, &mut bytes).unwrap_or(0);
+        bytes.truncate(count);
+        bytes
+    }
+
+    /// Takes in what a read brought.
+    pub fn take(&mut self, bytes: &[u8]) {
+        match &mut self.unread_head {
+            None => self.parser.feed(bytes),
+            Some(unread) => {
+                unread.extend_from_slice(bytes);
+                if let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
+                    let body = unread.split_off(end + 4);
+                    self.head = String::from_utf8(std::mem::take(unread)).unwrap();
+                    self.unread_head = None;
+                    self.parser.feed(&body);
+                }
+            }
+        }
+        self.items.extend(std::iter::from_fn(|| self.parser.next()));
+    }
+
+    /// The response head, once all of it has come.
+    pub fn head(&mut self) -> String {
+        while self.unread_head.is_some() {
+            let bytes = self.read(65_536);
+            assert!(!bytes.is_empty(), "the end in the head; {}", self.stderr());
+            self.take(&bytes);
+        }
+        self.head.clone()
+    }
+
+    /// What comes next; `None` at the end of the stream.
+    pub fn next(&mut self) -> Option<Item> {
+        while self.items.is_empty() {
+            let bytes = self.read(65_536);
+            if bytes.is_empty() {
+                assert!(!self.parser.is_in_the_middle(), "an end in mid-event");
+                return None;
+            }
+            self.take(&bytes);
+        }
+        self.items.pop_front()
+    }
+
+    /// The next event; other items are passed over, but there must be an event.
+    pub fn event(&mut self) -> Event {
+        let start = Instant::now();
+        loop {
+            assert!(start.elapsed() < DEADLINE, "nothing but heartbeats");
+            match self.next() {
+                Some(Item::Event(event)) => return event,
+                Some(Item::Ignored(line)) => panic!("no field: {line:?}"),
+                Some(_) => {}
+                None => panic!("the end instead of an event; {}", self.stderr()),
+            }
+        }
+    }
+
+    pub fn events(&mut self, count: usize) -> Vec<Event> {
+        (0..count).map(|_| self.event()).collect()
+    }
+
+    /// Names and data of the next events, as `name: data`, or `data` without a name.
+    pub fn says(&mut self, expected: &[&str]) {
+        let got: Vec<String> = self.events(expected.len()).iter().map(shown).collect();
+        assert_eq!(got, expected);
+    }
+
+    /// All events up to the end of the stream.
+    pub fn rest(&mut self) -> Vec<Event> {
+        let start = Instant::now();
+        let mut events = Vec::new();
+        while let Some(item) = self.next() {
+            assert!(start.elapsed() < DEADLINE, "no end");
+            if let Item::Event(event) = item {
+                events.push(event);
+            }
+        }
+        events
+    }
+
+    /// Reads until the opening has come: `retry:` and the first comment.
+    pub fn opened(mut self) -> Self {
+        loop {
+            match self.next() {
+                Some(Item::Comment(text)) if text == " sse-cgi" => return self,
+                Some(_) => {}
+                None => panic!("the end instead of an opening; {}", self.stderr()),
+            }
+        }
+    }
+
+    /// Waits for a heartbeat: a comment without text. No event may come before.
+    pub fn beat(&mut self) {
+        loop {
+            match self.next() {
+                Some(Item::Comment(text)) if text.is_empty() => return,
+                Some(Item::Comment(_) | Item::Retry(_) | Item::Blank { .. }) => {}
+                other => panic!("no heartbeat but {other:?}"),
+            }
+        }
+    }
+
+    pub fn last_id(&self) -> &str {
+        &self.parser.last_id
+    }
+
+    /// The reader goes away.
+    pub fn leave(&mut self) {
+        self.reader = None;
+    }
+
+    /// The reader's connection breaks.
+    pub fn reset(&mut self) {
+        let reader = self.reader.take().expect("a reader that has not left");
+        let at_once = nix::libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        nix::sys::socket::setsockopt(&reader, nix::sys::socket::sockopt::Linger, &at_once).unwrap();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
+    }
+
+    /// The exit code of a program that is about to end by itself.
+    pub fn code(&mut self) -> i32 {
+        let status = self.wait();
+        status
+            .code()
+            .unwrap_or_else(|| panic!("ended by signal {:?}", status.signal()))
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        if let Some(status) = self.status {
+            return status;
+        }
+        let child = &mut self.child;
+        let status = wait_for("the end of a program", || child.try_wait().unwrap());
+        self.status = Some(status);
+        status
+    }
+
+    /// That it ends with code 0 within `limit` of `cause`.
+    pub fn ends_within(&mut self, limit: Duration, cause: impl FnOnce(&mut Self)) {
+        let start = Instant::now();
+        cause(self);
+        let code = self.code();
+        let took = start.elapsed();
+        assert_eq!(code, 0, "{}", self.stderr());
+        assert!(took <= limit, "took {took:?}");
+    }
+
+    /// What it said on stderr.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(self.own.path("stderr")).unwrap_or_default()
+    }
+
+    /// A field of /proc/PID/status, such as `VmHWM`, as a number.
+    pub fn status(&self, field: &str) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{field}:")));
+        let words: Vec<&str> = line.expect(field).split_whitespace().collect();
+        words[1].parse().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let said = self.stderr();
+        if std::thread::panicking() && !said.is_empty() {
+            eprintln!("--- stderr of the program\n{said}");
+        }
+        if self.status.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+pub fn shown(event: &Event) -> String {
+    match event.name.as_str() {
+        "message" => event.data.clone(),
+        name => format!("{name}: {}", event.data),
+    }
+}

@@ -1,0 +1,125 @@
+//! Followers beyond the number of inotify instances, and how often an idle one wakes up.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::stage::{Folder, Program, Running};
+
+/// A user of no other test, all of whose instances are used up here.
+const USER: u32 = 54_321;
+
+fn limit() -> usize {
+    let text = fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").unwrap();
+    text.trim().parse().unwrap()
+}
+
+fn has_inotify(stream: &Running) -> bool {
+    fs::read_dir(format!("/proc/{}/fd", stream.pid()))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+        .any(|link| link == Path::new("anon_inode:inotify"))
+}
+
+/// How often each wakes up in two seconds in which nothing happens.
+fn wakes(streams: &[&Running]) -> Vec<u64> {
+    for stream in streams {
+        crate::reader::wait_until_asleep(stream);
+    }
+    let counts = || -> Vec<u64> {
+        let count = |stream: &&Running| stream.status("voluntary_ctxt_switches");
+        streams.iter().map(count).collect()
+    };
+    let before = counts();
+    std::thread::sleep(Duration::from_secs(2));
+    counts()
+        .iter()
+        .zip(before)
+        .map(|(now, then)| now - then)
+        .collect()
+}
+
+#[test]
+fn followers_beyond_the_last_inotify_instance_get_every_line_promptly_and_rest() {
+    // Where the limit is high, nothing can be used up with reason.
+    let count = limit() + 12;
+    if count > 600 {
+        return;
+    }
+    let folder = Folder::in_memory();
+    fs::create_dir(folder.path("quiet")).unwrap();
+    let file = folder.write("quiet/log", "first\n");
+    let mut streams: Vec<Running> = (0..count)
+        .map(|_| Program::tail(&file).by_user(USER, &folder).start())
+        .collect();
+    for stream in &mut streams {
+        stream.says(&["first"]);
+    }
+    let without = streams.iter().position(|stream| !has_inotify(stream));
+    let without = without.expect("a follower that found no instance left");
+    let with = streams.iter().position(has_inotify).expect("one that did");
+
+    let wakes = wakes(&[&streams[with], &streams[without]]);
+    assert!(wakes[0] <= 1 && wakes[1] <= 4, "{wakes:?}");
+
+    for number in 0..20 {
+        folder.append("quiet/log", format!("{number}\n"));
+    }
+    let lines: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    for stream in &mut streams {
+        stream.says(&lines);
+    }
+    // By its own hint, far sooner than it looks without one.
+    let late = &mut streams[without];
+    let mut slowest = Duration::ZERO;
+    for number in 0..5 {
+        crate::reader::wait_until_asleep(late);
+        let start = std::time::Instant::now();
+        folder.append("quiet/log", format!("late {number}\n"));
+        late.says(&[&format!("late {number}")]);
+        slowest = slowest.max(start.elapsed());
+    }
+    assert!(slowest < Duration::from_millis(400), "{slowest:?}");
+    // Rotation, and a folder made anew.
+    folder.rename("quiet/log", "quiet/log.1");
+    folder.write("quiet/log", "rotated\n");
+    for stream in &mut streams[without..] {
+        while stream.event().data != "rotated" {}
+    }
+}
+
+#[test]
+fn an_idle_follower_wakes_up_only_for_its_heartbeat() {
+    let memory = Folder::in_memory();
+    let disk = Folder::new();
+    // The folder above is told of removals in it, and there other tests remove theirs.
+    for folder in [&memory, &disk] {
+        fs::create_dir(folder.path("quiet")).unwrap();
+    }
+    let one = memory.write("quiet/log", "x\n");
+    let two = disk.write("quiet/log", "x\n");
+    let link = disk.path("quiet/link");
+    std::os::unix::fs::symlink(&one, &link).unwrap();
+    let mut beating = Program::tail(&one).set("SSE_HEARTBEAT", "1s").start();
+    let mut quiet = Program::tail(&one).start();
+    let mut on_disk = Program::tail(&two).start();
+    let mut linked = Program::tail(&link).start();
+    for stream in [&mut beating, &mut quiet, &mut on_disk, &mut linked] {
+        stream.says(&["x"]);
+    }
+    let clock = Program::nph("clock")
+        .set("SSE_INTERVAL", "1h")
+        .start()
+        .opened();
+    let wakes = wakes(&[&beating, &quiet, &on_disk, &linked, &clock]);
+    // A disk may be an overlay, whose lower layer nobody tells of.
+    assert!(
+        (1..=3).contains(&wakes[0])
+            && wakes[1] <= 1
+            && wakes[2] <= 4
+            && (1..=4).contains(&wakes[3])
+            && wakes[4] <= 1,
+        "{wakes:?}"
+    );
+}

@@ -1,0 +1,23 @@
+//! The follower as a program, against real files: every way in which a log is rotated,
+//! replaced, cut and moved, every name that a client may try, and every point at which
+//! a process may be killed.
+//!
+//! Wherever it can be had, the thing itself is used: logrotate, file systems, signals.
+
+#[path = "../servers/folder.rs"]
+#[allow(dead_code)]
+mod folder;
+#[path = "../wire/parser.rs"]
+mod parser;
+
+mod stage;
+
+mod big;
+mod by_name;
+mod filters;
+mod killed;
+mod limits;
+mod mounts;
+mod names;
+mod rotation;
+mod state;

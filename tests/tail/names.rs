@@ -1,0 +1,335 @@
+//! What a client may ask for below `SSE_ROOT`, and with which ids: nothing outside is
+//! ever read, nothing hidden is told from what is missing, and no id is an error.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::stat::Mode;
+
+use crate::folder::{Folder, append};
+use crate::stage::{Follower, Next, Tail, number, random};
+
+/// Stands in every file that must not be read, and nowhere else.
+const CANARY: &str = "c4n4ry";
+
+/// What stands in those that may.
+const INSIDE: &str = "inside";
+
+/// A root with all that can be wrong in one.
+struct Site {
+    folder: Folder,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = Folder::new();
+        folder.make("root/sub/deep");
+        folder.make("root/.git");
+        folder.make("outside");
+        let site = Self { folder };
+        let outside = format!("{CANARY}\n").repeat(100);
+        for name in ["f.log", "f.log.1", "secret", "secret.jsonl", "secret.json"] {
+            fs::write(site.path("outside").join(name), &outside).unwrap();
+        }
+        let inside = format!("{INSIDE}\n").repeat(100);
+        for name in ["f.log", "sub/f.log", "sub/deep/f.log", "f.txt"] {
+            fs::write(site.path("root").join(name), &inside).unwrap();
+        }
+        for name in [".hidden", ".git/config", "sub/.hidden.log"] {
+            fs::write(site.path("root").join(name), &outside).unwrap();
+        }
+        let link = |to: &str, name: &str| symlink(to, site.path("root").join(name)).unwrap();
+        link("../outside", "out");
+        link("../outside/secret", "secret.log");
+        link("../../outside", "sub/out");
+        link("/proc/self/root", "magic");
+        link("/proc/self/cwd", "here");
+        link(
+            site.path("outside/secret").to_str().unwrap(),
+            "absolute.log",
+        );
+        link("loop", "loop");
+        link("sub/f.log", "fine.log");
+        nix::unistd::mkfifo(&site.path("root/fifo"), Mode::S_IRWXU).unwrap();
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn ask(&self, path_info: impl Into<Vec<u8>>) -> Tail {
+        let path_info = OsString::from_vec(path_info.into());
+        Tail::below(&self.path("root"), path_info)
+    }
+
+    /// Names of what is there but must look as if it were not.
+    fn forbidden(&self) -> Vec<Vec<u8>> {
+        let outside = self.path("outside/secret");
+        let long = format!("/{}", "x".repeat(255));
+        let names = [
+            "/.hidden",
+            "/.git/config",
+            "/sub/.hidden.log",
+            "/../outside/secret",
+            "/sub/../../outside/secret",
+            "/sub/../f.log",
+            "/./f.log",
+            "/f.log/",
+            "/f.log/.",
+            "//f.log",
+            "/out/secret",
+            "/out",
+            "/sub/out/secret",
+            "/secret.log",
+            "/absolute.log",
+            "/magic",
+            "/magic/etc/passwd",
+            "/here/Cargo.toml",
+            "/loop",
+            "/fifo",
+            "/sub",
+            "/sub/",
+            "/",
+            "",
+            "f.log/x",
+            "/sub\0/f.log",
+            "/%2e%2e/outside/secret",
+            "/..%2foutside/secret",
+            "/..\\outside\\secret",
+            "/\u{2025}/outside/secret",
+            "/~root/.profile",
+            "/out/f.log",
+            "/secret.jsonl",
+            "/secret.json",
+            outside.to_str().unwrap(),
+            &long,
+            &format!("{long}y"),
+            &"/x".repeat(600),
+            &"/..".repeat(40),
+        ];
+        let as_text = names.iter().filter(|name| !name.contains('\0'));
+        let mut all: Vec<Vec<u8>> = as_text.map(|name| name.as_bytes().to_vec()).collect();
+        all.push(b"/\xff\xfe/../outside/secret".to_vec());
+        all.push(b"/\xc0\xae\xc0\xae/outside/secret".to_vec());
+        all
+    }
+}
+
+const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn hidden_outside_and_missing_names_get_the_same_bytes() {
+    let site = Site::new();
+    let mut real = site.ask("/f.log").set("SSE_FORMAT", "lines").start();
+    real.says(&[INSIDE]);
+    let real_id = real.event().id;
+    for (wait, format, id) in [
+        ("no", "", ""),
+        ("yes", "", ""),
+        ("yes", "state", ""),
+        ("yes", "jsonl", "nonsense, and more"),
+        ("yes", "lines", "700-0123456789abcdef"),
+        ("yes", "lines", real_id.as_str()),
+        ("yes", "state", "0123456789abcdef"),
+        ("no", "state", "removed"),
+    ] {
+        let told = |name: &[u8]| {
+            let tail = site.ask(name).set("SSE_AWAIT", wait).last_id(id);
+            let (answer, stderr) = tail.set("SSE_FORMAT", format).answer();
+            assert_eq!(stderr, "", "{name:?}");
+            answer
+        };
+        let missing = told(b"/missing.log");
+        assert_eq!(missing == NOT_FOUND, wait == "no", "{missing}");
+        for name in site.forbidden() {
+            let shown = String::from_utf8_lossy(&name).into_owned();
+            assert_eq!(told(&name), missing, "{shown} {wait} {format} {id}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_may_be_known_of_is_followed() {
+    let site = Site::new();
+    for name in [
+        "/f.log",
+        "f.log",
+        "/sub/f.log",
+        "/sub/deep/f.log",
+        "/fine.log",
+    ] {
+        site.ask(name).start().says(&[INSIDE; 10]);
+    }
+}
+
+#[test]
+fn only_names_with_a_suffix_of_the_list_are_there() {
+    let site = Site::new();
+    let suffixes = |name: &str| site.ask(name).set("SSE_SUFFIXES", ".log .jsonl");
+    suffixes("/f.log").start().says(&[INSIDE]);
+    for name in ["/f.txt", "/f.log.1", "/log", "/f", "/f.log/.txt", "/fifo"] {
+        assert_eq!(suffixes(name).answer().0, NOT_FOUND, "{name}");
+    }
+    let awaited = |name: &str| suffixes(name).set("SSE_AWAIT", "yes").answer();
+    assert_eq!(awaited("/f.txt"), awaited("/missing.log"));
+}
+
+/// A name made of all that has ever worked somewhere.
+fn wild_name(random: &mut fastrand::Rng) -> Vec<u8> {
+    const PARTS: [&[u8]; 30] = [
+        b"..",
+        b".",
+        b"",
+        b"f.log",
+        b"sub",
+        b"deep",
+        b"out",
+        b"outside",
+        b"secret",
+        b"secret.log",
+        b"absolute.log",
+        b"magic",
+        b"here",
+        b"loop",
+        b"fifo",
+        b".hidden",
+        b".git",
+        b"%2e%2e",
+        b"%2f",
+        b"\\..",
+        b"..;",
+        b"root",
+        b"proc",
+        b"self",
+        b"etc",
+        b"passwd",
+        b"\xff",
+        b"\x01\n",
+        b"\r\nX: y",
+        b"f.log.1",
+    ];
+    let mut name = Vec::new();
+    for _ in 0..random.usize(0..9) {
+        if random.u8(0..8) > 0 {
+            name.push(b'/');
+        }
+        match random.u8(0..12) {
+            0 => name.extend((0..random.usize(0..300)).map(|_| random.u8(1..))),
+            _ => name.extend_from_slice(PARTS[random.usize(0..PARTS.len())]),
+        }
+    }
+    name
+}
+
+fn wild_id(random: &mut fastrand::Rng, real: &str) -> Vec<u8> {
+    let hex = format!("{:016x}", random.u64(..));
+    match random.u8(0..9) {
+        0 => Vec::new(),
+        1 => real.as_bytes().to_vec(),
+        2 => (0..random.usize(1..400)).map(|_| random.u8(1..)).collect(),
+        3 => format!("{}-{hex}", random.u64(..)).into_bytes(),
+        4 => format!("{}-{hex}", random.u64(0..3_000)).into_bytes(),
+        5 => format!("{}-{hex}", u64::MAX - random.u64(0..300)).into_bytes(),
+        6 => format!("{real}, {real}").into_bytes(),
+        7 => {
+            let mut id = real.as_bytes().to_vec();
+            let at = random.usize(0..id.len());
+            id[at] = random.u8(1..);
+            id
+        }
+        _ => hex.into_bytes(),
+    }
+}
+
+#[test]
+fn no_name_and_no_id_reads_outside_or_is_an_error() {
+    let mut random = random();
+    let site = Site::new();
+    let real = site.ask("/f.log").start().event().id;
+    for _ in 0..number("SSE_TEST_NAMES", 300) {
+        let name = if random.bool() {
+            wild_name(&mut random)
+        } else {
+            b"/f.log".to_vec()
+        };
+        let id = wild_id(&mut random, &real);
+        let format = ["", "lines", "jsonl", "state"][random.usize(0..4)];
+        let tail = site
+            .ask(name.clone())
+            .set("SSE_AWAIT", ["yes", "no"][random.usize(0..2)])
+            .set("SSE_FORMAT", format)
+            .set("SSE_BACKLOG", "1000")
+            .last_id(OsString::from_vec(id.clone()));
+        let (answer, stderr) = tail.answer();
+        let asked = format!("{} {} {format}", name.escape_ascii(), id.escape_ascii());
+        assert!(!answer.contains(CANARY), "{asked}: {answer}");
+        assert_eq!(stderr, "", "{asked}");
+        let is_stream = answer.starts_with("HTTP/1.1 200 OK\r\n");
+        assert!(is_stream || answer == NOT_FOUND, "{asked}: {answer}");
+        if name == b"/f.log" {
+            assert!(is_stream, "{asked}: {answer}");
+        }
+        assert!(!answer.contains("not available"), "{asked}: {answer}");
+    }
+}
+
+#[test]
+fn an_id_beyond_every_file_is_an_unknown_one_and_no_trouble() {
+    let site = Site::new();
+    for offset in [
+        "18446744073709551615",
+        "9223372036854775808",
+        "9223372036854775807",
+    ] {
+        let tail = site
+            .ask("/f.log")
+            .last_id(format!("{offset}-0123456789abcdef"));
+        tail.start()
+            .says(&["gap: {\"reason\":\"unknown-id\"}", INSIDE]);
+    }
+}
+
+/// All events that have come so far, of any name.
+fn come_so_far(follower: Follower) -> Vec<String> {
+    let (events, _) = follower.kill();
+    events.into_iter().map(|event| event.data).collect()
+}
+
+#[test]
+fn a_folder_that_turns_into_a_link_and_back_in_a_tight_loop_lets_nothing_out() {
+    let site = Site::new();
+    symlink("../outside", site.path("root/swap")).unwrap();
+    let (one, other) = (site.path("root/sub"), site.path("root/swap"));
+    let is_over = AtomicBool::new(false);
+    let mut random = random();
+    let mut inside = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let flags = RenameFlags::RENAME_EXCHANGE;
+                renameat2(AT_FDCWD, &one, AT_FDCWD, &other, flags).unwrap();
+            }
+        });
+        for _ in 0..number("SSE_TEST_RACES", 150) {
+            let format = ["lines", "state"][random.usize(0..2)];
+            let tail = site.ask("/sub/f.log").set("SSE_FORMAT", format);
+            let tail = tail.set("SSE_AWAIT", ["yes", "no"][random.usize(0..2)]);
+            let mut follower = tail.start();
+            let first = follower.next(crate::stage::DEADLINE);
+            assert_ne!(first, Next::Silence);
+            append(&site.path("outside/f.log"), &format!("{CANARY}\n"));
+            for data in come_so_far(follower) {
+                assert!(!data.contains(CANARY), "{data}");
+                inside += usize::from(data.contains(INSIDE));
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(inside > 0, "it was never seen as a folder");
+}
