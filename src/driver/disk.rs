@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 use super::log::{Level, Log};
-use super::watch::{Coverage, FileWatch, Watcher};
+use super::watch::{Coverage, FileWatch, Hints, Watcher};
 use crate::request::BelowRoot;
 use crate::source::tail::{Disk, DiskFile, Identity, Sibling, Stat, rotation_suffix};
 
@@ -51,8 +51,8 @@ enum Place {
 /// What a disk has from the world around it.
 pub(super) struct Surroundings {
     pub(super) watcher: Rc<Watcher>,
-    /// Where the world keeps how well this path is watched.
-    pub(super) coverage: Rc<Cell<Coverage>>,
+    /// What is told of this path, and how well it is watched.
+    pub(super) hints: Rc<Hints>,
     pub(super) log: Rc<Log>,
 }
 
@@ -111,19 +111,20 @@ impl RealDisk {
 
     /// Sees to it that the folder is watched, if it is there by now.
     fn watch(&mut self) {
-        let generation = self.world.watcher.generation();
+        let generation = self.world.hints.generation();
         if self.folder_coverage == Coverage::None || generation != self.generation {
             self.watch_anew();
         }
         self.world
-            .coverage
-            .set(self.folder_coverage.min(self.files_coverage.get()));
+            .hints
+            .set_coverage(self.folder_coverage.min(self.files_coverage.get()));
     }
 
     /// Watches the folder that has the name now.
     fn watch_anew(&mut self) {
-        self.generation = self.world.watcher.generation();
-        self.folder_coverage = self.world.watcher.watch_folder(&self.folder);
+        self.generation = self.world.hints.generation();
+        let watcher = &self.world.watcher;
+        self.folder_coverage = watcher.watch_folder(&self.folder, &self.name, &self.world.hints);
     }
 
     /// The folder may be another one than is watched: while somebody holds one of its
@@ -136,19 +137,18 @@ impl RealDisk {
     /// still.
     fn still_named(&mut self) -> Option<Identity> {
         let looked = self.looked.as_mut()?;
-        let is_certain = self.world.coverage.get() == Coverage::Whole
-            && self.world.watcher.moves() == looked.moves
-            && self.world.watcher.writes() != looked.writes;
-        looked.writes = self.world.watcher.writes();
+        let is_certain = self.world.hints.coverage() == Coverage::Whole
+            && self.world.hints.moves() == looked.moves
+            && self.world.hints.writes() != looked.writes;
+        looked.writes = self.world.hints.writes();
         looked.uses = looked.uses.saturating_sub(1);
         (is_certain && looked.uses > 0).then_some(looked.identity)
     }
 
     /// Part of the ways in which this path changes gives no hint.
     fn is_partly_blind(&self) {
-        self.world
-            .coverage
-            .set(self.world.coverage.get().min(Coverage::Part));
+        let hints = &self.world.hints;
+        hints.set_coverage(hints.coverage().min(Coverage::Part));
     }
 
     fn open_named(&self, name: &OsStr) -> io::Result<Rc<dyn DiskFile>> {
@@ -158,7 +158,7 @@ impl RealDisk {
                 regular(open_below(root, &folder.join(name), TO_READ)?.into())?
             }
         };
-        let (covered, watch) = self.world.watcher.watch_file(file.as_fd());
+        let (covered, watch) = self.world.watcher.watch_file(file.as_fd(), &self.world.hints);
         self.files_coverage
             .set(self.files_coverage.get().min(covered));
         let identity = stat(&metadata).identity;
@@ -259,18 +259,24 @@ fn open_below(root: &Path, name: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     }
 }
 
+impl Drop for RealDisk {
+    fn drop(&mut self) {
+        self.world.watcher.forget(&self.world.hints);
+    }
+}
+
 impl Disk for RealDisk {
     fn stat(&mut self) -> io::Result<Stat> {
         self.watch();
-        let moves = self.world.watcher.moves();
+        let moves = self.world.hints.moves();
         let looked = self.look();
         self.looked = None;
         match &looked {
-            Ok(stat) if self.world.coverage.get() == Coverage::Whole => {
+            Ok(stat) if self.world.hints.coverage() == Coverage::Whole => {
                 self.looked = Some(Looked {
                     identity: stat.identity,
                     moves,
-                    writes: self.world.watcher.writes(),
+                    writes: self.world.hints.writes(),
                     uses: LOOKED_HOLDS,
                 });
             }
@@ -346,7 +352,7 @@ impl Disk for RealDisk {
     }
 
     fn was_moved_in(&mut self) -> bool {
-        self.world.watcher.take_moved_in(&self.name)
+        self.world.hints.take_moved_in()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -10,6 +11,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use super::clock::Clock;
 use super::output::{Output, has_left};
 use super::signals::Signals;
+use super::watch::Hints;
 use super::world::Machine;
 use crate::event::Batch;
 use crate::source::Now;
@@ -33,6 +35,8 @@ pub(super) struct Server<'a> {
     pub(super) signals: &'a Signals,
     pub(super) output: &'a Output,
     pub(super) machine: &'a Machine,
+    /// What is told of the file that the stream follows.
+    pub(super) hints: Option<Rc<Hints>>,
     /// A reader that takes nothing for so long is left.
     pub(super) send_timeout: Duration,
 }
@@ -97,7 +101,8 @@ impl Server<'_> {
     /// The moment `at`, or before it the one at which files have to be looked at
     /// although no hint came.
     fn look_before(&self, at: Duration, now: Now) -> Duration {
-        let look_after = self.machine.look_again_after();
+        let hints = self.hints.as_ref();
+        let look_after = hints.and_then(|hints| hints.coverage().look_again_after());
         look_after.map_or(at, |after| at.min(now.monotonic + after))
     }
 
@@ -232,8 +237,7 @@ impl Poller {
             match event.data() {
                 SIGNALS => woken.asked_to_end = server.signals.asked_to_end(),
                 WATCHER => {
-                    server.machine.watcher.drain();
-                    self.hinted = true;
+                    server.machine.watcher.drain(|_| self.hinted = true);
                 }
                 _ => {
                     let gone = EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP;

@@ -179,6 +179,7 @@ impl Program {
             signals: &signals,
             output: &output,
             machine: &machine,
+            hints: machine.take_hints(),
             send_timeout: settings.send_timeout,
         };
         server.serve(subscription, batch)?;

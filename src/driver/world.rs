@@ -1,15 +1,14 @@
 //! What a source may see of this machine.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::clock;
 use super::disk::{self, RealDisk, Surroundings};
 use super::log::{Level, Log};
-use super::watch::{Coverage, Watcher};
+use super::watch::{Hints, Watcher};
 use crate::request::BelowRoot;
 use crate::source::{World, tail};
 
@@ -17,8 +16,8 @@ use crate::source::{World, tail};
 pub(super) struct Machine {
     pub(super) watcher: Rc<Watcher>,
     log: Rc<Log>,
-    /// How well each followed path is watched.
-    followed: RefCell<Vec<Rc<Cell<Coverage>>>>,
+    /// What is told of the path that was opened last.
+    opened: RefCell<Option<Rc<Hints>>>,
 }
 
 impl Machine {
@@ -26,29 +25,25 @@ impl Machine {
         Self {
             log,
             watcher: Rc::new(Watcher::new()),
-            followed: RefCell::new(Vec::new()),
+            opened: RefCell::new(None),
         }
     }
 
-    /// What a followed path has from us, with a place where it tells how well it is
-    /// watched.
+    /// What a followed path has from us.
     fn surroundings(&self) -> Surroundings {
-        let coverage = Rc::new(Cell::new(Coverage::None));
-        self.followed.borrow_mut().push(Rc::clone(&coverage));
+        let hints = self.watcher.follow();
+        *self.opened.borrow_mut() = Some(Rc::clone(&hints));
         Surroundings {
             watcher: Rc::clone(&self.watcher),
-            coverage,
+            hints,
             log: Rc::clone(&self.log),
         }
     }
 
-    /// How soon something has to be looked at although no hint came.
-    pub(super) fn look_again_after(&self) -> Option<Duration> {
-        let followed = self.followed.borrow();
-        followed
-            .iter()
-            .filter_map(|coverage| coverage.get().look_again_after())
-            .min()
+    /// What is told of the path that was opened since this was asked last: a source
+    /// follows one at most.
+    pub(super) fn take_hints(&self) -> Option<Rc<Hints>> {
+        self.opened.borrow_mut().take()
     }
 }
 

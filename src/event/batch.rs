@@ -35,6 +35,15 @@ impl Batch {
         Self::default()
     }
 
+    /// An empty batch for a client that has been given the id `last_id`.
+    #[must_use]
+    pub fn after(last_id: &EventId<'_>) -> Self {
+        Self {
+            last_id: last_id.as_bytes().to_vec(),
+            ..Self::default()
+        }
+    }
+
     /// Appends an event.
     pub fn event(&mut self, event: &Event<'_>) {
         let start = self.bytes.len();

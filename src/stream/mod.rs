@@ -1,4 +1,5 @@
-//! Layer 3: one subscriber's stream, from its first comment to its end.
+//! Layer 3: a subscriber's stream, from its first comment to its end, and what many
+//! subscribers share.
 //!
 //! ```text
 //! opened ──► events ⇄ silence (heartbeat) ──► ended: finished, aged, full, held
@@ -8,6 +9,14 @@
 //! reconnection time, heartbeats, the id of what was passed over, and an end at an
 //! event boundary. It does not know how the bytes reach the client.
 
+mod hub;
+mod ring;
+mod seat;
+mod shared;
 mod subscription;
 
+pub use hub::{Hub, Joined};
+pub use ring::{Chunk, Ring};
+pub use seat::{Seat, Spot};
+pub use shared::{Frame, Shared};
 pub use subscription::{Delivery, Ended, Subscription, Terms, Turn};

@@ -98,8 +98,11 @@ pub struct Subscription {
     opening: Option<Opening>,
 }
 
-struct Opening {
-    gap: Option<Gap>,
+enum Opening {
+    /// What every stream begins with, and a gap if there is one.
+    First { gap: Option<Gap> },
+    /// A stream that has been open for a while: something of it is lost.
+    Again { gap: Gap },
 }
 
 impl Subscription {
@@ -113,15 +116,49 @@ impl Subscription {
             last_sent_at: now.monotonic,
             placed_at: now.monotonic,
             sent_bytes: 0,
-            opening: Some(Opening { gap }),
+            opening: Some(Opening::First { gap }),
         }
+    }
+
+    /// A stream that goes on with another source, at the place that its client knows.
+    #[must_use]
+    pub fn resumed(
+        source: Box<dyn Source>,
+        gap: Option<Gap>,
+        terms: Terms,
+        opened_at: Duration,
+        now: Now,
+    ) -> Self {
+        Self {
+            opened_at,
+            opening: gap.map(|gap| Opening::Again { gap }),
+            ..Self::new(source, None, terms, now)
+        }
+    }
+
+    /// Where the source is.
+    #[must_use]
+    pub fn position(&self) -> Option<EventId<'static>> {
+        self.source.position()
+    }
+
+    /// Its source, for others to share.
+    #[must_use]
+    pub fn into_source(self) -> Box<dyn Source> {
+        self.source
+    }
+
+    /// What it has promised.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// Appends what is due at `now` to `out`, which must hold nothing but what leaves
     /// before it, such as a response head.
     pub fn poll(&mut self, now: Now, out: &mut Batch) -> Turn {
         let opening = self.opening.take();
-        let is_opening = opening.is_some();
+        let is_opening = matches!(opening, Some(Opening::First { .. }));
         if let Some(opening) = opening {
             self.open(opening, out);
         }
@@ -161,12 +198,18 @@ impl Subscription {
     }
 
     fn open(&self, opening: Opening, out: &mut Batch) {
-        if self.terms.preamble_bytes > 0 {
-            out.padding(self.terms.preamble_bytes);
-        }
-        out.retry(self.terms.retry_ms);
-        out.comment(b"sse-cgi");
-        if let Some(gap) = opening.gap {
+        let gap = match opening {
+            Opening::First { gap } => {
+                if self.terms.preamble_bytes > 0 {
+                    out.padding(self.terms.preamble_bytes);
+                }
+                out.retry(self.terms.retry_ms);
+                out.comment(b"sse-cgi");
+                gap
+            }
+            Opening::Again { gap } => Some(gap),
+        };
+        if let Some(gap) = gap {
             out.gap(&gap, self.source.position());
         }
     }

@@ -1,34 +1,42 @@
 //! Hints from inotify(7): one instance for the process.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
+use std::rc::Rc;
 
 use nix::sys::inotify::{
     AddWatchFlags, InitFlags, Inotify as Instance, InotifyEvent, WatchDescriptor,
 };
 use nix::sys::statfs::statfs;
 
-use super::Coverage;
+use super::{Coverage, Hints};
 
 /// An inotify instance. There are 128 for all processes of one user together.
 pub(super) struct Inotify {
     instance: Instance,
-    generation: u64,
-    /// The names of the folders that are watched.
-    folders: BTreeSet<OsString>,
-    /// How many open files stand behind the watch of each: one file can be open twice.
-    files: BTreeMap<WatchDescriptor, usize>,
-    /// Names that files have been renamed to, at most [`MOVED_IN_MAX`].
-    moved_in: BTreeSet<OsString>,
-    moves: u64,
-    writes: u64,
+    /// Who is told what, for every watch. One watch can serve many: a folder is watched
+    /// for each of its files, and can be above another one.
+    watches: BTreeMap<WatchDescriptor, Vec<Interest>>,
 }
 
-/// More are forgotten: then a file that was renamed into its place is taken for one that
-/// was written there, and waited for a little longer.
-const MOVED_IN_MAX: usize = 64;
+/// What somebody who follows a path wants to know of a watch.
+struct Interest {
+    hints: Rc<Hints>,
+    about: About,
+}
+
+#[derive(PartialEq, Eq)]
+enum About {
+    /// Writes into an open file.
+    File,
+    /// What becomes of names that begin with this one, and of the folder itself.
+    Folder(OsString),
+    /// The removal of this folder in it, and what becomes of itself.
+    Above(OsString),
+}
 
 /// Adds to what is watched already: a folder can be above another one. (nix has no name
 /// for it.)
@@ -52,18 +60,19 @@ impl Inotify {
         let instance = Instance::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
         Some(Self {
             instance,
-            generation: 0,
-            folders: BTreeSet::new(),
-            files: BTreeMap::new(),
-            moved_in: BTreeSet::new(),
-            moves: 0,
-            writes: 0,
+            watches: BTreeMap::new(),
         })
     }
 
     /// Watches names coming and going in the folder, and the folder and those above it
     /// being moved away.
-    pub(super) fn watch_folder(&mut self, folder: &Path) -> Coverage {
+    pub(super) fn watch_folder(
+        &mut self,
+        folder: &Path,
+        name: &OsStr,
+        hints: &Rc<Hints>,
+    ) -> Coverage {
+        self.forget(hints, |about| *about != About::File);
         // IN_ATTRIB: a file that could not be read may be readable now.
         let names = AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_ATTRIB
@@ -71,30 +80,33 @@ impl Inotify {
             | AddWatchFlags::IN_MOVED_FROM
             | AddWatchFlags::IN_MOVED_TO;
         let itself = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
-        let how = AddWatchFlags::IN_ONLYDIR | MASK_ADD;
+        let no_links = AddWatchFlags::IN_DONT_FOLLOW;
         // Fails at a component that is a symbolic link, which could be pointed elsewhere
         // without a hint.
-        let add = |dir: &Path, what| {
-            let no_links = AddWatchFlags::IN_DONT_FOLLOW;
-            self.instance.add_watch(dir, what | how | no_links).is_ok()
-        };
+        let is_no_link = self.add(folder, names | itself | no_links, hints, || {
+            About::Folder(name.to_owned())
+        });
+        // Nothing in a folder above concerns us but that it goes.
+        let nothing = || About::Above(OsString::new());
         let mut above = folder.ancestors().skip(1);
-        let is_no_link = add(folder, names | itself);
-        let is_covered =
-            is_no_link && is_plain(folder) && is_local(folder) && above.all(|dir| add(dir, itself));
+        let is_covered = is_no_link
+            && is_plain(folder)
+            && is_local(folder)
+            && above.all(|dir| self.add(dir, itself | no_links, hints, nothing));
         if !is_no_link {
-            let followed = self.instance.add_watch(folder, names | itself | how);
-            if followed.is_err() {
+            let followed = self.add(folder, names | itself, hints, || {
+                About::Folder(name.to_owned())
+            });
+            if !followed {
                 return Coverage::None;
             }
         }
         // As long as anybody has the folder open, or a file that was in it, as we do, its
         // removal is told to nobody but the folder above.
-        if let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) {
-            self.folders.insert(name.to_owned());
-            let _ = self
-                .instance
-                .add_watch(parent, AddWatchFlags::IN_DELETE | how);
+        if let (Some(parent), Some(own)) = (folder.parent(), folder.file_name()) {
+            self.add(parent, AddWatchFlags::IN_DELETE, hints, || {
+                About::Above(own.to_owned())
+            });
         }
         if is_covered {
             Coverage::Whole
@@ -103,27 +115,76 @@ impl Inotify {
         }
     }
 
+    fn add(
+        &mut self,
+        folder: &Path,
+        what: AddWatchFlags,
+        hints: &Rc<Hints>,
+        about: impl Fn() -> About,
+    ) -> bool {
+        let how = AddWatchFlags::IN_ONLYDIR | MASK_ADD;
+        let Ok(watch) = self.instance.add_watch(folder, what | how) else {
+            return false;
+        };
+        self.interest(watch, hints, about());
+        true
+    }
+
+    fn interest(&mut self, watch: WatchDescriptor, hints: &Rc<Hints>, about: About) {
+        let hints = Rc::clone(hints);
+        self.watches
+            .entry(watch)
+            .or_default()
+            .push(Interest { hints, about });
+    }
+
+    /// Ends what somebody wanted to know, and the watches that nobody needs any more.
+    fn forget(&mut self, hints: &Rc<Hints>, which: impl Fn(&About) -> bool) {
+        let instance = &self.instance;
+        self.watches.retain(|watch, interests| {
+            interests.retain(|own| !(Rc::ptr_eq(&own.hints, hints) && which(&own.about)));
+            if interests.is_empty() {
+                // Gone by itself when what it watched is.
+                let _ = instance.rm_watch(*watch);
+            }
+            !interests.is_empty()
+        });
+    }
+
+    /// Ends everything that somebody wanted to know.
+    pub(super) fn forget_all(&mut self, hints: &Rc<Hints>) {
+        self.forget(hints, |_| true);
+    }
+
     /// Watches writes to an open file, by its descriptor: the name may be another's by
     /// now. `None` when the user's watches are used up (ENOSPC), or there is no /proc.
-    pub(super) fn watch_file(&mut self, file: BorrowedFd<'_>) -> Option<WatchDescriptor> {
+    pub(super) fn watch_file(
+        &mut self,
+        file: BorrowedFd<'_>,
+        hints: &Rc<Hints>,
+    ) -> Option<WatchDescriptor> {
         let link = format!("/proc/self/fd/{}", file.as_raw_fd());
         let watch = self
             .instance
             .add_watch(link.as_str(), AddWatchFlags::IN_MODIFY)
             .ok()?;
-        *self.files.entry(watch).or_default() += 1;
+        self.interest(watch, hints, About::File);
         Some(watch)
     }
 
     /// Ends what [`Inotify::watch_file`] began, once for each time.
-    pub(super) fn unwatch_file(&mut self, watch: WatchDescriptor) {
-        if let Some(count) = self.files.get_mut(&watch) {
-            *count -= 1;
-            if *count == 0 {
-                self.files.remove(&watch);
-                // Gone by itself when the file is.
-                let _ = self.instance.rm_watch(watch);
-            }
+    pub(super) fn unwatch_file(&mut self, watch: WatchDescriptor, hints: &Rc<Hints>) {
+        let Some(interests) = self.watches.get_mut(&watch) else {
+            return;
+        };
+        let is_it = |own: &Interest| Rc::ptr_eq(&own.hints, hints) && own.about == About::File;
+        if let Some(place) = interests.iter().position(is_it) {
+            interests.swap_remove(place);
+        }
+        if interests.is_empty() {
+            self.watches.remove(&watch);
+            // Gone by itself when the file is.
+            let _ = self.instance.rm_watch(watch);
         }
     }
 
@@ -131,12 +192,12 @@ impl Inotify {
         self.instance.as_fd()
     }
 
-    /// Takes all hints that have come.
-    pub(super) fn drain(&mut self) {
+    /// Takes all hints that have come, and tells each to whom it concerns.
+    pub(super) fn drain(&mut self, told: &mut dyn FnMut(&Rc<Hints>)) {
         loop {
             let hints = self.instance.read_events().unwrap_or_default();
             let bytes: usize = hints.iter().map(length_bytes).sum();
-            hints.into_iter().for_each(|hint| self.take(hint));
+            hints.iter().for_each(|hint| self.take(hint, told));
             // More are left only where the next one did not fit.
             if bytes < READ_BYTES - HINT_MAX_BYTES {
                 return;
@@ -144,48 +205,72 @@ impl Inotify {
         }
     }
 
-    fn take(&mut self, hint: InotifyEvent) {
+    fn take(&mut self, hint: &InotifyEvent, told: &mut dyn FnMut(&Rc<Hints>)) {
+        if hint.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            // Anything may have happened to anybody.
+            for own in self.watches.values().flatten() {
+                own.hints.uprooted();
+                own.hints.moved();
+                told(&own.hints);
+            }
+            return;
+        }
+        for own in self.watches.get(&hint.wd).into_iter().flatten() {
+            if own.about.concerns(hint, &own.hints) {
+                told(&own.hints);
+            }
+        }
+        if hint.mask.contains(AddWatchFlags::IN_IGNORED) {
+            self.watches.remove(&hint.wd);
+        }
+    }
+}
+
+impl About {
+    /// Notes what a hint tells; says whether it is worth a look.
+    fn concerns(&self, hint: &InotifyEvent, hints: &Hints) -> bool {
         let gone = AddWatchFlags::IN_MOVE_SELF
             | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_UNMOUNT
-            | AddWatchFlags::IN_Q_OVERFLOW;
-        if hint.mask == AddWatchFlags::IN_MODIFY {
-            self.writes += 1;
-        } else {
-            self.moves += 1;
+            | AddWatchFlags::IN_IGNORED
+            | AddWatchFlags::IN_UNMOUNT;
+        match (self, &hint.name) {
+            (Self::File, _) => {
+                if hint.mask == AddWatchFlags::IN_MODIFY {
+                    hints.written();
+                } else {
+                    hints.moved();
+                }
+                return true;
+            }
+            // Of a rotated file the name begins with the file's own.
+            (Self::Folder(own), Some(name)) => {
+                if !name.as_bytes().starts_with(own.as_bytes()) {
+                    return false;
+                }
+                if hint.mask.contains(AddWatchFlags::IN_MOVED_TO) && name == own {
+                    hints.moved_in();
+                }
+            }
+            (Self::Above(own), Some(name)) => {
+                if !hint.mask.contains(AddWatchFlags::IN_DELETE) || name != own {
+                    return false;
+                }
+                hints.uprooted();
+            }
+            (Self::Folder(_), None) => {
+                if hint.mask.intersects(gone) {
+                    hints.uprooted();
+                }
+            }
+            (Self::Above(_), None) => {
+                if !hint.mask.intersects(gone) {
+                    return false;
+                }
+                hints.uprooted();
+            }
         }
-        let is_removal = hint.mask.contains(AddWatchFlags::IN_DELETE)
-            && hint
-                .name
-                .as_ref()
-                .is_some_and(|name| self.folders.contains(name));
-        if hint.mask.intersects(gone) || is_removal {
-            self.generation += 1;
-        }
-        if hint.mask.contains(AddWatchFlags::IN_MOVED_TO)
-            && self.moved_in.len() < MOVED_IN_MAX
-            && let Some(name) = hint.name
-        {
-            self.moved_in.insert(name);
-        }
-    }
-
-    pub(super) fn take_moved_in(&mut self, name: &OsStr) -> bool {
-        let was = self.moved_in.contains(name);
-        self.moved_in.clear();
-        was
-    }
-
-    pub(super) fn moves(&self) -> u64 {
-        self.moves
-    }
-
-    pub(super) fn writes(&self) -> u64 {
-        self.writes
-    }
-
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
+        hints.moved();
+        true
     }
 }
 
@@ -224,7 +309,8 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         for length in [1, 14, 15, 16, 100, 255] {
             let mut inotify = Inotify::new().unwrap();
-            inotify.watch_folder(&folder);
+            let hints = Rc::new(Hints::new());
+            inotify.watch_folder(&folder, OsStr::new(""), &hints);
             for number in 0..500 {
                 let name = format!("{number:03}{:x<1$}", "", length);
                 let name = &name[name.len() - length..];
@@ -232,7 +318,7 @@ mod tests {
                 std::fs::write(&made, "").unwrap();
                 std::fs::remove_file(&made).unwrap();
             }
-            inotify.drain();
+            inotify.drain(&mut |_| {});
             let left = inotify.instance.read_events().unwrap_or_default();
             assert_eq!(left.len(), 0, "names of {length} bytes");
         }

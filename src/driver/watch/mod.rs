@@ -10,6 +10,8 @@
 
 mod dnotify;
 #[forbid(unsafe_code)]
+mod hints;
+#[forbid(unsafe_code)]
 mod inotify;
 
 use std::cell::RefCell;
@@ -20,6 +22,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use dnotify::Dnotify;
+pub(super) use hints::Hints;
 use inotify::Inotify;
 use nix::sys::inotify::WatchDescriptor;
 
@@ -44,6 +47,8 @@ pub(super) enum Coverage {
 /// The watches of this process.
 pub(super) struct Watcher {
     backend: RefCell<Backend>,
+    /// Everybody who follows something.
+    followers: RefCell<Vec<Rc<Hints>>>,
 }
 
 enum Backend {
@@ -59,17 +64,42 @@ impl Watcher {
     pub(super) fn new() -> Self {
         Self {
             backend: RefCell::new(Backend::Unused),
+            followers: RefCell::new(Vec::new()),
         }
     }
 
-    /// Watches the folder of a path; says how well.
-    pub(super) fn watch_folder(&self, folder: &Path) -> Coverage {
+    /// Somebody is about to follow a path.
+    pub(super) fn follow(&self) -> Rc<Hints> {
+        let hints = Rc::new(Hints::new());
+        self.followers.borrow_mut().push(Rc::clone(&hints));
+        hints
+    }
+
+    /// Somebody follows no longer.
+    pub(super) fn forget(&self, hints: &Rc<Hints>) {
+        let mut followers = self.followers.borrow_mut();
+        if let Some(place) = followers.iter().position(|own| Rc::ptr_eq(own, hints)) {
+            followers.swap_remove(place);
+        }
+        if let Backend::Inotify(inotify) = &mut *self.backend.borrow_mut() {
+            inotify.forget_all(hints);
+        }
+    }
+
+    /// Watches the folder of a path and the names in it that begin with `name`; says how
+    /// well.
+    pub(super) fn watch_folder(
+        &self,
+        folder: &Path,
+        name: &OsStr,
+        hints: &Rc<Hints>,
+    ) -> Coverage {
         let mut backend = self.backend.borrow_mut();
         if matches!(*backend, Backend::Unused) {
             *backend = Backend::choose();
         }
         match &mut *backend {
-            Backend::Inotify(inotify) => inotify.watch_folder(folder),
+            Backend::Inotify(inotify) => inotify.watch_folder(folder, name, hints),
             Backend::Dnotify(dnotify) => dnotify.watch_folder(folder),
             Backend::Unused | Backend::Looking => Coverage::None,
         }
@@ -77,18 +107,22 @@ impl Watcher {
 
     /// Watches what is written into an open file, wherever its name may go, until the
     /// watch is dropped; says how well.
-    pub(super) fn watch_file(self: &Rc<Self>, file: BorrowedFd<'_>) -> (Coverage, FileWatch) {
+    pub(super) fn watch_file(
+        self: &Rc<Self>,
+        file: BorrowedFd<'_>,
+        hints: &Rc<Hints>,
+    ) -> (Coverage, FileWatch) {
         let mut own = None;
         let coverage = match &mut *self.backend.borrow_mut() {
             Backend::Inotify(inotify) => {
-                own = inotify.watch_file(file);
+                own = inotify.watch_file(file, hints);
                 own.map_or(Coverage::None, |_| Coverage::Whole)
             }
             // What a folder's watch gives hints of is in its files.
             Backend::Dnotify(_) => Coverage::Part,
             Backend::Unused | Backend::Looking => Coverage::None,
         };
-        let watch = own.map(|own| (Rc::clone(self), own));
+        let watch = own.map(|own| (Rc::clone(self), own, Rc::clone(hints)));
         (coverage, FileWatch(watch))
     }
 
@@ -101,60 +135,38 @@ impl Watcher {
         }
     }
 
-    /// Takes the hints that have come.
-    pub(super) fn drain(&self) {
+    /// Takes the hints that have come, and tells everybody once whom they concern.
+    pub(super) fn drain(&self, mut told: impl FnMut(&Hints)) {
+        let mut hinted = Vec::new();
         match &mut *self.backend.borrow_mut() {
-            Backend::Inotify(inotify) => inotify.drain(),
-            Backend::Dnotify(dnotify) => dnotify.drain(),
+            Backend::Inotify(inotify) => inotify.drain(&mut |hints| {
+                if hints.hint() {
+                    hinted.push(Rc::clone(hints));
+                }
+            }),
+            Backend::Dnotify(dnotify) => {
+                dnotify.drain();
+                // It does not say in which folder.
+                hinted = self.followers.borrow().clone();
+            }
             Backend::Unused | Backend::Looking => {}
         }
-    }
-
-    /// Whether a file of this name has been renamed into its place since this was asked
-    /// last.
-    pub(super) fn take_moved_in(&self, name: &OsStr) -> bool {
-        match &mut *self.backend.borrow_mut() {
-            Backend::Inotify(inotify) => inotify.take_moved_in(name),
-            _ => false,
-        }
-    }
-
-    /// How many hints have come that tell of more than writing into an open file: while
-    /// it stays the same, a path that is watched wholly names what it named.
-    pub(super) fn moves(&self) -> u64 {
-        match &*self.backend.borrow() {
-            Backend::Inotify(inotify) => inotify.moves(),
-            _ => 0,
-        }
-    }
-
-    /// How many hints have come that tell of writing only.
-    pub(super) fn writes(&self) -> u64 {
-        match &*self.backend.borrow() {
-            Backend::Inotify(inotify) => inotify.writes(),
-            _ => 0,
-        }
-    }
-
-    /// Changes whenever a folder, or one above it, has been moved or removed: then
-    /// watches have to be set anew.
-    pub(super) fn generation(&self) -> u64 {
-        match &*self.backend.borrow() {
-            Backend::Inotify(inotify) => inotify.generation(),
-            _ => 0,
+        for hints in hinted {
+            hints.take();
+            told(&hints);
         }
     }
 }
 
 /// A watch of an open file, as long as that is kept.
-pub(super) struct FileWatch(Option<(Rc<Watcher>, WatchDescriptor)>);
+pub(super) struct FileWatch(Option<(Rc<Watcher>, WatchDescriptor, Rc<Hints>)>);
 
 impl Drop for FileWatch {
     fn drop(&mut self) {
-        if let Some((watcher, own)) = &self.0
+        if let Some((watcher, own, hints)) = &self.0
             && let Backend::Inotify(inotify) = &mut *watcher.backend.borrow_mut()
         {
-            inotify.unwatch_file(*own);
+            inotify.unwatch_file(*own, hints);
         }
     }
 }

@@ -1,0 +1,131 @@
+//! All shared streams, and who gets which.
+//!
+//! ```text
+//!           ┌────────────── fell out of the ring ◄──────────────┐
+//!           ▼                                                   │
+//!  open ─► own source ── its place is in the ring ──► among others: a cursor
+//!           │                                                   ▲
+//!           └── nobody shares it yet: its source leads ─────────┘
+//! ```
+//!
+//! A subscriber reads by itself until it is where a shared stream is, and then gives its
+//! source up: both are places in the same file, and equal places have the same future.
+//! So there is no seam, and memory does not grow with what a subscriber is behind.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use slab::Slab;
+
+use super::seat::{Place, Seat};
+use super::shared::{Frame, Shared};
+use crate::source::Now;
+
+/// The shared streams.
+pub struct Hub {
+    streams: Slab<Shared>,
+    by_key: HashMap<Rc<[u8]>, usize>,
+    frame: Frame,
+}
+
+/// What came of an attempt to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// It is among the others of this stream.
+    Follows(usize),
+    /// This stream is new, and goes on with its source.
+    Leads(usize),
+    /// It is not where this stream is. Poll both, and try again.
+    Elsewhere(usize),
+    /// Nobody can share what it reads, or not from here.
+    Alone,
+}
+
+impl Hub {
+    /// No stream yet. `frame` is put around whatever is shared.
+    #[must_use]
+    pub fn new(frame: Frame) -> Self {
+        Self {
+            streams: Slab::new(),
+            by_key: HashMap::new(),
+            frame,
+        }
+    }
+
+    /// Whether somebody shares the stream of this key.
+    #[must_use]
+    pub fn has(&self, key: &[u8]) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// A shared stream.
+    #[must_use]
+    pub fn get(&self, stream: usize) -> Option<&Shared> {
+        self.streams.get(stream)
+    }
+
+    /// A shared stream, to be polled.
+    pub fn get_mut(&mut self, stream: usize) -> Option<&mut Shared> {
+        self.streams.get_mut(stream)
+    }
+
+    /// All shared streams.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Shared)> {
+        self.streams.iter()
+    }
+
+    /// Puts a subscriber that has nothing more to read by itself among others, if it is
+    /// where they are. What it has brought last must be on its way.
+    pub fn join(&mut self, seat: &mut Seat, now: Now) -> Joined {
+        let Place::Own(own) = &seat.place else {
+            return Joined::Alone;
+        };
+        let Some(key) = own.key.clone() else {
+            return Joined::Alone;
+        };
+        let Some(place) = own.subscription.position() else {
+            return Joined::Alone;
+        };
+        let heartbeat = seat.terms.heartbeat;
+        let Some(&stream) = self.by_key.get(&key) else {
+            let spot = Rc::clone(&own.spot);
+            let at = Rc::new(place.clone());
+            let Some(source) = seat.join(self.streams.vacant_key(), 0, at, Rc::clone(&key)) else {
+                return Joined::Alone;
+            };
+            let mut shared = Shared::new(source, place, spot, heartbeat, self.frame, now);
+            shared.enter(heartbeat);
+            let stream = self.streams.insert(shared);
+            self.by_key.insert(key, stream);
+            return Joined::Leads(stream);
+        };
+        let shared = &mut self.streams[stream];
+        let next = if place == **shared.place() {
+            Some(shared.ring().next())
+        } else {
+            shared.ring().after(&place)
+        };
+        let Some(next) = next else {
+            return Joined::Elsewhere(stream);
+        };
+        shared.enter(heartbeat);
+        seat.join(stream, next, Rc::new(place), key);
+        Joined::Follows(stream)
+    }
+
+    /// A subscriber leaves the others. `true` when it was the last, and the stream is
+    /// gone.
+    pub fn leave(&mut self, seat: &Seat) -> bool {
+        let Place::Among(among) = &seat.place else {
+            return false;
+        };
+        let shared = &mut self.streams[among.stream];
+        shared.leave();
+        if shared.members() > 0 {
+            return false;
+        }
+        self.streams.remove(among.stream);
+        self.by_key.remove(&among.key);
+        true
+    }
+}
