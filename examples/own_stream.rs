@@ -21,6 +21,7 @@ static LOAD: Stream = Stream {
     },
     settings: &[],
     argument: None,
+    shared: None,
 };
 
 struct Load {

@@ -30,6 +30,7 @@
 //!     open: |_| Ok(Opened::Stream(Box::new(Hello), None)),
 //!     settings: &[],
 //!     argument: None,
+//!     shared: None,
 //! };
 //!
 //! fn main() -> std::process::ExitCode {

@@ -158,7 +158,10 @@ impl RealDisk {
                 regular(open_below(root, &folder.join(name), TO_READ)?.into())?
             }
         };
-        let (covered, watch) = self.world.watcher.watch_file(file.as_fd(), &self.world.hints);
+        let (covered, watch) = self
+            .world
+            .watcher
+            .watch_file(file.as_fd(), &self.world.hints);
         self.files_coverage
             .set(self.files_coverage.get().min(covered));
         let identity = stat(&metadata).identity;

@@ -15,6 +15,7 @@ pub static STREAM: Stream = Stream {
     open,
     settings: &["SSE_INTERVAL", "SSE_COUNT"],
     argument: None,
+    shared: None,
 };
 
 /// Sends `{"time":"2026-11-21T09:00:00.123+01:00","epoch_ms":…,"zone":"+01:00"}` every

@@ -15,6 +15,7 @@ pub static STREAM: Stream = Stream {
     open,
     settings: &["SSE_COUNT", "SSE_INTERVAL"],
     argument: Some("SSE_COUNT"),
+    shared: None,
 };
 
 /// Where a countdown starts when `SSE_COUNT` does not say.

@@ -63,6 +63,12 @@ pub trait Source {
     /// The id from which a client would miss nothing that is still to come, and get
     /// nothing again: the place *before* the next event. `None` when this stream
     /// cannot be resumed by position.
+    ///
+    /// Where [`Stream::shared`] gives two openings the same bytes, equal positions of
+    /// their sources mean that the same records follow in both. What can differ is what
+    /// has no place: a tail passes on late lines of a file that was rotated away to
+    /// those only who read it to its end while they were connected, and gaps tell what
+    /// each of them could not read.
     fn position(&self) -> Option<EventId<'static>>;
 
     /// It has been quiet for a while: memory that a burst took is given back.
@@ -163,6 +169,11 @@ pub struct Stream {
     pub settings: &'static [&'static str],
     /// The setting that a bare argument in a terminal stands for.
     pub argument: Option<&'static str>,
+    /// Whether subscribers can share one reading of it, and which: two openings for
+    /// which this gives equal bytes read and encode exactly the same events from equal
+    /// [`Source::position`]s. It does not say that there is such a stream: only
+    /// [`Stream::open`] does. `None` where every subscriber has a stream of its own.
+    pub shared: Option<fn(&Opening<'_>) -> Vec<u8>>,
 }
 
 /// Every stream that there is.

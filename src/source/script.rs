@@ -19,6 +19,7 @@ pub static STREAM: Stream = Stream {
     open,
     settings: &["SSE_FILE"],
     argument: Some("SSE_FILE"),
+    shared: None,
 };
 
 /// The largest script, in bytes: it is read whole, for every stream.

@@ -113,7 +113,10 @@ mod tests {
             ring.push(chunk(1, end));
         }
         let after = |end: &str| ring.after(&EventId::new(end.to_owned()).unwrap());
-        assert_eq!((after("a"), after("c"), after("x")), (Some(1), Some(3), None));
+        assert_eq!(
+            (after("a"), after("c"), after("x")),
+            (Some(1), Some(3), None)
+        );
         ring.clear();
         assert_eq!((ring.first(), ring.next()), (3, 3));
         assert!(ring.from(2).is_none());

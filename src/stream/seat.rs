@@ -258,8 +258,7 @@ impl Seat {
             // A stream that has a place has no end.
             Opened::Finished => return Err(OpenError::NotFound),
         };
-        let subscription =
-            Subscription::resumed(source, gap, self.terms, self.opened_at, now);
+        let subscription = Subscription::resumed(source, gap, self.terms, self.opened_at, now);
         let key = self.key().cloned();
         self.place = Place::Own(Box::new(Own {
             subscription,

@@ -88,12 +88,7 @@ impl Watcher {
 
     /// Watches the folder of a path and the names in it that begin with `name`; says how
     /// well.
-    pub(super) fn watch_folder(
-        &self,
-        folder: &Path,
-        name: &OsStr,
-        hints: &Rc<Hints>,
-    ) -> Coverage {
+    pub(super) fn watch_folder(&self, folder: &Path, name: &OsStr, hints: &Rc<Hints>) -> Coverage {
         let mut backend = self.backend.borrow_mut();
         if matches!(*backend, Backend::Unused) {
             *backend = Backend::choose();

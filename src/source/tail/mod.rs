@@ -33,6 +33,7 @@ mod model;
 mod newline;
 mod records;
 mod resume;
+mod shared;
 mod siblings;
 
 use std::collections::VecDeque;
@@ -67,6 +68,7 @@ pub static STREAM: Stream = Stream {
         "SSE_STATE_MAX",
     ],
     argument: Some("SSE_FILE"),
+    shared: Some(shared::of),
 };
 
 /// How long a file that was rotated away must have been quiet before its unfinished
