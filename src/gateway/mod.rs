@@ -3,5 +3,6 @@
 //! Bytes in, bytes out: a gateway knows neither sources nor descriptors.
 
 mod cgi;
+pub mod fastcgi;
 
 pub use cgi::Framing;

@@ -1,0 +1,552 @@
+//! One connection from a web server.
+
+use super::pairs::Pairs;
+use super::record::{self, HEADER_BYTES, Header, MANAGEMENT, ProtocolStatus, VERSION, kind};
+use super::{Limits, Malformed, values};
+use crate::request::MetaVariables;
+
+/// `FCGI_RESPONDER`, the only role that is played here (FastCGI 1.0 §6.2).
+const RESPONDER: u16 = 1;
+/// `FCGI_KEEP_CONN`, a flag of BEGIN_REQUEST (§5.1).
+const KEEP_CONN: u8 = 1;
+
+/// What came, and wants something done.
+#[derive(Clone, Debug)]
+pub enum Incoming<'i> {
+    /// The head of a request, whole. It is served until [`Connection::finish`].
+    Request(MetaVariables),
+    /// A piece of the request's body, not empty, borrowed from the input.
+    Stdin(&'i [u8]),
+    /// The end of the body. It comes once, and also when there was none.
+    StdinEnd,
+    /// The web server wants the request ended: call [`Connection::finish`]. It can come
+    /// before any [`Request`](Self::Request), instead of it.
+    Abort,
+    /// A request for a role that is not played here was ended; the answer is in the
+    /// reply. With [`After::Close`] the connection is to be closed once it has been sent.
+    Refused(After),
+}
+
+/// What becomes of the connection after a request (`FCGI_KEEP_CONN`, FastCGI 1.0 §5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// The web server waits for us to close it.
+    Close,
+    /// The next request may come on it.
+    Keep,
+}
+
+/// One connection from a web server, at most one request at a time.
+///
+/// What it holds is bounded: for an incomplete head a small multiple of its limits, for
+/// a request that is being served nothing but this struct, which is under 100 bytes.
+#[derive(Debug)]
+pub struct Connection {
+    limits: Limits,
+    request: Active,
+    record: Place,
+    /// The part that came of the header or of the body of BEGIN_REQUEST: both are
+    /// eight bytes.
+    fixed: [u8; HEADER_BYTES],
+    fixed_bytes: u8,
+    /// Of the record in hand, what is still to come.
+    padding_left_bytes: u8,
+    content_left_bytes: u16,
+    broken: Option<Malformed>,
+}
+
+/// The request of this connection.
+#[derive(Debug)]
+struct Begun {
+    id: u16,
+    after: After,
+}
+
+/// How far it has come.
+#[derive(Debug)]
+enum Active {
+    None,
+    /// Until the end of PARAMS. The pairs are boxed so that who is served for hours does
+    /// not pay for their place.
+    Params(Begun, Box<Pairs>),
+    /// Handed out; its body comes.
+    Stdin(Begun),
+    /// Handed out; its body has ended.
+    Whole(Begun),
+    /// Aborted; [`Connection::finish`] has not been called yet.
+    Aborted(Begun),
+}
+
+/// Where in a record we are.
+#[derive(Debug)]
+enum Place {
+    Header,
+    Content(Content),
+    Padding,
+}
+
+/// What the content of a record is for. It is decided when its header is whole.
+#[derive(Debug)]
+enum Content {
+    Skipped,
+    Begin(u16),
+    Abort,
+    Params,
+    ParamsEnd,
+    Stdin,
+    StdinEnd,
+    Values(Box<Pairs>),
+    UnknownType(u8),
+}
+
+impl Connection {
+    /// A connection that nothing has come on.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            request: Active::None,
+            record: Place::Header,
+            fixed: [0; HEADER_BYTES],
+            fixed_bytes: 0,
+            padding_left_bytes: 0,
+            content_left_bytes: 0,
+            broken: None,
+        }
+    }
+
+    /// Consumes from the front of `input` up to and including the next thing to act on.
+    /// `None`: all of the input has been used, and more is needed.
+    ///
+    /// Answers that need no decision are appended to `reply`: GET_VALUES_RESULT,
+    /// UNKNOWN_TYPE, and END_REQUEST with CANT_MPX_CONN or UNKNOWN_ROLE. They are whole
+    /// records, to be sent between other records, never within one, and at most twice as
+    /// many bytes as the input that asked for them. They can come with `None` too.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`]: the connection is to be closed, whatever is being served on it.
+    /// Every further call says so again.
+    pub fn take<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        reply: &mut Vec<u8>,
+    ) -> Result<Option<Incoming<'i>>, Malformed> {
+        if let Some(malformed) = self.broken {
+            return Err(malformed);
+        }
+        let taken = self.records(input, reply);
+        self.broken = taken.as_ref().err().copied();
+        taken
+    }
+
+    /// The id of the request being served: from [`Incoming::Request`], or from an
+    /// [`Incoming::Abort`] in place of it, to [`Self::finish`].
+    #[must_use]
+    pub fn request_id(&self) -> Option<u16> {
+        match &self.request {
+            Active::None | Active::Params(..) => None,
+            Active::Stdin(begun) | Active::Whole(begun) | Active::Aborted(begun) => Some(begun.id),
+        }
+    }
+
+    /// Whether the peer owes us something: the end of PARAMS after a BEGIN_REQUEST, or
+    /// the rest of a record of any kind. Who stays in this state for long is to be closed.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        let between_records = matches!(self.record, Place::Header) && self.fixed_bytes == 0;
+        !between_records || matches!(self.request, Active::Params(..))
+    }
+
+    /// Ends the request: the empty STDOUT record and END_REQUEST (REQUEST_COMPLETE,
+    /// `app_status`) are appended to `reply`. Tells whether the peer wants the connection
+    /// kept. What is still to come of the request, its body for example, is ignored.
+    ///
+    /// A request whose PARAMS are incomplete is ended as well. Without any request
+    /// nothing is appended, and the answer is [`After::Close`].
+    pub fn finish(&mut self, app_status: u32, reply: &mut Vec<u8>) -> After {
+        let begun = match std::mem::replace(&mut self.request, Active::None) {
+            Active::None => return After::Close,
+            Active::Params(begun, _)
+            | Active::Stdin(begun)
+            | Active::Whole(begun)
+            | Active::Aborted(begun) => begun,
+        };
+        if let Place::Content(content) = &mut self.record
+            && content.is_of_active_request()
+        {
+            *content = Content::Skipped;
+        }
+        record::record(kind::STDOUT, begun.id, b"", reply);
+        let complete = ProtocolStatus::RequestComplete;
+        record::end_request(begun.id, app_status, complete, reply);
+        begun.after
+    }
+
+    fn records<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        reply: &mut Vec<u8>,
+    ) -> Result<Option<Incoming<'i>>, Malformed> {
+        loop {
+            match &mut self.record {
+                Place::Header => {
+                    let missing = HEADER_BYTES - usize::from(self.fixed_bytes);
+                    let piece = split_front(input, missing);
+                    self.keep_fixed(piece);
+                    if usize::from(self.fixed_bytes) < HEADER_BYTES {
+                        return Ok(None);
+                    }
+                    let header = Header::parse(self.fixed);
+                    self.record = Place::Content(self.content_of(header)?);
+                    self.fixed_bytes = 0;
+                    self.content_left_bytes = header.content_bytes;
+                    self.padding_left_bytes = header.padding_bytes;
+                }
+                Place::Content(content) => {
+                    let piece = split_front(input, self.content_left_bytes.into());
+                    let mut incoming = None;
+                    match content {
+                        Content::Begin(_) => self.keep_fixed(piece),
+                        Content::Values(pairs) => pairs.take(piece)?,
+                        Content::Params => {
+                            if let Active::Params(_, pairs) = &mut self.request {
+                                pairs.take(piece)?;
+                            }
+                        }
+                        Content::Stdin if !piece.is_empty() => {
+                            incoming = Some(Incoming::Stdin(piece));
+                        }
+                        _ => {}
+                    }
+                    // No piece is longer than what is left, which is a u16.
+                    self.content_left_bytes -= piece.len() as u16;
+                    if self.content_left_bytes > 0 {
+                        return Ok(incoming);
+                    }
+                    let end = self.end_content(reply)?;
+                    if let Some(incoming) = incoming.or(end) {
+                        return Ok(Some(incoming));
+                    }
+                }
+                Place::Padding => {
+                    let piece = split_front(input, self.padding_left_bytes.into());
+                    // As above, a u8.
+                    self.padding_left_bytes -= piece.len() as u8;
+                    if self.padding_left_bytes > 0 {
+                        return Ok(None);
+                    }
+                    self.record = Place::Header;
+                }
+            }
+        }
+    }
+
+    /// Keeps the next bytes of eight.
+    fn keep_fixed(&mut self, piece: &[u8]) {
+        let start = usize::from(self.fixed_bytes);
+        self.fixed[start..start + piece.len()].copy_from_slice(piece);
+        self.fixed_bytes += piece.len() as u8;
+    }
+
+    /// What the record under `header` is for.
+    fn content_of(&self, header: Header) -> Result<Content, Malformed> {
+        if header.version != VERSION {
+            return Err(Malformed::Version(header.version));
+        }
+        if header.request_id == MANAGEMENT {
+            return Ok(match header.kind {
+                kind::GET_VALUES => Content::Values(Box::new(Pairs::new(self.limits))),
+                // Answers, to nothing that was asked. Two machines that answered them
+                // would never come to an end.
+                kind::GET_VALUES_RESULT | kind::UNKNOWN_TYPE => Content::Skipped,
+                unknown => Content::UnknownType(unknown),
+            });
+        }
+        if header.kind == kind::BEGIN_REQUEST {
+            return match header.content_bytes {
+                8 => Ok(Content::Begin(header.request_id)),
+                other => Err(Malformed::BeginLength(other)),
+            };
+        }
+        // What is left of a request that was ended or refused, or never begun (§4).
+        if self.active().is_none_or(|b| b.id != header.request_id) {
+            return Ok(Content::Skipped);
+        }
+        let is_end = header.content_bytes == 0;
+        Ok(match (header.kind, &self.request) {
+            (_, Active::Aborted(_)) => Content::Skipped,
+            (kind::ABORT_REQUEST, _) => Content::Abort,
+            (kind::PARAMS, Active::Params(..)) if is_end => Content::ParamsEnd,
+            (kind::PARAMS, Active::Params(..)) => Content::Params,
+            (kind::PARAMS, _) if !is_end => return Err(Malformed::ParamsAfterEnd),
+            (kind::STDIN, Active::Params(..)) => return Err(Malformed::StdinBeforeParams),
+            (kind::STDIN, Active::Stdin(_)) if is_end => Content::StdinEnd,
+            (kind::STDIN, Active::Stdin(_)) => Content::Stdin,
+            (kind::STDIN, _) if !is_end => return Err(Malformed::StdinAfterEnd),
+            // A stream's end that is said twice, and DATA, which is not for responders.
+            _ => Content::Skipped,
+        })
+    }
+
+    /// Acts on a record whose content is complete. Its padding is not waited for.
+    fn end_content<'i>(&mut self, reply: &mut Vec<u8>) -> Result<Option<Incoming<'i>>, Malformed> {
+        let next = match self.padding_left_bytes {
+            0 => Place::Header,
+            _ => Place::Padding,
+        };
+        self.fixed_bytes = 0;
+        let Place::Content(content) = std::mem::replace(&mut self.record, next) else {
+            return Ok(None);
+        };
+        Ok(match content {
+            Content::Skipped | Content::Params | Content::Stdin => None,
+            Content::Begin(id) => self.begin(id, reply)?,
+            Content::ParamsEnd | Content::StdinEnd | Content::Abort => self.advance(&content)?,
+            Content::Values(pairs) => {
+                values::answer(&pairs.end()?, &self.limits, reply);
+                None
+            }
+            Content::UnknownType(unknown) => {
+                let body = [unknown, 0, 0, 0, 0, 0, 0, 0];
+                record::record(kind::UNKNOWN_TYPE, MANAGEMENT, &body, reply);
+                None
+            }
+        })
+    }
+
+    /// BEGIN_REQUEST, its body in `fixed`.
+    fn begin<'i>(
+        &mut self,
+        id: u16,
+        reply: &mut Vec<u8>,
+    ) -> Result<Option<Incoming<'i>>, Malformed> {
+        let [role1, role0, flags, ..] = self.fixed;
+        let after = if flags & KEEP_CONN == 0 {
+            After::Close
+        } else {
+            After::Keep
+        };
+        if let Some(active) = self.active() {
+            if active.id == id {
+                return Err(Malformed::BegunTwice(id));
+            }
+            record::end_request(id, 0, ProtocolStatus::CantMpxConn, reply);
+            return Ok(None);
+        }
+        if u16::from_be_bytes([role1, role0]) != RESPONDER {
+            record::end_request(id, 0, ProtocolStatus::UnknownRole, reply);
+            return Ok(Some(Incoming::Refused(after)));
+        }
+        let pairs = Box::new(Pairs::new(self.limits));
+        self.request = Active::Params(Begun { id, after }, pairs);
+        Ok(None)
+    }
+
+    /// The request after the end of a stream, or after its abort.
+    fn advance<'i>(&mut self, by: &Content) -> Result<Option<Incoming<'i>>, Malformed> {
+        let request = std::mem::replace(&mut self.request, Active::None);
+        let incoming;
+        (self.request, incoming) = match (by, request) {
+            (Content::ParamsEnd, Active::Params(begun, pairs)) => {
+                let meta = MetaVariables::new(pairs.end()?);
+                (Active::Stdin(begun), Some(Incoming::Request(meta)))
+            }
+            (Content::StdinEnd, Active::Stdin(begun)) => {
+                (Active::Whole(begun), Some(Incoming::StdinEnd))
+            }
+            (Content::Abort, Active::Params(begun, _))
+            | (Content::Abort, Active::Stdin(begun) | Active::Whole(begun)) => {
+                (Active::Aborted(begun), Some(Incoming::Abort))
+            }
+            (_, request) => (request, None),
+        };
+        Ok(incoming)
+    }
+
+    fn active(&self) -> Option<&Begun> {
+        match &self.request {
+            Active::None => None,
+            Active::Params(begun, _)
+            | Active::Stdin(begun)
+            | Active::Whole(begun)
+            | Active::Aborted(begun) => Some(begun),
+        }
+    }
+}
+
+impl Content {
+    fn is_of_active_request(&self) -> bool {
+        match self {
+            Self::Abort | Self::Params | Self::ParamsEnd | Self::Stdin | Self::StdinEnd => true,
+            Self::Skipped | Self::Begin(_) | Self::Values(_) | Self::UnknownType(_) => false,
+        }
+    }
+}
+
+/// Takes up to `most_bytes` from the front of `input`.
+fn split_front<'i>(input: &mut &'i [u8], most_bytes: usize) -> &'i [u8] {
+    let (piece, rest) = input.split_at(input.len().min(most_bytes));
+    *input = rest;
+    piece
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Value;
+
+    /// What a driver sees, with the pieces of a body joined.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Seen {
+        Request(Vec<Vec<u8>>),
+        Stdin(Vec<u8>),
+        StdinEnd,
+        Abort,
+        Refused(After),
+        Malformed(Malformed),
+    }
+
+    use Seen::{Abort, Refused, Request, Stdin, StdinEnd};
+
+    const LIMITS: Limits = Limits {
+        params_bytes: 100,
+        pairs: 4,
+        connections_max: 77,
+    };
+
+    /// `BEGIN_REQUEST` for request 1 as a responder, without and with KEEP_CONN.
+    const BEGIN: &[u8] = b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00";
+    const BEGIN_KEEP: &[u8] = b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00";
+    /// PARAMS with `A=1`.
+    const PARAMS: &[u8] = b"\x01\x04\x00\x01\x00\x04\x00\x00\x01\x01A1";
+    const PARAMS_END: &[u8] = b"\x01\x04\x00\x01\x00\x00\x00\x00";
+    const STDIN: &[u8] = b"\x01\x05\x00\x01\x00\x03\x02\x00abc..";
+    const STDIN_END: &[u8] = b"\x01\x05\x00\x01\x00\x00\x00\x00";
+    const ABORT: &[u8] = b"\x01\x02\x00\x01\x00\x00\x00\x00";
+    /// Another request, for id 2, refused while 1 is active.
+    const BEGIN_OTHER: &[u8] = b"\x01\x01\x00\x02\x00\x08\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00";
+    const CANT_MPX: &[u8] = b"\x01\x03\x00\x02\x00\x08\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00";
+
+    /// Feeds pieces of `size` bytes.
+    fn seen(
+        connection: &mut Connection,
+        wire: &[u8],
+        size: usize,
+        reply: &mut Vec<u8>,
+    ) -> Vec<Seen> {
+        let mut all = Vec::new();
+        for mut input in wire.chunks(size.max(1)) {
+            loop {
+                let one = match connection.take(&mut input, reply) {
+                    Ok(None) => break,
+                    Ok(Some(Incoming::Request(meta))) => {
+                        Request(meta.names().map(<[u8]>::to_vec).collect())
+                    }
+                    Ok(Some(Incoming::Stdin(piece))) => {
+                        assert!(!piece.is_empty());
+                        if let Some(Stdin(before)) = all.last_mut() {
+                            before.extend_from_slice(piece);
+                            continue;
+                        }
+                        Stdin(piece.to_vec())
+                    }
+                    Ok(Some(Incoming::StdinEnd)) => StdinEnd,
+                    Ok(Some(Incoming::Abort)) => Abort,
+                    Ok(Some(Incoming::Refused(after))) => Refused(after),
+                    Err(malformed) => {
+                        all.push(Seen::Malformed(malformed));
+                        return all;
+                    }
+                };
+                all.push(one);
+            }
+            assert!(input.is_empty(), "None, but input is left");
+        }
+        all
+    }
+
+    /// Feeds `records` whole, byte by byte and by sevens, and returns the connection after
+    /// the first of these.
+    fn check(records: &[&[u8]], expected: &[Seen], expected_reply: &[u8]) -> Connection {
+        let wire = records.concat();
+        let mut connections = [wire.len(), 1, 7].map(|size| {
+            let (mut connection, mut reply) = (Connection::new(LIMITS), Vec::new());
+            let found = seen(&mut connection, &wire, size, &mut reply);
+            assert_eq!(found, expected, "{records:x?} by {size}");
+            assert_eq!(reply, expected_reply, "{records:x?} by {size}");
+            connection
+        });
+        std::mem::replace(&mut connections[0], Connection::new(LIMITS))
+    }
+
+    fn request() -> Seen {
+        Request(vec![b"A".to_vec()])
+    }
+
+    #[test]
+    fn a_request_comes_in_order_with_its_body() {
+        check(
+            &[BEGIN, PARAMS, PARAMS_END, STDIN, STDIN, STDIN_END],
+            &[request(), Stdin(b"abcabc".to_vec()), StdinEnd],
+            b"",
+        );
+        check(
+            &[BEGIN, PARAMS_END, STDIN_END],
+            &[Request(vec![]), StdinEnd],
+            b"",
+        );
+    }
+
+    #[test]
+    fn values_come_with_the_request() {
+        let wire = [BEGIN, PARAMS, PARAMS_END].concat();
+        let mut connection = Connection::new(LIMITS);
+        let mut reply = Vec::new();
+        let Ok(Some(Incoming::Request(meta))) = connection.take(&mut &wire[..], &mut reply) else {
+            panic!("no request");
+        };
+        assert_eq!(meta.get("A"), Value::One(b"1"));
+    }
+
+    #[test]
+    fn the_request_has_its_id_from_the_end_of_params_to_its_own() {
+        let id = |records: &[&[u8]]| {
+            let mut connection = Connection::new(LIMITS);
+            seen(&mut connection, &records.concat(), 1, &mut Vec::new());
+            connection.request_id()
+        };
+        assert_eq!(id(&[]), None);
+        assert_eq!(id(&[BEGIN, PARAMS]), None);
+        assert_eq!(id(&[BEGIN, PARAMS, PARAMS_END]), Some(1));
+        assert_eq!(id(&[BEGIN, PARAMS, PARAMS_END, STDIN_END]), Some(1));
+        assert_eq!(id(&[BEGIN, ABORT]), Some(1));
+    }
+
+    #[test]
+    fn a_connection_is_incomplete_within_a_record_and_within_params() {
+        let wire = [BEGIN, PARAMS, PARAMS_END, STDIN, STDIN_END].concat();
+        let end_of_params = (BEGIN.len() + PARAMS.len() + PARAMS_END.len()) as i32;
+        let stdin = STDIN.len() as i32;
+        for (bytes, expected) in [
+            (0, false),
+            (1, true),
+            (BEGIN.len() as i32, true),
+            (end_of_params - 1, true),
+            (end_of_params, false),
+            (end_of_params + 1, true),
+            (end_of_params + stdin - 3, true),
+            (end_of_params + stdin - 1, true),
+            (end_of_params + stdin, false),
+        ] {
+            let mut connection = Connection::new(LIMITS);
+            seen(
+                &mut connection,
+                &wire[..bytes as usize],
+                1000,
+                &mut Vec::new(),
+            );
+            assert_eq!(connection.is_incomplete(), expected, "after {bytes} bytes");
+        }
+    }
+}

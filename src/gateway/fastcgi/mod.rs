@@ -1,0 +1,73 @@
+//! FastCGI 1.0 for a responder: its records, and one connection as a state machine.
+//!
+//! Bytes go in, values and bytes come out. A [`Connection`] keeps the rules of the
+//! protocol and the limits of what a peer may make us hold; anything a peer can send is
+//! a value, an answer, or [`Malformed`], never a panic.
+//!
+//! It does not know sockets, time or streams: reading, writing, the deadline for an
+//! incomplete request and the closing are the driver's. It does not look into the
+//! meta-variables either: `CONTENT_LENGTH` against the bytes of the body is for whoever
+//! reads bodies. And it does not multiplex: no web server of today sends a second request
+//! before the first has ended, and one that did would be told to use another connection.
+//!
+//! ```text
+//!            BEGIN_REQUEST         empty PARAMS            empty STDIN
+//!   none ────────────────► PARAMS ──────────────► STDIN ───────────────► whole
+//!    ▲  │                   │  └────┐  Request      │ Stdin…  StdinEnd     │
+//!    │  │ another role      │       └───────┐       │ ABORT_REQUEST        │
+//!    │  └──► Refused        │ ABORT_REQUEST └─► aborted ◄────────────────┘
+//!    │                      ▼                       │ Abort
+//!    └────────────── finish(): END_REQUEST ◄────────┴── (from each of them)
+//! ```
+//!
+//! A walk: a web server asks, the answer is a stream of one event, the end.
+//!
+//! ```
+//! use sse_cgi::gateway::fastcgi::{After, Connection, Incoming, Limits, stdout};
+//! use sse_cgi::request::Value;
+//!
+//! let wire = [
+//!     &b"\x01\x01\x00\x01\x00\x08\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00"[..], // BEGIN_REQUEST
+//!     b"\x01\x04\x00\x01\x00\x13\x05\x00\x0E\x03REQUEST_METHODGET.....", // PARAMS, padded
+//!     b"\x01\x04\x00\x01\x00\x00\x00\x00", // their end
+//!     b"\x01\x05\x00\x01\x00\x00\x00\x00", // no body
+//! ]
+//! .concat();
+//! let mut connection = Connection::new(Limits::default());
+//! let mut out = Vec::new();
+//!
+//! let (first, second) = wire.split_at(27); // as reads may split it
+//! let mut input = first;
+//! assert!(connection.take(&mut input, &mut out)?.is_none());
+//! assert!(input.is_empty() && connection.is_incomplete());
+//!
+//! let mut input = second;
+//! let Some(Incoming::Request(meta)) = connection.take(&mut input, &mut out)? else {
+//!     unreachable!("the params have ended");
+//! };
+//! assert_eq!(meta.get("REQUEST_METHOD"), Value::One(b"GET"));
+//! assert!(matches!(
+//!     connection.take(&mut input, &mut out)?,
+//!     Some(Incoming::StdinEnd)
+//! ));
+//! assert!(connection.take(&mut input, &mut out)?.is_none());
+//!
+//! let id = connection.request_id().expect("a request is being served");
+//! stdout(id, b"Content-Type: text/event-stream\n\n", &mut out);
+//! stdout(id, b"data: hello\n\n", &mut out);
+//! assert_eq!(connection.finish(0, &mut out), After::Close);
+//! assert!(out.ends_with(b"\x01\x03\x00\x01\x00\x08\x00\x00\0\0\0\0\0\0\0\0"));
+//! # Ok::<(), sse_cgi::gateway::fastcgi::Malformed>(())
+//! ```
+
+mod connection;
+mod limits;
+mod malformed;
+mod pairs;
+mod record;
+mod values;
+
+pub use connection::{After, Connection, Incoming};
+pub use limits::Limits;
+pub use malformed::Malformed;
+pub use record::{CONTENT_BYTES_MAX, HEADER_BYTES, readdressed, stderr, stdout};
