@@ -549,4 +549,292 @@ mod tests {
             assert_eq!(connection.is_incomplete(), expected, "after {bytes} bytes");
         }
     }
+
+    /// A connection on which a request with a body to come was handed out.
+    fn serving(begin: &[u8]) -> Connection {
+        check(&[begin, PARAMS, PARAMS_END], &[request()], b"")
+    }
+
+    #[test]
+    fn the_end_is_an_empty_stdout_and_end_request() {
+        for (begin, after) in [(BEGIN, After::Close), (BEGIN_KEEP, After::Keep)] {
+            let mut connection = serving(begin);
+            let mut out = b"before".to_vec();
+            assert_eq!(connection.finish(0x0102_0304, &mut out), after);
+            assert_eq!(
+                out,
+                b"before\x01\x06\x00\x01\x00\x00\x00\x00\
+                  \x01\x03\x00\x01\x00\x08\x00\x00\x01\x02\x03\x04\x00\x00\x00\x00"
+            );
+            assert_eq!(connection.request_id(), None);
+            // Once is enough.
+            out.clear();
+            assert_eq!(connection.finish(0, &mut out), After::Close);
+            assert_eq!(out, b"");
+        }
+    }
+
+    #[test]
+    fn a_kept_connection_takes_the_next_request_after_the_rest_of_the_last() {
+        // Ended within a record of its body; what is left of it is nobody's.
+        let mut connection = serving(BEGIN_KEEP);
+        let mut reply = Vec::new();
+        let first = seen(&mut connection, &STDIN[..9], 9, &mut reply);
+        assert_eq!(first, [Stdin(b"a".to_vec())]);
+        connection.finish(0, &mut reply);
+        assert!(connection.is_incomplete());
+        reply.clear();
+        let rest = [
+            &STDIN[9..],
+            STDIN,
+            STDIN_END,
+            ABORT,
+            BEGIN,
+            PARAMS,
+            PARAMS_END,
+        ]
+        .concat();
+        let found = seen(&mut connection, &rest, rest.len(), &mut reply);
+        assert_eq!((found, reply), (vec![request()], vec![]));
+        assert!(!connection.is_incomplete());
+    }
+
+    #[test]
+    fn a_request_can_be_ended_before_its_params_are_complete() {
+        let mut connection = check(&[BEGIN_KEEP, &PARAMS[..9]], &[], b"");
+        let mut reply = Vec::new();
+        assert_eq!(connection.finish(0, &mut reply), After::Keep);
+        let rest = [&PARAMS[9..], PARAMS_END, BEGIN, PARAMS_END].concat();
+        let found = seen(&mut connection, &rest, rest.len(), &mut reply);
+        assert_eq!(found, [Request(vec![])]);
+    }
+
+    #[test]
+    fn an_abort_comes_once_at_any_stage_and_nothing_after_it() {
+        let rest = [ABORT, STDIN_END, PARAMS, STDIN].concat();
+        check(&[BEGIN, ABORT, &rest], &[Abort], b"");
+        check(&[BEGIN, &PARAMS[..8], b"\x02\x01A1", ABORT], &[Abort], b"");
+        check(
+            &[BEGIN, PARAMS, PARAMS_END, ABORT, &rest],
+            &[request(), Abort],
+            b"",
+        );
+        let mut connection = check(
+            &[BEGIN, PARAMS_END, STDIN, STDIN_END, ABORT, &rest],
+            &[Request(vec![]), Stdin(b"abc".to_vec()), StdinEnd, Abort],
+            b"",
+        );
+        let mut out = Vec::new();
+        assert_eq!(connection.finish(0, &mut out), After::Close);
+        assert_eq!(out.len(), 24);
+        // An abort with content and padding, which it should not have.
+        let odd = b"\x01\x02\x00\x01\x00\x02\x01\x00xx.";
+        check(&[BEGIN, odd, odd], &[Abort], b"");
+    }
+
+    #[test]
+    fn another_request_at_the_same_time_is_sent_elsewhere() {
+        let others: [&[u8]; 4] = [
+            BEGIN_OTHER,
+            b"\x01\x04\x00\x02\x00\x04\x00\x00\x01\x01B1",
+            b"\x01\x04\x00\x02\x00\x00\x00\x00",
+            b"\x01\x05\x00\x02\x00\x01\x00\x00x",
+        ];
+        let others = others.concat();
+        check(
+            &[BEGIN, &others, PARAMS, &others[16..], PARAMS_END],
+            &[request()],
+            CANT_MPX,
+        );
+        check(
+            &[
+                BEGIN, PARAMS, PARAMS_END, &others, STDIN, &others, STDIN_END,
+            ],
+            &[request(), Stdin(b"abc".to_vec()), StdinEnd],
+            &CANT_MPX.repeat(2),
+        );
+        check(&[BEGIN, ABORT, &others], &[Abort], CANT_MPX);
+        // Its role does not matter then.
+        let filter = b"\x01\x01\x00\x02\x00\x08\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00";
+        check(&[BEGIN, filter], &[], CANT_MPX);
+    }
+
+    #[test]
+    fn a_role_that_is_not_played_is_refused() {
+        for (role, flags, after) in [
+            (*b"\x00\x02", 0, After::Close),
+            (*b"\x00\x03", 1, After::Keep),
+            (*b"\x00\x00", 0xFE, After::Close),
+            (*b"\x01\x01", 0xFF, After::Keep),
+        ] {
+            let [role1, role0] = role;
+            let begin = [
+                1, 1, 0x12, 0x34, 0, 8, 0, 0, role1, role0, flags, 0, 0, 0, 0, 0,
+            ];
+            let reply = b"\x01\x03\x12\x34\x00\x08\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00";
+            let params = b"\x01\x04\x12\x34\x00\x01\x00\x00\xFF";
+            let connection = check(&[&begin, params], &[Refused(after)], reply);
+            assert_eq!(connection.request_id(), None);
+            check(
+                &[&begin, BEGIN, PARAMS_END],
+                &[Refused(after), Request(vec![])],
+                reply,
+            );
+        }
+    }
+
+    #[test]
+    fn records_of_requests_that_are_not_there_are_ignored() {
+        check(&[PARAMS, PARAMS_END, STDIN, STDIN_END, ABORT], &[], b"");
+        for kind in [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 255] {
+            let other = [1, kind, 0xFF, 0xFF, 0, 2, 3, 0, b'x', b'x', 0, 0, 0];
+            check(
+                &[&other, BEGIN, &other, PARAMS, PARAMS_END, &other],
+                &[request()],
+                b"",
+            );
+        }
+    }
+
+    #[test]
+    fn records_that_are_not_for_responders_are_ignored() {
+        for kind in [3, 6, 7, 8, 9, 10, 11, 12, 0, 255] {
+            let odd = [1, kind, 0, 1, 0, 2, 1, 0, b'x', b'x', 0];
+            check(
+                &[BEGIN, &odd, PARAMS, PARAMS_END, &odd, STDIN_END, &odd],
+                &[request(), StdinEnd],
+                b"",
+            );
+        }
+    }
+
+    #[test]
+    fn a_stream_of_params_may_end_twice_but_not_go_on() {
+        let whole = [
+            BEGIN, PARAMS_END, PARAMS_END, STDIN_END, STDIN_END, PARAMS_END,
+        ]
+        .concat();
+        let events = || vec![Request(vec![]), StdinEnd];
+        let malformed = |error| {
+            events()
+                .into_iter()
+                .chain([Seen::Malformed(error)])
+                .collect()
+        };
+        check(&[&whole], &events(), b"");
+        let params: Vec<Seen> = malformed(Malformed::ParamsAfterEnd);
+        check(&[&whole, PARAMS], &params, b"");
+        let stdin: Vec<Seen> = malformed(Malformed::StdinAfterEnd);
+        check(&[&whole, STDIN], &stdin, b"");
+    }
+
+    #[test]
+    fn what_is_asked_about_the_process_is_answered() {
+        let asked = |content: &[u8]| {
+            let header = [1, 9, 0, 0, 0, content.len() as u8, 3, 0];
+            [&header, content, b"..."].concat()
+        };
+        check(
+            &[&asked(
+                b"\x0E\x00FCGI_MAX_CONNS\x0D\x00FCGI_MAX_REQS\x0F\x00FCGI_MPXS_CONNS",
+            )],
+            &[],
+            b"\x01\x0A\x00\x00\x00\x35\x00\x00\x0E\x02FCGI_MAX_CONNS77\
+              \x0D\x02FCGI_MAX_REQS77\x0F\x01FCGI_MPXS_CONNS0",
+        );
+        let one = b"\x01\x0A\x00\x00\x00\x12\x00\x00\x0F\x01FCGI_MPXS_CONNS0";
+        check(
+            &[&asked(
+                b"\x04\x00WHAT\x0F\x01FCGI_MPXS_CONNS1\x0F\x00FCGI_MPXS_CONNS\x00\x00",
+            )],
+            &[],
+            one,
+        );
+        check(&[&asked(b"")], &[], b"\x01\x0A\x00\x00\x00\x00\x00\x00");
+        // Between the params of a request, and while it is served.
+        let mpxs = asked(b"\x0F\x00FCGI_MPXS_CONNS");
+        check(&[BEGIN, &PARAMS[..8], b"\x01\x02A1", &mpxs], &[], one);
+        check(
+            &[BEGIN, &mpxs, PARAMS, &mpxs, PARAMS_END, &mpxs],
+            &[request()],
+            &one.repeat(3),
+        );
+    }
+
+    #[test]
+    fn an_unknown_management_record_is_answered_with_its_type() {
+        for kind in [0, 1, 2, 4, 5, 8, 12, 255] {
+            check(
+                &[&[1, kind, 0, 0, 0, 8, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]],
+                &[],
+                &[1, 11, 0, 0, 0, 8, 0, 0, kind, 0, 0, 0, 0, 0, 0, 0],
+            );
+        }
+        // What is an answer gets none.
+        check(&[b"\x01\x0A\x00\x00\x00\x01\x00\x00x"], &[], b"");
+        check(
+            &[b"\x01\x0B\x00\x00\x00\x08\x00\x00\x0B\0\0\0\0\0\0\0"],
+            &[],
+            b"",
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_understood_ends_the_connection() {
+        let params = |content: &[u8]| {
+            let header = [1, 4, 0, 1, 0, content.len() as u8, 0, 0];
+            [&header[..], content].concat()
+        };
+        for (records, error) in [
+            (b"GET / HTTP/1.1\r\n".to_vec(), Malformed::Version(b'G')),
+            (vec![0; 8], Malformed::Version(0)),
+            (vec![2, 1, 0, 1, 0, 8, 0, 0], Malformed::Version(2)),
+            (vec![1, 1, 0, 1, 0, 0, 0, 0], Malformed::BeginLength(0)),
+            (vec![1, 1, 0, 1, 0, 9, 0, 0], Malformed::BeginLength(9)),
+            ([BEGIN, BEGIN].concat(), Malformed::BegunTwice(1)),
+            ([BEGIN, STDIN_END].concat(), Malformed::StdinBeforeParams),
+            (
+                [BEGIN, &params(b"\x05"), PARAMS_END].concat(),
+                Malformed::PairCut,
+            ),
+            (
+                [BEGIN, &params(b"\xFF\xFF\xFF\xFF")].concat(),
+                Malformed::ParamsTooLong(100),
+            ),
+            (
+                [BEGIN, &params(&[0; 8]), &params(b"\0")].concat(),
+                Malformed::TooManyPairs(4),
+            ),
+            (vec![1, 9, 0, 0, 0, 1, 0, 0, 1], Malformed::PairCut),
+            (
+                [&[1, 9, 0, 0, 0, 9, 0, 0][..], &[0; 9]].concat(),
+                Malformed::TooManyPairs(4),
+            ),
+            (
+                [&[1, 9, 0, 0, 0, 9, 0, 0][..], b"\x00\x80\x00\x00\x64"].concat(),
+                Malformed::ParamsTooLong(100),
+            ),
+        ] {
+            let mut connection = check(&[&records], &[Seen::Malformed(error)], b"");
+            let again = connection.take(&mut &BEGIN[..], &mut Vec::new());
+            assert_eq!(again.map(|_| ()), Err(error));
+        }
+    }
+
+    #[test]
+    fn errors_are_one_line_of_lower_case_or_of_the_words_of_the_standard() {
+        assert_eq!(
+            Malformed::Version(71).to_string(),
+            "not FastCGI 1.0: a record of version 71"
+        );
+        assert_eq!(
+            Malformed::ParamsTooLong(100).to_string(),
+            "params longer than 100 bytes"
+        );
+    }
+
+    #[test]
+    fn who_is_served_costs_nothing_but_the_struct() {
+        assert!(size_of::<Connection>() < 100, "{}", size_of::<Connection>());
+    }
 }
