@@ -73,4 +73,4 @@ mod driver;
 #[forbid(unsafe_code)]
 pub mod harness;
 
-pub use driver::run;
+pub use driver::{run, run_cgi, run_responder};

@@ -5,5 +5,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    sse_cgi::run(&sse_cgi::source::clock::STREAM)
+    sse_cgi::run_cgi(&sse_cgi::source::clock::STREAM)
 }

@@ -4,13 +4,16 @@
 //! stderr is the client. A file named by `SSE_LOG` can be written to at any time.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
+use serde_json::json;
 
 use super::clock;
 
@@ -23,6 +26,17 @@ pub(super) enum Level {
     Error,
 }
 
+/// What is said of a stream that is over.
+pub(super) struct StreamEnd<'a> {
+    /// The number of its request in this process.
+    pub(super) request: u64,
+    pub(super) stream: &'static str,
+    pub(super) reason: &'a str,
+    pub(super) age: Duration,
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+}
+
 /// The log of one program.
 pub(super) struct Log {
     program: String,
@@ -30,7 +44,18 @@ pub(super) struct Log {
     /// Whether stderr may be written to.
     stderr: Cell<bool>,
     style: Style,
+    /// Where `SSE_LOG` is.
+    path: RefCell<Option<PathBuf>>,
+    /// What was said last of each kind that could come by the thousand, and how often it
+    /// was not said since.
+    seldom: RefCell<BTreeMap<String, (Instant, u64)>>,
 }
+
+/// How long one kind of trouble is said only once.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// More kinds are not told apart.
+const KINDS_MAX: usize = 1000;
 
 /// How a line on stderr looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +74,14 @@ impl Log {
             file: RefCell::new(None),
             stderr,
             style,
+            path: RefCell::new(None),
+            seldom: RefCell::new(BTreeMap::new()),
         }
     }
 
     /// Writes to `path` from now on.
     pub(super) fn open(&self, path: &Path) {
+        *self.path.borrow_mut() = Some(path.to_owned());
         // Without O_NONBLOCK, opening a FIFO would wait for somebody to read it.
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let mut how = OpenOptions::new();
@@ -67,6 +95,69 @@ impl Log {
                     path.display()
                 ),
             ),
+        }
+    }
+
+    /// Opens the file anew: the old one may have been rotated away.
+    pub(super) fn reopen(&self) {
+        let path = self.path.borrow().clone();
+        if let Some(path) = path {
+            self.open(&path);
+        }
+    }
+
+    /// Writes what could come by the thousand: one of its `kind` a minute, with the number
+    /// of those that were not said.
+    pub(super) fn seldom(&self, level: Level, kind: &str, message: &str) {
+        let mut seldom = self.seldom.borrow_mut();
+        if !seldom.contains_key(kind) && seldom.len() >= KINDS_MAX {
+            return;
+        }
+        let mut passed_over = 0;
+        match seldom.get_mut(kind) {
+            Some((said_at, unsaid)) if said_at.elapsed() < SELDOM => {
+                *unsaid += 1;
+                return;
+            }
+            Some((said_at, unsaid)) => {
+                *said_at = Instant::now();
+                passed_over = std::mem::take(unsaid);
+            }
+            None => {
+                seldom.insert(kind.to_owned(), (Instant::now(), 0));
+            }
+        }
+        drop(seldom);
+        if passed_over > 0 {
+            self.line(level, &format!("{message} (and {passed_over} more since)"));
+        } else {
+            self.line(level, message);
+        }
+    }
+
+    /// Writes one line to our own file, if there is one.
+    pub(super) fn to_file(&self, level: Level, message: &str) {
+        if self.file.borrow().is_some() {
+            self.line(level, message);
+        }
+    }
+
+    /// Writes that a stream is over, to our own file.
+    pub(super) fn stream_end(&self, ended: &StreamEnd<'_>) {
+        if let Some(file) = &mut *self.file.borrow_mut() {
+            let record = json!({
+                "time": clock::log_time(),
+                "level": "info",
+                "program": self.program,
+                "request": ended.request,
+                "stream": ended.stream,
+                "message": "stream ended",
+                "reason": ended.reason,
+                "seconds": (ended.age.as_secs_f64() * 1000.0).round() / 1000.0,
+                "events": ended.events,
+                "bytes": ended.bytes,
+            });
+            let _ = file.write_all(format!("{record}\n").as_bytes());
         }
     }
 

@@ -19,7 +19,11 @@ mod disk;
 #[forbid(unsafe_code)]
 mod exit;
 #[forbid(unsafe_code)]
+mod fastcgi;
+#[forbid(unsafe_code)]
 mod log;
+#[forbid(unsafe_code)]
+mod open;
 #[forbid(unsafe_code)]
 mod output;
 #[forbid(unsafe_code)]
@@ -34,4 +38,5 @@ mod watch;
 #[forbid(unsafe_code)]
 mod world;
 
-pub use start::run;
+pub use fastcgi::run_responder;
+pub use start::{run, run_cgi};

@@ -35,6 +35,12 @@ impl Signals {
         Ok(Self { ended })
     }
 
+    /// The next signal that has come.
+    pub(super) fn next(&self) -> Option<Signal> {
+        let read = self.ended.read_signal().ok()??;
+        Signal::try_from(read.ssi_signo as i32).ok()
+    }
+
     /// Whether the process has been asked to end.
     pub(super) fn asked_to_end(&self) -> bool {
         self.ended

@@ -1,6 +1,6 @@
 //! What a source may see of this machine.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::rc::Rc;
@@ -18,6 +18,9 @@ pub(super) struct Machine {
     log: Rc<Log>,
     /// What is told of the path that was opened last.
     opened: RefCell<Option<Rc<Hints>>>,
+    /// A watcher that watches nothing, for who is told of changes by others.
+    blind: Rc<Watcher>,
+    is_watching: Cell<bool>,
 }
 
 impl Machine {
@@ -26,18 +29,30 @@ impl Machine {
             log,
             watcher: Rc::new(Watcher::new()),
             opened: RefCell::new(None),
+            blind: Rc::new(Watcher::blind()),
+            is_watching: Cell::new(true),
         }
     }
 
     /// What a followed path has from us.
     fn surroundings(&self) -> Surroundings {
-        let hints = self.watcher.follow();
+        let watcher = if self.is_watching.get() {
+            &self.watcher
+        } else {
+            &self.blind
+        };
+        let hints = watcher.follow();
         *self.opened.borrow_mut() = Some(Rc::clone(&hints));
         Surroundings {
-            watcher: Rc::clone(&self.watcher),
+            watcher: Rc::clone(watcher),
             hints,
             log: Rc::clone(&self.log),
         }
+    }
+
+    /// Whether what is opened from now on is watched.
+    pub(super) fn set_watching(&self, on: bool) {
+        self.is_watching.set(on);
     }
 
     /// What is told of the path that was opened since this was asked last: a source

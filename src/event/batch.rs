@@ -144,6 +144,28 @@ impl Batch {
         last == id.as_bytes()
     }
 
+    /// Forgets what follows the event, or the id of its own, whose id is `id`; `false` when
+    /// there is none.
+    pub fn cut_after(&mut self, id: &EventId<'_>) -> bool {
+        // Every line of data begins with a name, so a line that is this is an id.
+        let line = [b"\nid: ", id.as_bytes(), b"\n"].concat();
+        let start = match memchr::memmem::rfind(&self.bytes, &line) {
+            Some(before) => before + 1,
+            None if self.bytes.starts_with(&line[1..]) => 0,
+            None => return false,
+        };
+        let Some(length) = memchr::memmem::find(&self.bytes[start..], b"\n\n") else {
+            return false;
+        };
+        let end = start + length + 2;
+        let events = memchr::memmem::find_iter(&self.bytes[end..], b"\n\n").count() as u64;
+        self.events = self.events.saturating_sub(events);
+        self.bytes.truncate(end);
+        let from = start + b"id: ".len();
+        self.last_id_range = Some((from, from + id.as_bytes().len()));
+        true
+    }
+
     /// Empties the batch after its bytes have been sent.
     pub fn clear(&mut self) {
         if let Some((start, end)) = self.last_id_range.take() {
@@ -182,6 +204,24 @@ mod tests {
         batch.padding(5);
         assert_eq!(batch.as_bytes(), b"retry: 3000\n: hello\n:\n:   \n");
         assert_eq!(batch.events(), 0);
+    }
+
+    #[test]
+    fn a_batch_is_cut_between_two_events() {
+        let mut batch = Batch::new();
+        for (number, data) in [("1", "a"), ("2", "id: 3\nid: 2"), ("3", "c")] {
+            batch.event(&Event {
+                id: Some(id(number)),
+                name: None,
+                data: data.as_bytes(),
+            });
+        }
+        assert!(!batch.cut_after(&id("4")));
+        assert!(batch.cut_after(&id("2")));
+        let expected = "id: 1\ndata: a\n\nid: 2\ndata: id: 3\ndata: id: 2\n\n";
+        assert_eq!(batch.as_bytes(), expected.as_bytes());
+        assert_eq!(batch.events(), 2);
+        assert!(batch.ends_at(&id("2")));
     }
 
     #[test]

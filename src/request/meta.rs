@@ -11,6 +11,9 @@ pub struct MetaVariables {
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+/// The settings that belong to a whole process, not to a location.
+pub const PROCESS_SETTINGS: [&str; 2] = ["SSE_LOG", "SSE_MAX_SUBSCRIBERS"];
+
 /// What a name stands for. An empty value counts as absent: nginx sends unset
 /// parameters as empty strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +83,28 @@ impl MetaVariables {
             .any(|(n, _)| n == b"GATEWAY_INTERFACE" || n == b"REQUEST_METHOD")
     }
 
+    /// A request's variables on top of the settings that a process was started with. What
+    /// the request's location says wins; what belongs to the whole process
+    /// ([`PROCESS_SETTINGS`]) is read from `defaults` only.
+    #[must_use]
+    pub fn over(self, defaults: &Self) -> Self {
+        // They exclude each other: whichever the location sets, it means that one.
+        const PLACES: [&str; 2] = ["SSE_FILE", "SSE_ROOT"];
+        let has_place = PLACES.iter().any(|name| self.get(name) != Value::Absent);
+        let is = |names: &[&str], own: &[u8]| names.iter().any(|name| name.as_bytes() == own);
+        let mut pairs: Vec<_> = defaults
+            .pairs
+            .iter()
+            .filter(|(name, _)| name.starts_with(b"SSE_"))
+            .filter(|(name, _)| !(has_place && is(&PLACES, name)))
+            .cloned()
+            .collect();
+        let mut own = self.pairs;
+        own.retain(|(name, _)| !is(&PROCESS_SETTINGS, name));
+        pairs.extend(own);
+        Self { pairs }
+    }
+
     /// The names, in order.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.pairs.iter().map(|(name, _)| name.as_slice())
@@ -110,6 +135,26 @@ mod tests {
         assert_eq!(meta.get("A"), Value::Absent);
         assert_eq!(meta.get("B"), Value::One(b"x"));
         assert_eq!(meta.get("C"), Value::Absent);
+    }
+
+    #[test]
+    fn a_location_wins_over_the_environment() {
+        let environment = MetaVariables::of(&[
+            ("SSE_FILE", "/a"),
+            ("SSE_RETRY", "9s"),
+            ("SSE_LOG", "/l"),
+            ("PATH", "/bin"),
+        ]);
+        let location = [("SSE_ROOT", "/r"), ("SSE_RETRY", "2s"), ("SSE_LOG", "/x")];
+        let both = MetaVariables::of(&location).over(&environment);
+        assert_eq!(both.get("SSE_FILE"), Value::Absent);
+        assert_eq!(both.get("SSE_RETRY").last(), Some(&b"2s"[..]));
+        assert_eq!(both.get("SSE_LOG"), Value::One(b"/l"));
+        assert_eq!(both.get("PATH"), Value::Absent);
+        let unset = MetaVariables::of(&[("SSE_FILE", ""), ("SSE_RETRY", "")]);
+        let both = unset.over(&environment);
+        assert_eq!(both.get("SSE_FILE"), Value::One(b"/a"));
+        assert_eq!(both.get("SSE_RETRY").last(), Some(&b"9s"[..]));
     }
 
     #[test]

@@ -13,23 +13,28 @@ mod filter;
 mod head;
 mod last_id;
 mod meta;
+mod place;
 mod policy;
 mod query;
 mod settings;
+mod status_page;
 mod units;
 
-pub(crate) use units::duration;
+pub(crate) use units::{duration, size};
 
 pub use below::BelowRoot;
 pub use filter::{Filter, InvalidFilter};
 pub use head::{Head, Status};
 pub use last_id::LastId;
-pub use meta::{MetaVariables, Value};
+pub use meta::{MetaVariables, PROCESS_SETTINGS, Value};
+pub use place::{Asked, path_below};
 pub use policy::{Answer, decide};
 pub use query::Query;
 pub use settings::{
-    Absent, Format, KNOWN_SETTINGS, Lifetime, Notice, QueryFilter, SettingError, Settings, SourceId,
+    Absent, Format, KNOWN_SETTINGS, Lifetime, Notice, QueryFilter, SettingError, Settings,
+    SourceId, subscribers_max,
 };
+pub use status_page::{Figures, StatusAnswer, decide_status};
 
 /// The request methods that a stream tells apart (RFC 9110 §9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

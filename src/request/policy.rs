@@ -66,7 +66,7 @@ fn preflight(request: &Request, settings: &Settings) -> Head {
 
 /// Adds what lets an allowed origin read the answer. An origin that is not allowed
 /// gets the same stream without; its browser does the rest.
-fn with_cors(head: Head, request: &Request, settings: &Settings) -> Head {
+pub(super) fn with_cors(head: Head, request: &Request, settings: &Settings) -> Head {
     if settings.allow_origin.is_empty() {
         return head;
     }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::status_page::Figures;
+
 /// What a client asks for by the query. Most of it is the shipped polyfills'.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
@@ -14,6 +16,8 @@ pub struct Query {
     pub size_limit_bytes: Option<u64>,
     /// `filter=…`, heard only where `SSE_ALLOW_FILTER=yes`.
     pub filter: Option<Vec<u8>>,
+    /// `format=json` or `format=prometheus`, of a status page.
+    pub figures: Option<Figures>,
 }
 
 impl Query {
@@ -39,6 +43,10 @@ impl Query {
                     parsed.preamble_bytes = parsed.preamble_bytes.max(wanted as usize);
                 }
                 b"evs_buffer_size_limit" => parsed.size_limit_bytes = number(&value),
+                b"format" if &*value == b"json" => parsed.figures = Some(Figures::Json),
+                b"format" if &*value == b"prometheus" => {
+                    parsed.figures = Some(Figures::Prometheus);
+                }
                 b"filter" if !value.is_empty() => parsed.filter = Some(value.into_owned()),
                 _ => {}
             }

@@ -38,6 +38,7 @@ pub const KNOWN_SETTINGS: &[&str] = &[
     "SSE_MAX_AGE",
     "SSE_MAX_LINE",
     "SSE_MAX_SUBSCRIBERS",
+    "SSE_PREFIX",
     "SSE_PUBLISH_ALLOW",
     "SSE_PUBLISH_MAX",
     "SSE_PUBLISH_SYNC",
@@ -314,6 +315,20 @@ impl Settings {
             .clone()
             .ok_or_else(|| SettingError::new("SSE_FILE", b"", remedy))
     }
+}
+
+/// `SSE_MAX_SUBSCRIBERS`: how many streams a process serves at once, 1 to 1 000 000.
+/// Default 50000, which a small machine holds.
+///
+/// # Errors
+/// When it is no number.
+pub fn subscribers_max(meta: &MetaVariables) -> Result<usize, SettingError> {
+    let mut read = Reader {
+        meta,
+        notices: Vec::new(),
+    };
+    let most = read.count("SSE_MAX_SUBSCRIBERS", 50_000, 1_000_000)?;
+    Ok(most.max(1) as usize)
 }
 
 fn path(meta: &MetaVariables, name: &str) -> Option<PathBuf> {

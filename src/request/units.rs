@@ -19,7 +19,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// Reads a number of bytes, or of `K`, `M` or `G` of 1024, in either case.
-pub(super) fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     let (number, unit) = number_and_unit(text)?;
     let bytes_each = match unit {
         "" => 1,

@@ -93,7 +93,8 @@ impl Hub {
             let Some(source) = seat.join(self.streams.vacant_key(), 0, at, Rc::clone(&key)) else {
                 return Joined::Alone;
             };
-            let mut shared = Shared::new(source, place, spot, heartbeat, self.frame, now);
+            let of = (Rc::clone(&key), spot);
+            let mut shared = Shared::new(source, place, of, heartbeat, self.frame, now);
             shared.enter(heartbeat);
             let stream = self.streams.insert(shared);
             self.by_key.insert(key, stream);
@@ -113,19 +114,41 @@ impl Hub {
         Joined::Follows(stream)
     }
 
-    /// A subscriber leaves the others. `true` when it was the last, and the stream is
-    /// gone.
-    pub fn leave(&mut self, seat: &Seat) -> bool {
-        let Place::Among(among) = &seat.place else {
+    /// Puts a subscriber among others if it passes their place with what it has just
+    /// brought; what it brought beyond that is forgotten. Call [`Seat::join_passed`] once
+    /// the rest is on its way.
+    ///
+    /// While a file grows fast, two that read it are never at the same place at the same
+    /// time; but who reads on passes every place.
+    pub fn join_in_passing(&mut self, seat: &mut Seat) -> Option<usize> {
+        let Place::Own(own) = &mut seat.place else {
+            return None;
+        };
+        let stream = *self.by_key.get(own.key.as_ref()?)?;
+        let shared = &mut self.streams[stream];
+        let place = Rc::clone(shared.place());
+        if own.batch.ends_at(&place) || !own.batch.cut_after(&place) {
+            // (At the end: that is for `join`.)
+            return None;
+        }
+        shared.enter(seat.terms.heartbeat);
+        own.passed = Some((stream, shared.ring().next(), place));
+        Some(stream)
+    }
+
+    /// A subscriber leaves the others of a stream. `true` when it was the last, and the
+    /// stream is gone.
+    pub fn leave(&mut self, stream: usize) -> bool {
+        let Some(shared) = self.streams.get_mut(stream) else {
             return false;
         };
-        let shared = &mut self.streams[among.stream];
         shared.leave();
         if shared.members() > 0 {
             return false;
         }
-        self.streams.remove(among.stream);
-        self.by_key.remove(&among.key);
+        let key = Rc::clone(shared.key());
+        self.streams.remove(stream);
+        self.by_key.remove(&key);
         true
     }
 }

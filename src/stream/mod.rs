@@ -13,10 +13,12 @@ mod hub;
 mod ring;
 mod seat;
 mod shared;
+mod status;
 mod subscription;
 
 pub use hub::{Hub, Joined};
 pub use ring::{Chunk, Ring};
 pub use seat::{Seat, Spot};
 pub use shared::{Frame, Shared};
+pub use status::Status;
 pub use subscription::{Delivery, Ended, Subscription, Terms, Turn};

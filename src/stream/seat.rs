@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Subscription, Terms};
+use super::{Subscription, Terms, Turn};
 use crate::event::{Batch, EventId};
 use crate::request::{Absent, LastId, Request, Settings};
 use crate::source::{Now, OpenError, Opened, Opening, Source, Stream, World};
@@ -83,6 +83,9 @@ pub(super) struct Own {
     pub(super) spot: Rc<Spot>,
     /// The key of the stream that it can join; `None` for one that nobody shares.
     pub(super) key: Option<Rc<[u8]>>,
+    /// The place of the others, which it has just passed: the stream, the chunk that comes
+    /// next, and its id.
+    pub(super) passed: Option<(usize, u64, Rc<EventId<'static>>)>,
 }
 
 /// A subscriber of a shared stream: a cursor in it.
@@ -92,7 +95,7 @@ pub(super) struct Among {
     pub(super) next: u64,
     /// The place before that chunk.
     pub(super) at: Rc<EventId<'static>>,
-    pub(super) key: Rc<[u8]>,
+    key: Rc<[u8]>,
 }
 
 impl Seat {
@@ -116,6 +119,7 @@ impl Seat {
                 batch,
                 spot,
                 key,
+                passed: None,
             })),
             terms,
             opened_at: now.monotonic,
@@ -178,15 +182,32 @@ impl Seat {
         }
     }
 
-    /// Of one that reads by itself: what is due. The bytes are to be sent, and then
-    /// [`Seat::own_sent`] called, before the next poll.
-    pub fn poll_own(&mut self, now: Now) -> Option<(super::Turn, &[u8])> {
+    /// Of one that reads by itself: what is due. [`Seat::own_bytes`] are to be sent, and
+    /// then [`Seat::own_sent`] called, before the next poll.
+    pub fn poll_own(&mut self, now: Now) -> Option<Turn> {
         match &mut self.place {
-            Place::Own(own) => {
-                let turn = own.subscription.poll(now, &mut own.batch);
-                Some((turn, own.batch.as_bytes()))
-            }
+            Place::Own(own) => Some(own.subscription.poll(now, &mut own.batch)),
             Place::Among(_) => None,
+        }
+    }
+
+    /// What the last poll has brought.
+    #[must_use]
+    pub fn own_bytes(&self) -> &[u8] {
+        match &self.place {
+            Place::Own(own) => own.batch.as_bytes(),
+            Place::Among(_) => b"",
+        }
+    }
+
+    /// Takes its place among the others that it has passed; see
+    /// [`super::Hub::join_in_passing`].
+    pub fn join_passed(&mut self) {
+        if let Place::Own(own) = &mut self.place
+            && let Some((stream, next, at)) = own.passed.take()
+            && let Some(key) = own.key.clone()
+        {
+            self.join(stream, next, at, key);
         }
     }
 
@@ -269,6 +290,7 @@ impl Seat {
             },
             spot: Rc::clone(spot),
             key,
+            passed: None,
         }));
         Ok(())
     }

@@ -17,6 +17,7 @@ pub type Frame = fn(&[u8], &mut Vec<u8>);
 /// fastest subscriber sets the pace, and the slowest costs nothing.
 pub struct Shared {
     source: Box<dyn Source>,
+    key: Rc<[u8]>,
     spot: Rc<Spot>,
     ring: Ring,
     batch: Batch,
@@ -35,13 +36,14 @@ impl Shared {
     pub(super) fn new(
         source: Box<dyn Source>,
         place: EventId<'static>,
-        spot: Rc<Spot>,
+        (key, spot): (Rc<[u8]>, Rc<Spot>),
         heartbeat: Duration,
         frame: Frame,
         now: Now,
     ) -> Self {
         Self {
             source,
+            key,
             spot,
             ring: Ring::default(),
             batch: Batch::after(&place),
@@ -115,6 +117,10 @@ impl Shared {
     #[must_use]
     pub fn is_told(&self) -> bool {
         self.batch.ends_at(&self.place)
+    }
+
+    pub(super) fn key(&self) -> &Rc<[u8]> {
+        &self.key
     }
 
     /// What it was opened with.

@@ -68,6 +68,14 @@ impl Watcher {
         }
     }
 
+    /// One that watches nothing: whoever follows looks by itself.
+    pub(super) fn blind() -> Self {
+        Self {
+            backend: RefCell::new(Backend::Looking),
+            followers: RefCell::new(Vec::new()),
+        }
+    }
+
     /// Somebody is about to follow a path.
     pub(super) fn follow(&self) -> Rc<Hints> {
         let hints = Rc::new(Hints::new());

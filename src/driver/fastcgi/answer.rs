@@ -1,0 +1,234 @@
+//! From a request's parameters to a stream, or to the answer that there is none.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::super::clock;
+use super::super::log::Level;
+use super::super::open::{Answered, open};
+use super::peer::{Phase, RequestLog};
+use super::responder::{Responder, peer};
+use super::timers::Whom;
+use crate::gateway::{Framing, fastcgi};
+use crate::request::{
+    Asked, Figures, Head, Lifetime, MetaVariables, Request, SettingError, Settings, Status,
+    StatusAnswer, decide_status, path_below,
+};
+use crate::source::{Now, Stream};
+use crate::stream::{self, Delivery, Seat, Spot, Subscription};
+
+/// What a location serves.
+enum Service {
+    Stream(&'static Stream),
+    Status,
+}
+
+impl Responder {
+    /// A request has come.
+    pub(super) fn begin(&mut self, whom: Whom, params: MetaVariables, now: Now) {
+        self.requests += 1;
+        let number = self.requests;
+        let Some(peer) = self.peer(whom) else { return };
+        peer.phase = Phase::Serving;
+        peer.request = RequestLog {
+            number,
+            ..RequestLog::default()
+        };
+        let meta = params.over(&self.defaults);
+        let (settings, notices) = match Settings::parse(&meta, Lifetime::Unlimited) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.refuse_setting(whom, &error, now),
+        };
+        for notice in notices {
+            // Every request has the same settings.
+            let text = notice.to_string();
+            self.log.seldom(Level::Warning, &text, &text);
+        }
+        let service = match self.service(&meta) {
+            Ok(Some(service)) => service,
+            Ok(None) => {
+                let text = "SSE_STREAM: not set, and the path names no stream; set it for this \
+                            location, to tail for example";
+                self.say(whom, Level::Error, text);
+                return self.answer(whom, &Head::new(Status::NotFound), b"", now);
+            }
+            Err(error) => return self.refuse_setting(whom, &error, now),
+        };
+        let mut request = Request::from_meta(&meta);
+        request.path_info = path_below(&meta);
+        match service {
+            Service::Status => self.answer_status(whom, &request, &settings, now),
+            Service::Stream(stream) => self.open(whom, stream, &request, &settings, now),
+        }
+    }
+
+    fn service(&self, meta: &MetaVariables) -> Result<Option<Service>, SettingError> {
+        // A program with one stream of its own serves that everywhere.
+        if let [only] = self.streams {
+            return Ok(Some(Service::Stream(only)));
+        }
+        let find = |name: &str| {
+            if name == "status" {
+                return Some(Service::Status);
+            }
+            let found = self.streams.iter().find(|stream| stream.name == name);
+            found.map(|stream| Service::Stream(stream))
+        };
+        match Asked::of(meta) {
+            Asked::Named(name) => Ok(find(&name)),
+            Asked::Set(name) => find(&name).map(Some).ok_or_else(|| {
+                let names: Vec<&str> = self.streams.iter().map(|stream| stream.name).collect();
+                let remedy = format!("no such stream; write {} or status", names.join(", "));
+                SettingError::new("SSE_STREAM", name.as_bytes(), remedy)
+            }),
+        }
+    }
+
+    fn open(
+        &mut self,
+        whom: Whom,
+        stream: &'static Stream,
+        request: &Request,
+        settings: &Settings,
+        now: Now,
+    ) {
+        let opening = crate::source::Opening {
+            settings,
+            request,
+            now,
+            world: &self.world,
+        };
+        let key: Option<Rc<[u8]>> = stream.shared.map(|key| {
+            let key = key(&opening);
+            [stream.name.as_bytes(), b"\0", &key].concat().into()
+        });
+        // Where somebody follows the file already, whoever catches up needs no hints.
+        let is_watched = !key.as_ref().is_some_and(|key| self.hub.has(key));
+        self.machine.set_watching(is_watched);
+        let answered = open(
+            stream,
+            request,
+            settings,
+            Delivery::Immediate,
+            now,
+            &self.world,
+        );
+        self.machine.set_watching(true);
+        let hints = self.machine.take_hints();
+        let (head, source, gap, terms) = match answered {
+            Answered::End(head) => return self.answer(whom, &head, b"", now),
+            Answered::Mistaken(error) => return self.refuse_setting(whom, &error, now),
+            Answered::Later {
+                head,
+                terms,
+                trouble,
+            } => {
+                self.say(whom, Level::Warning, &trouble);
+                let later = format!("retry: {}\n: not available now\n", terms.retry_ms);
+                return self.answer(whom, &head, later.as_bytes(), now);
+            }
+            Answered::Stream {
+                head,
+                source,
+                gap,
+                terms,
+            } => (head, source, gap, terms),
+        };
+        if self.subscribers >= self.subscribers_max || self.is_draining() {
+            let (limit, text) = (
+                self.subscribers_max,
+                "are served already; others are asked to come again",
+            );
+            let text =
+                format!("{limit} subscribers {text}; see SSE_MAX_SUBSCRIBERS and LimitNOFILE");
+            if !self.is_draining() {
+                self.log.seldom(Level::Warning, "full house", &text);
+            }
+            let later = format!("retry: {}\n: no place now\n", terms.retry_ms);
+            return self.answer(whom, &head, later.as_bytes(), now);
+        }
+        let subscription = Subscription::new(source, gap, terms, now);
+        let spot = Rc::new(Spot::new(stream, settings, request));
+        let head = Framing::Parsed.write(&head, &clock::http_date());
+        let Some(peer) = self.peer(whom) else { return };
+        if let Some(hints) = &hints {
+            hints.belong_to(whom);
+        }
+        peer.hints = hints;
+        peer.is_watched = is_watched;
+        peer.tries = 0;
+        peer.send_timeout = settings.send_timeout;
+        peer.request.stream = stream.name;
+        peer.seat = Some(Box::new(Seat::new(spot, key, subscription, &head, now)));
+        self.subscribers += 1;
+        self.serve(whom, now);
+    }
+
+    fn answer_status(&mut self, whom: Whom, request: &Request, settings: &Settings, now: Now) {
+        match decide_status(request, settings) {
+            StatusAnswer::HeadOnly(head) => self.answer(whom, &head, b"", now),
+            StatusAnswer::Page(head, figures) => {
+                let status = self.status(now);
+                let body = match figures {
+                    Figures::Json => status.to_json(),
+                    Figures::Prometheus => status.to_prometheus(),
+                };
+                self.answer(whom, &head, body.as_bytes(), now);
+            }
+        }
+    }
+
+    fn status(&self, now: Now) -> stream::Status {
+        let mut status = stream::Status {
+            events: self.counters.events,
+            bytes: self.counters.bytes,
+            dropped: self.counters.dropped,
+            accept_errors: self.counters.accept_errors,
+            uptime_seconds: (now.monotonic - self.started.monotonic).as_secs(),
+            ..stream::Status::default()
+        };
+        let names = self.streams.iter().map(|stream| stream.name);
+        status.subscribers = names.map(|name| (name, 0)).collect::<BTreeMap<_, _>>();
+        for (_, peer) in &self.peers {
+            let Some(seat) = &peer.seat else { continue };
+            *status.subscribers.entry(peer.request.stream).or_default() += 1;
+            status.catching_up += u64::from(seat.is_catching_up());
+            status.events += peer.request.events;
+            status.bytes += peer.request.bytes;
+            let age = now.monotonic.saturating_sub(seat.opened_at());
+            status.oldest_seconds = status.oldest_seconds.max(age.as_secs());
+        }
+        status
+    }
+
+    /// A whole answer.
+    fn answer(&mut self, whom: Whom, head: &Head, body: &[u8], now: Now) {
+        let mut bytes = Framing::Parsed.write(head, &clock::http_date());
+        bytes.extend_from_slice(body);
+        if let Some(peer) = peer(&mut self.peers, whom) {
+            peer.push_stdout(&bytes);
+        }
+        self.end(whom, "answered", now);
+    }
+
+    /// The client learns that something is wrong, and the log what.
+    fn refuse_setting(&mut self, whom: Whom, error: &SettingError, now: Now) {
+        self.say(whom, Level::Error, &error.to_string());
+        self.answer(whom, &Head::new(Status::InternalServerError), b"", now);
+    }
+
+    /// A line for the web server's log, and for ours where we have one.
+    fn say(&mut self, whom: Whom, level: Level, text: &str) {
+        self.log.to_file(level, text);
+        if let Some(peer) = peer(&mut self.peers, whom) {
+            let line = format!("sse-cgi: {text}\n");
+            let mut records = Vec::new();
+            let id = peer
+                .connection
+                .request_id()
+                .unwrap_or(super::peer::SHARED_ID);
+            fastcgi::stderr(id, line.as_bytes(), &mut records);
+            peer.push(&records);
+        }
+    }
+}

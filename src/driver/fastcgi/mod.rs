@@ -1,0 +1,102 @@
+//! The FastCGI responder: many subscribers in one process.
+//!
+//! ```text
+//!  web server ⇄ listen ⇄ peer ⇄ responder (the loop) ⇄ hub of shared streams
+//!                                   │
+//!                     answer: what a request comes to
+//!                     serve:  what is due, to whom it goes
+//! ```
+
+mod answer;
+mod listen;
+mod notify;
+mod options;
+mod peer;
+mod responder;
+mod serve;
+mod timers;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use super::exit;
+use super::log::{Level, Log, Style};
+use super::start::print;
+use crate::request::{MetaVariables, Settings, subscribers_max};
+use crate::source::Stream;
+use listen::Listener;
+use options::Typed;
+use responder::{Parts, Responder};
+
+pub(super) use listen::is_inherited;
+pub(super) use options::asks_for_one;
+
+/// Serves these streams to web servers over FastCGI, as the command line says. It is all
+/// that a `main` has to call.
+///
+/// Which stream a location serves, its settings say: `SSE_STREAM`, or the base name of
+/// `SCRIPT_NAME`. A program with one stream serves that everywhere.
+///
+/// The exit code is 0 when a signal asked for the end, 100 for a wrong option or setting,
+/// 111 when the system refused something.
+#[must_use]
+pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let name = std::path::Path::new(&program).file_name().map_or_else(
+        || "sse-fcgi".into(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    let log = Rc::new(Log::new(&name, Style::Server));
+    let options = match options::read(&name, arguments.collect()) {
+        Typed::Options(options) => options,
+        Typed::Question { answer } => {
+            return print(&answer).unwrap_or_else(|_| exit::system());
+        }
+        Typed::Wrong(problem) => {
+            log.line(Level::Error, &problem);
+            return exit::usage();
+        }
+    };
+    let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
+    let defaults = MetaVariables::new(std::env::vars_os().map(owned).collect());
+    if let Some(path) = Settings::log(&defaults) {
+        log.open(&path);
+    }
+    let subscribers_max = match subscribers_max(&defaults) {
+        Ok(most) => most,
+        Err(error) => {
+            log.line(Level::Error, &error.to_string());
+            return exit::usage();
+        }
+    };
+    let listener = match Listener::open(&options.place) {
+        Ok(listener) => listener,
+        Err(problem) => {
+            log.line(Level::Error, &problem);
+            return exit::usage();
+        }
+    };
+    let parts = Parts {
+        streams,
+        options,
+        defaults,
+        subscribers_max,
+        listener,
+        log: Rc::clone(&log),
+    };
+    finish(&log, Responder::new(parts).and_then(Responder::run))
+}
+
+fn finish(log: &Log, result: io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => exit::done(),
+        Err(error) => {
+            log.line(Level::Error, &error.to_string());
+            exit::system()
+        }
+    }
+}
