@@ -80,7 +80,7 @@ impl Hub {
         let Place::Own(own) = &seat.place else {
             return Joined::Alone;
         };
-        let Some(key) = own.key.clone() else {
+        let Some((key, spot)) = own.share.clone() else {
             return Joined::Alone;
         };
         let Some(place) = own.subscription.position() else {
@@ -88,7 +88,6 @@ impl Hub {
         };
         let heartbeat = seat.terms.heartbeat;
         let Some(&stream) = self.by_key.get(&key) else {
-            let spot = Rc::clone(&own.spot);
             let at = Rc::new(place.clone());
             let Some(source) = seat.join(self.streams.vacant_key(), 0, at, Rc::clone(&key)) else {
                 return Joined::Alone;
@@ -124,7 +123,7 @@ impl Hub {
         let Place::Own(own) = &mut seat.place else {
             return None;
         };
-        let stream = *self.by_key.get(own.key.as_ref()?)?;
+        let stream = *self.by_key.get(&own.share.as_ref()?.0)?;
         let shared = &mut self.streams[stream];
         let place = Rc::clone(shared.place());
         if own.batch.ends_at(&place) || !own.batch.cut_after(&place) {

@@ -80,9 +80,9 @@ pub(super) enum Place {
 pub(super) struct Own {
     pub(super) subscription: Subscription,
     pub(super) batch: Batch,
-    pub(super) spot: Rc<Spot>,
-    /// The key of the stream that it can join; `None` for one that nobody shares.
-    pub(super) key: Option<Rc<[u8]>>,
+    /// The key of the stream that it can join, and what that is opened with; `None` for
+    /// one that nobody shares.
+    pub(super) share: Option<(Rc<[u8]>, Rc<Spot>)>,
     /// The place of the others, which it has just passed: the stream, the chunk that comes
     /// next, and its id.
     pub(super) passed: Option<(usize, u64, Rc<EventId<'static>>)>,
@@ -102,8 +102,7 @@ impl Seat {
     /// A stream that opens with `head`, the bytes of the response head.
     #[must_use]
     pub fn new(
-        spot: Rc<Spot>,
-        key: Option<Rc<[u8]>>,
+        share: Option<(Rc<[u8]>, Rc<Spot>)>,
         subscription: Subscription,
         head: &[u8],
         now: Now,
@@ -112,13 +111,12 @@ impl Seat {
         batch.head(head);
         let terms = subscription.terms();
         // A client with a limit of its own gets batches of its own.
-        let key = key.filter(|_| terms.size_limit_bytes.is_none());
+        let share = share.filter(|_| terms.size_limit_bytes.is_none());
         Self {
             place: Place::Own(Box::new(Own {
                 subscription,
                 batch,
-                spot,
-                key,
+                share,
                 passed: None,
             })),
             terms,
@@ -177,7 +175,7 @@ impl Seat {
     #[must_use]
     pub fn key(&self) -> Option<&Rc<[u8]>> {
         match &self.place {
-            Place::Own(own) => own.key.as_ref(),
+            Place::Own(own) => own.share.as_ref().map(|(key, _)| key),
             Place::Among(among) => Some(&among.key),
         }
     }
@@ -205,7 +203,7 @@ impl Seat {
     pub fn join_passed(&mut self) {
         if let Place::Own(own) = &mut self.place
             && let Some((stream, next, at)) = own.passed.take()
-            && let Some(key) = own.key.clone()
+            && let Some((key, _)) = own.share.clone()
         {
             self.join(stream, next, at, key);
         }
@@ -280,7 +278,7 @@ impl Seat {
             Opened::Finished => return Err(OpenError::NotFound),
         };
         let subscription = Subscription::resumed(source, gap, self.terms, self.opened_at, now);
-        let key = self.key().cloned();
+        let share = self.key().map(|key| (Rc::clone(key), Rc::clone(spot)));
         self.place = Place::Own(Box::new(Own {
             subscription,
             batch: if self.is_untold {
@@ -288,8 +286,7 @@ impl Seat {
             } else {
                 Batch::after(&place)
             },
-            spot: Rc::clone(spot),
-            key,
+            share,
             passed: None,
         }));
         Ok(())
@@ -299,7 +296,7 @@ impl Seat {
     #[must_use]
     pub fn spot(&self) -> Option<&Rc<Spot>> {
         match &self.place {
-            Place::Own(own) => Some(&own.spot),
+            Place::Own(own) => own.share.as_ref().map(|(_, spot)| spot),
             Place::Among(_) => None,
         }
     }

@@ -148,7 +148,8 @@ impl Responder {
             return self.answer(whom, &head, later.as_bytes(), now);
         }
         let subscription = Subscription::new(source, gap, terms, now);
-        let spot = Rc::new(Spot::new(stream, settings, request));
+        // Only who shares a stream may have to read it by itself again.
+        let share = key.map(|key| (key, Rc::new(Spot::new(stream, settings, request))));
         let head = Framing::Parsed.write(&head, &clock::http_date());
         let Some(peer) = self.peer(whom) else { return };
         if let Some(hints) = &hints {
@@ -159,7 +160,7 @@ impl Responder {
         peer.tries = 0;
         peer.send_timeout = settings.send_timeout;
         peer.request.stream = stream.name;
-        peer.seat = Some(Box::new(Seat::new(spot, key, subscription, &head, now)));
+        peer.seat = Some(Box::new(Seat::new(share, subscription, &head, now)));
         self.subscribers += 1;
         self.serve(whom, now);
     }

@@ -379,3 +379,15 @@ fn flush(socket: &OwnedFd, outgoing: &mut Outgoing) -> nix::Result<usize> {
     *outgoing = Outgoing::Nothing;
     Ok(written)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_subscriber_takes_less_than_600_bytes() {
+        // Besides these: an entry of the timers (24), of who waits (8), of the slab (8).
+        let bytes = size_of::<Peer>() + size_of::<Seat>();
+        assert!(bytes <= 540, "{bytes}");
+    }
+}

@@ -455,6 +455,7 @@ impl Responder {
     }
 
     fn feed(&mut self, whom: Whom, mut input: &[u8], now: Now) {
+        let mut owes_reply = false;
         loop {
             let Some(peer) = peer(&mut self.peers, whom) else {
                 return;
@@ -469,6 +470,7 @@ impl Responder {
                 peer.since = now.monotonic;
             }
             peer.push(&reply);
+            owes_reply |= !reply.is_empty();
             let is_serving = peer.phase == Phase::Serving;
             match taken {
                 Ok(Some(Incoming::Request(params))) => {
@@ -492,7 +494,7 @@ impl Responder {
                 Ok(None) => {
                     let at = peer.since + self.options.request_timeout;
                     let is_incomplete = peer.connection.is_incomplete();
-                    if !reply.is_empty() {
+                    if owes_reply {
                         self.flush(whom, now);
                     }
                     if is_incomplete && !is_serving {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::peer::{Delivered, SHARED_ID, Sent};
-use super::responder::{Responder, peer};
+use super::responder::{self, Responder, peer};
 use super::timers::Whom;
 use crate::event::Batch;
 use crate::source::{Next, Now, OpenError};
@@ -77,7 +77,9 @@ impl Responder {
         let may_lead = seat.key().is_some_and(|key| !self.hub.has(key)) && seat.is_own();
         if may_lead && !peer.is_watched && matches!(turn, Turn::Until(_)) {
             // Nobody is left whose hints it could share.
-            self.read_by_itself(whom, now);
+            if self.read_by_itself(whom, now) {
+                self.make_ready(whom);
+            }
         }
         self.take_place(whom, joined, now);
         let Some(peer) = self.peer(whom) else { return };
@@ -166,6 +168,13 @@ impl Responder {
             if !peer.is_waiting {
                 peer.is_waiting = true;
                 shown.waiting.push(whom);
+                if shown.waiting.len() > 2 * shared.members() + 64 {
+                    // Those who left while nothing was said.
+                    let peers = &mut self.peers;
+                    shown
+                        .waiting
+                        .retain(|whom| responder::peer(peers, *whom).is_some());
+                }
             }
             if shown.is_stale {
                 self.make_dirty(stream);
@@ -336,7 +345,8 @@ impl Responder {
         };
         let among = seat.among().map(|(stream, _)| stream);
         let shared = among.and_then(|stream| self.hub.get(stream));
-        let Some(spot) = seat.spot().or(shared.map(|shared| shared.spot())).cloned() else {
+        let spot = seat.spot().or(shared.map(|shared| shared.spot()));
+        let Some(spot) = spot.cloned() else {
             return false;
         };
         let others = shared.is_some_and(|shared| shared.members() > 1);
