@@ -11,14 +11,22 @@
 //! before the first has ended, and one that did would be told to use another connection.
 //!
 //! ```text
-//!            BEGIN_REQUEST         empty PARAMS            empty STDIN
-//!   none ────────────────► PARAMS ──────────────► STDIN ───────────────► whole
-//!    ▲  │                   │  └────┐  Request      │ Stdin…  StdinEnd     │
-//!    │  │ another role      │       └───────┐       │ ABORT_REQUEST        │
-//!    │  └──► Refused        │ ABORT_REQUEST └─► aborted ◄────────────────┘
-//!    │                      ▼                       │ Abort
-//!    └────────────── finish(): END_REQUEST ◄────────┴── (from each of them)
+//!         BEGIN_REQUEST         end of PARAMS            end of STDIN
+//!   none ───────────────► params ────────────► stdin ───────────────────► whole
+//!    ▲ │                    │       Request      │ Stdin…      StdinEnd     │
+//!    │ └ another role:      │                    │                          │
+//!    │   Refused            └── ABORT_REQUEST ───┴──────────────────────────┘
+//!    │                                           │ Abort
+//!    │                                           ▼
+//!    │                                        aborted
+//!    │
+//!    └── finish(), from each of them: END_REQUEST
 //! ```
+//!
+//! Records of any other request than the active one are ignored, as is what is left of
+//! a request that was ended, refused or aborted. A second BEGIN_REQUEST is refused
+//! without a word to the driver. Once a request has been handed out nothing of it is
+//! kept but its id.
 //!
 //! A walk: a web server asks, the answer is a stream of one event, the end.
 //!
