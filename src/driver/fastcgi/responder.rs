@@ -481,7 +481,7 @@ impl Responder {
                 Ok(Some(Incoming::Stdin(_))) => {}
                 Ok(Some(Incoming::StdinEnd)) => peer.is_read = true,
                 Ok(Some(Incoming::Abort)) => {
-                    if is_serving {
+                    if !matches!(peer.phase, Phase::Ending(_)) {
                         self.end(whom, "aborted", now);
                     }
                 }
