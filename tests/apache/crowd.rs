@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use nix::unistd::{Uid, User};
 
 use crate::servers::answer::{Answer, Next};
-use crate::servers::apache::{Apache, Mpm, SERVER_USER};
+use crate::servers::apache::{Apache, Mpm};
+use crate::servers::daemon::SERVER_USER;
 use crate::servers::folder::append;
 
 under_both!(

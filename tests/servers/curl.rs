@@ -1,4 +1,4 @@
-//! curl as a peer that speaks HTTP/2 without TLS.
+//! curl as a peer that speaks HTTP/2, TLS and gzip.
 
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
@@ -43,16 +43,24 @@ impl Drop for Curl {
 /// `Name: value`.
 #[track_caller]
 pub fn get_over_http2(port: u16, target: &str, fields: &[&str]) -> Answer {
+    let mut arguments = vec!["--http2-prior-knowledge"];
+    for field in fields {
+        arguments.extend(["--header", field]);
+    }
+    curl(&arguments, &format!("http://127.0.0.1:{port}{target}"))
+}
+
+/// Asks for `url`. Over HTTP/1.1, say `--raw`: curl takes off chunks, but not the field
+/// that tells of them.
+#[track_caller]
+pub fn curl(arguments: &[&str], url: &str) -> Answer {
     // A socket instead of a pipe, because its reads can be limited in time.
     let (output, theirs) = UnixStream::pair().expect("a pair of sockets can be made");
     let mut command = Command::new("curl");
-    command.args(["--http2-prior-knowledge", "--silent", "--show-error"]);
-    command.args(["--no-buffer", "--include"]);
-    for field in fields {
-        command.args(["--header", field]);
-    }
+    command.args(["--silent", "--show-error", "--no-buffer", "--include"]);
+    command.args(arguments);
     let child = command
-        .arg(format!("http://127.0.0.1:{port}{target}"))
+        .arg(url)
         .stdin(Stdio::null())
         .stdout(OwnedFd::from(theirs))
         .spawn()

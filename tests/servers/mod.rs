@@ -11,9 +11,18 @@
 
 pub mod answer;
 pub mod apache;
+pub mod apache_base;
+pub mod apache_fastcgi;
+pub mod configured;
 pub mod curl;
+pub mod daemon;
 pub mod events;
 pub mod folder;
+pub mod gateway;
+pub mod h2o;
+pub mod lighttpd;
+pub mod nginx;
 pub mod patience;
 pub mod processes;
 pub mod request;
+pub mod responder;

@@ -1,0 +1,35 @@
+//! `sse-fcgi` behind real web servers, as a user sets them up: started from the files in
+//! nginx/, apache/, lighttpd/ and h2o/.
+//!
+//! Every test starts servers of its own (tests/servers/gateway.rs), so they can run side
+//! by side, in threads or in processes.
+
+#[path = "../servers/mod.rs"]
+mod servers;
+
+/// Makes each function a test behind every server.
+macro_rules! behind_all {
+    ($($name:ident),+ $(,)?) => {
+        mod nginx {
+            $(#[test] fn $name() { super::$name(crate::servers::gateway::Gateway::Nginx) })+
+        }
+        mod apache_proxy_fcgi {
+            $(#[test] fn $name() { super::$name(crate::servers::gateway::Gateway::ApacheProxy) })+
+        }
+        mod apache_fcgid {
+            $(#[test] fn $name() { super::$name(crate::servers::gateway::Gateway::ApacheFcgid) })+
+        }
+        mod lighttpd {
+            $(#[test] fn $name() { super::$name(crate::servers::gateway::Gateway::Lighttpd) })+
+        }
+        mod h2o {
+            $(#[test] fn $name() { super::$name(crate::servers::gateway::Gateway::H2o) })+
+        }
+    };
+}
+
+mod events;
+mod head;
+mod life;
+mod nginx;
+mod peer;

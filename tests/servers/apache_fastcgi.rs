@@ -1,0 +1,65 @@
+//! Apache with the project's sites for mod_proxy_fcgi and mod_fcgid.
+
+use super::apache_base::{Base, Mpm, command, require_apache};
+use super::folder::Folder;
+use super::responder::socket;
+
+/// How Apache reaches the responder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// It connects to one that runs.
+    Proxy,
+    /// It starts as many as it needs, the program `bin/responder` of the folder.
+    Fcgid,
+}
+
+/// Requests that may be served at a time.
+const WORKERS: u32 = 30;
+
+/// Writes the configuration for `port` and returns the command.
+#[track_caller]
+pub fn configure(
+    folder: &Folder,
+    port: u16,
+    by: By,
+    environment: &[(String, String)],
+    directives: &[String],
+) -> Vec<String> {
+    let root = folder.path().display();
+    let (modules, file) = match by {
+        By::Proxy => (&["proxy", "proxy_fcgi"][..], "sse-cgi-proxy-fcgi.conf"),
+        By::Fcgid => (&["fcgid"][..], "sse-cgi-fcgid.conf"),
+    };
+    require_apache(match by {
+        By::Proxy => &[("proxy_fcgi", "apache2-bin")],
+        By::Fcgid => &[("fcgid", "libapache2-mod-fcgid")],
+    });
+    let mut text = Base {
+        mpm: Mpm::EventWithCgid,
+        modules,
+        workers: WORKERS,
+        directives,
+    }
+    .text(folder, port);
+    if by == By::Fcgid {
+        text.push_str(&format!(
+            "FcgidIPCDir {root}/run/fcgid\nFcgidProcessTableFile {root}/run/fcgid_shm\n"
+        ));
+        for (name, value) in environment {
+            text.push_str(&format!("FcgidInitialEnv {name} \"{value}\"\n"));
+        }
+    }
+    text.push_str(&format!(
+        "Define EVENTS_PORT {port}\n\
+         Define EVENTS_PROTOCOLS \"h2c http/1.1\"\n\
+         Define EVENTS_PAGES {root}/pages\n\
+         Define EVENTS_DATA {root}/data\n\
+         Define EVENTS_SOCKET {}\n\
+         Define EVENTS_RESPONDER {root}/bin/responder\n\
+         Define EVENTS_LOGS {root}/logs\n\
+         Include {}/apache/{file}\n",
+        socket(folder).display(),
+        env!("CARGO_MANIFEST_DIR"),
+    ));
+    command(folder, &text)
+}

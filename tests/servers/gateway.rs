@@ -1,0 +1,301 @@
+//! A web server with a FastCGI responder behind it, set up from the project's files.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::answer::Answer;
+use super::apache_fastcgi::{self, By};
+use super::curl::{curl, get_over_http2};
+use super::daemon::{Daemon, all_logs, free_port, start_on_free_port};
+use super::folder::Folder;
+use super::h2o;
+use super::lighttpd;
+use super::nginx::{self, Edits};
+use super::patience::wait_until;
+use super::processes::{kill_running_from, running_from};
+use super::request::Request;
+use super::responder::{Responder, listen, socket, sockets_of};
+
+/// Which server, and which of its ways to a responder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gateway {
+    Nginx,
+    ApacheProxy,
+    ApacheFcgid,
+    Lighttpd,
+    H2o,
+}
+
+/// What to start.
+pub struct Builder {
+    gateway: Gateway,
+    responder: Responder,
+    environment: Vec<(String, String)>,
+    directives: Vec<String>,
+    edits: Edits,
+    tls: bool,
+}
+
+impl Builder {
+    /// Uses another responder than ours.
+    pub fn responder(mut self, responder: Responder) -> Builder {
+        self.responder = responder;
+        self
+    }
+
+    /// Sets a variable in the responder's environment, so for all its streams.
+    pub fn set(mut self, name: &str, value: &str) -> Builder {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A line of the server's configuration, before the project's file is read (nginx:
+    /// in the `http` block; Apache).
+    pub fn directive(mut self, line: &str) -> Builder {
+        self.directives.push(line.to_owned());
+        self.edits.http.push(line.to_owned());
+        self
+    }
+
+    /// Edits the project's file as a user would; `from` must be there (nginx, lighttpd).
+    pub fn edit(mut self, from: &str, to: &str) -> Builder {
+        self.edits.site.push((from.to_owned(), to.to_owned()));
+        self
+    }
+
+    /// Edits nginx's snippet.
+    pub fn edit_snippet(mut self, from: &str, to: &str) -> Builder {
+        self.edits.snippet.push((from.to_owned(), to.to_owned()));
+        self
+    }
+
+    /// Enables the lines for TLS and HTTP/2 that nginx's site has as comments.
+    pub fn with_tls(mut self) -> Builder {
+        self.tls = true;
+        self
+    }
+
+    /// Lets clients speak HTTP/2: with nginx over TLS, as the site's own lines have it, with
+    /// the others without, which is in their files or in this test's part.
+    pub fn with_http2(self) -> Builder {
+        match self.gateway {
+            Gateway::Nginx => self.with_tls(),
+            _ => self,
+        }
+    }
+
+    /// Starts the responder and the server and waits until the server answers.
+    #[track_caller]
+    pub fn start(mut self) -> Site {
+        let folder = Folder::new();
+        folder.make("run");
+        // lighttpd opens its log as the user that it serves as.
+        folder.make_public("logs");
+        folder.make_public("data");
+        folder.make_public("data/logs");
+        let tls_port = free_port();
+        if self.tls {
+            nginx::make_certificate(&folder);
+            let listen = format!("listen 127.0.0.1:{tls_port} ssl http2;");
+            let cert = "/etc/ssl/certs/ssl-cert-snakeoil.pem;";
+            let key = "/etc/ssl/private/ssl-cert-snakeoil.key;";
+            self = self
+                .edit("#listen 443 ssl http2;", &listen)
+                .edit(
+                    &format!("#ssl_certificate     {cert}"),
+                    "ssl_certificate {root}/cert.pem;",
+                )
+                .edit(
+                    &format!("#ssl_certificate_key {key}"),
+                    "ssl_certificate_key {root}/key.pem;",
+                );
+        }
+        let responder = match self.gateway {
+            Gateway::ApacheFcgid => {
+                let program = self.responder.program();
+                let inside = folder.make("bin").join("responder");
+                // Elsewhere another user could not reach it, nor we know it by its path.
+                if fs::hard_link(&program, &inside).is_err() {
+                    fs::copy(&program, &inside).expect("the new folder can be written");
+                }
+                None
+            }
+            _ => Some(self.responder.start(&folder, &self.environment)),
+        };
+        let (server, port) = start_on_free_port(&folder, &[], |port| match self.gateway {
+            Gateway::Nginx => nginx::configure(&folder, port, &self.edits),
+            Gateway::ApacheProxy => {
+                apache_fastcgi::configure(&folder, port, By::Proxy, &[], &self.directives)
+            }
+            Gateway::ApacheFcgid => apache_fastcgi::configure(
+                &folder,
+                port,
+                By::Fcgid,
+                &self.environment,
+                &self.directives,
+            ),
+            Gateway::Lighttpd => lighttpd::configure(&folder, port, &self.edits.site),
+            Gateway::H2o => h2o::configure(&folder, port),
+        });
+        Site {
+            gateway: self.gateway,
+            kind: self.responder,
+            environment: self.environment,
+            responder,
+            server,
+            port,
+            tls_port,
+            folder,
+        }
+    }
+}
+
+/// A running server and its responder; both end when it is dropped.
+pub struct Site {
+    pub gateway: Gateway,
+    kind: Responder,
+    environment: Vec<(String, String)>,
+    responder: Option<Daemon>,
+    server: Daemon,
+    port: u16,
+    tls_port: u16,
+    folder: Folder,
+}
+
+impl Site {
+    pub fn with(gateway: Gateway) -> Builder {
+        Builder {
+            gateway,
+            responder: Responder::default(),
+            environment: Vec::new(),
+            directives: Vec::new(),
+            edits: Edits::default(),
+            tls: false,
+        }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A GET over TLS, by curl with these arguments.
+    #[track_caller]
+    pub fn get_over_tls(&self, arguments: &[&str], target: &str) -> Answer {
+        let certificate = self.path("cert.pem");
+        let port = self.tls_port;
+        let resolve = format!("localhost:{port}:127.0.0.1");
+        let mut all = vec!["--resolve", &resolve, "--cacert"];
+        all.push(certificate.to_str().expect("the path is text"));
+        all.extend(arguments);
+        curl(&all, &format!("https://localhost:{port}{target}"))
+    }
+
+    /// A GET over HTTP/2; each field is `Name: value`.
+    #[track_caller]
+    pub fn get_over_http2(&self, target: &str, fields: &[&str]) -> Answer {
+        if self.gateway != Gateway::Nginx {
+            return get_over_http2(self.port, target, fields);
+        }
+        let mut arguments = vec!["--http2"];
+        for field in fields {
+            arguments.extend(["--header", field]);
+        }
+        self.get_over_tls(&arguments, target)
+    }
+
+    pub fn get(&self, target: &str) -> Request {
+        self.request("GET", target)
+    }
+
+    pub fn request(&self, method: &str, target: &str) -> Request {
+        Request::new(self.port, method, target)
+    }
+
+    /// A path inside the site's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The file that /events/tail follows; not there until a test writes it.
+    pub fn tail_file(&self) -> PathBuf {
+        self.path("data/events.jsonl")
+    }
+
+    pub fn logs(&self) -> String {
+        all_logs(&self.folder)
+    }
+
+    /// Sends the server a signal.
+    #[track_caller]
+    pub fn signal_server(&self, signal: Signal) {
+        self.server.signal(signal);
+    }
+
+    /// Sends the responder a signal.
+    ///
+    /// # Panics
+    /// When the server starts its own.
+    #[track_caller]
+    pub fn signal_responder(&self, signal: Signal) {
+        let responder = self.responder.as_ref();
+        responder.expect("a responder of our own").signal(signal);
+    }
+
+    /// Waits until the responder has ended.
+    #[track_caller]
+    pub fn wait_until_responder_ended(&mut self, limit: Duration) {
+        let responder = self.responder.as_mut();
+        responder
+            .expect("a responder of our own")
+            .wait_until_ended(limit);
+    }
+
+    /// Starts another responder on a new socket of the same name.
+    #[track_caller]
+    pub fn start_responder(&mut self) {
+        let _ = fs::remove_file(socket(&self.folder));
+        let listener = listen(&socket(&self.folder));
+        let responder = self
+            .kind
+            .start_on(&self.folder, listener, &self.environment);
+        self.responder = Some(responder);
+    }
+
+    /// Connections that the server has with its responders, told by the responders' open
+    /// sockets: the one or two that each listens on are not counted.
+    pub fn connections(&self) -> usize {
+        match &self.responder {
+            Some(responder) => sockets_of(responder.pid()).saturating_sub(1),
+            None => running_from(self.folder.path())
+                .iter()
+                .map(|process| sockets_of(process.pid).saturating_sub(1))
+                .sum(),
+        }
+    }
+
+    /// Waits until there are as many and returns how long that took.
+    #[track_caller]
+    pub fn wait_for_connections(&self, count: usize, limit: Duration) -> Duration {
+        wait_until(&format!("{count} connections"), limit, || {
+            self.connections() == count
+        })
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{:?}\n{}", self.gateway, self.logs());
+        }
+        // Streams that end let the server end at once.
+        if let Some(responder) = &mut self.responder {
+            responder.end();
+        }
+        kill_running_from(self.folder.path());
+        self.server.end();
+        kill_running_from(self.folder.path());
+    }
+}

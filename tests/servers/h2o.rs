@@ -1,0 +1,42 @@
+//! h2o, started from the project's own h2o/ file.
+
+use std::fs;
+
+use super::configured::configured;
+use super::daemon::{becomes_server_user, require};
+use super::folder::Folder;
+use super::responder::socket;
+
+const H2O: &str = "/usr/bin/h2o";
+
+/// Writes the configuration for `port` and returns the command.
+#[track_caller]
+pub fn configure(folder: &Folder, port: u16) -> Vec<String> {
+    require(H2O, "h2o");
+    let root = folder.path().display().to_string();
+    let user = match becomes_server_user() {
+        true => "user: www-data\n",
+        false => "",
+    };
+    let text = configured(
+        "h2o/sse-cgi.conf",
+        &[
+            (
+                "listen: 8080\n",
+                &format!("listen:\n  host: 127.0.0.1\n  port: {port}\n"),
+            ),
+            ("user: www-data\n", user),
+            ("/var/log/h2o/", &format!("{root}/logs/")),
+            (
+                "/run/sse-fcgi/sse-fcgi.sock",
+                &socket(folder).display().to_string(),
+            ),
+            ("/var/lib/sse-cgi/", &format!("{root}/data/")),
+            ("/var/www/sse-cgi", &format!("{root}/pages")),
+        ],
+    );
+    let file = folder.join("h2o.conf");
+    fs::write(&file, text).expect("the new folder can be written");
+    let file = file.to_str().expect("the path is text");
+    [H2O, "-c", file].map(str::to_owned).into()
+}

@@ -1,0 +1,105 @@
+//! nginx, started from the project's own nginx/ files.
+
+use std::fs;
+use std::process::Command;
+
+use super::configured::configured;
+use super::daemon::{SERVER_USER, becomes_server_user, require};
+use super::folder::Folder;
+use super::responder::socket;
+
+const NGINX: &str = "/usr/sbin/nginx";
+
+/// What a test changes.
+#[derive(Clone, Default)]
+pub struct Edits {
+    /// Lines of the `http` block before the site.
+    pub http: Vec<String>,
+    /// Replacements in the site, whose old texts must be there.
+    pub site: Vec<(String, String)>,
+    /// Replacements in the snippet.
+    pub snippet: Vec<(String, String)>,
+}
+
+/// Writes the configuration for `port` and returns the command.
+#[track_caller]
+pub fn configure(folder: &Folder, port: u16, edits: &Edits) -> Vec<String> {
+    require(NGINX, "nginx-light");
+    let root = folder.path().display().to_string();
+    let etc = folder.make("etc");
+    folder.make("etc/snippets");
+    folder.make("run");
+    let listen = format!("listen 127.0.0.1:{port};");
+    let responder = format!("unix:{};", socket(folder).display());
+    let site = configured(
+        "nginx/sse-cgi.conf",
+        &[
+            ("listen 80;", &listen),
+            ("    listen [::]:80;\n", ""),
+            ("unix:/run/sse-fcgi/sse-fcgi.sock;", &responder),
+            ("/var/www/sse-cgi;", &format!("{root}/pages;")),
+            ("/var/lib/sse-cgi/", &format!("{root}/data/")),
+        ],
+    );
+    let snippet = configured("nginx/snippets/sse-cgi.conf", &[]);
+    let write = |name: &str, text: String, edits: &[(String, String)]| {
+        let text = edits.iter().fold(text, |text, (from, to)| {
+            assert!(text.contains(from), "{name} does not contain {from:?}");
+            text.replace(from, &to.replace("{root}", &root))
+        });
+        fs::write(etc.join(name), text).expect("the new folder can be written");
+    };
+    write("site.conf", site, &edits.site);
+    write("snippets/sse-cgi.conf", snippet, &edits.snippet);
+    fs::copy("/etc/nginx/fastcgi_params", etc.join("fastcgi_params"))
+        .unwrap_or_else(|error| panic!("/etc/nginx/fastcgi_params: {error}"));
+    let user = match becomes_server_user() {
+        true => format!("user {SERVER_USER};\n"),
+        false => String::new(),
+    };
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("    {name}_temp_path {root}/run/{name};\n"))
+        .concat();
+    let http = edits.http.join("\n    ");
+    // As Debian's nginx.conf, where that says something.
+    let text = format!(
+        "{user}daemon off;\n\
+         worker_processes 2;\n\
+         pid {root}/run/nginx.pid;\n\
+         error_log {root}/logs/error.log notice;\n\
+         events {{ worker_connections 768; }}\n\
+         http {{\n\
+         {temporary}    \
+         access_log {root}/logs/access.log;\n    \
+         sendfile on;\n    \
+         tcp_nopush on;\n    \
+         include /etc/nginx/mime.types;\n    \
+         default_type application/octet-stream;\n    \
+         gzip on;\n    \
+         {http}\n    \
+         include site.conf;\n\
+         }}\n",
+    );
+    write("nginx.conf", text, &[]);
+    let file = format!("{root}/etc/nginx.conf");
+    [NGINX, "-p", &root, "-c", &file].map(str::to_owned).into()
+}
+
+/// Makes a certificate for localhost, `cert.pem` and `key.pem` of the folder.
+#[track_caller]
+pub fn make_certificate(folder: &Folder) {
+    let output = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"])
+        .args(["-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost"])
+        .args(["-keyout", "key.pem", "-out", "cert.pem"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap_or_else(|error| panic!("openssl: {error}: apt-get install openssl"));
+    assert!(
+        output.status.success(),
+        "openssl: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
