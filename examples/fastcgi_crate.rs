@@ -57,7 +57,7 @@ fn serve(peer: &mut fastcgi::Request) -> io::Result<()> {
         peer.stdout().write_all(&head)
     };
     let refuse = |peer: &mut fastcgi::Request, problem: String| {
-        writeln!(peer.stderr(), "{problem}")?;
+        tell(peer, &problem)?;
         answer(peer, &Head::new(Status::InternalServerError))
     };
     let settings = match Settings::parse(&meta, Lifetime::Unlimited) {
@@ -92,7 +92,7 @@ fn serve(peer: &mut fastcgi::Request) -> io::Result<()> {
             return answer(peer, &with_cors_of(&head, Status::BadRequest));
         }
         Err(OpenError::Temporary(trouble)) => {
-            writeln!(peer.stderr(), "{trouble}")?;
+            tell(peer, &trouble)?;
             batch.head(&Framing::Parsed.write(&head, ""));
             batch.retry(terms.retry_ms);
             batch.comment(b"not available now");
@@ -118,6 +118,11 @@ fn serve(peer: &mut fastcgi::Request) -> io::Result<()> {
             Turn::End(_) => return Ok(()),
         }
     }
+}
+
+/// One line in one write, which is one record: a server logs each by itself.
+fn tell(peer: &mut fastcgi::Request, problem: &str) -> io::Result<()> {
+    peer.stderr().write_all(format!("{problem}\n").as_bytes())
 }
 
 /// The process's own `SSE_*` first, so that those of the location win.
