@@ -100,16 +100,17 @@ impl Hub {
             return Joined::Leads(stream);
         };
         let shared = &mut self.streams[stream];
-        let next = if place == **shared.place() {
-            Some(shared.ring().next())
+        // Thousands wait at the same place: its text is kept once.
+        let found = if place == **shared.place() {
+            Some((shared.ring().next(), Rc::clone(shared.place())))
         } else {
             shared.ring().after(&place)
         };
-        let Some(next) = next else {
+        let Some((next, at)) = found else {
             return Joined::Elsewhere(stream);
         };
         shared.enter(heartbeat);
-        seat.join(stream, next, Rc::new(place), key);
+        seat.join(stream, next, at, key);
         Joined::Follows(stream)
     }
 

@@ -65,12 +65,14 @@ impl Ring {
         Some(self.chunks.range(usize::try_from(skipped).ok()?..))
     }
 
-    /// The number of the chunk that follows the place `end`, if that is in the ring. The
-    /// newest is looked at first: who catches up is near it.
+    /// The number of the chunk that follows the place `end`, and the place as it is kept
+    /// here, if it is in the ring. The newest is looked at first: who catches up is near
+    /// it.
     #[must_use]
-    pub fn after(&self, end: &EventId<'_>) -> Option<u64> {
+    pub fn after(&self, end: &EventId<'_>) -> Option<(u64, Rc<EventId<'static>>)> {
         let back = self.chunks.iter().rev().position(|c| *c.end == *end)?;
-        Some(self.next - back as u64)
+        let chunk = &self.chunks[self.chunks.len() - 1 - back];
+        Some((self.next - back as u64, Rc::clone(&chunk.end)))
     }
 
     /// Forgets all chunks, but not how many there were.
@@ -112,7 +114,10 @@ mod tests {
         for end in ["a", "b", "c"] {
             ring.push(chunk(1, end));
         }
-        let after = |end: &str| ring.after(&EventId::new(end.to_owned()).unwrap());
+        let after = |end: &str| {
+            let found = ring.after(&EventId::new(end.to_owned()).unwrap());
+            found.map(|(number, _)| number)
+        };
         assert_eq!(
             (after("a"), after("c"), after("x")),
             (Some(1), Some(3), None)
