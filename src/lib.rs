@@ -47,6 +47,7 @@
 //! | 0 | [`event`] | events and their text |
 //! | 1 | [`request`] | what is asked and configured; the head of the answer |
 //! | 2 | [`source`] | where events come from |
+//! | 3 | [`publish`] | the way up: who may add a record, and which |
 //! | 3 | [`stream`] | one subscriber's stream |
 //! | 4 | [`gateway`] | framing for nph and CGI |
 //! | 5 | `driver` | the only clock, descriptors and signals; [`run`] |
@@ -61,6 +62,8 @@ pub mod event;
 #[forbid(unsafe_code)]
 pub mod gateway;
 #[forbid(unsafe_code)]
+pub mod publish;
+#[forbid(unsafe_code)]
 pub mod request;
 #[forbid(unsafe_code)]
 pub mod source;
@@ -73,4 +76,4 @@ mod driver;
 #[forbid(unsafe_code)]
 pub mod harness;
 
-pub use driver::{run, run_cgi, run_responder};
+pub use driver::{run, run_cgi, run_publish, run_responder};

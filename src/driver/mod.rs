@@ -11,6 +11,8 @@
 //! 1 and no listener.
 
 #[forbid(unsafe_code)]
+mod append;
+#[forbid(unsafe_code)]
 mod body;
 #[forbid(unsafe_code)]
 mod clock;
@@ -27,6 +29,10 @@ mod open;
 #[forbid(unsafe_code)]
 mod output;
 #[forbid(unsafe_code)]
+mod posting;
+#[forbid(unsafe_code)]
+mod publish;
+#[forbid(unsafe_code)]
 mod serve;
 #[forbid(unsafe_code)]
 mod signals;
@@ -39,4 +45,5 @@ mod watch;
 mod world;
 
 pub use fastcgi::run_responder;
+pub use publish::run_publish;
 pub use start::{run, run_cgi};

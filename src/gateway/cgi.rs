@@ -59,9 +59,13 @@ impl Framing {
         for (name, value) in &head.fields {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
+        let tells_its_length = head
+            .fields
+            .iter()
+            .any(|(name, _)| *name == "Content-Length");
         // A stream has no length and ends with its connection; 204 has no body by
         // definition (RFC 9110 §15.3.5).
-        if !matches!(head.status, Status::Ok | Status::NoContent) {
+        if !tells_its_length && !matches!(head.status, Status::Ok | Status::NoContent) {
             text.push_str("Content-Length: 0\r\n");
         }
         if self == Self::NonParsed {

@@ -2,24 +2,40 @@
 
 /// The statuses that we ever answer with (RFC 9110 §15).
 ///
-/// Every one but 200 ends an `EventSource` for good, so temporary trouble is never
-/// a status: it is a 200 stream with `retry:` and an end.
+/// Every one but 200 ends an `EventSource` for good, so temporary trouble of a stream is
+/// never a status: it is a 200 stream with `retry:` and an end. Who publishes gets any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The stream follows, or the head of one.
     Ok,
+    /// What was published is in the file.
+    Created,
     /// A finished stream, or an answered preflight: no content.
     NoContent,
-    /// The query's `filter` cannot be read: no retry would help.
+    /// The query's `filter`, or a body, cannot be read: no retry would help.
     BadRequest,
+    /// A token is missing.
+    Unauthorized,
+    /// Not allowed, and no token would be.
+    Forbidden,
     /// No such stream, or nothing that may be known of it.
     NotFound,
-    /// Not GET, HEAD or OPTIONS.
+    /// Not one of the methods that `Allow` names.
     MethodNotAllowed,
     /// The client excludes `text/event-stream`.
     NotAcceptable,
+    /// The body did not come in time.
+    RequestTimeout,
+    /// The body is larger than it may be.
+    ContentTooLarge,
+    /// The body is of a type that we cannot read.
+    UnsupportedMediaType,
+    /// The client publishes more often than it may.
+    TooManyRequests,
     /// A setting is wrong; the server's log says which.
     InternalServerError,
+    /// The file cannot be written to now.
+    ServiceUnavailable,
 }
 
 impl Status {
@@ -28,12 +44,20 @@ impl Status {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "200 OK",
+            Self::Created => "201 Created",
             Self::NoContent => "204 No Content",
             Self::BadRequest => "400 Bad Request",
+            Self::Unauthorized => "401 Unauthorized",
+            Self::Forbidden => "403 Forbidden",
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
             Self::NotAcceptable => "406 Not Acceptable",
+            Self::RequestTimeout => "408 Request Timeout",
+            Self::ContentTooLarge => "413 Content Too Large",
+            Self::UnsupportedMediaType => "415 Unsupported Media Type",
+            Self::TooManyRequests => "429 Too Many Requests",
             Self::InternalServerError => "500 Internal Server Error",
+            Self::ServiceUnavailable => "503 Service Unavailable",
         }
     }
 }

@@ -15,11 +15,13 @@ mod last_id;
 mod meta;
 mod place;
 mod policy;
+mod publishing;
 mod query;
 mod settings;
 mod status_page;
 mod units;
 
+pub(crate) use query::fields;
 pub(crate) use units::{duration, size};
 
 pub use below::BelowRoot;
@@ -29,6 +31,8 @@ pub use last_id::LastId;
 pub use meta::{MetaVariables, PROCESS_SETTINGS, Value};
 pub use place::{Asked, path_below};
 pub use policy::{Answer, decide};
+pub(crate) use policy::{granted, preflight, with_cors};
+pub use publishing::{Durability, Grant, Publishing, Rate};
 pub use query::Query;
 pub use settings::{
     Absent, Format, KNOWN_SETTINGS, Lifetime, Notice, QueryFilter, SettingError, Settings,
@@ -45,6 +49,8 @@ pub enum Method {
     Head,
     /// A preflight, or a question what is allowed.
     Options,
+    /// Publish.
+    Post,
     /// Any other one.
     Other,
 }
@@ -78,6 +84,7 @@ impl Request {
             None | Some(b"GET") => Method::Get,
             Some(b"HEAD") => Method::Head,
             Some(b"OPTIONS") => Method::Options,
+            Some(b"POST") => Method::Post,
             Some(_) => Method::Other,
         };
         let raw_query = meta.get("QUERY_STRING").last().unwrap_or_default();

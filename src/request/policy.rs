@@ -24,8 +24,8 @@ const ALLOW: &str = "GET, HEAD, OPTIONS";
 #[must_use]
 pub fn decide(request: &Request, settings: &Settings) -> Answer {
     match request.method {
-        Method::Options => return Answer::Refuse(preflight(request, settings)),
-        Method::Other => {
+        Method::Options => return Answer::Refuse(preflight(request, settings, ALLOW)),
+        Method::Post | Method::Other => {
             let head = Head::new(Status::MethodNotAllowed).with("Allow", ALLOW);
             return Answer::Refuse(with_cors(head, request, settings));
         }
@@ -48,14 +48,14 @@ pub fn decide(request: &Request, settings: &Settings) -> Answer {
 
 /// The answer to OPTIONS (Fetch §4.8). amvtek's polyfill sends X-Requested-With and
 /// so asks first; a reader built on fetch may send Authorization.
-fn preflight(request: &Request, settings: &Settings) -> Head {
-    let head = Head::new(Status::NoContent).with("Allow", ALLOW);
+pub(crate) fn preflight(request: &Request, settings: &Settings, allow: &'static str) -> Head {
+    let head = Head::new(Status::NoContent).with("Allow", allow);
     let allowed = with_cors(head, request, settings);
     if granted(request, settings).is_none() {
         return allowed;
     }
     allowed
-        .with("Access-Control-Allow-Methods", ALLOW)
+        .with("Access-Control-Allow-Methods", allow)
         .with(
             "Access-Control-Allow-Headers",
             "Accept, Authorization, Cache-Control, Content-Type, Last-Event-ID, X-Requested-With",
@@ -66,7 +66,7 @@ fn preflight(request: &Request, settings: &Settings) -> Head {
 
 /// Adds what lets an allowed origin read the answer. An origin that is not allowed
 /// gets the same stream without; its browser does the rest.
-pub(super) fn with_cors(head: Head, request: &Request, settings: &Settings) -> Head {
+pub(crate) fn with_cors(head: Head, request: &Request, settings: &Settings) -> Head {
     if settings.allow_origin.is_empty() {
         return head;
     }
@@ -85,7 +85,7 @@ pub(super) fn with_cors(head: Head, request: &Request, settings: &Settings) -> H
 
 /// The configured origin that answers to the request's, so that what we echo is
 /// never the client's text.
-fn granted<'a>(request: &Request, settings: &'a Settings) -> Option<&'a str> {
+pub(crate) fn granted<'a>(request: &Request, settings: &'a Settings) -> Option<&'a str> {
     let origin = request.origin.as_ref()?;
     let configured = settings.allow_origin.iter().map(String::as_str);
     let exact = configured

@@ -69,7 +69,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 ///
 /// form_urlencoded turns bad UTF-8 into U+FFFD, which no id or number holds, so
 /// nothing that matters here is lost by it.
-pub(super) fn fields(query: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+pub(crate) fn fields(query: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
     fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
         match text {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),

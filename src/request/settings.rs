@@ -41,6 +41,7 @@ pub const KNOWN_SETTINGS: &[&str] = &[
     "SSE_PREFIX",
     "SSE_PUBLISH_ALLOW",
     "SSE_PUBLISH_MAX",
+    "SSE_PUBLISH_RATE",
     "SSE_PUBLISH_SYNC",
     "SSE_PUBLISH_TIMEOUT",
     "SSE_PUBLISH_TOKEN_FILE",
@@ -331,14 +332,15 @@ pub fn subscribers_max(meta: &MetaVariables) -> Result<usize, SettingError> {
     Ok(most.max(1) as usize)
 }
 
-fn path(meta: &MetaVariables, name: &str) -> Option<PathBuf> {
+pub(super) fn path(meta: &MetaVariables, name: &str) -> Option<PathBuf> {
     let value = meta.get(name).last()?;
     Some(PathBuf::from(OsString::from_vec(value.to_vec())))
 }
 
-struct Reader<'a> {
-    meta: &'a MetaVariables,
-    notices: Vec<Notice>,
+/// Reads settings, and keeps what is to be said of them.
+pub(super) struct Reader<'a> {
+    pub(super) meta: &'a MetaVariables,
+    pub(super) notices: Vec<Notice>,
 }
 
 impl Reader<'_> {
@@ -351,7 +353,7 @@ impl Reader<'_> {
             .map_err(|_| SettingError::new(name, value, remedy))
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         name: &str,
         parse: impl Fn(&str) -> Option<T>,
@@ -364,7 +366,7 @@ impl Reader<'_> {
         parse(text).map(Some).ok_or_else(wrong)
     }
 
-    fn duration(
+    pub(super) fn duration(
         &mut self,
         name: &str,
         range: (Duration, Duration),
@@ -374,15 +376,30 @@ impl Reader<'_> {
         Ok(read.map(|value| self.clamp(name, value, range, units::duration_text)))
     }
 
-    fn size(&mut self, name: &str, default: u64, range: (u64, u64)) -> Result<u64, SettingError> {
-        let remedy = "not a size; write a number of bytes, or of K, M or G, such as 16M";
-        let read = self.read(name, units::size, remedy)?;
-        Ok(read.map_or(default, |value| {
-            self.clamp(name, value, range, units::size_text)
-        }))
+    pub(super) fn size(
+        &mut self,
+        name: &str,
+        default: u64,
+        range: (u64, u64),
+    ) -> Result<u64, SettingError> {
+        Ok(self.optional_size(name, range)?.unwrap_or(default))
     }
 
-    fn optional_count(&mut self, name: &str, most: u64) -> Result<Option<u64>, SettingError> {
+    pub(super) fn optional_size(
+        &mut self,
+        name: &str,
+        range: (u64, u64),
+    ) -> Result<Option<u64>, SettingError> {
+        let remedy = "not a size; write a number of bytes, or of K, M or G, such as 16M";
+        let read = self.read(name, units::size, remedy)?;
+        Ok(read.map(|value| self.clamp(name, value, range, units::size_text)))
+    }
+
+    pub(super) fn optional_count(
+        &mut self,
+        name: &str,
+        most: u64,
+    ) -> Result<Option<u64>, SettingError> {
         let read = self.read(
             name,
             units::count,
@@ -432,7 +449,7 @@ impl Reader<'_> {
         )
     }
 
-    fn choice<T: Copy>(&self, name: &str, no: T, yes: T) -> Result<T, SettingError> {
+    pub(super) fn choice<T: Copy>(&self, name: &str, no: T, yes: T) -> Result<T, SettingError> {
         let parse = |text: &str| match text {
             "yes" => Some(yes),
             "no" => Some(no),
@@ -443,7 +460,7 @@ impl Reader<'_> {
             .unwrap_or(no))
     }
 
-    fn words(&self, name: &str) -> Result<Vec<String>, SettingError> {
+    pub(super) fn words(&self, name: &str) -> Result<Vec<String>, SettingError> {
         let text = self.text(name, "not UTF-8; write words separated by spaces")?;
         Ok(text
             .unwrap_or_default()

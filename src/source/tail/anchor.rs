@@ -50,6 +50,24 @@ impl TailId {
         }
     }
 
+    /// The place at `offset_bytes`, where `head` is what the file begins with and `window`
+    /// what stands right before the place: as many bytes of both as there are, up to
+    /// [`TailId::HEAD_BYTES`] and [`TailId::WINDOW_BYTES`].
+    #[must_use]
+    pub fn at(offset_bytes: u64, head: &[u8], window: &[u8]) -> Self {
+        let anchor = Head::of(head).anchor(window);
+        Self {
+            offset_bytes,
+            anchor,
+        }
+    }
+
+    /// How much of a file's beginning an id is made of, in bytes.
+    pub const HEAD_BYTES: usize = HEAD_BYTES;
+
+    /// How much of what stands right before the place, in bytes.
+    pub const WINDOW_BYTES: usize = WINDOW_BYTES;
+
     /// Reads an id; `None` for any text that no id is written as.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

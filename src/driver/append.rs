@@ -1,0 +1,402 @@
+//! Adding a record to a stream's file.
+//!
+//! ```text
+//! open ──► lock ──► still the one of that name? ──► full? ──► write ──► read back ──► id
+//!   ▲        │              │ no                      │ yes               │ torn
+//!   └────────┴── busy       └────────► open           └─► rotate ─► open  └─► write
+//! ```
+//!
+//! Publishers of ours take turns by `flock`. Others (`echo >>`) know no lock, so every
+//! record is one write in append mode, which the kernel does not mix with another; no
+//! byte of theirs is ever truncated or overwritten; and what stands in the file is read
+//! back before it is said to stand there. This never waits: a lock that somebody else
+//! has is [`Trouble::Busy`], and whoever asked comes again.
+//!
+//! On NFS, appending is not one step: there, publishers belong on one machine.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{
+    FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2, renameat};
+use nix::sys::stat::{FileStat, Mode, fstatat};
+
+use crate::publish::Record;
+use crate::request::{BelowRoot, Durability, Publishing};
+use crate::source::tail::TailId;
+
+/// What a new file may be done with by whom: read by the group (a web server, a person
+/// who looks), written by nobody else.
+const NEW_FILE: Mode = Mode::from_bits_truncate(0o640);
+
+/// How often the file may turn out to be another one, or full again, in one attempt.
+const TURNS: u32 = 16;
+
+/// Where records go: a name in a folder.
+pub(super) struct Target {
+    folder: OwnedFd,
+    name: OsString,
+    missing: Missing,
+}
+
+/// What to do where there is no such file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Make it.
+    Made,
+    /// Say so.
+    Told,
+}
+
+/// How records are added.
+pub(super) struct Terms {
+    file_max_bytes: Option<u64>,
+    file_keep: u32,
+    durability: Durability,
+}
+
+/// Why a record is not in the file.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Somebody else is adding one now.
+    Busy,
+    /// There is no such file, and none is to be made; or no file that may be known of.
+    NotFound,
+    /// The system refuses. Of the record, nothing or a torn part may be in the file.
+    System(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl From<Errno> for Trouble {
+    fn from(error: Errno) -> Self {
+        Self::System(error.into())
+    }
+}
+
+impl Terms {
+    pub(super) fn of(publishing: &Publishing) -> Self {
+        Self {
+            file_max_bytes: publishing.file_max_bytes,
+            file_keep: publishing.file_keep,
+            durability: publishing.durability,
+        }
+    }
+}
+
+impl Target {
+    /// The administrator's path, links followed: what is rotated is the file itself, and
+    /// not a link to it.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        let path = match fs::canonicalize(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => std::path::absolute(path)?,
+            found => found?,
+        };
+        let folder = open_folder(path.parent().unwrap_or(Path::new("/")))?;
+        let name = path.file_name().unwrap_or_default().to_owned();
+        Ok(Self {
+            folder,
+            name,
+            missing: Missing::Made,
+        })
+    }
+
+    /// A name that a client gave, below a root that it cannot leave.
+    pub(super) fn below(root: &Path, name: &BelowRoot, missing: Missing) -> Result<Self, Trouble> {
+        let root = open_folder(root)?;
+        let path = name.as_path();
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => {
+                let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+                open_beneath(&root, parent, flags, Mode::empty()).map_err(hidden)?
+            }
+            _ => root,
+        };
+        Ok(Self {
+            folder,
+            name: path.file_name().unwrap_or_default().to_owned(),
+            missing,
+        })
+    }
+
+    /// Adds a record as a line of its own, and says which id its event has on the way
+    /// down.
+    pub(super) fn append(&self, record: &Record, terms: &Terms) -> Result<TailId, Trouble> {
+        for _ in 0..TURNS {
+            let Some(file) = self.open_locked()? else {
+                continue;
+            };
+            let size_bytes = file.metadata()?.len();
+            let grown_bytes = size_bytes + record.as_bytes().len() as u64 + 1;
+            let is_full = terms.file_max_bytes.is_some_and(|most| grown_bytes > most);
+            if is_full && size_bytes > 0 {
+                self.rotate(&file, terms)?;
+                continue;
+            }
+            let id = write(&file, record)?;
+            if terms.durability == Durability::Power {
+                file.sync_data()?;
+            }
+            return Ok(id);
+        }
+        Err(Trouble::Busy)
+    }
+
+    /// The file, locked; `None` when it lost its name to another one on the way.
+    fn open_locked(&self) -> Result<Option<Flock<File>>, Trouble> {
+        let file = match self.open(&self.name, OFlag::empty()) {
+            Err(Errno::ENOENT) => {
+                // Between two steps of a rotation there is no file for a moment.
+                let may_make = self.missing == Missing::Made || self.state(&self.nth(1)).is_ok();
+                if !may_make {
+                    return Err(Trouble::NotFound);
+                }
+                match self.open(&self.name, OFlag::O_CREAT) {
+                    Err(Errno::ENOENT) => return Err(Trouble::NotFound),
+                    opened => opened?,
+                }
+            }
+            // A link below a root, which may lead to what is no stream.
+            Err(Errno::ELOOP | Errno::EXDEV) if self.missing == Missing::Told => {
+                return Err(Trouble::NotFound);
+            }
+            opened => opened?,
+        };
+        if !file.metadata()?.is_file() {
+            return Err(Trouble::System(io::Error::other("no regular file")));
+        }
+        let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => file,
+            Err((_, Errno::EWOULDBLOCK)) => return Err(Trouble::Busy),
+            Err((_, error)) => return Err(error.into()),
+        };
+        let own = file.metadata()?;
+        let is_named = match self.state(&self.name) {
+            Ok(named) => (named.st_dev, named.st_ino) == (own.dev(), own.ino()),
+            Err(Errno::ENOENT) => false,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(is_named.then_some(file))
+    }
+
+    /// Moves the full file aside and puts an empty one in its place, with the same mode
+    /// and group: whoever could append to the old one can to the new.
+    ///
+    /// Its lock is held all along, and the file is the last that moves: so nobody else
+    /// finds a full one meanwhile. What a rotation that was killed left undone is a free
+    /// place in the chain, which the next one fills.
+    fn rotate(&self, full: &File, terms: &Terms) -> Result<(), Trouble> {
+        let keep = terms.file_keep.max(1);
+        let is_free = |number: &u32| matches!(self.state(&self.nth(*number)), Err(Errno::ENOENT));
+        let free = (1..keep).find(is_free).unwrap_or(keep);
+        for number in (1..free).rev() {
+            self.rename(&self.nth(number), &self.nth(number + 1))?;
+        }
+        self.rename(&self.name, &self.nth(1))?;
+        let old = full.metadata()?;
+        match self.open(&self.name, OFlag::O_CREAT | OFlag::O_EXCL) {
+            Ok(new) => {
+                // Where the group cannot be given, what it may do is not given either.
+                let group = fchown(&new, None, Some(old.gid()));
+                let mode = if group.is_ok() { 0o777 } else { 0o707 };
+                let _ = new.set_permissions(Permissions::from_mode(old.mode() & mode));
+            }
+            // Somebody who holds no lock was quicker.
+            Err(Errno::EEXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if terms.durability == Durability::Power {
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+            let folder = open_beneath(&self.folder, Path::new("."), flags, Mode::empty())?;
+            File::from(folder).sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// The name of the rotated file of a number.
+    fn nth(&self, number: u32) -> OsString {
+        let mut name = self.name.clone();
+        name.push(format!(".{number}"));
+        name
+    }
+
+    fn rename(&self, from: &OsStr, to: &OsStr) -> nix::Result<()> {
+        renameat(&self.folder, from, &self.folder, to)
+    }
+
+    fn state(&self, name: &OsStr) -> nix::Result<FileStat> {
+        fstatat(&self.folder, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+    }
+
+    fn open(&self, name: &OsStr, flags: OFlag) -> nix::Result<File> {
+        // Without O_NONBLOCK, opening a FIFO would wait for somebody at its other end.
+        let always = OFlag::O_RDWR
+            | OFlag::O_APPEND
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_NONBLOCK
+            | OFlag::O_NOCTTY;
+        let mode = if flags.contains(OFlag::O_CREAT) {
+            NEW_FILE
+        } else {
+            Mode::empty()
+        };
+        open_beneath(&self.folder, Path::new(name), always | flags, mode).map(File::from)
+    }
+
+    /// The file's name, for the log.
+    pub(super) fn name(&self) -> String {
+        self.name.display().to_string()
+    }
+
+    /// Opens a small file of ours that lies beside the stream's, locked: its name is that
+    /// of the stream's file, made a hidden one, and `suffix`.
+    pub(super) fn open_beside(&self, suffix: &str) -> Result<Flock<File>, Trouble> {
+        let mut name = OsString::from(".");
+        name.push(&self.name);
+        name.push(suffix);
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let file = open_beneath(&self.folder, Path::new(&name), flags, mode)?;
+        match Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(file),
+            Err((_, Errno::EWOULDBLOCK)) => Err(Trouble::Busy),
+            Err((_, error)) => Err(error.into()),
+        }
+    }
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = (OFlag::O_PATH | OFlag::O_DIRECTORY).bits();
+    let folder = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    folder.map(OwnedFd::from)
+}
+
+/// Opens what lies below `folder`, wherever links lead.
+fn open_beneath(folder: &OwnedFd, name: &Path, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .mode(mode)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    loop {
+        match openat2(folder.as_fd(), name, how) {
+            // Something was renamed while the kernel looked whether it is below.
+            Err(Errno::EAGAIN) => {}
+            opened => return opened,
+        }
+    }
+}
+
+/// What is outside of a root, or no folder, looks like what is missing.
+fn hidden(error: Errno) -> Trouble {
+    match error {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::EXDEV | Errno::ELOOP | Errno::EACCES => {
+            Trouble::NotFound
+        }
+        _ => error.into(),
+    }
+}
+
+/// Writes a record into the locked file, as a line of its own, and proves it.
+fn write(file: &File, record: &Record) -> Result<TailId, Trouble> {
+    let size_bytes = file.metadata()?.len();
+    let mut begin = match size_bytes.checked_sub(1) {
+        None => Begin::AtOnce,
+        Some(last) => match bytes_at(file, last, 1)?[..] {
+            [b'\n'] => Begin::AtOnce,
+            _ => Begin::OnANewLine,
+        },
+    };
+    for _ in 0..TURNS {
+        match write_once(file, record, begin)? {
+            Written::Whole(id) => return Ok(id),
+            // Somebody without a lock left a line unfinished between our look and our
+            // write: the record hangs on to it. It stands there again, then.
+            Written::Torn => begin = Begin::OnANewLine,
+        }
+    }
+    Err(Trouble::Busy)
+}
+
+/// How a record begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    AtOnce,
+    /// The file does not end in a newline. An empty line is nothing to a reader.
+    OnANewLine,
+}
+
+enum Written {
+    /// It stands in the file as a line of its own.
+    Whole(TailId),
+    /// It is part of another line.
+    Torn,
+}
+
+fn write_once(mut file: &File, record: &Record, begin: Begin) -> Result<Written, Trouble> {
+    let mut bytes = Vec::with_capacity(record.as_bytes().len() + 1);
+    if begin == Begin::OnANewLine {
+        bytes.push(b'\n');
+    }
+    bytes.extend_from_slice(record.as_bytes());
+    let written = uninterrupted(|| file.write(&bytes))?;
+    if written < bytes.len() {
+        // The disk is full, or a limit is reached. If the rest goes in now, and nobody
+        // came in between, nothing is lost; else what is there is made a line of its
+        // own, if it can be. If not, the next publisher begins with a new line.
+        if let Err(error) = file.write_all(&bytes[written..]) {
+            let _ = file.write(b"\n");
+            return Err(error.into());
+        }
+    }
+    // In append mode the kernel leaves the position at the end of what it wrote, so it
+    // tells our place whoever has written since.
+    let end = uninterrupted(|| file.stream_position())?;
+    let length = record.as_bytes().len() as u64;
+    let Some(start) = end.checked_sub(length) else {
+        return Ok(Written::Torn);
+    };
+    let before = start.min(1);
+    let found = bytes_at(file, start - before, length + before)?;
+    let (newline, found) = found.split_at(found.len().min(before as usize));
+    if found != record.as_bytes() || newline.iter().any(|&b| b != b'\n') {
+        return Ok(Written::Torn);
+    }
+    let window = end.min(TailId::WINDOW_BYTES as u64);
+    let head = bytes_at(file, 0, end.min(TailId::HEAD_BYTES as u64))?;
+    let window = bytes_at(file, end - window, window)?;
+    Ok(Written::Whole(TailId::at(end, &head, &window)))
+}
+
+/// What stands at `offset`; less only at the end of the file.
+fn bytes_at(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length as usize];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let at = offset + filled as u64;
+        match uninterrupted(|| file.read_at(&mut bytes[filled..], at))? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

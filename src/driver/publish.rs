@@ -1,0 +1,297 @@
+//! The way up, as a CGI program.
+//!
+//! The pure machine decides; this reads the body, adds the record and writes the reply.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::alarm;
+
+use super::append::{Target, Terms, Trouble};
+use super::body;
+use super::clock::{self, Clock};
+use super::exit;
+use super::log::{Level, Log, Style};
+use super::output::{Output, has_left};
+use super::posting::{Refused, Site, take_turn};
+use crate::gateway::Framing;
+use crate::publish::{Asked, Begun, Next, Post, Record, Replies, Reply, Upload, begin};
+use crate::request::{Lifetime, MetaVariables, Publishing, Request, Settings, Status};
+
+/// Tries until it is nobody else's turn. A lock is held for the time of a write, so the
+/// first waits are short.
+fn wait_while_busy<T>(
+    clock: Clock,
+    until: Duration,
+    mut attempt: impl FnMut() -> Result<T, Trouble>,
+) -> Result<T, Trouble> {
+    let mut longest_us = 200;
+    loop {
+        match attempt() {
+            Err(Trouble::Busy) if clock.now().monotonic < until => {}
+            result => return result,
+        }
+        std::thread::sleep(Duration::from_micros(fastrand::u64(50..longest_us)));
+        longest_us = (longest_us * 2).min(5_000);
+    }
+}
+
+/// Runs `publish`: one POST, as nph-CGI or as plain CGI, or standard input in a terminal.
+/// It is all that its `main` has to call.
+///
+/// The exit code is 0 when a gateway was answered or a record published, 100 for a wrong
+/// option or setting, 111 when the system refused something.
+#[must_use]
+pub fn run_publish() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
+    let mut meta = MetaVariables::new(std::env::vars_os().map(owned).collect());
+    let framing = Framing::of(&meta, &program);
+    let style = match framing {
+        Framing::Bare => Style::Terminal,
+        _ => Style::Server,
+    };
+    let name = Path::new(&program).file_name().unwrap_or(&program);
+    let log = Log::new(&name.to_string_lossy(), style);
+    // Under a gateway the arguments are the client's.
+    if framing == Framing::Bare {
+        match typed(arguments) {
+            Ok(Typed::Settings(settings)) => {
+                for (name, value) in settings {
+                    meta.push(name, &value);
+                }
+            }
+            Ok(Typed::Help) => {
+                return match io::stdout().write_all(HELP.as_bytes()) {
+                    Err(error) if !has_left(&error) => exit::system(),
+                    _ => exit::done(),
+                };
+            }
+            Err(problem) => {
+                log.line(Level::Error, &format!("{problem} (--help tells more)"));
+                return exit::usage();
+            }
+        }
+    }
+    let program = Program {
+        framing,
+        log,
+        clock: Clock::start(),
+    };
+    program.run(&meta).unwrap_or_else(|error| {
+        program.log.line(Level::Error, &error.to_string());
+        exit::system()
+    })
+}
+
+const HELP: &str = "usage: publish [--json] FILE
+
+Adds what comes on standard input to a stream's file as one record, and prints the id
+that its event has. FILE ends in .jsonl.
+
+  --json   the input is an object with event, a name, and data, anything.
+           Default: it is text, and all of it is the data, as it is easiest to type
+
+Under a web server it takes the same from a POST: see SSE_PUBLISH_ALLOW.
+Exit codes: 0 done, 100 wrong option, setting or input, 111 the system refused.
+";
+
+enum Typed {
+    Settings(Vec<(&'static str, Vec<u8>)>),
+    Help,
+}
+
+/// What is typed, as the meta-variables of a POST. Who can type it can write the file.
+fn typed(arguments: std::env::ArgsOs) -> Result<Typed, lexopt::Error> {
+    use lexopt::prelude::{Long, Short, Value};
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let (mut file, mut media) = (None, "text/plain");
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("json") => media = "application/json",
+            Long("help") | Short('h') => return Ok(Typed::Help),
+            Value(path) if file.is_none() => file = Some(path),
+            other => return Err(other.unexpected()),
+        }
+    }
+    let mut settings = vec![
+        ("REQUEST_METHOD", b"POST".to_vec()),
+        ("CONTENT_TYPE", media.into()),
+        ("SSE_PUBLISH_ALLOW", b"anyone".to_vec()),
+        // People type slowly.
+        ("SSE_PUBLISH_TIMEOUT", b"5m".to_vec()),
+    ];
+    settings.extend(file.map(|path| ("SSE_FILE", path.into_vec())));
+    Ok(Typed::Settings(settings))
+}
+
+struct Program {
+    framing: Framing,
+    log: Log,
+    clock: Clock,
+}
+
+/// What became of the request's body.
+enum Rest {
+    /// It was received.
+    Nothing,
+    /// Part of it is still to come, and nobody wants it.
+    Unwanted,
+}
+
+impl Program {
+    fn run(&self, meta: &MetaVariables) -> io::Result<ExitCode> {
+        // mini-httpd leaves one running. A limit of this process on the size of files is
+        // to be an error of the write, and not the end.
+        alarm::cancel();
+        SigSet::from(Signal::SIGXFSZ).thread_block()?;
+        let output = Output::stdout()?;
+        if let Some(path) = Settings::log(meta) {
+            self.log.open(&path);
+        }
+        let request = Request::from_meta(meta);
+        let parsed = Settings::parse(meta, Lifetime::Hour)
+            .and_then(|read| Ok((read, Publishing::parse(meta)?)));
+        let ((settings, notices), (publishing, more)) = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                self.log.line(Level::Error, &error.to_string());
+                let reply = Replies::without_settings(&request).misconfigured();
+                self.write(&output, &reply)?;
+                body::discard(meta);
+                return Ok(exit::usage());
+            }
+        };
+        for notice in notices.iter().chain(&more) {
+            self.log.line(Level::Warning, &notice.to_string());
+        }
+        let site = Site {
+            settings,
+            publishing,
+        };
+        let post = Post::from_meta(meta);
+        let (reply, rest) = self.answer(&site, &request, &post);
+        self.write(&output, &reply)?;
+        if matches!(rest, Rest::Unwanted) {
+            body::discard(meta);
+        }
+        Ok(self.exit_code(reply.head.status))
+    }
+
+    fn exit_code(&self, status: Status) -> ExitCode {
+        match status {
+            Status::InternalServerError => exit::usage(),
+            _ if self.framing != Framing::Bare => exit::done(),
+            Status::Created => exit::done(),
+            Status::ServiceUnavailable | Status::TooManyRequests => exit::system(),
+            _ => exit::usage(),
+        }
+    }
+
+    fn answer(&self, site: &Site, request: &Request, post: &Post) -> (Reply, Rest) {
+        let refuse = |refused: &Refused, replies: &Replies| {
+            let (reply, line) = refused.reply(replies);
+            if let Some((level, line)) = line {
+                self.log.line(level, &line);
+            }
+            reply
+        };
+        let replies = Replies::to(request, &site.settings);
+        let tokens = match site.tokens() {
+            Ok(tokens) => tokens,
+            Err(error) => return (refuse(&error.into(), &replies), Rest::Unwanted),
+        };
+        let asked = Asked {
+            request,
+            post,
+            settings: &site.settings,
+            publishing: &site.publishing,
+            tokens: &tokens,
+        };
+        let upload = match begin(asked, self.clock.now().monotonic) {
+            Begun::Reply(reply) => return (reply, Rest::Unwanted),
+            Begun::Upload(upload) => upload,
+        };
+        let until = upload.until();
+        let target = match self.admitted(site, request, &upload) {
+            Ok(target) => target,
+            Err(refused) => return (refuse(&refused, &replies), Rest::Unwanted),
+        };
+        let record = match self.receive(upload) {
+            Ok(record) => record,
+            Err(answer) => return answer,
+        };
+        let terms = Terms::of(&site.publishing);
+        let appended = wait_while_busy(self.clock, until, || target.append(&record, &terms));
+        let reply = match appended.map_err(|trouble| Refused::of(&target, trouble)) {
+            Ok(id) => replies.created(&id.to_string()),
+            Err(refused) => refuse(&refused, &replies),
+        };
+        (reply, Rest::Nothing)
+    }
+
+    /// Where to, if the client may publish now.
+    fn admitted(&self, site: &Site, request: &Request, upload: &Upload) -> Result<Target, Refused> {
+        let target = site.target(request)?;
+        let turn = wait_while_busy(self.clock, upload.until(), || {
+            let unix_ms = self.clock.now().unix_ms;
+            take_turn(&target, &site.publishing, upload.client(), unix_ms)
+        });
+        match turn.map_err(|trouble| Refused::of(&target, trouble))? {
+            Ok(()) => Ok(target),
+            Err(wait) => Err(Refused::TooOften(wait)),
+        }
+    }
+
+    /// Reads the body from standard input, as much of it as is wanted.
+    fn receive(&self, mut upload: Upload) -> Result<Record, (Reply, Rest)> {
+        let stdin = io::stdin();
+        let mut buffer = vec![0; upload.wanted_bytes().clamp(1, 64 << 10)];
+        let mut next = upload.at(self.clock.now().monotonic);
+        loop {
+            match next {
+                Next::More => {}
+                Next::Record(record) => return Ok(record),
+                Next::Reply(reply) => return Err((reply, Rest::Unwanted)),
+            }
+            let left = upload.until().saturating_sub(self.clock.now().monotonic);
+            // Rounded up: a wait that ends before its time would be one of many.
+            let left_ms = left.as_micros().div_ceil(1_000).min(i32::MAX as u128) as i32;
+            let timeout = PollTimeout::try_from(left_ms).unwrap_or(PollTimeout::ZERO);
+            let mut readable = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+            let wanted = upload.wanted_bytes().min(buffer.len());
+            next = match poll(&mut readable, timeout) {
+                Ok(0) | Err(Errno::EINTR) => upload.at(self.clock.now().monotonic),
+                _ => match nix::unistd::read(&stdin, &mut buffer[..wanted]) {
+                    // Whoever sends bytes one by one is late all the same.
+                    Ok(count) if count > 0 => match upload.take(&buffer[..count]) {
+                        Next::More => upload.at(self.clock.now().monotonic),
+                        decided => decided,
+                    },
+                    Err(Errno::EINTR | Errno::EAGAIN) => upload.at(self.clock.now().monotonic),
+                    // What cannot be read has ended.
+                    _ => upload.end(),
+                },
+            };
+        }
+    }
+
+    fn write(&self, output: &Output, reply: &Reply) -> io::Result<()> {
+        let mut bytes = self.framing.write(&reply.head, &clock::http_date());
+        bytes.extend_from_slice(&reply.body);
+        // Too short to find no room: the client has been sent nothing yet.
+        match output.write(&bytes) {
+            Err(error) if !has_left(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}

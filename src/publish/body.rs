@@ -1,0 +1,172 @@
+//! A request's body as it comes in.
+//!
+//! ```text
+//!          bytes             the length, or the end of the input
+//! more ───────────► more ─────────────────────────────────────► whole
+//!   ├─ more than the limit ─► too large
+//!   ├─ the end before the length ─► cut off
+//!   └─ the deadline ─► late
+//! ```
+
+use std::time::Duration;
+
+use super::post::Length;
+
+/// A body that is being received.
+#[derive(Debug)]
+pub struct Body {
+    bytes: Vec<u8>,
+    length: Length,
+    limit_bytes: usize,
+    until: Duration,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Bytes are missing.
+    More,
+    /// All of it is here.
+    Whole,
+    /// It is larger than it may be. No more than the limit was kept.
+    TooLarge,
+    /// It has not come in time.
+    Late,
+    /// It ended before its length: whoever sent it has left.
+    CutOff,
+}
+
+impl Body {
+    /// A body that may have `limit_bytes`, and has to be here at `until`.
+    #[must_use]
+    pub fn new(length: Length, limit_bytes: usize, until: Duration) -> Self {
+        Self {
+            bytes: Vec::new(),
+            length,
+            limit_bytes,
+            until,
+        }
+    }
+
+    /// How many bytes to ask for: one beyond the limit tells that it is passed.
+    #[must_use]
+    pub fn wanted_bytes(&self) -> usize {
+        let most = match self.length {
+            Length::Known(length) => length.min(self.limit_bytes as u64) as usize,
+            _ => self.limit_bytes + 1,
+        };
+        most.saturating_sub(self.bytes.len())
+    }
+
+    /// Takes bytes in; what follows after the length belongs to nobody.
+    pub fn take(&mut self, bytes: &[u8]) -> Progress {
+        let taken = bytes.len().min(self.wanted_bytes());
+        self.bytes.extend_from_slice(&bytes[..taken]);
+        self.progress()
+    }
+
+    /// The input has ended.
+    #[must_use]
+    pub fn end(&self) -> Progress {
+        match (self.progress(), self.length) {
+            (Progress::More, Length::ToTheEnd) => Progress::Whole,
+            (Progress::More, _) => Progress::CutOff,
+            (other, _) => other,
+        }
+    }
+
+    /// How far it is at `now`, when nothing has come.
+    #[must_use]
+    pub fn at(&self, now: Duration) -> Progress {
+        match self.progress() {
+            Progress::More if now >= self.until => Progress::Late,
+            other => other,
+        }
+    }
+
+    /// When it has to be here.
+    #[must_use]
+    pub fn until(&self) -> Duration {
+        self.until
+    }
+
+    /// What has come.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn progress(&self) -> Progress {
+        match self.length {
+            Length::Known(length) if length > self.limit_bytes as u64 => Progress::TooLarge,
+            Length::Known(length) if self.bytes.len() as u64 >= length => Progress::Whole,
+            _ if self.bytes.len() > self.limit_bytes => Progress::TooLarge,
+            _ => Progress::More,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn body(length: Length) -> Body {
+        Body::new(length, 5, SECOND)
+    }
+
+    #[test]
+    fn a_body_is_whole_at_its_length_or_at_the_end_of_the_input() {
+        let mut known = body(Length::Known(3));
+        assert_eq!(known.at(Duration::ZERO), Progress::More);
+        assert_eq!(known.take(b"ab"), Progress::More);
+        assert_eq!(known.take(b"cde"), Progress::Whole);
+        assert_eq!(known.bytes(), b"abc");
+        assert_eq!(body(Length::Known(0)).at(Duration::ZERO), Progress::Whole);
+        let mut open = body(Length::ToTheEnd);
+        assert_eq!(open.take(b"abcde"), Progress::More);
+        assert_eq!(open.end(), Progress::Whole);
+        assert_eq!(open.bytes(), b"abcde");
+    }
+
+    #[test]
+    fn a_body_that_is_too_large_is_known_at_once_or_one_byte_beyond() {
+        assert_eq!(body(Length::Known(6)).at(SECOND * 9), Progress::TooLarge);
+        assert_eq!(body(Length::Known(6)).wanted_bytes(), 5);
+        let mut open = body(Length::ToTheEnd);
+        assert_eq!(open.take(&[b'x'; 1000]), Progress::TooLarge);
+        assert_eq!((open.bytes().len(), open.wanted_bytes()), (6, 0));
+        assert_eq!(open.end(), Progress::TooLarge);
+    }
+
+    #[test]
+    fn a_body_that_stops_is_late_or_cut_off() {
+        let mut slow = body(Length::Known(3));
+        assert_eq!(slow.take(b"ab"), Progress::More);
+        assert_eq!(slow.at(SECOND - Duration::from_nanos(1)), Progress::More);
+        assert_eq!(slow.at(SECOND), Progress::Late);
+        assert_eq!(slow.end(), Progress::CutOff);
+        assert_eq!(body(Length::ToTheEnd).at(SECOND), Progress::Late);
+    }
+
+    proptest! {
+        #[test]
+        fn the_pieces_do_not_matter(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..4), 0..6),
+            length in prop_oneof![Just(Length::ToTheEnd), (0_u64..8).prop_map(Length::Known)],
+        ) {
+            let whole = pieces.concat();
+            let mut at_once = body(length);
+            at_once.take(&whole);
+            let mut by_pieces = body(length);
+            for piece in &pieces {
+                by_pieces.take(piece);
+            }
+            prop_assert_eq!(at_once.bytes(), by_pieces.bytes());
+            prop_assert_eq!(at_once.end(), by_pieces.end());
+            prop_assert!(at_once.bytes().len() <= 6);
+        }
+    }
+}

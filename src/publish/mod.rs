@@ -1,0 +1,35 @@
+//! Layer 3: the way up. A POST becomes one record, or a reply that says why not.
+//!
+//! ```text
+//!  Request, Post, settings, tokens
+//!        │
+//!      begin ──► Reply (401, 403, 405, 413, 415, …)
+//!        │
+//!      Upload ◄── bytes, their end, now
+//!        │
+//!        ├─────► Reply (400, 408, 413)
+//!        └─────► Record ──► whoever appends it ──► Replies::created, …
+//! ```
+//!
+//! Everything is a function of bytes and `now`. It knows no file: a record is appended
+//! by the driver, which then asks for the reply. A CGI program and a FastCGI responder
+//! drive the same machine.
+
+mod body;
+mod message;
+mod permit;
+mod post;
+pub mod rate;
+mod record;
+mod reply;
+mod token;
+mod upload;
+
+pub use body::{Body, Progress};
+pub use message::{Media, Message, Problem};
+pub use permit::{Verdict, permit};
+pub use post::{Length, Post};
+pub use record::Record;
+pub use reply::{Replies, Reply};
+pub use token::Tokens;
+pub use upload::{Asked, Begun, Next, Upload, begin};

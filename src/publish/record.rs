@@ -1,0 +1,41 @@
+//! One line of a stream's file.
+
+use crate::event::EventName;
+
+/// One JSON object and its newline: what stands in the file, and all that may be
+/// appended to it. No byte of a client's can end the line or leave its string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record(Vec<u8>);
+
+impl Record {
+    /// A record of `event` and of `data`, which is a JSON value on one line.
+    pub(super) fn new(event: Option<&EventName<'_>>, data: Option<&str>) -> Self {
+        let mut line = String::from("{");
+        if let Some(event) = event {
+            line.push_str("\"event\":");
+            line.push_str(&json_text(event.as_str()));
+        }
+        if let Some(data) = data {
+            line.push_str(if event.is_some() {
+                ",\"data\":"
+            } else {
+                "\"data\":"
+            });
+            line.push_str(data);
+        }
+        line.push_str("}\n");
+        Self(line.into_bytes())
+    }
+
+    /// The line, newline included.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A text as a JSON string.
+pub(super) fn json_text(text: &str) -> String {
+    // A string has no key that could be no string, which is all that can fail.
+    serde_json::to_string(text).unwrap_or_default()
+}

@@ -1,0 +1,339 @@
+//! One POST, from its head to a record.
+
+use std::time::Duration;
+
+use super::body::{Body, Progress};
+use super::message::{Media, Message};
+use super::permit::{Verdict, permit};
+use super::post::{Length, Post};
+use super::record::Record;
+use super::reply::{Replies, Reply};
+use super::token::Tokens;
+use crate::request::{Method, Publishing, Request, Settings, Status};
+
+/// All that decides on a POST.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// What is asked.
+    pub request: &'a Request,
+    /// What the POST says of its body and its sender.
+    pub post: &'a Post,
+    /// The settings of the place it is asked at.
+    pub settings: &'a Settings,
+    /// Those of the way up.
+    pub publishing: &'a Publishing,
+    /// What the token file holds; none where it counts for nothing.
+    pub tokens: &'a Tokens,
+}
+
+/// What to do first.
+pub enum Begun {
+    /// It is decided already. The body is not wanted.
+    Reply(Reply),
+    /// Receive the body.
+    Upload(Upload),
+}
+
+/// What to do next.
+pub enum Next {
+    /// Wait for bytes, or for [`Upload::until`].
+    More,
+    /// It is decided. What is left of the body is not wanted.
+    Reply(Reply),
+    /// Append this, and then reply by [`Upload::replies`].
+    Record(Record),
+}
+
+/// A POST that may publish, whose body is on its way.
+pub struct Upload {
+    replies: Replies,
+    media: Media,
+    body: Body,
+    body_max_bytes: usize,
+    /// The longest record that a reader gets whole.
+    line_max_bytes: usize,
+    client: Vec<u8>,
+}
+
+/// Decides what the head of a POST already tells. `now` is any clock that goes on; the
+/// body has [`Publishing::timeout`] from here.
+#[must_use]
+pub fn begin(asked: Asked<'_>, now: Duration) -> Begun {
+    match judge(asked, now) {
+        Ok(upload) => Begun::Upload(upload),
+        Err(reply) => Begun::Reply(reply),
+    }
+}
+
+// Who may not publish learns nothing else, so that is decided first.
+fn judge(asked: Asked<'_>, now: Duration) -> Result<Upload, Reply> {
+    let Asked {
+        request,
+        post,
+        settings,
+        publishing,
+        tokens,
+    } = asked;
+    let replies = Replies::to(request, settings);
+    match request.method {
+        Method::Post => {}
+        Method::Options => return Err(Replies::preflight(request, settings)),
+        _ => return Err(replies.method_not_allowed()),
+    }
+    match permit(request, post, settings, publishing, tokens) {
+        Verdict::Granted => {}
+        Verdict::TokenMissing => return Err(replies.unauthorized()),
+        Verdict::Denied => return Err(replies.forbidden()),
+    }
+    let is_coded = |coding: &[u8]| !coding.eq_ignore_ascii_case(b"identity");
+    if post.content_encoding.as_deref().is_some_and(is_coded) {
+        return Err(replies.unsupported_coding());
+    }
+    let media = post.content_type.as_deref().and_then(Media::parse);
+    let media = media.ok_or_else(|| replies.unsupported_type())?;
+    let limit = publishing.body_max_bytes;
+    match post.length {
+        Length::Known(length) if length > limit as u64 => return Err(replies.too_large(limit)),
+        Length::Malformed => return Err(replies.error(Status::BadRequest, "no such length")),
+        _ => {}
+    }
+    Ok(Upload {
+        replies,
+        media,
+        body: Body::new(post.length, limit, now + publishing.timeout),
+        body_max_bytes: limit,
+        line_max_bytes: settings.max_line_bytes,
+        client: post.client(),
+    })
+}
+
+impl Upload {
+    /// Takes bytes of the body in.
+    pub fn take(&mut self, bytes: &[u8]) -> Next {
+        let progress = self.body.take(bytes);
+        self.next(progress)
+    }
+
+    /// The input has ended.
+    #[must_use]
+    pub fn end(&self) -> Next {
+        self.next(self.body.end())
+    }
+
+    /// How it stands at `now`: to be asked first, since a body can be empty, and when
+    /// [`Upload::until`] has come.
+    #[must_use]
+    pub fn at(&self, now: Duration) -> Next {
+        self.next(self.body.at(now))
+    }
+
+    /// When the body has to be here, and its record in the file.
+    #[must_use]
+    pub fn until(&self) -> Duration {
+        self.body.until()
+    }
+
+    /// How many bytes it would take in.
+    #[must_use]
+    pub fn wanted_bytes(&self) -> usize {
+        self.body.wanted_bytes()
+    }
+
+    /// What its client is known by, for [`super::rate`].
+    #[must_use]
+    pub fn client(&self) -> &[u8] {
+        &self.client
+    }
+
+    /// The replies to it.
+    #[must_use]
+    pub fn replies(&self) -> &Replies {
+        &self.replies
+    }
+
+    fn next(&self, progress: Progress) -> Next {
+        let replies = &self.replies;
+        Next::Reply(match progress {
+            Progress::More => return Next::More,
+            Progress::Whole => match self.record() {
+                Ok(record) => return Next::Record(record),
+                Err(reply) => reply,
+            },
+            Progress::TooLarge => replies.too_large(self.body_max_bytes),
+            Progress::Late => replies.error(Status::RequestTimeout, "the body came too slowly"),
+            Progress::CutOff => replies.error(Status::BadRequest, "the body is cut off"),
+        })
+    }
+
+    fn record(&self) -> Result<Record, Reply> {
+        let message = Message::parse(self.media, self.body.bytes());
+        let message = message
+            .map_err(|problem| self.replies.error(Status::BadRequest, &problem.to_string()))?;
+        let record = message.record();
+        // A longer one would reach readers cut.
+        if record.as_bytes().len() > self.line_max_bytes {
+            return Err(self.replies.too_large(self.line_max_bytes));
+        }
+        Ok(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Lifetime, MetaVariables};
+
+    const POST: (&str, &str) = ("REQUEST_METHOD", "POST");
+    const ANYONE: (&str, &str) = ("SSE_PUBLISH_ALLOW", "anyone");
+    const TEXT: (&str, &str) = ("CONTENT_TYPE", "text/plain");
+
+    fn begun(pairs: &[(&str, &str)]) -> Begun {
+        let meta = MetaVariables::of(pairs);
+        let asked = Asked {
+            request: &Request::from_meta(&meta),
+            post: &Post::from_meta(&meta),
+            settings: &Settings::parse(&meta, Lifetime::Hour).unwrap().0,
+            publishing: &Publishing::parse(&meta).unwrap().0,
+            tokens: &Tokens::parse(b"secret-secret"),
+        };
+        begin(asked, Duration::ZERO)
+    }
+
+    fn shown(reply: &Reply) -> String {
+        let mut text = reply.head.status.as_str().to_owned();
+        for (name, value) in &reply.head.fields {
+            text.push_str(&format!("\n{name}: {value}"));
+        }
+        format!("{text}\n\n{}", String::from_utf8_lossy(&reply.body))
+    }
+
+    #[track_caller]
+    fn check(pairs: &[(&str, &str)], expected: &str) {
+        match begun(pairs) {
+            Begun::Reply(reply) => assert_eq!(shown(&reply), expected, "{pairs:?}"),
+            Begun::Upload(_) => panic!("{pairs:?} is not refused"),
+        }
+    }
+
+    fn upload(pairs: &[(&str, &str)]) -> Upload {
+        match begun(&[&[POST, ANYONE, TEXT], pairs].concat()) {
+            Begun::Upload(upload) => upload,
+            Begun::Reply(reply) => panic!("{}", shown(&reply)),
+        }
+    }
+
+    #[track_caller]
+    fn replies(next: Next, expected: &str) {
+        match next {
+            Next::Reply(reply) => {
+                let text = shown(&reply);
+                assert!(text.starts_with(expected), "{text}");
+            }
+            Next::More => panic!("more"),
+            Next::Record(record) => panic!("{record:?}"),
+        }
+    }
+
+    #[test]
+    fn what_the_head_decides_is_answered_before_the_body() {
+        check(
+            &[("REQUEST_METHOD", "GET"), ANYONE],
+            "405 Method Not Allowed\nAllow: POST, OPTIONS\nContent-Type: application/json\n\
+             Cache-Control: no-store\nContent-Length: 32\n\n{\"error\":\"only POST publishes\"}\n",
+        );
+        check(
+            &[("REQUEST_METHOD", "HEAD"), ANYONE],
+            "405 Method Not Allowed\nAllow: POST, OPTIONS\nContent-Type: application/json\n\
+             Cache-Control: no-store\nContent-Length: 32\n\n",
+        );
+        check(
+            &[POST, TEXT],
+            "403 Forbidden\nContent-Type: application/json\nCache-Control: no-store\n\
+             Content-Length: 24\n\n{\"error\":\"not allowed\"}\n",
+        );
+        let token = [
+            POST,
+            ("SSE_PUBLISH_ALLOW", "token"),
+            ("SSE_PUBLISH_TOKEN_FILE", "/t"),
+        ];
+        check(
+            &token,
+            "401 Unauthorized\nWWW-Authenticate: Bearer realm=\"publish\"\n\
+             Content-Type: application/json\nCache-Control: no-store\nContent-Length: 30\n\n\
+             {\"error\":\"a token is needed\"}\n",
+        );
+        check(
+            &[POST, ANYONE, ("CONTENT_TYPE", "text/html")],
+            "415 Unsupported Media Type\nAccept-Post: application/json, text/plain, \
+             application/x-www-form-urlencoded\nContent-Type: application/json\n\
+             Cache-Control: no-store\nContent-Length: 52\n\n\
+             {\"error\":\"neither JSON, text nor a form, in UTF-8\"}\n",
+        );
+        check(
+            &[POST, ANYONE, TEXT, ("CONTENT_LENGTH", "65537")],
+            "413 Content Too Large\nContent-Type: application/json\nCache-Control: no-store\n\
+             Content-Length: 36\n\n{\"error\":\"larger than 65536 bytes\"}\n",
+        );
+    }
+
+    #[test]
+    fn another_sites_page_may_read_why_where_it_may_read() {
+        let origin = ("HTTP_ORIGIN", "https://a.example");
+        let allowed = ("SSE_ALLOW_ORIGIN", "https://a.example");
+        check(
+            &[POST, origin, allowed],
+            "403 Forbidden\nContent-Type: application/json\nCache-Control: no-store\n\
+             Content-Length: 24\nVary: Origin\nAccess-Control-Allow-Origin: https://a.example\n\
+             Access-Control-Allow-Credentials: true\n\n{\"error\":\"not allowed\"}\n",
+        );
+        check(
+            &[("REQUEST_METHOD", "OPTIONS"), origin, allowed],
+            "204 No Content\nAllow: POST, OPTIONS\nVary: Origin\n\
+             Access-Control-Allow-Origin: https://a.example\n\
+             Access-Control-Allow-Credentials: true\n\
+             Access-Control-Allow-Methods: POST, OPTIONS\n\
+             Access-Control-Allow-Headers: Accept, Authorization, Cache-Control, \
+             Content-Type, Last-Event-ID, X-Requested-With\n\
+             Access-Control-Max-Age: 7200\n\n",
+        );
+    }
+
+    #[test]
+    fn a_body_becomes_a_record_and_then_an_id() {
+        let mut upload = upload(&[("CONTENT_LENGTH", "5")]);
+        assert!(matches!(upload.at(Duration::ZERO), Next::More));
+        assert!(matches!(upload.take(b"hel"), Next::More));
+        let Next::Record(record) = upload.take(b"lo, and what follows") else {
+            panic!("no record");
+        };
+        assert_eq!(record.as_bytes(), b"{\"data\":\"hello\"}\n");
+        assert_eq!(
+            shown(&upload.replies().created("17-0123456789abcdef")),
+            "201 Created\nContent-Type: application/json\nCache-Control: no-store\n\
+             Content-Length: 29\n\n{\"id\":\"17-0123456789abcdef\"}\n"
+        );
+    }
+
+    #[test]
+    fn an_empty_body_is_whole_before_a_byte_of_it_came() {
+        let upload = upload(&[("CONTENT_LENGTH", "0")]);
+        assert!(matches!(upload.at(Duration::ZERO), Next::Record(_)));
+    }
+
+    #[test]
+    fn a_body_that_is_no_message_gets_the_reason() {
+        let mut slow = upload(&[("CONTENT_LENGTH", "5")]);
+        assert!(matches!(slow.take(b"hel"), Next::More));
+        replies(slow.end(), "400 Bad Request");
+        replies(slow.at(slow.until()), "408 Request Timeout");
+        let mut chunked = upload(&[("SSE_PUBLISH_MAX", "4")]);
+        replies(chunked.take(b"hello"), "413 Content Too Large");
+        let mut bytes = upload(&[]);
+        assert!(matches!(bytes.take(b"\xff"), Next::More));
+        replies(bytes.end(), "400 Bad Request");
+        // It would reach readers cut, since quoting makes it longer.
+        let mut quoted = upload(&[("SSE_MAX_LINE", "16")]);
+        assert!(matches!(quoted.take(b"\0\0\0"), Next::More));
+        replies(quoted.end(), "413 Content Too Large");
+    }
+}
