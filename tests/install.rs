@@ -9,13 +9,27 @@ use std::process::{Command, Output, Stdio};
 
 use servers::folder::{Folder, read};
 
-const NAMES: [&str; 6] = ["clock", "countdown", "flights", "script", "tail", "timers"];
+const NAMES: [&str; 7] = [
+    "clock",
+    "countdown",
+    "flights",
+    "publish",
+    "script",
+    "tail",
+    "timers",
+];
 
 /// Runs it with small stand-ins for the programs; `{}` is the test's folder.
 fn install(folder: &Folder, arguments: &[&str]) -> Output {
     let built = folder.make("built");
-    for name in ["clock", "countdown", "script", "tail"] {
-        let file = built.join(format!("nph-{name}"));
+    for name in [
+        "nph-clock",
+        "nph-countdown",
+        "nph-script",
+        "nph-tail",
+        "publish",
+    ] {
+        let file = built.join(name);
         if !file.exists() {
             fs::write(&file, format!("#!/bin/sh\necho {name}; cat >/dev/null\n")).expect("written");
         }
@@ -75,7 +89,7 @@ fn each_program_gets_both_names_and_each_file_its_mode() {
         &["--cgi-bin", "{}/a/cgi-bin", "--data", "{}/b/data"],
     );
     let text = said(&output, 0);
-    assert!(text.contains("14 written, 0 up to date, 0 kept"), "{text}");
+    assert!(text.contains("16 written, 0 up to date, 0 kept"), "{text}");
     let mut expected: Vec<_> = NAMES
         .iter()
         .flat_map(|name| [format!("nph-{name}.cgi"), format!("{name}.cgi")])
@@ -114,7 +128,7 @@ fn a_second_run_changes_nothing() {
             })
             .collect();
         let text = said(&install(&folder, &arguments), 0);
-        assert!(text.contains("0 written, 14 up to date, 0 kept"), "{text}");
+        assert!(text.contains("0 written, 16 up to date, 0 kept"), "{text}");
         let after: Vec<_> = names_in(&folder.join("cgi-bin"))
             .iter()
             .map(|name| {
@@ -140,7 +154,7 @@ fn with_link_all_names_of_a_program_are_one_file_and_without_it_none_are() {
     assert_ne!(inode("nph-script.cgi"), inode("tail.cgi"));
     said(&install(&folder, &["--cgi-bin", "{}/cgi-bin"]), 0);
     assert_ne!(inode("nph-script.cgi"), inode("timers.cgi"));
-    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 12);
+    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 14);
 }
 
 #[test]
@@ -158,7 +172,7 @@ fn a_program_that_runs_is_replaced_and_goes_on() {
         .expect("it was installed");
     fs::write(&built, "#!/bin/sh\necho the new one\n").expect("written");
     let text = said(&install(&folder, &["--cgi-bin", "{}/cgi-bin"]), 0);
-    assert!(text.contains("2 written, 10 up to date"), "{text}");
+    assert!(text.contains("2 written, 12 up to date"), "{text}");
     assert!(
         running.try_wait().expect("a child").is_none(),
         "the old one ended"
@@ -170,7 +184,7 @@ fn a_program_that_runs_is_replaced_and_goes_on() {
         .expect("it runs");
     assert_eq!(new.stdout, b"the new one\n");
     // Nothing unfinished stays behind.
-    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 12);
+    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 14);
 }
 
 #[test]
@@ -192,7 +206,7 @@ fn what_people_changed_is_kept() {
     fs::write(folder.join("events/.htaccess"), "# mine\n").expect("written");
     fs::write(folder.join("events/flights.jsonl"), "{}\n").expect("written");
     let text = said(&install(&folder, &arguments), 0);
-    assert!(text.contains("0 written, 13 up to date, 2 kept"), "{text}");
+    assert!(text.contains("0 written, 15 up to date, 2 kept"), "{text}");
     assert_eq!(read(&folder.join("events/.htaccess")), "# mine\n");
     assert_eq!(read(&folder.join("events/flights.jsonl")), "{}\n");
 }
