@@ -1,0 +1,89 @@
+//! Many at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::post::Post;
+use crate::stage::{DEADLINE, Folder, Program, Running};
+
+/// Reads until `count` events have come.
+fn read(reader: &mut Running, count: usize) -> Vec<(String, String)> {
+    let start = Instant::now();
+    let events = (0..count).map(|_| {
+        assert!(start.elapsed() < DEADLINE * 3, "too slow");
+        let event = reader.event();
+        assert_eq!(event.name, "message", "{event:?}");
+        (event.data, event.id)
+    });
+    events.collect()
+}
+
+#[test]
+fn sixteen_publishers_and_echo_lose_tear_and_mix_nothing() {
+    const PUBLISHERS: usize = 16;
+    const EACH: usize = 12;
+    const ECHOES: usize = 200;
+    let folder = Folder::new();
+    let file = folder.write("a.jsonl", "");
+    let mut reader = Program::tail(&file).start().opened();
+    // From a few bytes to the limit of a body.
+    let text = |who: usize, nth: usize| {
+        let length = [10, 300, 5_000, 65_000][(who + nth) % 4];
+        format!("{who}.{nth} {}", "x".repeat(length))
+    };
+    let script = "i=0; while [ $i -lt $2 ]; do echo \"{\\\"data\\\":\\\"echo $1.$i\\\"}\" >>\"$0\"; \
+                  i=$((i+1)); done";
+    let mut expected: BTreeSet<String> = BTreeSet::new();
+    for who in 0..2 {
+        expected.extend((0..ECHOES).map(|nth| format!("echo {who}.{nth}")));
+    }
+    let mut echoes: Vec<_> = (0..2)
+        .map(|who| {
+            let mut sh = Command::new("sh");
+            let sh = sh.args(["-c", script]).arg(&file);
+            sh.args([who.to_string(), ECHOES.to_string()])
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let mut ids: BTreeMap<String, String> = BTreeMap::new();
+    std::thread::scope(|scope| {
+        let publishers: Vec<_> = (0..PUBLISHERS)
+            .map(|who| {
+                let (file, text) = (&file, &text);
+                scope.spawn(move || {
+                    let post = |nth| {
+                        let text = text(who, nth);
+                        let id = Post::text(file, &text).created();
+                        (text, id)
+                    };
+                    (0..EACH).map(post).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        for publisher in publishers {
+            ids.extend(publisher.join().unwrap());
+        }
+    });
+    for echo in &mut echoes {
+        assert!(echo.wait().unwrap().success());
+    }
+    expected.extend(ids.keys().cloned());
+    assert_eq!(expected.len(), PUBLISHERS * EACH + 2 * ECHOES);
+    let events = read(&mut reader, expected.len());
+    let got: BTreeSet<String> = events.iter().map(|(data, _)| data.clone()).collect();
+    assert!(got == expected, "{} came, not the same", got.len());
+    for (data, id) in &events {
+        assert!(
+            ids.get(data).is_none_or(|known| known == id),
+            "{data:.20}: {id}"
+        );
+    }
+    let lines = fs::read_to_string(&file).unwrap();
+    assert_eq!(
+        lines.lines().filter(|line| !line.is_empty()).count(),
+        expected.len()
+    );
+}

@@ -1,0 +1,21 @@
+//! `publish` as a process: posted to as gateways do it, and read by `nph-tail`.
+
+#[path = "../wire/parser.rs"]
+mod parser;
+
+// Made for the streams; here it starts their readers.
+#[allow(dead_code)]
+#[path = "../process/stage.rs"]
+mod stage;
+
+mod post;
+
+mod answers;
+mod bodies;
+mod crowd;
+mod data;
+mod files;
+mod killed;
+mod rate;
+mod rotation;
+mod terminal;
