@@ -87,3 +87,45 @@ fn sixteen_publishers_and_echo_lose_tear_and_mix_nothing() {
         expected.len()
     );
 }
+
+#[test]
+fn a_writer_that_knows_no_lock_and_leaves_lines_unfinished_tears_none_of_ours() {
+    let folder = Folder::new();
+    let file = folder.write("a.jsonl", "");
+    let script = "while [ ! -e \"$1\" ]; do printf '{\"data\":' >>\"$0\"; \
+                  printf '\"theirs\"}\\n' >>\"$0\"; done";
+    let stop = folder.path("stop");
+    let mut sh = Command::new("sh");
+    let mut writer = sh
+        .args(["-c", script])
+        .arg(&file)
+        .arg(&stop)
+        .spawn()
+        .unwrap();
+    let ids: BTreeMap<String, String> = std::thread::scope(|scope| {
+        let run = |who: usize| {
+            let file = &file;
+            move || {
+                let texts = (0..40).map(|nth| format!("{who}.{nth}"));
+                let post = |text: String| (text.clone(), Post::text(file, &text).created());
+                texts.map(post).collect::<Vec<_>>()
+            }
+        };
+        let all: Vec<_> = (0..4).map(|who| scope.spawn(run(who))).collect();
+        all.into_iter()
+            .flat_map(|one| one.join().unwrap())
+            .collect()
+    });
+    fs::write(stop, "").unwrap();
+    assert!(writer.wait().unwrap().success());
+    let mut reader = Program::tail(&file).set("SSE_BACKLOG", "1000000").start();
+    let mut missing = ids;
+    let start = Instant::now();
+    while !missing.is_empty() {
+        assert!(start.elapsed() < DEADLINE, "{} do not come", missing.len());
+        let event = reader.event();
+        if missing.get(&event.data) == Some(&event.id) {
+            missing.remove(&event.data);
+        }
+    }
+}
