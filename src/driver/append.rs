@@ -68,7 +68,8 @@ pub(super) enum Trouble {
     Busy,
     /// There is no such file, and none is to be made; or no file that may be known of.
     NotFound,
-    /// The system refuses. Of the record, nothing or a torn part may be in the file.
+    /// The system refuses. Of the record, nothing, a torn part, or, where the disk did not
+    /// confirm it, all may be in the file.
     System(io::Error),
 }
 
@@ -140,12 +141,18 @@ impl Target {
             let grown_bytes = size_bytes + record.as_bytes().len() as u64 + 1;
             let is_full = terms.file_max_bytes.is_some_and(|most| grown_bytes > most);
             if is_full && size_bytes > 0 {
-                self.rotate(&file, terms)?;
+                self.rotate(&file, terms.file_keep)?;
                 continue;
             }
             let id = write(&file, record)?;
+            // It is in the file: others need not wait for the disk as well.
+            let file = file.unlock().map_err(|(_, error)| error)?;
             if terms.durability == Durability::Power {
                 file.sync_data()?;
+                if size_bytes == 0 {
+                    // As far as the disk knows, it may have no name yet.
+                    self.sync_folder()?;
+                }
             }
             return Ok(id);
         }
@@ -195,8 +202,7 @@ impl Target {
     /// Its lock is held all along, and the file is the last that moves: so nobody else
     /// finds a full one meanwhile. What a rotation that was killed left undone is a free
     /// place in the chain, which the next one fills.
-    fn rotate(&self, full: &File, terms: &Terms) -> Result<(), Trouble> {
-        let keep = terms.file_keep.max(1);
+    fn rotate(&self, full: &File, keep: u32) -> Result<(), Trouble> {
         let is_free = |number: &u32| matches!(self.state(&self.nth(*number)), Err(Errno::ENOENT));
         let free = (1..keep).find(is_free).unwrap_or(keep);
         for number in (1..free).rev() {
@@ -215,12 +221,13 @@ impl Target {
             Err(Errno::EEXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        if terms.durability == Durability::Power {
-            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-            let folder = open_beneath(&self.folder, Path::new("."), flags, Mode::empty())?;
-            File::from(folder).sync_all()?;
-        }
         Ok(())
+    }
+
+    fn sync_folder(&self) -> Result<(), Trouble> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let folder = open_beneath(&self.folder, Path::new("."), flags, Mode::empty())?;
+        Ok(File::from(folder).sync_all()?)
     }
 
     /// The name of the rotated file of a number.

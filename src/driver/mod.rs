@@ -37,6 +37,8 @@ mod serve;
 #[forbid(unsafe_code)]
 mod signals;
 #[forbid(unsafe_code)]
+mod site;
+#[forbid(unsafe_code)]
 mod start;
 #[forbid(unsafe_code)]
 mod terminal;

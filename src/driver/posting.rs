@@ -1,163 +1,182 @@
-//! What every way of publishing does with the machine: where a request's records go,
-//! whose turn it is, and what is said when that comes to nothing.
+//! One POST on its way into a file, for whoever has its bytes.
 //!
-//! Nothing here waits, so a responder can use it as a CGI program does.
+//! ```text
+//! begin ──► turn ──► body ──► record ──► Reply
+//!   │         │ busy   ▲ bytes   │ busy
+//!   └► Reply  └► again │         └► again
+//! ```
+//!
+//! It never waits: it says what it waits for. A CGI program waits for that alone, and a
+//! responder for all of its connections. While another publisher holds a lock it asks to
+//! come again, since no descriptor tells that a lock is free.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::append::{Missing, Target, Trouble};
-use super::disk;
-use super::log::Level;
-use crate::publish::rate::{self, Bucket, Key};
-use crate::publish::{Replies, Reply, Tokens};
-use crate::request::{
-    Absent, BelowRoot, Format, Grant, Publishing, Request, SettingError, Settings,
-};
+use super::append::{Target, Terms, Trouble};
+use super::log::Log;
+use super::site::{Refused, Site, take_turn};
+use crate::publish::{Asked, Begun, Next, Post, Record, Replies, Reply, Upload, begin};
+use crate::request::Request;
+use crate::source::Now;
 
-/// The file that is published to, and how.
-pub(super) struct Site {
-    pub(super) settings: Settings,
-    pub(super) publishing: Publishing,
+/// How soon it comes again at first. A lock is held for the time of one write.
+const AGAIN_FIRST: Duration = Duration::from_micros(200);
+
+/// How soon at the latest.
+const AGAIN_LAST: Duration = Duration::from_millis(5);
+
+/// A POST that may publish.
+pub(super) struct Posting {
+    site: Rc<Site>,
+    log: Rc<Log>,
+    upload: Upload,
+    target: Target,
+    stage: Stage,
+    /// How soon to come again, at the most.
+    again: Duration,
 }
 
-/// Why nothing was published.
-pub(super) enum Refused {
-    /// A setting is wrong: 500, and the log says which.
-    Setting(SettingError),
-    /// No such file, or none that may be known of.
-    NotFound,
-    /// It is said when to come again.
-    TooOften(Duration),
-    /// The file cannot be written to now; for the log.
-    Unavailable(String),
+enum Stage {
+    /// It is to be seen whether its client may publish now.
+    Turn,
+    /// Its body is received.
+    Body,
+    /// Its record is to be added.
+    Record(Record),
 }
 
-impl From<SettingError> for Refused {
-    fn from(error: SettingError) -> Self {
-        Self::Setting(error)
-    }
+/// What a POST waits for.
+pub(super) enum Step {
+    /// Bytes of its body or their end, and this moment at the latest.
+    Bytes { until: Duration },
+    /// This moment.
+    Again { at: Duration },
+    /// Nothing: this is the reply.
+    Reply(Reply),
 }
 
-impl Refused {
-    /// Why a record could not be added.
-    pub(super) fn of(target: &Target, trouble: Trouble) -> Self {
-        let name = target.name();
-        Self::Unavailable(match trouble {
-            Trouble::NotFound => return Self::NotFound,
-            Trouble::Busy => format!("publish to {name}: others held its lock all the time"),
-            Trouble::System(error) => format!("publish to {name}: {error}"),
+/// What has become of a request's body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// It was received.
+    Nothing,
+    /// Part of it may still come, and nobody wants it.
+    Unwanted,
+}
+
+impl Posting {
+    /// Decides what the head of a request decides: a POST that may publish, or the reply.
+    /// What only the administrator is to know is logged.
+    pub(super) fn begin(
+        site: &Rc<Site>,
+        request: &Request,
+        post: &Post,
+        now: Now,
+        log: &Rc<Log>,
+    ) -> Result<Self, Reply> {
+        let refuse = |refused: Refused| {
+            refused.log(log);
+            refused.reply(&Replies::to(request, &site.settings))
+        };
+        let tokens = site.tokens().map_err(|error| refuse(error.into()))?;
+        let asked = Asked {
+            request,
+            post,
+            settings: &site.settings,
+            publishing: &site.publishing,
+            tokens: &tokens,
+        };
+        let upload = match begin(asked, now.monotonic) {
+            Begun::Reply(reply) => return Err(reply),
+            Begun::Upload(upload) => upload,
+        };
+        let target = site.target(request).map_err(refuse)?;
+        Ok(Self {
+            site: Rc::clone(site),
+            log: Rc::clone(log),
+            upload,
+            target,
+            stage: Stage::Turn,
+            again: AGAIN_FIRST,
         })
     }
 
-    /// What whoever posted is told, and what the log is.
-    pub(super) fn reply(&self, replies: &Replies) -> (Reply, Option<(Level, String)>) {
-        match self {
-            Self::Setting(error) => {
-                let line = (Level::Error, error.to_string());
-                (replies.misconfigured(), Some(line))
-            }
-            Self::NotFound => (replies.not_found(), None),
-            Self::TooOften(wait) => (replies.too_many(*wait), None),
-            Self::Unavailable(text) => {
-                let line = (Level::Warning, text.clone());
-                (replies.unavailable(), Some(line))
-            }
-        }
+    /// Takes bytes of the body in, whenever they come; then [`Posting::at`] is asked.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        self.upload.take(bytes);
     }
-}
 
-impl Site {
-    /// The tokens that count here.
-    pub(super) fn tokens(&self) -> Result<Tokens, SettingError> {
-        match &self.publishing.token_file {
-            Some(path) if self.publishing.allow.contains(&Grant::Token) => {
-                let read = disk::open_regular(path).and_then(|(file, _)| read_tokens(&file));
-                read.map_err(|error| {
-                    let value = path.as_os_str().as_encoded_bytes();
-                    let remedy = format!("{error}; name a file of tokens that this user can read");
-                    SettingError::new("SSE_PUBLISH_TOKEN_FILE", value, remedy)
-                })
-            }
-            _ => Ok(Tokens::default()),
+    /// The body has ended.
+    pub(super) fn end(&mut self) {
+        self.upload.end();
+    }
+
+    /// How many bytes it would take in.
+    pub(super) fn wanted_bytes(&self) -> usize {
+        self.upload.wanted_bytes()
+    }
+
+    /// What has become of the body.
+    pub(super) fn rest(&self) -> Rest {
+        match self.stage {
+            Stage::Record(_) => Rest::Nothing,
+            _ => Rest::Unwanted,
         }
     }
 
-    /// The file that a request means.
-    pub(super) fn target(&self, request: &Request) -> Result<Target, Refused> {
-        let is_jsonl = |path: &Path| {
-            let format = self.settings.format;
-            format.unwrap_or_else(|| Format::of_name(path)) == Format::Jsonl
-        };
-        if let Some(root) = &self.settings.root {
-            let asked = request.path_info.as_deref().unwrap_or_default();
-            let name = BelowRoot::parse(asked, &self.settings.suffixes);
-            // What is read as plain lines is no place for records: a log, say.
-            let name = name
-                .filter(|name| is_jsonl(name.as_path()))
-                .ok_or(Refused::NotFound)?;
-            let missing = match self.settings.absent {
-                Absent::Awaited => Missing::Made,
-                Absent::NotFound => Missing::Told,
+    /// Goes as far as it can at `now`.
+    pub(super) fn at(&mut self, now: Now) -> Step {
+        loop {
+            self.stage = match &self.stage {
+                Stage::Turn => match self.turn(now) {
+                    Ok(()) => Stage::Body,
+                    Err(trouble) => return self.trouble(trouble, now),
+                },
+                Stage::Body => match self.upload.at(now.monotonic) {
+                    Next::More => {
+                        let until = self.upload.until();
+                        return Step::Bytes { until };
+                    }
+                    Next::Reply(reply) => return Step::Reply(reply),
+                    Next::Record(record) => Stage::Record(record),
+                },
+                Stage::Record(record) => {
+                    let terms = Terms::of(&self.site.publishing);
+                    return match self.target.append(record, &terms) {
+                        Ok(id) => Step::Reply(self.upload.replies().created(&id.to_string())),
+                        Err(trouble) => self.trouble(Delay::Trouble(trouble), now),
+                    };
+                }
             };
-            return Target::below(root, &name, missing).map_err(|trouble| match trouble {
-                Trouble::System(error) => unavailable(root, &error),
-                _ => Refused::NotFound,
-            });
+            self.again = AGAIN_FIRST;
         }
-        let Some(path) = &self.settings.file else {
-            let remedy = "not set; set SSE_FILE or SSE_ROOT to where records go";
-            return Err(SettingError::new("SSE_FILE", b"", remedy).into());
+    }
+
+    fn turn(&self, now: Now) -> Result<(), Delay> {
+        let client = self.upload.client();
+        let turn = take_turn(&self.target, &self.site.publishing, client, now.unix_ms);
+        turn.map_err(Delay::Trouble)?.map_err(Delay::TooOften)
+    }
+
+    fn trouble(&mut self, delay: Delay, now: Now) -> Step {
+        let refused = match delay {
+            Delay::Trouble(Trouble::Busy) if now.monotonic < self.upload.until() => {
+                let wait = self.again.mul_f64(0.5 + fastrand::f64() / 2.0);
+                self.again = (self.again * 2).min(AGAIN_LAST);
+                let at = now.monotonic + wait;
+                return Step::Again { at };
+            }
+            Delay::Trouble(trouble) => Refused::of(&self.target, trouble),
+            Delay::TooOften(wait) => Refused::TooOften(wait),
         };
-        if !is_jsonl(path) {
-            let value = path.as_os_str().as_encoded_bytes();
-            let remedy = "records are JSON lines; name a file that ends in .jsonl, \
-                          or set SSE_FORMAT=jsonl";
-            return Err(SettingError::new("SSE_FILE", value, remedy).into());
-        }
-        Target::at(path).map_err(|error| unavailable(path, &error))
+        refused.log(&self.log);
+        Step::Reply(refused.reply(self.upload.replies()))
     }
 }
 
-fn unavailable(path: &Path, error: &io::Error) -> Refused {
-    Refused::Unavailable(format!("{}: {error}", path.display()))
-}
-
-fn read_tokens(file: &File) -> io::Result<Tokens> {
-    let mut bytes = Vec::new();
-    let most = Tokens::FILE_MAX_BYTES;
-    file.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(io::Error::other(format!("longer than {most} bytes")));
-    }
-    Ok(Tokens::parse(&bytes))
-}
-
-/// Counts a post against its client's rate. `Err(Trouble::Busy)` asks to come again; the
-/// inner error is how long the client has to wait.
-pub(super) fn take_turn(
-    target: &Target,
-    publishing: &Publishing,
-    client: &[u8],
-    unix_ms: u64,
-) -> Result<Result<(), Duration>, Trouble> {
-    let Some(rate) = publishing.rate else {
-        return Ok(Ok(()));
-    };
-    let table = target.open_beside(".rate")?;
-    let key = Key::of(client);
-    let mut bucket: Bucket = [0; size_of::<Bucket>()];
-    let place = key.bucket() * size_of::<Bucket>() as u64;
-    match table.read_exact_at(&mut bucket, place) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => bucket.fill(0),
-        read => read?,
-    }
-    let admitted = rate::admit(&mut bucket, key, rate, unix_ms);
-    if admitted.is_ok() {
-        table.write_all_at(&bucket, place)?;
-    }
-    Ok(admitted)
+/// Why it is not its turn.
+enum Delay {
+    Trouble(Trouble),
+    TooOften(Duration),
 }

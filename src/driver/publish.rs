@@ -8,6 +8,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -15,34 +16,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::alarm;
 
-use super::append::{Target, Terms, Trouble};
 use super::body;
 use super::clock::{self, Clock};
 use super::exit;
 use super::log::{Level, Log, Style};
 use super::output::{Output, has_left};
-use super::posting::{Refused, Site, take_turn};
+use super::posting::{Posting, Rest, Step};
+use super::site::Site;
 use crate::gateway::Framing;
-use crate::publish::{Asked, Begun, Next, Post, Record, Replies, Reply, Upload, begin};
+use crate::publish::{Post, Replies, Reply};
 use crate::request::{Lifetime, MetaVariables, Publishing, Request, Settings, Status};
-
-/// Tries until it is nobody else's turn. A lock is held for the time of a write, so the
-/// first waits are short.
-fn wait_while_busy<T>(
-    clock: Clock,
-    until: Duration,
-    mut attempt: impl FnMut() -> Result<T, Trouble>,
-) -> Result<T, Trouble> {
-    let mut longest_us = 200;
-    loop {
-        match attempt() {
-            Err(Trouble::Busy) if clock.now().monotonic < until => {}
-            result => return result,
-        }
-        std::thread::sleep(Duration::from_micros(fastrand::u64(50..longest_us)));
-        longest_us = (longest_us * 2).min(5_000);
-    }
-}
 
 /// Runs `publish`: one POST, as nph-CGI or as plain CGI, or standard input in a terminal.
 /// It is all that its `main` has to call.
@@ -61,7 +44,7 @@ pub fn run_publish() -> ExitCode {
         _ => Style::Server,
     };
     let name = Path::new(&program).file_name().unwrap_or(&program);
-    let log = Log::new(&name.to_string_lossy(), style);
+    let log = Rc::new(Log::new(&name.to_string_lossy(), style));
     // Under a gateway the arguments are the client's.
     if framing == Framing::Bare {
         match typed(arguments) {
@@ -136,16 +119,8 @@ fn typed(arguments: std::env::ArgsOs) -> Result<Typed, lexopt::Error> {
 
 struct Program {
     framing: Framing,
-    log: Log,
+    log: Rc<Log>,
     clock: Clock,
-}
-
-/// What became of the request's body.
-enum Rest {
-    /// It was received.
-    Nothing,
-    /// Part of it is still to come, and nobody wants it.
-    Unwanted,
 }
 
 impl Program {
@@ -174,14 +149,14 @@ impl Program {
         for notice in notices.iter().chain(&more) {
             self.log.line(Level::Warning, &notice.to_string());
         }
-        let site = Site {
+        let site = Rc::new(Site {
             settings,
             publishing,
-        };
+        });
         let post = Post::from_meta(meta);
         let (reply, rest) = self.answer(&site, &request, &post);
         self.write(&output, &reply)?;
-        if matches!(rest, Rest::Unwanted) {
+        if rest == Rest::Unwanted {
             body::discard(meta);
         }
         Ok(self.exit_code(reply.head.status))
@@ -197,91 +172,39 @@ impl Program {
         }
     }
 
-    fn answer(&self, site: &Site, request: &Request, post: &Post) -> (Reply, Rest) {
-        let refuse = |refused: &Refused, replies: &Replies| {
-            let (reply, line) = refused.reply(replies);
-            if let Some((level, line)) = line {
-                self.log.line(level, &line);
+    fn answer(&self, site: &Rc<Site>, request: &Request, post: &Post) -> (Reply, Rest) {
+        let mut posting = match Posting::begin(site, request, post, self.clock.now(), &self.log) {
+            Ok(posting) => posting,
+            Err(reply) => return (reply, Rest::Unwanted),
+        };
+        loop {
+            match posting.at(self.clock.now()) {
+                Step::Reply(reply) => return (reply, posting.rest()),
+                Step::Again { at } => {
+                    std::thread::sleep(at.saturating_sub(self.clock.now().monotonic));
+                }
+                Step::Bytes { until } => self.receive(&mut posting, until),
             }
-            reply
-        };
-        let replies = Replies::to(request, &site.settings);
-        let tokens = match site.tokens() {
-            Ok(tokens) => tokens,
-            Err(error) => return (refuse(&error.into(), &replies), Rest::Unwanted),
-        };
-        let asked = Asked {
-            request,
-            post,
-            settings: &site.settings,
-            publishing: &site.publishing,
-            tokens: &tokens,
-        };
-        let upload = match begin(asked, self.clock.now().monotonic) {
-            Begun::Reply(reply) => return (reply, Rest::Unwanted),
-            Begun::Upload(upload) => upload,
-        };
-        let until = upload.until();
-        let target = match self.admitted(site, request, &upload) {
-            Ok(target) => target,
-            Err(refused) => return (refuse(&refused, &replies), Rest::Unwanted),
-        };
-        let record = match self.receive(upload) {
-            Ok(record) => record,
-            Err(answer) => return answer,
-        };
-        let terms = Terms::of(&site.publishing);
-        let appended = wait_while_busy(self.clock, until, || target.append(&record, &terms));
-        let reply = match appended.map_err(|trouble| Refused::of(&target, trouble)) {
-            Ok(id) => replies.created(&id.to_string()),
-            Err(refused) => refuse(&refused, &replies),
-        };
-        (reply, Rest::Nothing)
-    }
-
-    /// Where to, if the client may publish now.
-    fn admitted(&self, site: &Site, request: &Request, upload: &Upload) -> Result<Target, Refused> {
-        let target = site.target(request)?;
-        let turn = wait_while_busy(self.clock, upload.until(), || {
-            let unix_ms = self.clock.now().unix_ms;
-            take_turn(&target, &site.publishing, upload.client(), unix_ms)
-        });
-        match turn.map_err(|trouble| Refused::of(&target, trouble))? {
-            Ok(()) => Ok(target),
-            Err(wait) => Err(Refused::TooOften(wait)),
         }
     }
 
-    /// Reads the body from standard input, as much of it as is wanted.
-    fn receive(&self, mut upload: Upload) -> Result<Record, (Reply, Rest)> {
+    /// Waits for bytes of the body on standard input, and reads no more than are wanted.
+    fn receive(&self, posting: &mut Posting, until: Duration) {
         let stdin = io::stdin();
-        let mut buffer = vec![0; upload.wanted_bytes().clamp(1, 64 << 10)];
-        let mut next = upload.at(self.clock.now().monotonic);
-        loop {
-            match next {
-                Next::More => {}
-                Next::Record(record) => return Ok(record),
-                Next::Reply(reply) => return Err((reply, Rest::Unwanted)),
-            }
-            let left = upload.until().saturating_sub(self.clock.now().monotonic);
-            // Rounded up: a wait that ends before its time would be one of many.
-            let left_ms = left.as_micros().div_ceil(1_000).min(i32::MAX as u128) as i32;
-            let timeout = PollTimeout::try_from(left_ms).unwrap_or(PollTimeout::ZERO);
-            let mut readable = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-            let wanted = upload.wanted_bytes().min(buffer.len());
-            next = match poll(&mut readable, timeout) {
-                Ok(0) | Err(Errno::EINTR) => upload.at(self.clock.now().monotonic),
-                _ => match nix::unistd::read(&stdin, &mut buffer[..wanted]) {
-                    // Whoever sends bytes one by one is late all the same.
-                    Ok(count) if count > 0 => match upload.take(&buffer[..count]) {
-                        Next::More => upload.at(self.clock.now().monotonic),
-                        decided => decided,
-                    },
-                    Err(Errno::EINTR | Errno::EAGAIN) => upload.at(self.clock.now().monotonic),
-                    // What cannot be read has ended.
-                    _ => upload.end(),
-                },
-            };
+        let left = until.saturating_sub(self.clock.now().monotonic);
+        // Rounded up: a wait that ends before its time would be one of many.
+        let left_ms = left.as_micros().div_ceil(1_000).min(i32::MAX as u128) as i32;
+        let timeout = PollTimeout::try_from(left_ms).unwrap_or(PollTimeout::ZERO);
+        let mut readable = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        if matches!(poll(&mut readable, timeout), Ok(0) | Err(Errno::EINTR)) {
+            return;
+        }
+        let mut buffer = vec![0; posting.wanted_bytes().min(64 << 10)];
+        match nix::unistd::read(&stdin, &mut buffer) {
+            Ok(count) if count > 0 => posting.take(&buffer[..count]),
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            // What cannot be read has ended.
+            _ => posting.end(),
         }
     }
 

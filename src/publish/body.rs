@@ -19,6 +19,8 @@ pub struct Body {
     length: Length,
     limit_bytes: usize,
     until: Duration,
+    /// The input has ended.
+    ended: bool,
 }
 
 /// How far it has come.
@@ -45,6 +47,7 @@ impl Body {
             length,
             limit_bytes,
             until,
+            ended: false,
         }
     }
 
@@ -59,28 +62,27 @@ impl Body {
     }
 
     /// Takes bytes in; what follows after the length belongs to nobody.
-    pub fn take(&mut self, bytes: &[u8]) -> Progress {
+    pub fn take(&mut self, bytes: &[u8]) {
         let taken = bytes.len().min(self.wanted_bytes());
         self.bytes.extend_from_slice(&bytes[..taken]);
-        self.progress()
     }
 
     /// The input has ended.
-    #[must_use]
-    pub fn end(&self) -> Progress {
-        match (self.progress(), self.length) {
-            (Progress::More, Length::ToTheEnd) => Progress::Whole,
-            (Progress::More, _) => Progress::CutOff,
-            (other, _) => other,
-        }
+    pub fn end(&mut self) {
+        self.ended = true;
     }
 
-    /// How far it is at `now`, when nothing has come.
+    /// How far it is at `now`.
     #[must_use]
     pub fn at(&self, now: Duration) -> Progress {
-        match self.progress() {
-            Progress::More if now >= self.until => Progress::Late,
-            other => other,
+        match self.length {
+            Length::Known(length) if length > self.limit_bytes as u64 => Progress::TooLarge,
+            Length::Known(length) if self.bytes.len() as u64 >= length => Progress::Whole,
+            _ if self.bytes.len() > self.limit_bytes => Progress::TooLarge,
+            Length::ToTheEnd if self.ended => Progress::Whole,
+            _ if self.ended => Progress::CutOff,
+            _ if now >= self.until => Progress::Late,
+            _ => Progress::More,
         }
     }
 
@@ -95,15 +97,6 @@ impl Body {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
-
-    fn progress(&self) -> Progress {
-        match self.length {
-            Length::Known(length) if length > self.limit_bytes as u64 => Progress::TooLarge,
-            Length::Known(length) if self.bytes.len() as u64 >= length => Progress::Whole,
-            _ if self.bytes.len() > self.limit_bytes => Progress::TooLarge,
-            _ => Progress::More,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -117,37 +110,47 @@ mod tests {
         Body::new(length, 5, SECOND)
     }
 
+    fn taken(length: Length, bytes: &[u8]) -> Body {
+        let mut body = body(length);
+        body.take(bytes);
+        body
+    }
+
+    const START: Duration = Duration::ZERO;
+
     #[test]
     fn a_body_is_whole_at_its_length_or_at_the_end_of_the_input() {
-        let mut known = body(Length::Known(3));
-        assert_eq!(known.at(Duration::ZERO), Progress::More);
-        assert_eq!(known.take(b"ab"), Progress::More);
-        assert_eq!(known.take(b"cde"), Progress::Whole);
+        let mut known = taken(Length::Known(3), b"ab");
+        assert_eq!(known.at(START), Progress::More);
+        known.take(b"cde");
+        assert_eq!(known.at(SECOND * 9), Progress::Whole);
         assert_eq!(known.bytes(), b"abc");
-        assert_eq!(body(Length::Known(0)).at(Duration::ZERO), Progress::Whole);
-        let mut open = body(Length::ToTheEnd);
-        assert_eq!(open.take(b"abcde"), Progress::More);
-        assert_eq!(open.end(), Progress::Whole);
+        assert_eq!(body(Length::Known(0)).at(START), Progress::Whole);
+        let mut open = taken(Length::ToTheEnd, b"abcde");
+        assert_eq!(open.at(START), Progress::More);
+        open.end();
+        assert_eq!(open.at(SECOND * 9), Progress::Whole);
         assert_eq!(open.bytes(), b"abcde");
     }
 
     #[test]
     fn a_body_that_is_too_large_is_known_at_once_or_one_byte_beyond() {
-        assert_eq!(body(Length::Known(6)).at(SECOND * 9), Progress::TooLarge);
+        assert_eq!(body(Length::Known(6)).at(START), Progress::TooLarge);
         assert_eq!(body(Length::Known(6)).wanted_bytes(), 5);
-        let mut open = body(Length::ToTheEnd);
-        assert_eq!(open.take(&[b'x'; 1000]), Progress::TooLarge);
+        let mut open = taken(Length::ToTheEnd, &[b'x'; 1000]);
+        assert_eq!(open.at(START), Progress::TooLarge);
         assert_eq!((open.bytes().len(), open.wanted_bytes()), (6, 0));
-        assert_eq!(open.end(), Progress::TooLarge);
+        open.end();
+        assert_eq!(open.at(START), Progress::TooLarge);
     }
 
     #[test]
     fn a_body_that_stops_is_late_or_cut_off() {
-        let mut slow = body(Length::Known(3));
-        assert_eq!(slow.take(b"ab"), Progress::More);
+        let mut slow = taken(Length::Known(3), b"ab");
         assert_eq!(slow.at(SECOND - Duration::from_nanos(1)), Progress::More);
         assert_eq!(slow.at(SECOND), Progress::Late);
-        assert_eq!(slow.end(), Progress::CutOff);
+        slow.end();
+        assert_eq!(slow.at(START), Progress::CutOff);
         assert_eq!(body(Length::ToTheEnd).at(SECOND), Progress::Late);
     }
 
@@ -165,7 +168,10 @@ mod tests {
                 by_pieces.take(piece);
             }
             prop_assert_eq!(at_once.bytes(), by_pieces.bytes());
-            prop_assert_eq!(at_once.end(), by_pieces.end());
+            prop_assert_eq!(at_once.at(START), by_pieces.at(START));
+            at_once.end();
+            by_pieces.end();
+            prop_assert_eq!(at_once.at(SECOND), by_pieces.at(SECOND));
             prop_assert!(at_once.bytes().len() <= 6);
         }
     }

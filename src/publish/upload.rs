@@ -109,22 +109,30 @@ fn judge(asked: Asked<'_>, now: Duration) -> Result<Upload, Reply> {
 
 impl Upload {
     /// Takes bytes of the body in.
-    pub fn take(&mut self, bytes: &[u8]) -> Next {
-        let progress = self.body.take(bytes);
-        self.next(progress)
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.body.take(bytes);
     }
 
     /// The input has ended.
-    #[must_use]
-    pub fn end(&self) -> Next {
-        self.next(self.body.end())
+    pub fn end(&mut self) {
+        self.body.end();
     }
 
-    /// How it stands at `now`: to be asked first, since a body can be empty, and when
-    /// [`Upload::until`] has come.
+    /// What to do at `now`: to be asked first, since a body can be empty, whenever
+    /// something has come in, and when [`Upload::until`] has.
     #[must_use]
     pub fn at(&self, now: Duration) -> Next {
-        self.next(self.body.at(now))
+        let replies = &self.replies;
+        Next::Reply(match self.body.at(now) {
+            Progress::More => return Next::More,
+            Progress::Whole => match self.record() {
+                Ok(record) => return Next::Record(record),
+                Err(reply) => reply,
+            },
+            Progress::TooLarge => replies.too_large(self.body_max_bytes),
+            Progress::Late => replies.error(Status::RequestTimeout, "the body came too slowly"),
+            Progress::CutOff => replies.error(Status::BadRequest, "the body is cut off"),
+        })
     }
 
     /// When the body has to be here, and its record in the file.
@@ -149,20 +157,6 @@ impl Upload {
     #[must_use]
     pub fn replies(&self) -> &Replies {
         &self.replies
-    }
-
-    fn next(&self, progress: Progress) -> Next {
-        let replies = &self.replies;
-        Next::Reply(match progress {
-            Progress::More => return Next::More,
-            Progress::Whole => match self.record() {
-                Ok(record) => return Next::Record(record),
-                Err(reply) => reply,
-            },
-            Progress::TooLarge => replies.too_large(self.body_max_bytes),
-            Progress::Late => replies.error(Status::RequestTimeout, "the body came too slowly"),
-            Progress::CutOff => replies.error(Status::BadRequest, "the body is cut off"),
-        })
     }
 
     fn record(&self) -> Result<Record, Reply> {
@@ -298,12 +292,15 @@ mod tests {
         );
     }
 
+    const START: Duration = Duration::ZERO;
+
     #[test]
     fn a_body_becomes_a_record_and_then_an_id() {
         let mut upload = upload(&[("CONTENT_LENGTH", "5")]);
-        assert!(matches!(upload.at(Duration::ZERO), Next::More));
-        assert!(matches!(upload.take(b"hel"), Next::More));
-        let Next::Record(record) = upload.take(b"lo, and what follows") else {
+        upload.take(b"hel");
+        assert!(matches!(upload.at(START), Next::More));
+        upload.take(b"lo, and what follows");
+        let Next::Record(record) = upload.at(START) else {
             panic!("no record");
         };
         assert_eq!(record.as_bytes(), b"{\"data\":\"hello\"}\n");
@@ -317,23 +314,28 @@ mod tests {
     #[test]
     fn an_empty_body_is_whole_before_a_byte_of_it_came() {
         let upload = upload(&[("CONTENT_LENGTH", "0")]);
-        assert!(matches!(upload.at(Duration::ZERO), Next::Record(_)));
+        assert!(matches!(upload.at(START), Next::Record(_)));
     }
 
     #[test]
     fn a_body_that_is_no_message_gets_the_reason() {
         let mut slow = upload(&[("CONTENT_LENGTH", "5")]);
-        assert!(matches!(slow.take(b"hel"), Next::More));
-        replies(slow.end(), "400 Bad Request");
+        slow.take(b"hel");
         replies(slow.at(slow.until()), "408 Request Timeout");
+        slow.end();
+        replies(slow.at(START), "400 Bad Request");
         let mut chunked = upload(&[("SSE_PUBLISH_MAX", "4")]);
-        replies(chunked.take(b"hello"), "413 Content Too Large");
-        let mut bytes = upload(&[]);
-        assert!(matches!(bytes.take(b"\xff"), Next::More));
-        replies(bytes.end(), "400 Bad Request");
+        chunked.take(b"hello");
+        replies(chunked.at(START), "413 Content Too Large");
+        let ended = |pairs: &[(&str, &str)], bytes: &[u8]| {
+            let mut upload = upload(pairs);
+            upload.take(bytes);
+            upload.end();
+            upload.at(START)
+        };
+        replies(ended(&[], b"\xff"), "400 Bad Request");
         // It would reach readers cut, since quoting makes it longer.
-        let mut quoted = upload(&[("SSE_MAX_LINE", "16")]);
-        assert!(matches!(quoted.take(b"\0\0\0"), Next::More));
-        replies(quoted.end(), "413 Content Too Large");
+        let short = [("SSE_MAX_LINE", "16")];
+        replies(ended(&short, b"\0\0\0"), "413 Content Too Large");
     }
 }
