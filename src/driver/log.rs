@@ -49,6 +49,8 @@ pub(super) struct Log {
     /// What was said last of each kind that could come by the thousand, and how often it
     /// was not said since.
     seldom: RefCell<BTreeMap<String, (Instant, u64)>>,
+    /// What is said while somebody listens.
+    overheard: RefCell<Option<Vec<(Level, String)>>>,
 }
 
 /// How long one kind of trouble is said only once.
@@ -76,6 +78,7 @@ impl Log {
             style,
             path: RefCell::new(None),
             seldom: RefCell::new(BTreeMap::new()),
+            overheard: RefCell::new(None),
         }
     }
 
@@ -166,8 +169,20 @@ impl Log {
         self.stderr.set(self.style == Style::Terminal);
     }
 
+    /// What is said meanwhile, by level: whoever listens passes it on.
+    pub(super) fn overhear<T>(&self, speech: impl FnOnce() -> T) -> (T, Vec<(Level, String)>) {
+        *self.overheard.borrow_mut() = Some(Vec::new());
+        let result = speech();
+        let overheard = self.overheard.borrow_mut().take();
+        (result, overheard.unwrap_or_default())
+    }
+
     /// Writes one line. A log that cannot be written to must not end a stream.
     pub(super) fn line(&self, level: Level, message: &str) {
+        if let Some(overheard) = &mut *self.overheard.borrow_mut() {
+            overheard.push((level, message.to_owned()));
+            return;
+        }
         let word = match level {
             Level::Warning => "warning",
             Level::Error => "error",

@@ -20,6 +20,7 @@ use crate::stream::{self, Delivery, Seat, Spot, Subscription};
 /// What a location serves.
 enum Service {
     Stream(&'static Stream),
+    Publish,
     Status,
 }
 
@@ -57,6 +58,7 @@ impl Responder {
         let mut request = Request::from_meta(&meta);
         request.path_info = path_below(&meta);
         match service {
+            Service::Publish => self.begin_post(whom, &meta, &request, settings, now),
             Service::Status => self.answer_status(whom, &request, &settings, now),
             Service::Stream(stream) => self.open(whom, stream, &request, &settings, now),
         }
@@ -68,8 +70,10 @@ impl Responder {
             return Ok(Some(Service::Stream(only)));
         }
         let find = |name: &str| {
-            if name == "status" {
-                return Some(Service::Status);
+            match name {
+                "status" => return Some(Service::Status),
+                "publish" => return Some(Service::Publish),
+                _ => {}
             }
             let found = self.streams.iter().find(|stream| stream.name == name);
             found.map(|stream| Service::Stream(stream))
@@ -78,7 +82,10 @@ impl Responder {
             Asked::Named(name) => Ok(find(&name)),
             Asked::Set(name) => find(&name).map(Some).ok_or_else(|| {
                 let names: Vec<&str> = self.streams.iter().map(|stream| stream.name).collect();
-                let remedy = format!("no such stream; write {} or status", names.join(", "));
+                let remedy = format!(
+                    "no such stream; write {}, publish or status",
+                    names.join(", ")
+                );
                 SettingError::new("SSE_STREAM", name.as_bytes(), remedy)
             }),
         }
@@ -203,7 +210,7 @@ impl Responder {
     }
 
     /// A whole answer.
-    fn answer(&mut self, whom: Whom, head: &Head, body: &[u8], now: Now) {
+    pub(super) fn answer(&mut self, whom: Whom, head: &Head, body: &[u8], now: Now) {
         let mut bytes = Framing::Parsed.write(head, &clock::http_date());
         bytes.extend_from_slice(body);
         if let Some(peer) = peer(&mut self.peers, whom) {
@@ -219,7 +226,7 @@ impl Responder {
     }
 
     /// A line for the web server's log, and for ours where we have one.
-    fn say(&mut self, whom: Whom, level: Level, text: &str) {
+    pub(super) fn say(&mut self, whom: Whom, level: Level, text: &str) {
         self.log.to_file(level, text);
         if let Some(peer) = peer(&mut self.peers, whom) {
             let line = format!("sse-cgi: {text}\n");

@@ -15,6 +15,7 @@ mod peer;
 mod responder;
 mod serve;
 mod timers;
+mod upload;
 
 use std::ffi::OsString;
 use std::io;

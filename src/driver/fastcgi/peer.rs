@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, sendmsg, shutdown};
 
+use super::super::posting::Posting;
 use super::super::watch::Hints;
 use crate::gateway::fastcgi::{self, After, Connection};
 use crate::source::Now;
@@ -19,6 +20,7 @@ pub(super) struct Peer {
     pub(super) connection: Connection,
     pub(super) phase: Phase,
     pub(super) seat: Option<Box<Seat>>,
+    pub(super) posting: Option<Box<Posting>>,
     pub(super) outgoing: Outgoing,
     /// It is registered for room.
     pub(super) waits_for_room: bool,
@@ -61,6 +63,8 @@ pub(super) struct RequestLog {
 pub(super) enum Phase {
     /// A request is awaited, or being read.
     Reading,
+    /// The body of a POST is received, or is on its way into a file.
+    Receiving,
     /// A stream is served.
     Serving,
     /// The last bytes are on their way.
@@ -148,6 +152,7 @@ impl Peer {
             connection,
             phase: Phase::Reading,
             seat: None,
+            posting: None,
             outgoing: Outgoing::Nothing,
             waits_for_room: false,
             is_waiting: false,

@@ -477,9 +477,12 @@ impl Responder {
                     peer.is_read = false;
                     self.begin(whom, params, now);
                 }
-                // Streams are asked for without a body.
-                Ok(Some(Incoming::Stdin(_))) => {}
-                Ok(Some(Incoming::StdinEnd)) => peer.is_read = true,
+                // (Streams are asked for without a body.)
+                Ok(Some(Incoming::Stdin(bytes))) => self.take_body(whom, Some(bytes), now),
+                Ok(Some(Incoming::StdinEnd)) => {
+                    peer.is_read = true;
+                    self.take_body(whom, None, now);
+                }
                 Ok(Some(Incoming::Abort)) => {
                     if !matches!(peer.phase, Phase::Ending(_)) {
                         self.end(whom, "aborted", now);
@@ -559,7 +562,7 @@ impl Responder {
             return;
         }
         match peer.phase {
-            Phase::Reading | Phase::Lingering => {}
+            Phase::Reading | Phase::Receiving | Phase::Lingering => {}
             Phase::Serving => self.serve(whom, now),
             Phase::Ending(After::Keep) => {
                 peer.phase = Phase::Reading;
@@ -591,6 +594,7 @@ impl Responder {
         }
         match peer.phase {
             Phase::Serving => self.serve(whom, now),
+            Phase::Receiving => self.go_on_with_post(whom, now),
             Phase::Lingering => self.remove(whom, "done"),
             Phase::Reading => {
                 let never_asked = peer.request.number == 0;
