@@ -98,7 +98,9 @@ impl History {
         for _ in 0..self.random.usize(1..4) {
             if self.unfinished.is_empty() {
                 let filler = "x".repeat([0, 3, 100, 300][self.random.usize(0..4)]);
-                self.unfinished = format!("{}:{filler}", self.next_number);
+                // The mark keeps what a truncation left of one record, and the next one
+                // behind it, from looking like a third.
+                self.unfinished = format!("#{}:{filler}", self.next_number);
                 self.next_number += 1;
                 text.push_str(&self.unfinished);
             }
@@ -239,7 +241,7 @@ impl History {
         let brief = |records: &[String]| -> Vec<String> {
             records
                 .iter()
-                .map(|r| format!("{:.4} ({})", r, r.len()))
+                .map(|r| format!("{:.5} ({})", r, r.len()))
                 .collect()
         };
         let records = self.records();
@@ -290,7 +292,7 @@ fn open(disk: &MemoryDisk, now_ms: u64, last_id: Option<&str>) -> (Box<dyn Sourc
 fn brief(records: &[String]) -> Vec<String> {
     records
         .iter()
-        .map(|r| format!("{:.4} ({})", r, r.len()))
+        .map(|r| format!("{:.5} ({})", r, r.len()))
         .collect()
 }
 
