@@ -85,6 +85,11 @@ const ASK_LEAST_BYTES: usize = 8 * 1024;
 /// processor's nearest memory when it is encoded.
 const ASK_MOST_BYTES: usize = 64 * 1024;
 
+/// How much of what is held back a read begins with, to see that it is still there. Of a
+/// line that is longer than this, and was not finished when it was read, the last bytes
+/// stand for all of it: what was read of it before is not read again with every piece.
+const OVERLAP_MOST_BYTES: usize = 8 * 1024;
+
 /// For so long a head that was compared is taken for what it was, in a file that is at
 /// least so long: to deceive us, somebody has to truncate the file and write that much
 /// anew within this time and between two of our looks. Even then the next comparison
@@ -400,17 +405,17 @@ impl Cursor {
         }
         self.compact();
         let known = self.buffer.len();
-        let overlap = known.min(WINDOW_BYTES);
-        let mut seen = [0; WINDOW_BYTES];
-        seen[..overlap].copy_from_slice(&self.buffer[known - overlap..]);
+        // All that is held back is read again: it is to become a record together with
+        // what follows, and the start of it need not be like the start of another.
+        let overlap = (self.held_back_bytes() as usize)
+            .clamp(WINDOW_BYTES, OVERLAP_MOST_BYTES)
+            .min(known);
+        let seen = self.buffer[known - overlap..].to_vec();
         let from = self.known_end() - overlap as u64;
         let room = self.buffer.room(overlap, self.ask_bytes);
         let read = self.file.read_at(room, from);
         let unread = |cursor: &mut Self| {
-            cursor
-                .buffer
-                .room(overlap, 0)
-                .copy_from_slice(&seen[..overlap]);
+            cursor.buffer.room(overlap, 0).copy_from_slice(&seen);
         };
         let read = match read {
             Ok(read) => read,
@@ -419,7 +424,7 @@ impl Cursor {
                 return Err(error);
             }
         };
-        let same = read >= overlap && self.buffer[known - overlap..] == seen[..overlap];
+        let same = read >= overlap && self.buffer[known - overlap..] == seen;
         if !same {
             unread(self);
             return Ok(Filled::Rewritten);
