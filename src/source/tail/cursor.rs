@@ -201,6 +201,12 @@ impl Cursor {
         at.checked_sub(1).map(|at| self.buffer[at])
     }
 
+    /// Whether the place is one that is given while the file is followed: between two
+    /// lines, or where a record was cut.
+    pub(super) fn is_at_record_end(&self) -> bool {
+        self.skips_rest || matches!(self.byte_before(), None | Some(b'\n'))
+    }
+
     /// The id of the place at `index` of the buffer, whose head is known.
     fn id_at(&self, index: usize) -> TailId {
         let window = &self.buffer[index.saturating_sub(WINDOW_BYTES)..index];

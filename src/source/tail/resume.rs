@@ -96,8 +96,13 @@ impl Tail {
             && id.offset_bytes > 0
             && anchor::matches(&**file, id)?
         {
-            self.active = cursor_at(file, id, max_line_bytes)?;
-            return self.within_replay(settings.replay_bytes);
+            let cursor = cursor_at(file, id, max_line_bytes)?;
+            // An unfinished line is held back as long as its file is followed. A place in
+            // the middle of one was given in another file, and a few bytes can be alike.
+            if cursor.as_ref().is_none_or(Cursor::is_at_record_end) {
+                self.active = cursor;
+                return self.within_replay(settings.replay_bytes);
+            }
         }
         let own = current
             .as_ref()
