@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::io;
 use std::path::Path;
 
 use super::record::{Record, text_of};
@@ -127,15 +128,21 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
 fn load(opening: &Opening<'_>, path: &Path) -> Result<Vec<Line>, OpenError> {
     let wrong =
         |remedy: String| SettingError::new("SSE_FILE", path.as_os_str().as_encoded_bytes(), remedy);
-    let bytes = opening
-        .world
-        .read(path, SCRIPT_MAX_BYTES)
-        .map_err(|error| {
-            wrong(format!(
-                "{error}; name a script of JSON lines that this user can read"
-            ))
-        })?;
+    let bytes = match opening.world.read(path, SCRIPT_MAX_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let remedy = format!("{error}; name a script of JSON lines that this user can read");
+            return Err(match error.kind() {
+                // No file to read, or too long a one.
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => wrong(remedy).into(),
+                // Being replaced, perhaps: a 500 would end the client for good.
+                _ => OpenError::Temporary(wrong(remedy).to_string()),
+            });
+        }
+    };
     let text = String::from_utf8_lossy(&bytes);
+    // Notepad's mark is no line of its own.
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
     let mut lines = Vec::new();
     for (index, line) in text
         .lines()

@@ -168,9 +168,34 @@ fn comments_and_retry_of_a_script_are_passed_on() {
 #[test]
 fn a_script_without_lines_closes_at_once() {
     let folder = Folder::new();
-    for text in ["", "\n\n"] {
+    for text in ["", "\n\n", "\u{FEFF}", "\u{FEFF}\r\n"] {
         let mut stream = script(&folder, text).start();
         stream.says(&["close: "]);
         assert_eq!((stream.next(), stream.code()), (None, 0));
     }
+}
+
+#[test]
+fn a_script_that_is_missing_for_a_moment_does_not_end_the_client_for_good() {
+    let folder = Folder::new();
+    let path = folder.path("script.jsonl");
+    let program = || Program::nph("script").set("SSE_FILE", &path);
+    let (code, head, items) = program().run();
+    assert_eq!(code, 0);
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(
+        matches!(items[..], [Item::Retry(_), Item::Comment(_)]),
+        "{items:?}"
+    );
+    folder.write("script.jsonl", "{\"after\":\"0s\",\"data\":\"x\"}\n");
+    program().start().says(&["x", "close: "]);
+}
+
+#[test]
+fn a_folder_is_no_script() {
+    let folder = Folder::new();
+    let mut stream = Program::nph("script")
+        .set("SSE_FILE", folder.path(""))
+        .start();
+    assert!(stream.head().starts_with("HTTP/1.1 500 "));
 }
