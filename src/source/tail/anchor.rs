@@ -241,6 +241,15 @@ pub(super) fn read_place(
     Ok(Some((Head::of(&head[..head_length]), window)))
 }
 
+/// The id of the place at `offset_bytes`; `None` as for [`read_place`].
+pub(super) fn id_at(file: &dyn DiskFile, offset_bytes: u64) -> std::io::Result<Option<TailId>> {
+    let place = read_place(file, offset_bytes)?;
+    Ok(place.map(|(head, window)| TailId {
+        offset_bytes,
+        anchor: head.anchor(&window),
+    }))
+}
+
 /// Whether `id` was given for a place in this file.
 pub(super) fn matches(file: &dyn DiskFile, id: TailId) -> std::io::Result<bool> {
     let place = read_place(file, id.offset_bytes)?;

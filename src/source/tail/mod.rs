@@ -251,15 +251,12 @@ impl Tail {
     /// The last file of `later` may have been copied and truncated while it was waiting
     /// to be read: then the copies come before it.
     fn take_in_copies(&mut self) {
-        let active = self
-            .active
-            .as_ref()
-            .and_then(|active| active.file().stat().ok());
+        let active = self.active.as_ref().map(|active| Rc::clone(active.file()));
         let Some(mut newest) = self.later.pop_back() else {
             return;
         };
         if let (Some(active), Some(current)) = (active, newest.identity())
-            && let Ok(listed) = resume::between(&mut *self.disk, active, current)
+            && let Ok(listed) = resume::between(&mut *self.disk, &*active, current)
         {
             let identities: Vec<_> = listed.files.iter().filter_map(Later::identity).collect();
             // What is no longer in the folder is older than what is.
@@ -346,7 +343,7 @@ impl Tail {
         if opened == known.identity {
             return Ok(false);
         }
-        let between = resume::between(&mut *self.disk, known, opened)?;
+        let between = resume::between(&mut *self.disk, &*newest, opened)?;
         self.later.extend(between.files);
         self.later.push_back(Later {
             file: current,

@@ -379,6 +379,113 @@ fn a_line_that_is_written_to_a_rotated_file_minutes_later_is_not_lost() {
     assert_eq!(kept, ["1", "2", "3", "4", "+", "5"]);
 }
 
+/// A follower that has read `log`, with whatever `before` has put beside it.
+fn reading(before: impl FnOnce(&mut History)) -> History {
+    let mut h = History::new(0);
+    h.wait(1_000);
+    before(&mut h);
+    h.wait(1_000);
+    let text = "x".repeat(400) + "\n1\n";
+    h.disk.append(&h.writing, text.as_bytes());
+    h.poll();
+    h.kept.clear();
+    h.wait(1_000);
+    h
+}
+
+/// As an editor does: the new file takes the place of the old one at once.
+fn replace(h: &mut History, text: &[u8]) {
+    h.disk.remove(NAME);
+    h.writing = h.disk.create(NAME);
+    h.disk.append(&h.writing, text);
+    h.wait(10);
+}
+
+fn kept(h: &History) -> Vec<&str> {
+    h.kept.iter().map(|kept| kept.data.as_str()).collect()
+}
+
+#[test]
+fn a_rotated_file_that_is_written_on_is_not_read_again_when_the_log_is_replaced() {
+    let mut h = reading(|h| {
+        h.disk.append(&h.writing, b"old\n");
+        h.disk.rename(NAME, "log.1");
+        h.writing = h.disk.create(NAME);
+    });
+    h.disk.append(&h.disk.file("log.1").unwrap(), b"late\n");
+    h.wait(1_000);
+    replace(&mut h, b"2\n");
+    h.poll();
+    assert_eq!(kept(&h), ["late", r#"{"reason":"rotated"}"#, "2"]);
+}
+
+#[test]
+fn a_copy_that_was_made_before_the_log_was_replaced_is_not_read_again() {
+    let mut h = reading(|_| {});
+    let copy = h.disk.create("log.1");
+    h.disk.append(&copy, &h.writing.bytes());
+    replace(&mut h, b"2\n");
+    h.poll();
+    assert_eq!(kept(&h), ["2"]);
+}
+
+#[test]
+fn a_file_that_came_and_was_rotated_is_not_lost_in_silence_when_the_one_before_is_gone() {
+    for late in [false, true] {
+        let mut h = reading(|_| {});
+        let gone = h.writing.clone();
+        replace(&mut h, b"2\n");
+        h.disk.rename(NAME, "log.1");
+        h.writing = h.disk.create(NAME);
+        h.disk.append(&h.writing, b"3\n");
+        h.wait(1_000);
+        if late {
+            h.disk.append(&gone, b"late\n");
+        }
+        h.poll();
+        let gap = r#"{"reason":"rotated"}"#;
+        let expected = match late {
+            false => &[gap, "2", "3"][..],
+            true => &["late", gap, "3"],
+        };
+        assert_eq!(kept(&h), expected);
+    }
+}
+
+#[test]
+fn a_record_is_not_made_of_two_files_that_are_alike_before_the_place() {
+    let mut h = reading(|_| {});
+    let start = |name: &str| format!("{name}{}", "x".repeat(300));
+    let place = h.writing.bytes().len();
+    h.disk.append(&h.writing, start("one").as_bytes());
+    h.poll();
+    h.disk.truncate(&h.writing, place);
+    h.disk.append(&h.writing, (start("two") + "!\n").as_bytes());
+    h.poll();
+    assert_eq!(kept(&h), [start("two") + "!"]);
+}
+
+#[test]
+fn an_id_of_an_unfinished_end_is_no_place_in_a_new_file_that_begins_alike() {
+    let mut h = History::new(0);
+    h.disk.append(&h.writing, b"#");
+    h.poll();
+    replace(&mut h, b"#1\n");
+    h.wait(6_000);
+    h.poll();
+    assert_eq!(kept(&h), ["#", "#1"]);
+    let end_of_the_old = h.kept[0].id.clone();
+    let (source, gap) = open(&h.disk, h.now_ms, Some(&end_of_the_old));
+    assert_eq!(
+        gap.map(|gap| gap.reason),
+        Some(crate::event::Reason::UnknownId)
+    );
+    h.kept.clear();
+    h.source = source;
+    h.poll();
+    assert_eq!(kept(&h), ["#1"]);
+}
+
 /// The anchor of the end of a file that holds only this.
 fn one_line_anchor(line: &[u8]) -> u64 {
     super::TailId::start_after(Some(&MemoryFile::of(line))).anchor

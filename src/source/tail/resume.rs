@@ -304,7 +304,13 @@ pub(super) struct Between {
 ///
 /// # Errors
 /// When the folder cannot be listed now.
-pub(super) fn between(disk: &mut dyn Disk, old: Stat, current: (u64, u64)) -> io::Result<Between> {
+pub(super) fn between(
+    disk: &mut dyn Disk,
+    old: &dyn DiskFile,
+    current: (u64, u64),
+) -> io::Result<Between> {
+    let known = old.stat()?;
+    let old = (old, known);
     let mut before = all_siblings(disk)?;
     let mut attempt = 1;
     loop {
@@ -326,7 +332,7 @@ pub(super) fn between(disk: &mut dyn Disk, old: Stat, current: (u64, u64)) -> io
 fn open_between(
     disk: &mut dyn Disk,
     listed: &[Sibling],
-    old: Stat,
+    (old_file, old): (&dyn DiskFile, Stat),
     current: (u64, u64),
 ) -> (Between, bool) {
     let newest = listed.iter().position(|s| s.stat.identity == current);
@@ -338,11 +344,20 @@ fn open_between(
     let mut listed_old = listed.iter().position(is_old);
     listed_old = listed_old.or_else(|| listed.iter().position(holds_old));
     let oldest = listed_old.unwrap_or_else(|| {
-        // Removed or replaced: what was written after it came after it, and what came
-        // right after it may be gone as well.
-        let newer = |s: &&Sibling| s.stat.modified_ns > old.modified_ns;
-        let count = listed.iter().take_while(newer).count();
-        found.gap = (count > newest).then(|| Gap::new(Reason::Rotated));
+        // Removed or replaced: what came right after it may be gone as well.
+        let mut count = newest;
+        let mut is_certain = true;
+        for sibling in &listed[newest..] {
+            match age(disk, sibling, (old_file, old)) {
+                Age::Younger => count += 1,
+                Age::Older => break,
+                Age::Unclear => {
+                    is_certain = false;
+                    break;
+                }
+            }
+        }
+        found.gap = (count > newest || !is_certain).then(|| Gap::new(Reason::Rotated));
         count
     });
     let mut oldest = oldest.max(newest);
@@ -371,6 +386,49 @@ fn open_between(
         }
     }
     (found, as_listed)
+}
+
+/// Whether a rotated file came after another one that is not in the folder any more.
+enum Age {
+    Younger,
+    Older,
+    /// Its times contradict each other: it is not read, since that may be for the second
+    /// time, and a gap says that it may have been missed.
+    Unclear,
+}
+
+/// Younger is what was both made and written later. Somebody may write on into an older
+/// file, and a copy is made after its original, so that neither time is enough.
+fn age(disk: &mut dyn Disk, sibling: &Sibling, (file, old): (&dyn DiskFile, Stat)) -> Age {
+    let written_later = sibling.stat.modified_ns > old.modified_ns;
+    // What compresses a file gives the result its time, and makes it when it likes.
+    let made_later = match (sibling.stat.born_ns, old.born_ns) {
+        (Some(sibling_ns), Some(old_ns)) if !is_compressed(&sibling.suffix) => sibling_ns > old_ns,
+        _ => written_later,
+    };
+    if made_later && is_copy(disk, sibling, file).unwrap_or(false) {
+        return Age::Older;
+    }
+    match (made_later, written_later) {
+        (true, true) => Age::Younger,
+        (false, false) => Age::Older,
+        _ => Age::Unclear,
+    }
+}
+
+/// Whether a rotated file holds what `old` holds: a copy that was made before `old` was
+/// replaced.
+fn is_copy(disk: &mut dyn Disk, sibling: &Sibling, old: &dyn DiskFile) -> io::Result<bool> {
+    let both_bytes = sibling.stat.size_bytes.min(old.stat()?.size_bytes);
+    // Less is too little to tell a copy from a file that begins alike.
+    if is_compressed(&sibling.suffix) || both_bytes < anchor::HEAD_BYTES as u64 {
+        return Ok(false);
+    }
+    let copy = disk.open_sibling(&sibling.name)?;
+    match anchor::id_at(&*copy, both_bytes)? {
+        Some(end) => anchor::matches(old, end),
+        None => Ok(false),
+    }
 }
 
 /// That a rotated file cannot be read.
