@@ -23,6 +23,7 @@
 
 mod anchor;
 mod backlog;
+mod between;
 mod buffer;
 mod cursor;
 mod disk;
@@ -256,7 +257,7 @@ impl Tail {
             return;
         };
         if let (Some(active), Some(current)) = (active, newest.identity())
-            && let Ok(listed) = resume::between(&mut *self.disk, &*active, current)
+            && let Ok(listed) = between::between(&mut *self.disk, &*active, current)
         {
             let identities: Vec<_> = listed.files.iter().filter_map(Later::identity).collect();
             // What is no longer in the folder is older than what is.
@@ -343,7 +344,7 @@ impl Tail {
         if opened == known.identity {
             return Ok(false);
         }
-        let between = resume::between(&mut *self.disk, &*newest, opened)?;
+        let between = between::between(&mut *self.disk, &*newest, opened)?;
         self.later.extend(between.files);
         self.later.push_back(Later {
             file: current,
