@@ -403,26 +403,32 @@ impl Tail {
         Step::Again
     }
 
-    /// Passes on what was still written into files that have been left.
+    /// Passes on what was still written into files that have been left. Tells when to
+    /// look again; at once, where it stopped before the end of one of them.
     fn poll_lingering(&mut self, now: Now, out: &mut Batch) -> Option<Duration> {
         let encoding = &self.encoding;
+        let mut has_more = false;
         self.lingering.retain_mut(|old| {
-            let mut readable = true;
-            while readable && !out.is_full() {
-                readable = encoding.emit_late_lines(&mut old.cursor, out).is_ok()
-                    && old
-                        .cursor
-                        .fill(now)
-                        .is_ok_and(|filled| filled == Filled::More);
-                if readable {
-                    old.since = now.monotonic;
+            let mut steps = 0;
+            while !out.is_full() && steps < STEPS_MAX {
+                steps += 1;
+                let read_on = encoding.emit_late_lines(&mut old.cursor, out).is_ok()
+                    && (old.cursor.fill(now)).is_ok_and(|filled| filled == Filled::More);
+                if !read_on {
+                    break;
                 }
+                old.since = now.monotonic;
             }
-            if now.monotonic >= old.since + QUIET {
+            has_more |= steps == STEPS_MAX;
+            // Where the batch is full, whole lines may be left.
+            if !out.is_full() && steps < STEPS_MAX && now.monotonic >= old.since + QUIET {
                 let _ = encoding.emit_late_unfinished(&mut old.cursor, out);
             }
             now.monotonic < old.since + LINGER
         });
+        if has_more {
+            return Some(now.monotonic);
+        }
         let wake = |old: &Lingering| {
             let quiet_at = old.since + QUIET;
             if now.monotonic < quiet_at {
@@ -450,6 +456,8 @@ impl Source for Tail {
             }
         };
         match (next, late) {
+            (Next::More, _) => Next::More,
+            (_, Some(at)) if at <= now.monotonic => Next::More,
             (Next::Change, Some(at)) => Next::At(at),
             (Next::At(one), Some(other)) => Next::At(one.min(other)),
             (next, _) => next,

@@ -486,6 +486,51 @@ fn an_id_of_an_unfinished_end_is_no_place_in_a_new_file_that_begins_alike() {
     assert_eq!(kept(&h), ["#1"]);
 }
 
+/// A follower that has left a file for a newer one.
+fn lingering() -> (History, MemoryFile) {
+    let mut h = reading(|_| {});
+    let old = h.writing.clone();
+    h.disk.rename(NAME, "log.1");
+    h.writing = h.disk.create(NAME);
+    h.disk.append(&h.writing, b"2\n");
+    h.poll();
+    h.kept.clear();
+    (h, old)
+}
+
+#[test]
+fn a_late_line_without_end_does_not_keep_a_poll_from_returning() {
+    let (mut h, old) = lingering();
+    h.disk.append(&old, &vec![b'x'; 8 << 20]);
+    let mut out = Batch::new();
+    let mut polls = 0;
+    while h.source.poll(h.now(), &mut out) == Next::More {
+        polls += 1;
+        assert!(polls < 1_000);
+    }
+    assert!(polls > 4, "{polls}");
+    h.disk.append(&old, b"\n");
+    h.poll();
+    let names: Vec<&str> = h.kept.iter().map(|kept| kept.name.as_str()).collect();
+    assert_eq!(names, ["", "gap"]);
+}
+
+#[test]
+fn late_lines_stay_apart_however_slow_their_reader_is() {
+    let (mut h, old) = lingering();
+    let line = "x".repeat(100);
+    let lines = (line.clone() + "\n").repeat(2_500);
+    h.disk.append(&old, lines.as_bytes());
+    for _ in 0..12 {
+        let mut out = Batch::new();
+        h.source.poll(h.now(), &mut out);
+        h.keep(out.as_bytes().to_vec());
+        h.wait(6_000);
+    }
+    assert_eq!(h.kept.len(), 2_500);
+    assert!(h.kept.iter().all(|kept| kept.data == line));
+}
+
 /// The anchor of the end of a file that holds only this.
 fn one_line_anchor(line: &[u8]) -> u64 {
     super::TailId::start_after(Some(&MemoryFile::of(line))).anchor
