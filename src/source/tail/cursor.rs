@@ -91,10 +91,13 @@ const ASK_MOST_BYTES: usize = 64 * 1024;
 const OVERLAP_MOST_BYTES: usize = 8 * 1024;
 
 /// For so long a head that was compared is taken for what it was, in a file that is at
-/// least so long: to deceive us, somebody has to truncate the file and write that much
-/// anew within this time and between two of our looks. Even then the next comparison
-/// says so; without it, every event would cost a system call more.
-const HEAD_HOLDS: Duration = Duration::from_secs(1);
+/// least so long. To compare it for every event would cost a system call more, a tenth of
+/// all that an event costs; so it costs nothing that counts, however busy the file is. To
+/// deceive us, somebody has to truncate the file and write that much anew within this
+/// time and between two of our looks, with the same bytes before our place. Then records
+/// of the new file can come before the gap that the next comparison gives, and again
+/// after it; none is lost, and an id from between fits neither file.
+const HEAD_HOLDS: Duration = Duration::from_millis(10);
 const HEAD_HOLDS_FROM_BYTES: u64 = 64 * 1024;
 
 impl Cursor {

@@ -19,6 +19,10 @@
 //! `copytruncate`; lines that it goes on writing into a file that was rotated away,
 //! after the new file has content, while this client is not connected.
 //!
+//! What is taken for the file that it was: one that was written anew in place with the
+//! same first 256 bytes and the same 128 before the place (and what was held back of an
+//! unfinished line). What follows the place is delivered, what is new before it is not.
+//!
 //! This module never makes a system call and never waits.
 
 mod anchor;

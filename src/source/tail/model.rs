@@ -486,6 +486,29 @@ fn an_id_of_an_unfinished_end_is_no_place_in_a_new_file_that_begins_alike() {
     assert_eq!(kept(&h), ["#1"]);
 }
 
+#[test]
+fn a_large_file_that_was_written_anew_is_not_taken_for_the_old_one_for_a_second() {
+    let mut h = reading(|_| {});
+    let lines = "the same line\n".repeat(10_000);
+    h.disk.append(&h.writing, lines.as_bytes());
+    h.poll();
+    h.kept.clear();
+    h.wait(20);
+    h.disk.append(&h.writing, b"the same line\n");
+    h.poll();
+    h.wait(20);
+    let length = h.writing.bytes().len();
+    h.disk.truncate(&h.writing, 0);
+    // The lines stand where they stood.
+    let anew = "y".repeat(402) + "\n" + &"the same line\n".repeat(10_003);
+    assert_eq!(anew.len(), length + 2 * 14);
+    h.disk.append(&h.writing, anew.as_bytes());
+    h.poll();
+    assert_eq!(h.kept[0].data, "the same line");
+    assert_eq!(h.kept[1].data, r#"{"reason":"truncated"}"#);
+    assert_eq!(h.kept.len(), 2 + 1 + 10_003);
+}
+
 /// A follower that has left a file for a newer one.
 fn lingering() -> (History, MemoryFile) {
     let mut h = reading(|_| {});
