@@ -80,6 +80,7 @@ fn serve(peer: &mut fastcgi::Request) -> io::Result<()> {
         request: &request,
         now: now(),
         world: &world,
+        live: None,
     };
     let terms = Terms::new(&request, &settings, Delivery::Immediate, fastrand::f64());
     let mut batch = Batch::new();

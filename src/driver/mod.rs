@@ -31,6 +31,8 @@ mod output;
 #[forbid(unsafe_code)]
 mod posting;
 #[forbid(unsafe_code)]
+mod process;
+#[forbid(unsafe_code)]
 mod publish;
 #[forbid(unsafe_code)]
 mod serve;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::event::Gap;
+use crate::event::{EventId, Gap};
 use crate::request::{Answer, Head, Request, SettingError, Settings, Status, decide};
 use crate::source::{Now, OpenError, Opened, Opening, Source, Stream, World};
 use crate::stream::{Delivery, Terms};
@@ -37,6 +37,7 @@ pub(super) fn open(
     delivery: Delivery,
     now: Now,
     world: &Rc<dyn World>,
+    live: Option<&EventId<'static>>,
 ) -> Answered {
     let (head, head_only) = match decide(request, settings) {
         Answer::Refuse(head) => return Answered::End(head),
@@ -55,6 +56,7 @@ pub(super) fn open(
         request,
         now,
         world,
+        live,
     };
     match (stream.open)(&opening) {
         Ok(Opened::Stream(..)) if head_only => Answered::End(head),

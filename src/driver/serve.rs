@@ -21,6 +21,7 @@ use crate::stream::{Subscription, Turn};
 const SIGNALS: u64 = 0;
 const READER: u64 = 1;
 const WATCHER: u64 = 2;
+const PROGRAMS: u64 = 3;
 
 /// How long a reader may take, after we were asked to end, to take the rest of what it
 /// has been sent the first part of.
@@ -194,6 +195,14 @@ impl Poller {
         if self.watching_files {
             return Ok(());
         }
+        server.machine.programs.with_descriptor(|pipes| {
+            if let Some(pipes) = pipes {
+                let output = EpollEvent::new(EpollFlags::EPOLLIN, PROGRAMS);
+                self.epoll.add(pipes, output)?;
+                self.watching_files = true;
+            }
+            Ok::<(), Errno>(())
+        })?;
         server.machine.watcher.with_descriptor(|descriptor| {
             if let Some(descriptor) = descriptor {
                 // All hints are taken whenever there are some. Without EPOLLET the next
@@ -236,6 +245,9 @@ impl Poller {
         for event in &events[..count] {
             match event.data() {
                 SIGNALS => woken.asked_to_end = server.signals.asked_to_end(),
+                PROGRAMS => {
+                    server.machine.programs.drain(|_| self.hinted = true);
+                }
                 WATCHER => {
                     server.machine.watcher.drain(|_| self.hinted = true);
                 }

@@ -141,7 +141,15 @@ impl Program {
         let now = self.clock.now();
         let world = Rc::clone(&machine) as Rc<dyn World>;
         let delivery = self.delivery(&request);
-        let answered = open(self.stream, &request, &settings, delivery, now, &world);
+        let answered = open(
+            self.stream,
+            &request,
+            &settings,
+            delivery,
+            now,
+            &world,
+            None,
+        );
         let (head, source, gap, terms) = match answered {
             Answered::Stream {
                 head,

@@ -8,8 +8,10 @@ use std::rc::Rc;
 use super::clock;
 use super::disk::{self, RealDisk, Surroundings};
 use super::log::{Level, Log};
+use super::process::Programs;
 use super::watch::{Hints, Watcher};
 use crate::request::BelowRoot;
+use crate::source::command::Process;
 use crate::source::{World, tail};
 
 /// The real one.
@@ -21,6 +23,7 @@ pub(super) struct Machine {
     /// A watcher that watches nothing, for who is told of changes by others.
     blind: Rc<Watcher>,
     is_watching: Cell<bool>,
+    pub(super) programs: Rc<Programs>,
 }
 
 impl Machine {
@@ -31,6 +34,7 @@ impl Machine {
             opened: RefCell::new(None),
             blind: Rc::new(Watcher::blind()),
             is_watching: Cell::new(true),
+            programs: Rc::new(Programs::new()),
         }
     }
 
@@ -84,6 +88,15 @@ impl World for Machine {
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(bytes)
+    }
+
+    fn start(&self, words: &[String]) -> io::Result<Box<dyn Process>> {
+        let hints = Rc::new(Hints::new());
+        let program = self
+            .programs
+            .start(words, Rc::clone(&hints), Rc::clone(&self.log))?;
+        *self.opened.borrow_mut() = Some(hints);
+        Ok(Box::new(program))
     }
 
     fn utc_offset_seconds(&self, unix_ms: u64) -> i32 {

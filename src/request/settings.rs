@@ -24,7 +24,10 @@ pub const KNOWN_SETTINGS: &[&str] = &[
     "SSE_AWAIT",
     "SSE_BACKLOG",
     "SSE_COMMAND",
+    "SSE_COMMAND_MAX",
+    "SSE_COMMAND_OUTPUT",
     "SSE_COMMAND_SHARED",
+    "SSE_COMMAND_TIMEOUT",
     "SSE_COUNT",
     "SSE_EVENT",
     "SSE_FILE",
@@ -113,6 +116,19 @@ pub struct Settings {
     pub max_age: Option<Duration>,
     /// `SSE_ALLOW_ORIGIN`: origins that may read across sites. Default none.
     pub allow_origin: Vec<String>,
+    /// `SSE_COMMAND`: the program that the stream `command` runs, and its arguments; a
+    /// word may be quoted as for a shell, but no shell reads it. Empty where it is unset.
+    pub command: Vec<String>,
+    /// `SSE_COMMAND_SHARED`: under a responder, whether one run serves all subscribers.
+    pub command_sharing: CommandSharing,
+    /// `SSE_COMMAND_TIMEOUT`: a program that runs for longer is ended, 1s to 24h. Default
+    /// 1h, as a CGI stream lasts.
+    pub command_timeout: Duration,
+    /// `SSE_COMMAND_OUTPUT`: a program that says more bytes is ended. Default 64M.
+    pub command_output_bytes: u64,
+    /// `SSE_COMMAND_MAX`: how many programs a process runs at once, 1 to 10 000. Default
+    /// 20; who comes too much is asked to come again.
+    pub commands_max: usize,
     /// `SSE_LOG`: a file to log to. Default: the server's log.
     pub log: Option<PathBuf>,
 }
@@ -147,6 +163,15 @@ pub enum Absent {
     NotFound,
     /// The stream opens, and waits for the file.
     Awaited,
+}
+
+/// Who gets the output of one run of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandSharing {
+    /// One subscriber: the program is started for each.
+    Alone,
+    /// All subscribers of a responder.
+    Shared,
 }
 
 /// Whether clients may choose records.
@@ -294,6 +319,17 @@ impl Settings {
                     Lifetime::Unlimited => None,
                 }),
             allow_origin: read.origins("SSE_ALLOW_ORIGIN")?,
+            command: read.command("SSE_COMMAND")?,
+            command_sharing: read.choice(
+                "SSE_COMMAND_SHARED",
+                CommandSharing::Alone,
+                CommandSharing::Shared,
+            )?,
+            command_timeout: read
+                .duration("SSE_COMMAND_TIMEOUT", (SECOND, HOUR * 24))?
+                .unwrap_or(HOUR),
+            command_output_bytes: read.size("SSE_COMMAND_OUTPUT", 64 << 20, (1, u64::MAX))?,
+            commands_max: read.count("SSE_COMMAND_MAX", 20, 10_000)?.max(1) as usize,
             log: Self::log(meta),
         };
         read.unknown_names();
@@ -467,6 +503,11 @@ impl Reader<'_> {
             .split_ascii_whitespace()
             .map(str::to_owned)
             .collect())
+    }
+
+    fn command(&self, name: &str) -> Result<Vec<String>, SettingError> {
+        let remedy = "not a command; write a program and its arguments, with quotes closed";
+        Ok(self.read(name, shlex::split, remedy)?.unwrap_or_default())
     }
 
     fn event_name(&self, name: &str) -> Result<Option<EventName<'static>>, SettingError> {

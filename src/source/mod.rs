@@ -12,8 +12,10 @@
 //! A new source is one file here and one row in [`STREAMS`].
 
 pub mod clock;
+pub mod command;
 pub mod countdown;
 mod followed;
+mod lines;
 mod record;
 pub mod script;
 mod state;
@@ -28,6 +30,7 @@ use crate::event::{Batch, EventId, Gap, Reason};
 use crate::request::{BelowRoot, LastId, Request, SettingError, Settings};
 
 pub use clock::Clock;
+pub use command::Command;
 pub use countdown::Countdown;
 pub use script::Script;
 pub use tail::Tail;
@@ -85,6 +88,9 @@ pub struct Opening<'a> {
     pub now: Now,
     /// The world's files.
     pub world: &'a Rc<dyn World>,
+    /// Where a stream of the same key is that others share ([`Stream::shared`]), for a
+    /// source that cannot go back: it joins them there.
+    pub live: Option<&'a EventId<'static>>,
 }
 
 /// What a source may see of the machine it runs on. The driver implements it.
@@ -107,6 +113,15 @@ pub trait World {
     /// # Errors
     /// What the system says, or `InvalidData` when it is longer than `limit_bytes`.
     fn read(&self, path: &Path, limit_bytes: u64) -> std::io::Result<Vec<u8>>;
+
+    /// Starts a program: its name and its arguments.
+    ///
+    /// # Errors
+    /// What the system says; `Unsupported` in a world without programs.
+    fn start(&self, words: &[String]) -> std::io::Result<Box<dyn command::Process>> {
+        let _ = words;
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
 
     /// How far local time is ahead of UTC at `unix_ms`, in seconds.
     fn utc_offset_seconds(&self, unix_ms: u64) -> i32;
@@ -177,11 +192,12 @@ pub struct Stream {
 }
 
 /// Every stream that there is.
-pub static STREAMS: [&Stream; 4] = [
+pub static STREAMS: [&Stream; 5] = [
     &clock::STREAM,
     &countdown::STREAM,
     &script::STREAM,
     &tail::STREAM,
+    &command::STREAM,
 ];
 
 /// A last id that a source has made sense of, or why it could not.

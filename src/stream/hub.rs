@@ -19,6 +19,7 @@ use slab::Slab;
 
 use super::seat::{Place, Seat};
 use super::shared::{Frame, Shared};
+use crate::event::EventId;
 use crate::source::Now;
 
 /// The shared streams.
@@ -56,6 +57,13 @@ impl Hub {
     #[must_use]
     pub fn has(&self, key: &[u8]) -> bool {
         self.by_key.contains_key(key)
+    }
+
+    /// Where the stream of this key is, if somebody shares it.
+    #[must_use]
+    pub fn place(&self, key: &[u8]) -> Option<Rc<EventId<'static>>> {
+        let stream = self.by_key.get(key)?;
+        Some(Rc::clone(self.streams[*stream].place()))
     }
 
     /// A shared stream.

@@ -42,6 +42,7 @@ impl Spot {
     fn open_at(
         &self,
         place: &EventId<'_>,
+        live: Option<&EventId<'static>>,
         now: Now,
         world: &Rc<dyn World>,
     ) -> Result<Opened, OpenError> {
@@ -55,6 +56,7 @@ impl Spot {
             request: &request,
             now,
             world,
+            live,
         })
     }
 }
@@ -262,6 +264,7 @@ impl Seat {
     pub fn read_by_itself(
         &mut self,
         spot: &Rc<Spot>,
+        live: Option<&EventId<'static>>,
         now: Now,
         world: &Rc<dyn World>,
     ) -> Result<(), OpenError> {
@@ -272,7 +275,7 @@ impl Seat {
         let Some(place) = place else {
             return Ok(());
         };
-        let (source, gap) = match spot.open_at(&place, now, world)? {
+        let (source, gap) = match spot.open_at(&place, live, now, world)? {
             Opened::Stream(source, gap) => (source, gap),
             // A stream that has a place has no end.
             Opened::Finished => return Err(OpenError::NotFound),

@@ -104,14 +104,17 @@ impl Responder {
             request,
             now,
             world: &self.world,
+            live: None,
         };
-        let key: Option<Rc<[u8]>> = stream.shared.map(|key| {
-            let key = key(&opening);
-            [stream.name.as_bytes(), b"\0", &key].concat().into()
-        });
+        let key = stream.shared.map(|key| key(&opening));
+        let key: Option<Rc<[u8]>> = key
+            .filter(|key| !key.is_empty())
+            .map(|key| [stream.name.as_bytes(), b"\0", &key].concat().into());
         // Where somebody follows the file already, whoever catches up needs no hints.
         let is_watched = !key.as_ref().is_some_and(|key| self.hub.has(key));
+        let live = key.as_ref().and_then(|key| self.hub.place(key));
         self.machine.set_watching(is_watched);
+        self.machine.programs.set_limit(settings.commands_max);
         let answered = open(
             stream,
             request,
@@ -119,6 +122,7 @@ impl Responder {
             Delivery::Immediate,
             now,
             &self.world,
+            live.as_deref(),
         );
         self.machine.set_watching(true);
         let hints = self.machine.take_hints();

@@ -37,6 +37,8 @@ const LISTENER: Whom = 2 << 62;
 const SIGNALS: Whom = LISTENER | 1;
 const WATCHER: Whom = LISTENER | 2;
 const HOUSEKEEPING: Whom = LISTENER | 3;
+const PROGRAMS: Whom = LISTENER | 4;
+const FUNERAL: Whom = LISTENER | 5;
 
 /// How many events one wait brings, at most.
 const EVENTS_MAX: usize = 512;
@@ -103,6 +105,8 @@ pub(super) struct Responder {
     epoll: Epoll,
     signals: Signals,
     is_watching_files: bool,
+    is_watching_programs: bool,
+    is_burying: bool,
     pub(super) hub: Hub,
     pub(super) shown: HashMap<usize, Shown>,
     pub(super) peers: Slab<Peer>,
@@ -154,6 +158,8 @@ impl Responder {
             epoll,
             signals,
             is_watching_files: false,
+            is_watching_programs: false,
+            is_burying: false,
             hub: Hub::new(|events, out| fastcgi::stdout(super::peer::SHARED_ID, events, out)),
             shown: HashMap::new(),
             peers: Slab::new(),
@@ -198,6 +204,7 @@ impl Responder {
                         }
                     }
                     WATCHER => self.take_hints(),
+                    PROGRAMS => self.take_output(),
                     whom => self.peer_event(whom, event.events(), now),
                 }
             }
@@ -217,7 +224,7 @@ impl Responder {
                     self.go_on(whom, self.clock.now());
                 }
             }
-            self.watch_files()?;
+            self.watch_files(now)?;
         }
     }
 
@@ -293,7 +300,10 @@ impl Responder {
 
     fn pass_time(&mut self, now: Now) {
         while let Some((at, whom)) = self.timers.due(now.monotonic) {
-            if whom == HOUSEKEEPING {
+            if whom == FUNERAL {
+                // Programs that are ending are seen to after every turn of the loop.
+                self.is_burying = false;
+            } else if whom == HOUSEKEEPING {
                 // Errors are said in accept, which tries again.
                 let _ = self.listen(true);
             } else if whom & STREAM != 0 {
@@ -315,22 +325,45 @@ impl Responder {
 
     fn take_hints(&mut self) {
         let machine = Rc::clone(&self.machine);
-        machine.watcher.drain(|hints| {
-            let owner = hints.owner();
-            if owner & STREAM != 0 {
-                self.make_dirty((owner & !STREAM) as usize);
-            } else {
-                self.make_ready(owner);
-            }
-        });
+        machine.watcher.drain(|hints| self.wake_owner(hints));
     }
 
-    /// Registers the watcher once it has something to wait for.
-    fn watch_files(&mut self) -> io::Result<()> {
+    /// Programs have said something.
+    fn take_output(&mut self) {
+        let machine = Rc::clone(&self.machine);
+        machine.programs.drain(|hints| self.wake_owner(hints));
+    }
+
+    fn wake_owner(&mut self, hints: &Hints) {
+        let owner = hints.owner();
+        if owner & STREAM != 0 {
+            self.make_dirty((owner & !STREAM) as usize);
+        } else {
+            self.make_ready(owner);
+        }
+    }
+
+    /// Registers the watcher, and the programs' pipes, once there is something to wait for.
+    fn watch_files(&mut self, now: Now) -> io::Result<()> {
+        if let Some(pause) = self.machine.programs.bury()
+            && !self.is_burying
+        {
+            self.is_burying = true;
+            self.timers.set(now.monotonic + pause, FUNERAL);
+        }
+        let epoll = &self.epoll;
+        if !self.is_watching_programs {
+            let programs = &self.machine.programs;
+            self.is_watching_programs = programs.with_descriptor(|pipes| match pipes {
+                Some(pipes) => epoll
+                    .add(pipes, EpollEvent::new(EpollFlags::EPOLLIN, PROGRAMS))
+                    .map(|()| true),
+                None => Ok(false),
+            })?;
+        }
         if self.is_watching_files {
             return Ok(());
         }
-        let epoll = &self.epoll;
         self.is_watching_files =
             self.machine
                 .watcher

@@ -1,5 +1,6 @@
 //! Streams on their way to their peers.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::peer::{Delivered, SHARED_ID, Sent};
@@ -352,7 +353,10 @@ impl Responder {
         let others = shared.is_some_and(|shared| shared.members() > 1);
         peer.is_watched = !others;
         self.machine.set_watching(peer.is_watched);
-        let opened = seat.read_by_itself(&spot, now, &self.world);
+        let live = shared
+            .filter(|_| others)
+            .map(|shared| Rc::clone(shared.place()));
+        let opened = seat.read_by_itself(&spot, live.as_deref(), now, &self.world);
         self.machine.set_watching(true);
         match opened {
             Ok(()) => {

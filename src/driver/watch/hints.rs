@@ -21,7 +21,7 @@ pub(in crate::driver) struct Hints {
 }
 
 impl Hints {
-    pub(super) fn new() -> Self {
+    pub(in crate::driver) fn new() -> Self {
         Self {
             owner: Cell::new(0),
             hinted: Cell::new(false),

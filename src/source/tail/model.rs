@@ -281,6 +281,7 @@ fn open(disk: &MemoryDisk, now_ms: u64, last_id: Option<&str>) -> (Box<dyn Sourc
         request: &request,
         now: now(now_ms),
         world: &world,
+        live: None,
     };
     match (STREAM.open)(&opening).unwrap() {
         Opened::Stream(source, gap) => (source, gap),

@@ -1,31 +1,24 @@
 //! Lines become events.
 
-use std::borrow::Cow;
 use std::io;
 
 use super::anchor::{IdText, TailId};
 use super::cursor::{Cursor, Line};
-use crate::event::{Batch, Event, EventId, EventName, Gap, Reason};
-use crate::request::{Filter, Format, Settings, SourceId};
-use crate::source::record::{Record, text_of};
+use crate::event::{Batch, Gap, Reason};
+use crate::request::{Filter, Format, Settings};
+use crate::source::lines::LineEncoding;
 
 /// How the lines of a file become events.
 pub(super) struct Encoding {
-    format: Format,
-    /// The name of events in the format `lines`.
-    name: Option<EventName<'static>>,
-    source_id: SourceId,
+    lines: LineEncoding,
     /// A record that does not pass all of them is passed over; its place counts.
     filters: Vec<Filter>,
 }
 
 impl Encoding {
     pub(super) fn new(settings: &Settings, format: Format, filters: Vec<Filter>) -> Self {
-        let name = settings.event.clone();
         Self {
-            format,
-            name,
-            source_id: settings.source_id,
+            lines: LineEncoding::new(settings, format),
             filters,
         }
     }
@@ -36,7 +29,7 @@ impl Encoding {
 
     /// Whether a line is an event of its own, for counting a backlog.
     pub(super) fn counts(&self, line: &[u8]) -> bool {
-        let is_record = self.format != Format::Jsonl || !line.trim_ascii().is_empty();
+        let is_record = self.lines.format() != Format::Jsonl || !line.trim_ascii().is_empty();
         is_record && self.passes(line)
     }
 
@@ -111,51 +104,7 @@ impl Encoding {
     fn record(&self, line: &[u8], id: Option<TailId>, out: &mut Batch) {
         let mut room = IdText::default();
         let id = id.map(|id| id.text(&mut room));
-        match self.format {
-            Format::Jsonl => self.json_record(line, id, out),
-            Format::Lines | Format::State => {
-                out.event(&Event {
-                    id,
-                    name: self.name.clone(),
-                    data: line,
-                });
-            }
-        }
-    }
-
-    fn json_record(&self, line: &[u8], id: Option<EventId<'_>>, out: &mut Batch) {
-        if line.trim_ascii().is_empty() {
-            return;
-        }
-        let text = String::from_utf8_lossy(line);
-        let Ok(record) = Record::parse(&text) else {
-            return out.event(&Event {
-                id,
-                name: Some(EventName::INVALID),
-                data: line,
-            });
-        };
-        if let Some(comment) = &record.comment {
-            out.comment(comment);
-        }
-        if let Some(retry_ms) = record.retry_ms {
-            out.retry(retry_ms);
-        }
-        if !record.is_event() {
-            return;
-        }
-        let data = match (self.source_id, record.id) {
-            (SourceId::PassedOn, Some(own)) => {
-                let data = record.data.unwrap_or("null");
-                Cow::Owned(format!("{{\"source_id\":{own},\"data\":{data}}}").into_bytes())
-            }
-            _ => record.data.map(text_of).unwrap_or_default(),
-        };
-        out.event(&Event {
-            id,
-            name: record.event,
-            data: &data,
-        });
+        self.lines.record(line, id, out);
     }
 }
 

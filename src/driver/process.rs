@@ -1,0 +1,286 @@
+//! Programs whose output is a stream.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Read as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::log::{Level, Log};
+use super::watch::{Coverage, Hints};
+use crate::source::command::Process;
+
+/// How long a program may take to end after SIGTERM.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// What of a program's errors is kept for one line of the log.
+const ERROR_LINE_MAX_BYTES: usize = 4096;
+
+/// What is passed on of our environment: nothing that a client sent is in it.
+const ENVIRONMENT: [&str; 8] = [
+    "PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
+];
+
+/// The pipes of all programs, as one descriptor to wait on; and the programs that are
+/// ending.
+pub(super) struct Programs {
+    epoll: RefCell<Option<Epoll>>,
+    /// Who is told when a pipe has something, by the number it is registered with.
+    readers: RefCell<BTreeMap<u64, Rc<Hints>>>,
+    next: RefCell<u64>,
+    ending: RefCell<Vec<(Child, Instant)>>,
+    /// How many may run at once.
+    limit: Cell<usize>,
+}
+
+impl Programs {
+    pub(super) fn new() -> Self {
+        Self {
+            epoll: RefCell::new(None),
+            readers: RefCell::new(BTreeMap::new()),
+            next: RefCell::new(0),
+            ending: RefCell::new(Vec::new()),
+            limit: Cell::new(usize::MAX),
+        }
+    }
+
+    /// What to wait on; `None` while there has been no program.
+    pub(super) fn with_descriptor<T>(&self, use_it: impl FnOnce(Option<BorrowedFd<'_>>) -> T) -> T {
+        let epoll = self.epoll.borrow();
+        use_it(epoll.as_ref().map(|epoll| epoll.0.as_fd()))
+    }
+
+    /// Tells whose program has said something.
+    pub(super) fn drain(&self, mut told: impl FnMut(&Hints)) {
+        let mut events = [EpollEvent::empty(); 64];
+        let count = self
+            .epoll
+            .borrow()
+            .as_ref()
+            .and_then(|epoll| epoll.wait(&mut events, EpollTimeout::ZERO).ok())
+            .unwrap_or(0);
+        let mut hinted: Vec<Rc<Hints>> = Vec::new();
+        for event in &events[..count] {
+            hinted.extend(self.readers.borrow().get(&event.data()).cloned());
+        }
+        for hints in hinted {
+            told(&hints);
+        }
+    }
+
+    /// How many may run at once from now on.
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.limit.set(limit);
+    }
+
+    /// Starts a program in a process group of its own.
+    pub(super) fn start(
+        self: &Rc<Self>,
+        words: &[String],
+        hints: Rc<Hints>,
+        log: Rc<Log>,
+    ) -> io::Result<Running> {
+        let running = self.readers.borrow().len();
+        if running >= self.limit.get() {
+            let text = format!("{running} programs run already; raise SSE_COMMAND_MAX");
+            return Err(io::Error::other(text));
+        }
+        let (program, arguments) = words.split_first().ok_or(ErrorKind::InvalidInput)?;
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().process_group(0);
+        for name in ENVIRONMENT {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let stdout = child.stdout.take();
+        let stderr = child.stderr.take();
+        hints.set_coverage(Coverage::Whole);
+        let mut running = Running {
+            programs: Rc::clone(self),
+            number: 0,
+            name: program.clone(),
+            child: Some(child),
+            stdout,
+            stderr,
+            error_line: Vec::new(),
+            log,
+        };
+        // (From here on it is ended when something fails.)
+        running.number = self.register(&running, hints)?;
+        Ok(running)
+    }
+
+    fn register(&self, running: &Running, hints: Rc<Hints>) -> io::Result<u64> {
+        let mut epoll = self.epoll.borrow_mut();
+        let epoll = match &mut *epoll {
+            Some(epoll) => epoll,
+            none => none.insert(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?),
+        };
+        let number = *self.next.borrow() + 1;
+        *self.next.borrow_mut() = number;
+        // A pipe whose reader has no room stays readable: it is told once.
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, number);
+        if let Some(stdout) = &running.stdout {
+            never_wait(stdout.as_fd())?;
+            epoll.add(stdout, event)?;
+        }
+        if let Some(stderr) = &running.stderr {
+            never_wait(stderr.as_fd())?;
+            epoll.add(stderr, event)?;
+        }
+        self.readers.borrow_mut().insert(number, hints);
+        Ok(number)
+    }
+
+    /// Sees to the programs that are ending; says when to do so again.
+    pub(super) fn bury(&self) -> Option<Duration> {
+        let mut ending = self.ending.borrow_mut();
+        ending.retain_mut(|(child, until)| {
+            if matches!(child.try_wait(), Ok(None)) {
+                if Instant::now() >= *until {
+                    end_group(child, Signal::SIGKILL);
+                }
+                return true;
+            }
+            false
+        });
+        (!ending.is_empty()).then_some(Duration::from_millis(50))
+    }
+
+    /// Ends what is ending, and waits for it: this process is about to end as well.
+    pub(super) fn bury_all(&self) {
+        while let Some(pause) = self.bury() {
+            std::thread::sleep(pause.min(Duration::from_millis(10)));
+        }
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        self.bury_all();
+    }
+}
+
+fn never_wait(pipe: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(pipe, FcntlArg::F_GETFL)?);
+    fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+fn end_group(child: &Child, signal: Signal) {
+    // The group lives as long as its leader has not been waited for.
+    let _ = killpg(Pid::from_raw(child.id().cast_signed()), signal);
+}
+
+/// A program that runs.
+pub(super) struct Running {
+    programs: Rc<Programs>,
+    number: u64,
+    name: String,
+    child: Option<Child>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    /// What has come of a line on stderr.
+    error_line: Vec<u8>,
+    log: Rc<Log>,
+}
+
+impl Running {
+    /// Passes on to the log what the program says on stderr.
+    fn read_errors(&mut self) {
+        let mut buffer = [0; 1024];
+        // A few at a time: whatever it writes, there are others to see to.
+        for _ in 0..16 {
+            let Some(stderr) = &mut self.stderr else {
+                return;
+            };
+            match stderr.read(&mut buffer) {
+                Ok(0) => {
+                    self.stderr = None;
+                    if !self.error_line.is_empty() {
+                        self.say_error_line();
+                    }
+                }
+                Ok(count) => buffer[..count].iter().for_each(|byte| self.hear(*byte)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn hear(&mut self, byte: u8) {
+        if byte == b'\n' || self.error_line.len() >= ERROR_LINE_MAX_BYTES {
+            self.say_error_line();
+        }
+        if byte != b'\n' {
+            self.error_line.push(byte);
+        }
+    }
+
+    fn say_error_line(&mut self) {
+        let line = std::mem::take(&mut self.error_line);
+        let text = String::from_utf8_lossy(&line);
+        self.log
+            .line(Level::Warning, &format!("{}: {text}", self.name));
+    }
+}
+
+impl Process for Running {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_errors();
+        let Some(stdout) = &mut self.stdout else {
+            return Ok(0);
+        };
+        loop {
+            match stdout.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        self.read_errors();
+        let child = self.child.as_mut()?;
+        let status = match child.try_wait() {
+            Ok(Some(status)) => {
+                // What it left running in the background ends with it.
+                end_group(child, Signal::SIGTERM);
+                status
+            }
+            Ok(None) => return None,
+            Err(_) => return Some(-1),
+        };
+        // As a shell says it.
+        let by_signal = status.signal().map(|signal| 128 + signal);
+        status.code().or(by_signal)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.read_errors();
+        self.programs.readers.borrow_mut().remove(&self.number);
+        if let Some(mut child) = self.child.take()
+            && matches!(child.try_wait(), Ok(None))
+        {
+            end_group(&child, Signal::SIGTERM);
+            let until = Instant::now() + GRACE;
+            self.programs.ending.borrow_mut().push((child, until));
+        }
+    }
+}

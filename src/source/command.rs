@@ -1,0 +1,367 @@
+//! A program's output, line by line, then `close` with its exit code.
+
+use std::io;
+use std::time::Duration;
+
+use super::lines::LineEncoding;
+use super::{Next, Now, OpenError, Opened, Opening, Source, Stream, digits, resume_point};
+use crate::event::{Batch, Event, EventId, EventName, Gap, Reason};
+use crate::request::{CommandSharing, Format, SettingError, Settings};
+
+/// The stream `command`.
+pub static STREAM: Stream = Stream {
+    name: "command",
+    summary: "a program's output, line by line",
+    open,
+    settings: &[
+        "SSE_COMMAND",
+        "SSE_COMMAND_TIMEOUT",
+        "SSE_COMMAND_OUTPUT",
+        "SSE_FORMAT",
+        "SSE_EVENT",
+        "SSE_MAX_LINE",
+        "SSE_SOURCE_ID",
+    ],
+    argument: Some("SSE_COMMAND"),
+    shared: Some(key),
+};
+
+/// A program that runs. The driver implements it; dropping it ends the program and all
+/// that it has started.
+pub trait Process {
+    /// Reads what it writes to standard output; 0 at the end.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is nothing now.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Its exit code, 128 and the number of the signal that ended it; `None` while it
+    /// runs.
+    fn exit_code(&mut self) -> Option<i32>;
+}
+
+/// How soon a program that has closed its output, and runs on, is looked at again.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What is read at once.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Events for the lines of a program's output.
+///
+/// An id is `<start>-<n>`: when the program was started, in milliseconds since 1970, and
+/// the number of the line; the last one is `<start>-end`. A program is no file: what it
+/// said is gone when it has been said. So a client that returns gets a `gap`, and the
+/// output of another run; or, where the program is shared, what the others get.
+pub struct Command {
+    process: Box<dyn Process>,
+    start_unix_ms: u64,
+    lines: u64,
+    encoding: LineEncoding,
+    max_line_bytes: usize,
+    /// A line that has begun.
+    held_back: Vec<u8>,
+    /// How many bytes of it have been left out.
+    left_out_bytes: u64,
+    /// What may still be read.
+    output_left_bytes: u64,
+    ends_at: Duration,
+    has_ended: bool,
+}
+
+fn key(opening: &Opening<'_>) -> Vec<u8> {
+    let settings = opening.settings;
+    if settings.command_sharing == CommandSharing::Alone {
+        return Vec::new();
+    }
+    // Whatever the command is, so are the settings of its location.
+    format!(
+        "{:?}",
+        (
+            &settings.command,
+            settings.format,
+            &settings.event,
+            settings.max_line_bytes,
+            settings.source_id,
+            settings.command_timeout,
+            settings.command_output_bytes,
+        )
+    )
+    .into_bytes()
+}
+
+enum Point {
+    Line,
+    End,
+}
+
+fn parse(id: &str) -> Option<Point> {
+    let (start, line) = id.split_once('-')?;
+    digits(start)?;
+    match line {
+        "end" => Some(Point::End),
+        _ => digits(line).map(|_| Point::Line),
+    }
+}
+
+fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
+    let settings = opening.settings;
+    if settings.command.is_empty() {
+        let remedy = "not set; set SSE_COMMAND to the program that is to run, and its arguments";
+        return Err(SettingError::new("SSE_COMMAND", b"", remedy).into());
+    }
+    let (point, mut gap) = resume_point(&opening.request.last_id, parse);
+    match point {
+        Some(Point::End) => return Ok(Opened::Finished),
+        Some(Point::Line) => gap = Some(Gap::new(Reason::UnknownId)),
+        None => {}
+    }
+    if let Some(live) = opening.live {
+        return Ok(Opened::Stream(Box::new(Joins(live.clone())), gap));
+    }
+    let process = opening.world.start(&settings.command).map_err(|error| {
+        let name = &settings.command[0];
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+                let remedy = format!("{error}; name a program that this user can run");
+                SettingError::new("SSE_COMMAND", name.as_bytes(), remedy).into()
+            }
+            _ => OpenError::Temporary(format!("SSE_COMMAND={name}: {error}")),
+        }
+    })?;
+    Ok(Opened::Stream(
+        Box::new(Command::new(process, settings, opening.now)),
+        gap,
+    ))
+}
+
+impl Command {
+    fn new(process: Box<dyn Process>, settings: &Settings, now: Now) -> Self {
+        let format = settings.format.unwrap_or(Format::Lines);
+        Self {
+            process,
+            start_unix_ms: now.unix_ms,
+            lines: 0,
+            encoding: LineEncoding::new(settings, format),
+            max_line_bytes: settings.max_line_bytes,
+            held_back: Vec::new(),
+            left_out_bytes: 0,
+            output_left_bytes: settings.command_output_bytes,
+            ends_at: now.monotonic + settings.command_timeout,
+            has_ended: false,
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], out: &mut Batch) {
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            self.hold_back(&rest[..end]);
+            self.emit(out);
+            rest = &rest[end + 1..];
+        }
+        self.hold_back(rest);
+    }
+
+    fn hold_back(&mut self, bytes: &[u8]) {
+        let room = self.max_line_bytes - self.held_back.len().min(self.max_line_bytes);
+        let kept = room.min(bytes.len());
+        self.held_back.extend_from_slice(&bytes[..kept]);
+        self.left_out_bytes += (bytes.len() - kept) as u64;
+    }
+
+    /// Appends the line that has been held back.
+    fn emit(&mut self, out: &mut Batch) {
+        let mut line = std::mem::take(&mut self.held_back);
+        if self.left_out_bytes > 0 {
+            let kept = whole_characters(&line);
+            self.left_out_bytes += (line.len() - kept) as u64;
+            line.truncate(kept);
+        }
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        self.lines += 1;
+        self.encoding.record(&line, self.position(), out);
+        if self.left_out_bytes > 0 {
+            let gap = Gap::of(Reason::Cut, self.left_out_bytes);
+            out.gap(&gap, self.position());
+            self.left_out_bytes = 0;
+        }
+        line.clear();
+        self.held_back = line;
+    }
+
+    fn close(&mut self, said: &str, out: &mut Batch) -> Next {
+        if !self.held_back.is_empty() {
+            self.emit(out);
+        }
+        self.has_ended = true;
+        out.event(&Event {
+            id: EventId::new(format!("{}-end", self.start_unix_ms)).ok(),
+            name: Some(EventName::CLOSE),
+            data: said.as_bytes(),
+        });
+        Next::End
+    }
+}
+
+/// How many bytes of the text that was cut are whole characters.
+fn whole_characters(text: &[u8]) -> usize {
+    match std::str::from_utf8(text) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => text.len(),
+    }
+}
+
+impl Source for Command {
+    fn poll(&mut self, now: Now, out: &mut Batch) -> Next {
+        if self.has_ended {
+            return Next::End;
+        }
+        if now.monotonic >= self.ends_at {
+            return self.close("timeout", out);
+        }
+        let mut buffer = [0; READ_BYTES];
+        while !out.is_full() {
+            match self.process.read(&mut buffer) {
+                Ok(0) => {
+                    return match self.process.exit_code() {
+                        Some(code) => self.close(&code.to_string(), out),
+                        None => Next::At(self.ends_at.min(now.monotonic + LOOK)),
+                    };
+                }
+                Ok(count) => {
+                    let taken = (count as u64).min(self.output_left_bytes);
+                    self.take(&buffer[..taken as usize], out);
+                    self.output_left_bytes -= taken;
+                    if taken < count as u64 {
+                        return self.close("too much output", out);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Next::At(self.ends_at);
+                }
+                Err(error) => return self.close(&error.to_string(), out),
+            }
+        }
+        Next::More
+    }
+
+    fn position(&self) -> Option<EventId<'static>> {
+        let last = if self.has_ended {
+            "end".to_owned()
+        } else {
+            self.lines.to_string()
+        };
+        EventId::new(format!("{}-{last}", self.start_unix_ms)).ok()
+    }
+
+    fn rest(&mut self) {
+        self.held_back.shrink_to_fit();
+    }
+}
+
+/// Stands where a shared program is, until it is among those who get its output.
+struct Joins(EventId<'static>);
+
+impl Source for Joins {
+    fn poll(&mut self, _: Now, _: &mut Batch) -> Next {
+        Next::Change
+    }
+
+    fn position(&self) -> Option<EventId<'static>> {
+        Some(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Lifetime, MetaVariables};
+    use std::collections::VecDeque;
+
+    /// Says these, one at each read, then ends.
+    struct Says {
+        said: VecDeque<&'static [u8]>,
+        code: i32,
+    }
+
+    impl Process for Says {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.said.pop_front() {
+                Some(b"") => Err(io::ErrorKind::WouldBlock.into()),
+                Some(bytes) => {
+                    buffer[..bytes.len()].copy_from_slice(bytes);
+                    Ok(bytes.len())
+                }
+                None => Ok(0),
+            }
+        }
+
+        fn exit_code(&mut self) -> Option<i32> {
+            Some(self.code)
+        }
+    }
+
+    fn check(settings: &[(&str, &str)], said: &[&'static [u8]], code: i32, expected: &str) {
+        let meta = MetaVariables::of(settings);
+        let settings = Settings::parse(&meta, Lifetime::Unlimited).unwrap().0;
+        let now = Now {
+            monotonic: Duration::ZERO,
+            unix_ms: 7,
+        };
+        let process = Says {
+            said: said.iter().copied().collect(),
+            code,
+        };
+        let mut command = Command::new(Box::new(process), &settings, now);
+        let mut out = Batch::new();
+        while command.poll(now, &mut out) != Next::End {}
+        let text = String::from_utf8(out.as_bytes().to_vec()).unwrap();
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn lines_are_events_and_the_end_tells_the_exit_code() {
+        check(
+            &[],
+            &[b"one\ntw", b"", b"o\r\n", b"three"],
+            3,
+            "id: 7-1\ndata: one\n\nid: 7-2\ndata: two\n\nid: 7-3\ndata: three\n\n\
+             id: 7-end\nevent: close\ndata: 3\n\n",
+        );
+    }
+
+    #[test]
+    fn json_lines_say_what_the_events_are() {
+        check(
+            &[("SSE_FORMAT", "jsonl")],
+            &[b"{\"event\":\"piece\",\"data\":\"a\"}\nno\n\n"],
+            0,
+            "id: 7-1\nevent: piece\ndata: a\n\nid: 7-2\nevent: invalid\ndata: no\n\n\
+             id: 7-end\nevent: close\ndata: 0\n\n",
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut_between_two_characters() {
+        check(
+            &[("SSE_MAX_LINE", "16")],
+            &["0123456789abcdeé!\n".as_bytes()],
+            0,
+            "id: 7-1\ndata: 0123456789abcde\n\n\
+             id: 7-1\nevent: gap\ndata: {\"reason\":\"cut\",\"bytes\":3}\n\n\
+             id: 7-end\nevent: close\ndata: 0\n\n",
+        );
+    }
+
+    #[test]
+    fn what_is_more_than_it_may_say_ends_it() {
+        check(
+            &[("SSE_COMMAND_OUTPUT", "4")],
+            &[b"1\n2\n3\n"],
+            0,
+            "id: 7-1\ndata: 1\n\nid: 7-2\ndata: 2\n\n\
+             id: 7-end\nevent: close\ndata: too much output\n\n",
+        );
+    }
+}
