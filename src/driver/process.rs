@@ -4,14 +4,17 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, raise};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::log::{Level, Log};
@@ -39,7 +42,12 @@ pub(super) struct Programs {
     ending: RefCell<Vec<(Child, Instant)>>,
     /// How many may run at once.
     limit: Cell<usize>,
+    /// What has come while signals were not blocked.
+    heard: RefCell<Vec<(Signal, Arc<AtomicBool>)>>,
 }
+
+/// The signals that are read from a descriptor.
+const SIGNALS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 
 impl Programs {
     pub(super) fn new() -> Self {
@@ -49,6 +57,7 @@ impl Programs {
             next: RefCell::new(0),
             ending: RefCell::new(Vec::new()),
             limit: Cell::new(usize::MAX),
+            heard: RefCell::new(Vec::new()),
         }
     }
 
@@ -105,7 +114,7 @@ impl Programs {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn()?;
+        let mut child = self.with_signals_open(|| command.spawn())?;
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
         hints.set_coverage(Coverage::Whole);
@@ -122,6 +131,29 @@ impl Programs {
         // (From here on it is ended when something fails.)
         running.number = self.register(&running, hints)?;
         Ok(running)
+    }
+
+    /// A program inherits which signals are blocked, and ours come by a descriptor, which
+    /// has them blocked: it could not be ended. What comes while they are not is raised
+    /// again.
+    fn with_signals_open<T>(&self, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let mut heard = self.heard.borrow_mut();
+        if heard.is_empty() {
+            for signal in SIGNALS {
+                let flag = Arc::new(AtomicBool::new(false));
+                signal_hook::flag::register(signal as i32, Arc::clone(&flag))?;
+                heard.push((signal, flag));
+            }
+        }
+        let before = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let spawned = spawn();
+        before.thread_set_mask()?;
+        for (signal, flag) in &*heard {
+            if flag.swap(false, Ordering::Relaxed) {
+                raise(*signal)?;
+            }
+        }
+        spawned
     }
 
     fn register(&self, running: &Running, hints: Rc<Hints>) -> io::Result<u64> {
@@ -150,13 +182,12 @@ impl Programs {
     pub(super) fn bury(&self) -> Option<Duration> {
         let mut ending = self.ending.borrow_mut();
         ending.retain_mut(|(child, until)| {
-            if matches!(child.try_wait(), Ok(None)) {
-                if Instant::now() >= *until {
-                    end_group(child, Signal::SIGKILL);
-                }
+            if Instant::now() < *until {
                 return true;
             }
-            false
+            // Until its leader has been waited for, the group's number is nobody else's.
+            end_group(child, Signal::SIGKILL);
+            matches!(child.try_wait(), Ok(None))
         });
         (!ending.is_empty()).then_some(Duration::from_millis(50))
     }
@@ -255,19 +286,16 @@ impl Process for Running {
 
     fn exit_code(&mut self) -> Option<i32> {
         self.read_errors();
-        let child = self.child.as_mut()?;
-        let status = match child.try_wait() {
-            Ok(Some(status)) => {
-                // What it left running in the background ends with it.
-                end_group(child, Signal::SIGTERM);
-                status
-            }
-            Ok(None) => return None,
-            Err(_) => return Some(-1),
-        };
-        // As a shell says it.
-        let by_signal = status.signal().map(|signal| 128 + signal);
-        status.code().or(by_signal)
+        let child = self.child.as_ref()?;
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match waitid(Id::Pid(pid), how) {
+            Ok(WaitStatus::Exited(_, code)) => Some(code),
+            // As a shell says it.
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
+            Ok(_) => None,
+            Err(_) => Some(-1),
+        }
     }
 }
 
@@ -275,9 +303,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.read_errors();
         self.programs.readers.borrow_mut().remove(&self.number);
-        if let Some(mut child) = self.child.take()
-            && matches!(child.try_wait(), Ok(None))
-        {
+        // What it has left running in the background ends with it.
+        if let Some(child) = self.child.take() {
             end_group(&child, Signal::SIGTERM);
             let until = Instant::now() + GRACE;
             self.programs.ending.borrow_mut().push((child, until));
