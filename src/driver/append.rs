@@ -134,17 +134,16 @@ impl Target {
     /// down.
     pub(super) fn append(&self, record: &Record, terms: &Terms) -> Result<TailId, Trouble> {
         for _ in 0..TURNS {
-            let Some(file) = self.open_locked()? else {
+            let Some((file, size_bytes)) = self.open_locked()? else {
                 continue;
             };
-            let size_bytes = file.metadata()?.len();
             let grown_bytes = size_bytes + record.as_bytes().len() as u64 + 1;
             let is_full = terms.file_max_bytes.is_some_and(|most| grown_bytes > most);
             if is_full && size_bytes > 0 {
                 self.rotate(&file, terms.file_keep)?;
                 continue;
             }
-            let id = write(&file, record)?;
+            let id = write(&file, size_bytes, record)?;
             // It is in the file: others need not wait for the disk as well.
             let file = file.unlock().map_err(|(_, error)| error)?;
             if terms.durability == Durability::Power {
@@ -159,8 +158,9 @@ impl Target {
         Err(Trouble::Busy)
     }
 
-    /// The file, locked; `None` when it lost its name to another one on the way.
-    fn open_locked(&self) -> Result<Option<Flock<File>>, Trouble> {
+    /// The file, locked, and its size; `None` when it lost its name to another one on the
+    /// way.
+    fn open_locked(&self) -> Result<Option<(Flock<File>, u64)>, Trouble> {
         let file = match self.open(&self.name, OFlag::empty()) {
             Err(Errno::ENOENT) => {
                 // Between two steps of a rotation there is no file for a moment.
@@ -179,21 +179,21 @@ impl Target {
             }
             opened => opened?,
         };
-        if !file.metadata()?.is_file() {
-            return Err(Trouble::System(io::Error::other("no regular file")));
-        }
         let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
             Err((_, Errno::EWOULDBLOCK)) => return Err(Trouble::Busy),
             Err((_, error)) => return Err(error.into()),
         };
         let own = file.metadata()?;
+        if !own.is_file() {
+            return Err(Trouble::System(io::Error::other("no regular file")));
+        }
         let is_named = match self.state(&self.name) {
             Ok(named) => (named.st_dev, named.st_ino) == (own.dev(), own.ino()),
             Err(Errno::ENOENT) => false,
             Err(error) => return Err(error.into()),
         };
-        Ok(is_named.then_some(file))
+        Ok(is_named.then_some((file, own.len())))
     }
 
     /// Moves the full file aside and puts an empty one in its place, with the same mode
@@ -314,8 +314,7 @@ fn hidden(error: Errno) -> Trouble {
 }
 
 /// Writes a record into the locked file, as a line of its own, and proves it.
-fn write(file: &File, record: &Record) -> Result<TailId, Trouble> {
-    let size_bytes = file.metadata()?.len();
+fn write(file: &File, size_bytes: u64, record: &Record) -> Result<TailId, Trouble> {
     let mut begin = match size_bytes.checked_sub(1) {
         None => Begin::AtOnce,
         Some(last) => match bytes_at(file, last, 1)?[..] {

@@ -3,7 +3,7 @@
 //! The pure machine decides; this reads the body, adds the record and writes the reply.
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
@@ -45,13 +45,15 @@ pub fn run_publish() -> ExitCode {
     };
     let name = Path::new(&program).file_name().unwrap_or(&program);
     let log = Rc::new(Log::new(&name.to_string_lossy(), style));
+    let mut input = Input::Gateway;
     // Under a gateway the arguments are the client's.
     if framing == Framing::Bare {
         match typed(arguments) {
-            Ok(Typed::Settings(settings)) => {
+            Ok(Typed::Post(settings, body)) => {
                 for (name, value) in settings {
                     meta.push(name, &value);
                 }
+                input = Input::Typed(body);
             }
             Ok(Typed::Help) => {
                 return match io::stdout().write_all(HELP.as_bytes()) {
@@ -70,7 +72,7 @@ pub fn run_publish() -> ExitCode {
         log,
         clock: Clock::start(),
     };
-    program.run(&meta).unwrap_or_else(|error| {
+    program.run(&meta, input).unwrap_or_else(|error| {
         program.log.line(Level::Error, &error.to_string());
         exit::system()
     })
@@ -82,18 +84,22 @@ Adds what comes on standard input to a stream's file as one record, and prints t
 that its event has. FILE ends in .jsonl.
 
   --json   the input is an object with event, a name, and data, anything.
-           Default: it is text, and all of it is the data, as it is easiest to type
+           Default: it is text, and all of it but a last newline is the data
 
 Under a web server it takes the same from a POST: see SSE_PUBLISH_ALLOW.
 Exit codes: 0 done, 100 wrong option, setting or input, 111 the system refused.
 ";
 
 enum Typed {
-    Settings(Vec<(&'static str, Vec<u8>)>),
+    /// Meta-variables, and a body.
+    Post(Vec<(&'static str, Vec<u8>)>, Vec<u8>),
     Help,
 }
 
-/// What is typed, as the meta-variables of a POST. Who can type it can write the file.
+/// The most that is read of what is typed: more than any limit on a body.
+const TYPED_MAX_BYTES: u64 = 17 << 20;
+
+/// What is typed, as a POST. Whoever can type it can write the file.
 fn typed(arguments: std::env::ArgsOs) -> Result<Typed, lexopt::Error> {
     use lexopt::prelude::{Long, Short, Value};
     let mut parser = lexopt::Parser::from_args(arguments);
@@ -106,15 +112,32 @@ fn typed(arguments: std::env::ArgsOs) -> Result<Typed, lexopt::Error> {
             other => return Err(other.unexpected()),
         }
     }
-    let mut settings = vec![
+    let file = file.ok_or("no file is named")?;
+    let mut body = Vec::new();
+    let input = io::stdin().lock();
+    input
+        .take(TYPED_MAX_BYTES)
+        .read_to_end(&mut body)
+        .map_err(|error| format!("standard input: {error}"))?;
+    // What `echo` ends with belongs to the line, and not to what it says.
+    if body.ends_with(b"\n") {
+        body.pop();
+    }
+    let settings = vec![
         ("REQUEST_METHOD", b"POST".to_vec()),
         ("CONTENT_TYPE", media.into()),
         ("SSE_PUBLISH_ALLOW", b"anyone".to_vec()),
-        // People type slowly.
-        ("SSE_PUBLISH_TIMEOUT", b"5m".to_vec()),
+        ("SSE_FILE", file.into_vec()),
     ];
-    settings.extend(file.map(|path| ("SSE_FILE", path.into_vec())));
-    Ok(Typed::Settings(settings))
+    Ok(Typed::Post(settings, body))
+}
+
+/// Where the body comes from.
+enum Input {
+    /// From a gateway, for as long as it takes.
+    Gateway,
+    /// From whoever typed it; all of it is here.
+    Typed(Vec<u8>),
 }
 
 struct Program {
@@ -124,7 +147,7 @@ struct Program {
 }
 
 impl Program {
-    fn run(&self, meta: &MetaVariables) -> io::Result<ExitCode> {
+    fn run(&self, meta: &MetaVariables, input: Input) -> io::Result<ExitCode> {
         // mini-httpd leaves one running. A limit of this process on the size of files is
         // to be an error of the write, and not the end.
         alarm::cancel();
@@ -154,7 +177,7 @@ impl Program {
             publishing,
         });
         let post = Post::from_meta(meta);
-        let (reply, rest) = self.answer(&site, &request, &post);
+        let (reply, rest) = self.answer(&site, &request, &post, input);
         self.write(&output, &reply)?;
         if rest == Rest::Unwanted {
             body::discard(meta);
@@ -172,11 +195,21 @@ impl Program {
         }
     }
 
-    fn answer(&self, site: &Rc<Site>, request: &Request, post: &Post) -> (Reply, Rest) {
+    fn answer(
+        &self,
+        site: &Rc<Site>,
+        request: &Request,
+        post: &Post,
+        input: Input,
+    ) -> (Reply, Rest) {
         let mut posting = match Posting::begin(site, request, post, self.clock.now(), &self.log) {
             Ok(posting) => posting,
             Err(reply) => return (reply, Rest::Unwanted),
         };
+        if let Input::Typed(body) = &input {
+            posting.take(body);
+            posting.end();
+        }
         loop {
             match posting.at(self.clock.now()) {
                 Step::Reply(reply) => return (reply, posting.rest()),

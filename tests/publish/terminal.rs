@@ -35,7 +35,7 @@ fn what_is_typed_becomes_a_record() {
     let file = folder.path("a.jsonl");
     let path = file.to_str().unwrap();
     let id = "{\"id\":\"17-29f60f89187aaf99\"}\n";
-    assert_eq!(typed(&[path], "hello"), (0, id.into()));
+    assert_eq!(typed(&[path], "hello\n"), (0, id.into()));
     assert_eq!(typed(&["--json", path], "{\"event\":\"a\"}").0, 0);
     let text = "{\"data\":\"hello\"}\n{\"event\":\"a\"}\n";
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
@@ -48,7 +48,7 @@ fn what_is_wrong_is_said() {
     let path = file.to_str().unwrap();
     for (arguments, input, code, expected) in [
         (&["--help"][..], "", 0, "usage: publish"),
-        (&[], "", 100, "SSE_FILE"),
+        (&[], "", 100, "no file is named"),
         (&["--jsonl", path], "", 100, "--jsonl"),
         (&[path, path], "", 100, "unexpected argument"),
         (&["--json", path], "{", 100, "not one JSON object"),
