@@ -148,9 +148,9 @@ struct Program {
 
 impl Program {
     fn run(&self, meta: &MetaVariables, input: Input) -> io::Result<ExitCode> {
-        // mini-httpd leaves one running. A limit of this process on the size of files is
-        // to be an error of the write, and not the end.
+        // mini-httpd leaves one running.
         alarm::cancel();
+        // A limit on the size of files is to be an error of the write that passes it.
         SigSet::from(Signal::SIGXFSZ).thread_block()?;
         let output = Output::stdout()?;
         if let Some(path) = Settings::log(meta) {

@@ -29,7 +29,11 @@ impl Signals {
         for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
             taken.add(signal);
         }
-        taken.thread_set_mask()?;
+        // A limit on the size of files is to be an error of the write that passes it, and
+        // not the end of everybody's streams.
+        let mut blocked = taken;
+        blocked.add(Signal::SIGXFSZ);
+        blocked.thread_set_mask()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let ended = SignalFd::with_flags(&taken, flags)?;
         Ok(Self { ended })
