@@ -17,5 +17,6 @@ mod data;
 mod files;
 mod killed;
 mod rate;
+mod responder;
 mod rotation;
 mod terminal;

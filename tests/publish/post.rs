@@ -91,6 +91,17 @@ impl Post {
         self
     }
 
+    /// Names and values, for another gateway.
+    pub fn variables(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let pairs = self.variables.iter();
+        pairs.map(|(name, value)| (name.as_encoded_bytes(), value.as_encoded_bytes()))
+    }
+
+    /// The body, for another gateway.
+    pub fn body_bytes(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Starts it, its body not sent yet. Standard input and output are one socket, as
     /// under mod_cgid.
     pub fn start(&self) -> Posting {
@@ -184,7 +195,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn of(text: &str, code: Option<i32>, errors: String) -> Self {
+    pub fn of(text: &str, code: Option<i32>, errors: String) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
         let line = head.lines().next().unwrap_or_default();
         let status = line.strip_prefix("Status: ").unwrap_or(line);
