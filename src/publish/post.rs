@@ -23,7 +23,8 @@ pub struct Post {
     /// Whether the server is known to speak TLS itself (`HTTPS` or `REQUEST_SCHEME`);
     /// behind a proxy that does, it is not.
     pub transport: Transport,
-    /// `REMOTE_USER`: whom the web server has authenticated.
+    /// `REMOTE_USER`: whom the web server has authenticated. (nginx's `$remote_user` is
+    /// what the client says where `auth_basic` is not on; it is not to be passed there.)
     pub user: Option<Vec<u8>>,
     /// `REMOTE_ADDR`.
     pub address: Option<Vec<u8>>,
