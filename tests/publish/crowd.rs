@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Instant;
 
 use crate::post::Post;
@@ -88,6 +88,16 @@ fn sixteen_publishers_and_echo_lose_tear_and_mix_nothing() {
     );
 }
 
+/// A process that is gone when it is dropped.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_writer_that_knows_no_lock_and_leaves_lines_unfinished_tears_none_of_ours() {
     let folder = Folder::new();
@@ -96,12 +106,8 @@ fn a_writer_that_knows_no_lock_and_leaves_lines_unfinished_tears_none_of_ours() 
                   printf '\"theirs\"}\\n' >>\"$0\"; done";
     let stop = folder.path("stop");
     let mut sh = Command::new("sh");
-    let mut writer = sh
-        .args(["-c", script])
-        .arg(&file)
-        .arg(&stop)
-        .spawn()
-        .unwrap();
+    let writer = sh.args(["-c", script]).arg(&file).arg(&stop).spawn();
+    let mut writer = Ended(writer.unwrap());
     let ids: BTreeMap<String, String> = std::thread::scope(|scope| {
         let run = |who: usize| {
             let file = &file;
@@ -117,7 +123,7 @@ fn a_writer_that_knows_no_lock_and_leaves_lines_unfinished_tears_none_of_ours() 
             .collect()
     });
     fs::write(stop, "").unwrap();
-    assert!(writer.wait().unwrap().success());
+    assert!(writer.0.wait().unwrap().success());
     let mut reader = Program::tail(&file).set("SSE_BACKLOG", "1000000").start();
     let mut missing = ids;
     let start = Instant::now();

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use crate::post::Post;
-use crate::stage::{Folder, Program};
+use crate::stage::{DEADLINE, Folder, Program};
 
 #[test]
 fn rotation_while_publishing_and_listening_loses_and_doubles_nothing() {
@@ -55,6 +57,40 @@ fn rotation_while_publishing_and_listening_loses_and_doubles_nothing() {
             .len();
         assert!((7_900..=8_192).contains(&size), "{number}: {size}");
     }
+}
+
+#[test]
+fn nobody_takes_the_moment_without_a_file_for_its_absence() {
+    let folder = Folder::new();
+    folder.write("a.jsonl", "");
+    let below = |name: &str| {
+        let post = Post::new().body("text/plain", "x".repeat(900));
+        let post = post.set("SSE_ROOT", folder.path("")).set("PATH_INFO", name);
+        post.set("SSE_FILE_MAX", "1K")
+    };
+    below("/a.jsonl").created();
+    let is_over = AtomicBool::new(false);
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) && start.elapsed() < DEADLINE {
+                    below("/a.jsonl").created();
+                }
+            });
+        }
+        let heads: Vec<String> = (0..60)
+            .map(|_| {
+                let reader = Program::nph("tail").set("SSE_ROOT", folder.path(""));
+                let reader = reader.set("PATH_INFO", "/a.jsonl");
+                reader.set("REQUEST_METHOD", "HEAD").run().1
+            })
+            .collect();
+        is_over.store(true, Ordering::Relaxed);
+        for head in heads {
+            assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+        }
+    });
 }
 
 /// Publishes records until the file has been rotated `times` times.
