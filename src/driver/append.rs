@@ -43,6 +43,15 @@ pub(super) struct Target {
     folder: OwnedFd,
     name: OsString,
     missing: Missing,
+    named_by: NamedBy,
+}
+
+/// Who chose the name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NamedBy {
+    Administrator,
+    /// Then what is no file looks like what is not there.
+    Client,
 }
 
 /// What to do where there is no such file.
@@ -109,6 +118,7 @@ impl Target {
             folder,
             name,
             missing: Missing::Made,
+            named_by: NamedBy::Administrator,
         })
     }
 
@@ -127,6 +137,7 @@ impl Target {
             folder,
             name: path.file_name().unwrap_or_default().to_owned(),
             missing,
+            named_by: NamedBy::Client,
         })
     }
 
@@ -170,14 +181,10 @@ impl Target {
                 }
                 match self.open(&self.name, OFlag::O_CREAT) {
                     Err(Errno::ENOENT) => return Err(Trouble::NotFound),
-                    opened => opened?,
+                    opened => opened.map_err(|error| self.no_file(error))?,
                 }
             }
-            // A link below a root, which may lead to what is no stream.
-            Err(Errno::ELOOP | Errno::EXDEV) if self.missing == Missing::Told => {
-                return Err(Trouble::NotFound);
-            }
-            opened => opened?,
+            opened => opened.map_err(|error| self.no_file(error))?,
         };
         let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
@@ -186,7 +193,7 @@ impl Target {
         };
         let own = file.metadata()?;
         if !own.is_file() {
-            return Err(Trouble::System(io::Error::other("no regular file")));
+            return Err(self.no_file(Errno::ENXIO));
         }
         let is_named = match self.state(&self.name) {
             Ok(named) => (named.st_dev, named.st_ino) == (own.dev(), own.ino()),
@@ -194,6 +201,18 @@ impl Target {
             Err(error) => return Err(error.into()),
         };
         Ok(is_named.then_some((file, own.len())))
+    }
+
+    /// What it means that the name cannot be opened. Links are not followed: they may lead
+    /// to what is no stream.
+    fn no_file(&self, error: Errno) -> Trouble {
+        match error {
+            Errno::ELOOP | Errno::EISDIR | Errno::ENXIO if self.named_by == NamedBy::Client => {
+                Trouble::NotFound
+            }
+            Errno::ENXIO => Trouble::System(io::Error::other("no regular file")),
+            _ => error.into(),
+        }
     }
 
     /// Moves the full file aside and puts an empty one in its place, with the same mode

@@ -176,6 +176,7 @@ impl Upload {
 mod tests {
     use super::*;
     use crate::request::{Lifetime, MetaVariables};
+    use proptest::prelude::*;
 
     const POST: (&str, &str) = ("REQUEST_METHOD", "POST");
     const ANYONE: (&str, &str) = ("SSE_PUBLISH_ALLOW", "anyone");
@@ -337,5 +338,39 @@ mod tests {
         // It would reach readers cut, since quoting makes it longer.
         let short = [("SSE_MAX_LINE", "16")];
         replies(ended(&short, b"\0\0\0"), "413 Content Too Large");
+    }
+
+    proptest! {
+        /// Whatever a client and a gateway send, there is an answer or a record.
+        #[test]
+        fn any_variables_and_any_bytes_come_to_an_end(
+            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 10),
+            is_known in prop::collection::vec(any::<bool>(), 10),
+            body in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let names = [
+                "CONTENT_TYPE", "CONTENT_LENGTH", "HTTP_AUTHORIZATION", "HTTP_ORIGIN",
+                "HTTP_HOST", "HTTP_SEC_FETCH_SITE", "REMOTE_ADDR", "REMOTE_USER",
+                "HTTP_TRANSFER_ENCODING", "HTTP_CONTENT_ENCODING",
+            ];
+            let mut meta = MetaVariables::of(&[POST, ANYONE, TEXT, ("CONTENT_LENGTH", "50")]);
+            for ((name, value), is_known) in names.iter().zip(&values).zip(is_known) {
+                if is_known {
+                    meta.push(name, value);
+                }
+            }
+            let asked = Asked {
+                request: &Request::from_meta(&meta),
+                post: &Post::from_meta(&meta),
+                settings: &Settings::parse(&meta, Lifetime::Hour).unwrap().0,
+                publishing: &Publishing::parse(&meta).unwrap().0,
+                tokens: &Tokens::parse(b"secret-secret"),
+            };
+            if let Begun::Upload(mut upload) = begin(asked, START) {
+                upload.take(&body);
+                upload.end();
+                prop_assert!(!matches!(upload.at(START), Next::More));
+            }
+        }
     }
 }

@@ -187,6 +187,12 @@ fn a_name_below_a_root_reaches_what_is_there_and_nothing_else() {
     std::os::unix::fs::symlink(&outside, folder.path("root/link.jsonl")).unwrap();
     std::os::unix::fs::symlink("sub/a.jsonl", folder.path("root/near.jsonl")).unwrap();
     std::os::unix::fs::symlink("..", folder.path("root/up")).unwrap();
+    fs::create_dir(folder.path("root/folder.jsonl")).unwrap();
+    nix::unistd::mkfifo(
+        &folder.path("root/fifo.jsonl"),
+        nix::sys::stat::Mode::S_IRWXU,
+    )
+    .unwrap();
     let post = Post::new()
         .body("text/plain", "x")
         .set("SSE_ROOT", folder.path("root"));
@@ -201,6 +207,9 @@ fn a_name_below_a_root_reaches_what_is_there_and_nothing_else() {
         "/access.log",
         "/link.jsonl",
         "/near.jsonl",
+        "/folder.jsonl",
+        "/fifo.jsonl",
+        "/sub/a.jsonl/b.jsonl",
         "/up/outside.jsonl",
         "/../outside.jsonl",
         "/sub/../../outside.jsonl",
@@ -211,6 +220,16 @@ fn a_name_below_a_root_reaches_what_is_there_and_nothing_else() {
     .collect();
     assert!(bodies.iter().all(|body| body == &bodies[0]), "{bodies:?}");
     assert_eq!(fs::read(&outside).unwrap(), b"");
+    let awaited = post.clone().set("SSE_AWAIT", "yes");
+    for name in [
+        "/link.jsonl",
+        "/folder.jsonl",
+        "/fifo.jsonl",
+        "/.hidden.jsonl",
+    ] {
+        let answer = awaited.clone().set("PATH_INFO", name).send();
+        assert_eq!(answer.is_error("404 Not Found").body, bodies[0], "{name}");
+    }
     // Where readers wait for a file, publishers make it.
     to("/new.jsonl").set("SSE_AWAIT", "yes").created();
     to("/no/folder.jsonl")
