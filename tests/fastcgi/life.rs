@@ -1,1 +1,181 @@
-//! x
+//! Beginning and end of streams: a client, a responder or a server that goes.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::servers::answer::Next;
+use crate::servers::folder::append;
+use crate::servers::gateway::{Gateway, Site};
+use crate::servers::patience::PATIENCE;
+
+behind_all!(
+    a_client_that_left_is_noticed,
+    a_stream_that_reached_its_age_ends_cleanly_and_is_resumed,
+    a_client_that_stops_reading_is_let_go,
+    silence_is_filled_with_heartbeats,
+);
+
+fn a_client_that_left_is_noticed(gateway: Gateway) {
+    // Idle streams: nothing is ever written but heartbeats. nginx needs none.
+    let heartbeat = if gateway == Gateway::Nginx {
+        "25s"
+    } else {
+        "1s"
+    };
+    let site = Site::with(gateway).set("SSE_HEARTBEAT", heartbeat).start();
+    let mut streams: Vec<_> = (0..3).map(|_| site.get("/events/tail").send()).collect();
+    for stream in &mut streams {
+        stream.wait_for_comments(1, PATIENCE);
+    }
+    let connections = site.connections();
+    let has_status = gateway != Gateway::ApacheFcgid;
+    if has_status {
+        assert_eq!((connections, site.status("subscribers")), (3, 3));
+    }
+    streams.truncate(1);
+    let limit = match gateway {
+        Gateway::Nginx => Duration::from_secs(1),
+        // Two heartbeats, and some time to look.
+        _ => Duration::from_millis(3500),
+    };
+    site.wait_for_connections(1, limit);
+    if has_status {
+        assert_eq!(site.status("subscribers"), 1);
+    }
+    append(&site.tail_file(), "{\"data\":\"still here\"}\n");
+    assert_eq!(streams[0].event().data, "still here");
+}
+
+fn a_stream_that_reached_its_age_ends_cleanly_and_is_resumed(gateway: Gateway) {
+    // What Apache's files say wins over the environment.
+    let site = match gateway {
+        Gateway::ApacheProxy | Gateway::ApacheFcgid => {
+            Site::with(gateway).directive("Define EVENTS_MAX_AGE 1s")
+        }
+        _ => Site::with(gateway).set("SSE_MAX_AGE", "1s"),
+    };
+    let site = site.start();
+    append(&site.tail_file(), "{\"data\":1}\n");
+    let started = Instant::now();
+    let mut stream = site.get("/events/tail").send();
+    assert_eq!(stream.event().data, "1");
+    assert!(stream.events_to_end(PATIENCE).is_empty());
+    assert!(started.elapsed() > Duration::from_millis(800));
+    assert!(!stream.cut, "the end of the body is missing");
+    let body = String::from_utf8_lossy(&stream.body).into_owned();
+    assert!(body.ends_with("\n\n"), "{body}");
+    append(&site.tail_file(), "{\"data\":2}\n");
+    let last_id = stream.parser.last_id.clone();
+    let request = site.get("/events/tail").field("Last-Event-ID", &last_id);
+    assert_eq!(request.send().event().data, "2");
+}
+
+fn a_client_that_stops_reading_is_let_go(gateway: Gateway) {
+    let site = Site::with(gateway)
+        .set("SSE_SEND_TIMEOUT", "1s")
+        .set("SSE_BACKLOG", "1000")
+        .start();
+    // More than the sockets and the server between them take in.
+    let line = format!("{{\"data\":\"{}\"}}\n", "x".repeat(500_000));
+    append(&site.tail_file(), &line.repeat(100));
+    let stream = site.get("/events/tail").send();
+    site.wait_for_connections(1, PATIENCE);
+    site.wait_for_connections(0, PATIENCE);
+    drop(stream);
+}
+
+fn silence_is_filled_with_heartbeats(gateway: Gateway) {
+    let site = Site::with(gateway).set("SSE_HEARTBEAT", "1s").start();
+    let mut stream = site.get("/events/tail").send();
+    stream.wait_for_comments(3, PATIENCE);
+    append(&site.tail_file(), "{\"data\":\"at last\"}\n");
+    assert_eq!(stream.event().data, "at last");
+}
+
+/// The others restart as the responder does; what their clients are told meanwhile is
+/// their own affair.
+mod a_restart_of_the_responder {
+    use super::*;
+
+    fn loses_nothing_and_refuses_nobody(gateway: Gateway) {
+        let mut site = Site::with(gateway).start();
+        append(&site.tail_file(), "{\"data\":1}\n");
+        let mut stream = site.get("/events/tail").send();
+        assert_eq!(stream.event().data, "1");
+        let first_retry = stream.parser.retry;
+
+        site.signal_responder(Signal::SIGTERM);
+        assert!(stream.events_to_end(PATIENCE).is_empty());
+        assert!(!stream.cut, "the end of the body is missing");
+        assert!(
+            first_retry.is_some() && stream.parser.retry.is_some(),
+            "no retry"
+        );
+        site.wait_until_responder_ended(PATIENCE);
+        append(&site.tail_file(), "{\"data\":2}\n");
+
+        // Asked while there is no responder, but the socket is held.
+        let last_id = stream.parser.last_id.clone();
+        let request = site.get("/events/tail").field("Last-Event-ID", &last_id);
+        let waiting = std::thread::spawn(move || request.send().event().data);
+        site.wait_for_connections_waiting(PATIENCE);
+        site.start_responder();
+        assert_eq!(waiting.join().expect("the client does not fail"), "2");
+    }
+
+    #[test]
+    fn behind_nginx() {
+        loses_nothing_and_refuses_nobody(Gateway::Nginx);
+    }
+
+    #[test]
+    fn behind_apache() {
+        loses_nothing_and_refuses_nobody(Gateway::ApacheProxy);
+    }
+
+    #[test]
+    fn behind_lighttpd() {
+        loses_nothing_and_refuses_nobody(Gateway::Lighttpd);
+    }
+
+    #[test]
+    fn behind_h2o() {
+        loses_nothing_and_refuses_nobody(Gateway::H2o);
+    }
+}
+
+#[test]
+fn a_killed_responder_cuts_streams_and_its_successor_resumes_them() {
+    for gateway in [Gateway::Nginx, Gateway::ApacheProxy, Gateway::Lighttpd] {
+        let mut site = Site::with(gateway).start();
+        append(&site.tail_file(), "{\"data\":1}\n");
+        let mut stream = site.get("/events/tail").send();
+        assert_eq!(stream.event().data, "1");
+        site.signal_responder(Signal::SIGKILL);
+        site.wait_until_responder_ended(PATIENCE);
+        match stream.wait(Instant::now() + PATIENCE) {
+            Next::Ended => {}
+            other => panic!("{gateway:?}: {other:?}"),
+        }
+        append(&site.tail_file(), "{\"data\":2}\n");
+        site.start_responder();
+        let last_id = stream.parser.last_id.clone();
+        let request = site.get("/events/tail").field("Last-Event-ID", &last_id);
+        assert_eq!(request.send().event().data, "2");
+    }
+}
+
+#[test]
+fn lighttpd_starts_the_responder_itself_when_told_where_it_is() {
+    let program = "\"bin-path\" => \"{root}/bin/responder\", \"max-procs\" => 1, \"check-local\"";
+    let site = Site::with(Gateway::Lighttpd)
+        .without_responder()
+        .edit("\"check-local\"", program)
+        .start();
+    append(&site.path("data/logs/a.log"), "a line\n");
+    assert_eq!(site.get("/logs/a.log").send().event().data, "a line");
+    append(&site.tail_file(), "{\"data\":1}\n");
+    let mut stream = site.get("/events/tail").send();
+    assert_eq!(stream.event().data, "1");
+}

@@ -22,6 +22,7 @@ pub fn configure(
     folder: &Folder,
     port: u16,
     by: By,
+    protocols: &str,
     environment: &[(String, String)],
     directives: &[String],
 ) -> Vec<String> {
@@ -51,7 +52,7 @@ pub fn configure(
     }
     text.push_str(&format!(
         "Define EVENTS_PORT {port}\n\
-         Define EVENTS_PROTOCOLS \"h2c http/1.1\"\n\
+         Define EVENTS_PROTOCOLS \"{protocols}\"\n\
          Define EVENTS_PAGES {root}/pages\n\
          Define EVENTS_DATA {root}/data\n\
          Define EVENTS_SOCKET {}\n\

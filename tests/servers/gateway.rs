@@ -1,9 +1,12 @@
 //! A web server with a FastCGI responder behind it, set up from the project's files.
 
 use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::answer::Answer;
@@ -15,9 +18,9 @@ use super::h2o;
 use super::lighttpd;
 use super::nginx::{self, Edits};
 use super::patience::wait_until;
-use super::processes::{kill_running_from, running_from};
+use super::processes::kill_running_from;
 use super::request::Request;
-use super::responder::{Responder, listen, socket, sockets_of};
+use super::responder::{self, Responder, connections_below, listen, socket};
 
 /// Which server, and which of its ways to a responder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +36,12 @@ pub enum Gateway {
 pub struct Builder {
     gateway: Gateway,
     responder: Responder,
+    starts_responder: bool,
     environment: Vec<(String, String)>,
     directives: Vec<String>,
     edits: Edits,
     tls: bool,
+    http2: bool,
 }
 
 impl Builder {
@@ -49,6 +54,12 @@ impl Builder {
     /// Sets a variable in the responder's environment, so for all its streams.
     pub fn set(mut self, name: &str, value: &str) -> Builder {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts none, because the server does.
+    pub fn without_responder(mut self) -> Builder {
+        self.starts_responder = false;
         self
     }
 
@@ -78,13 +89,12 @@ impl Builder {
         self
     }
 
-    /// Lets clients speak HTTP/2: with nginx over TLS, as the site's own lines have it, with
-    /// the others without, which is in their files or in this test's part.
-    pub fn with_http2(self) -> Builder {
-        match self.gateway {
-            Gateway::Nginx => self.with_tls(),
-            _ => self,
-        }
+    /// Lets clients speak HTTP/2: nginx over TLS, as the site's own lines have it, the
+    /// others without.
+    pub fn with_http2(mut self) -> Builder {
+        self.http2 = true;
+        self.tls |= self.gateway == Gateway::Nginx;
+        self
     }
 
     /// Starts the responder and the server and waits until the server answers.
@@ -113,38 +123,27 @@ impl Builder {
                     "ssl_certificate_key {root}/key.pem;",
                 );
         }
-        let responder = match self.gateway {
-            Gateway::ApacheFcgid => {
-                let program = self.responder.program();
-                let inside = folder.make("bin").join("responder");
-                // Elsewhere another user could not reach it, nor we know it by its path.
-                if fs::hard_link(&program, &inside).is_err() {
-                    fs::copy(&program, &inside).expect("the new folder can be written");
-                }
-                None
-            }
-            _ => Some(self.responder.start(&folder, &self.environment)),
-        };
+        self.responder.install(&folder);
+        let mut held = None;
+        if self.starts_responder && self.gateway != Gateway::ApacheFcgid {
+            held = Some(listen(&socket(&folder)));
+        }
+        let responder = held.as_ref().map(|held| {
+            let listener = held.try_clone().expect("a descriptor can be copied");
+            responder::start(&folder, listener, &self.environment)
+        });
         let (server, port) = start_on_free_port(&folder, &[], |port| match self.gateway {
             Gateway::Nginx => nginx::configure(&folder, port, &self.edits),
-            Gateway::ApacheProxy => {
-                apache_fastcgi::configure(&folder, port, By::Proxy, &[], &self.directives)
-            }
-            Gateway::ApacheFcgid => apache_fastcgi::configure(
-                &folder,
-                port,
-                By::Fcgid,
-                &self.environment,
-                &self.directives,
-            ),
+            Gateway::ApacheProxy => self.configure_apache(&folder, port, By::Proxy),
+            Gateway::ApacheFcgid => self.configure_apache(&folder, port, By::Fcgid),
             Gateway::Lighttpd => lighttpd::configure(&folder, port, &self.edits.site),
             Gateway::H2o => h2o::configure(&folder, port),
         });
         Site {
             gateway: self.gateway,
-            kind: self.responder,
             environment: self.environment,
             responder,
+            held,
             server,
             port,
             tls_port,
@@ -153,12 +152,26 @@ impl Builder {
     }
 }
 
+impl Builder {
+    #[track_caller]
+    fn configure_apache(&self, folder: &Folder, port: u16, by: By) -> Vec<String> {
+        let protocols = if self.http2 {
+            "h2c http/1.1"
+        } else {
+            "http/1.1"
+        };
+        let (environment, directives) = (&self.environment, &self.directives);
+        apache_fastcgi::configure(folder, port, by, protocols, environment, directives)
+    }
+}
+
 /// A running server and its responder; both end when it is dropped.
 pub struct Site {
     pub gateway: Gateway,
-    kind: Responder,
     environment: Vec<(String, String)>,
     responder: Option<Daemon>,
+    /// The socket that the responder inherited.
+    held: Option<UnixListener>,
     server: Daemon,
     port: u16,
     tls_port: u16,
@@ -169,11 +182,13 @@ impl Site {
     pub fn with(gateway: Gateway) -> Builder {
         Builder {
             gateway,
-            responder: Responder::default(),
+            responder: Responder::Ours,
+            starts_responder: true,
             environment: Vec::new(),
             directives: Vec::new(),
             edits: Edits::default(),
             tls: false,
+            http2: false,
         }
     }
 
@@ -253,27 +268,52 @@ impl Site {
             .wait_until_ended(limit);
     }
 
-    /// Starts another responder on a new socket of the same name.
+    /// Starts another responder on the same socket, which was held meanwhile, as systemd
+    /// does.
     #[track_caller]
     pub fn start_responder(&mut self) {
-        let _ = fs::remove_file(socket(&self.folder));
-        let listener = listen(&socket(&self.folder));
-        let responder = self
-            .kind
-            .start_on(&self.folder, listener, &self.environment);
+        let held = self.held.as_ref().expect("a socket is held");
+        let listener = held.try_clone().expect("a descriptor can be copied");
+        let responder = responder::start(&self.folder, listener, &self.environment);
         self.responder = Some(responder);
     }
 
-    /// Connections that the server has with its responders, told by the responders' open
-    /// sockets: the one or two that each listens on are not counted.
+    /// Gives the socket up, so that whoever connects is refused.
+    pub fn let_socket_go(&mut self) {
+        self.held = None;
+        let _ = fs::remove_file(socket(&self.folder));
+    }
+
+    /// Holds a new socket of the same name.
+    pub fn hold_socket(&mut self) {
+        self.held = Some(listen(&socket(&self.folder)));
+    }
+
+    /// Connections that the server has with its responders.
     pub fn connections(&self) -> usize {
-        match &self.responder {
-            Some(responder) => sockets_of(responder.pid()).saturating_sub(1),
-            None => running_from(self.folder.path())
-                .iter()
-                .map(|process| sockets_of(process.pid).saturating_sub(1))
-                .sum(),
-        }
+        connections_below(&self.folder)
+    }
+
+    /// Waits until somebody waits to be accepted.
+    #[track_caller]
+    pub fn wait_for_connections_waiting(&self, limit: Duration) {
+        let held = self.held.as_ref().expect("a socket is held");
+        let timeout = PollTimeout::try_from(limit).expect("some seconds");
+        let mut readable = [PollFd::new(held.as_fd(), PollFlags::POLLIN)];
+        let ready = poll(&mut readable, timeout).expect("a socket can be waited for");
+        assert!(ready > 0, "nobody connected within {limit:?}");
+    }
+
+    /// What the status page says of a figure, such as `subscribers`.
+    #[track_caller]
+    pub fn status(&self, figure: &str) -> u64 {
+        let page = self.get("/events/status").field("Connection", "close");
+        let page = page.send().text();
+        let value = page.split(&format!("\"{figure}\":")).nth(1);
+        let digits = value.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+        digits
+            .and_then(|digits| digits.parse().ok())
+            .unwrap_or_else(|| panic!("no {figure} in {page}"))
     }
 
     /// Waits until there are as many and returns how long that took.

@@ -15,7 +15,7 @@ const LIGHTTPD: &str = "/usr/sbin/lighttpd";
 pub fn configure(folder: &Folder, port: u16, edits: &[(String, String)]) -> Vec<String> {
     require(LIGHTTPD, "lighttpd");
     let root = folder.path().display().to_string();
-    folder.make("run");
+    folder.make_public("run/upload");
     let site = configured(
         "lighttpd/sse-cgi.conf",
         &[
@@ -43,7 +43,7 @@ pub fn configure(folder: &Folder, port: u16, edits: &[(String, String)]) -> Vec<
          server.port = {port}\n\
          server.bind = \"127.0.0.1\"\n\
          server.errorlog = \"{root}/logs/error.log\"\n\
-         server.upload-dirs = ( \"{root}/run\" )\n\
+         server.upload-dirs = ( \"{root}/run/upload\" )\n\
          index-file.names = ( \"index.html\" )\n\
          mimetype.assign = ( \".html\" => \"text/html\", \"\" => \"text/plain\" )\n\
          {site}",

@@ -1,7 +1,6 @@
 //! FastCGI responders: ours, and the one on the crate `fastcgi`, which is its
 //! independent peer.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -20,23 +19,28 @@ pub enum Responder {
     FastcgiCrate,
 }
 
-impl Default for Responder {
-    fn default() -> Self {
-        if built().join("sse-fcgi").exists() {
-            Responder::Ours
-        } else {
-            Responder::FastcgiCrate
-        }
-    }
-}
-
 impl Responder {
-    /// The program.
+    /// Puts the program into `folder`/bin: elsewhere another user might not reach it, nor
+    /// would a test know it by its path.
     #[track_caller]
-    pub fn program(self) -> PathBuf {
+    pub fn install(self, folder: &Folder) -> PathBuf {
+        folder.make("bin");
+        let program = program_in(folder);
+        let built = self.built();
+        if fs::hard_link(&built, &program).is_err() {
+            fs::copy(&built, &program).expect("the new folder can be written");
+        }
+        program
+    }
+
+    #[track_caller]
+    fn built(self) -> PathBuf {
         let path = match self {
-            Responder::Ours => built().join("sse-fcgi"),
-            Responder::FastcgiCrate => built().join("examples/fastcgi_crate"),
+            Responder::Ours => env!("CARGO_BIN_EXE_sse-fcgi").into(),
+            Responder::FastcgiCrate => {
+                let ours = Path::new(env!("CARGO_BIN_EXE_sse-fcgi"));
+                ours.with_file_name("examples").join("fastcgi_crate")
+            }
         };
         assert!(
             path.exists(),
@@ -45,38 +49,25 @@ impl Responder {
         );
         path
     }
-
-    /// Starts it on the socket `folder`/responder.sock, which it inherits as descriptor
-    /// 0, as spawn-fcgi and lighttpd start one.
-    #[track_caller]
-    pub fn start(self, folder: &Folder, environment: &[(String, String)]) -> Daemon {
-        self.start_on(folder, listen(&socket(folder)), environment)
-    }
-
-    /// The same on a socket that listens already.
-    #[track_caller]
-    pub fn start_on(
-        self,
-        folder: &Folder,
-        socket: UnixListener,
-        environment: &[(String, String)],
-    ) -> Daemon {
-        let program = self.program();
-        let command = [program.to_str().expect("the path is text")];
-        Daemon::start(folder, &command, Some(OwnedFd::from(socket)), environment)
-    }
 }
 
-/// The folder of the programs that cargo built.
-fn built() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_nph-clock"))
-        .parent()
-        .expect("a program lies in a folder")
+/// Starts the program that was installed on a socket that listens, which it inherits as
+/// descriptor 0, as spawn-fcgi and lighttpd start one.
+#[track_caller]
+pub fn start(folder: &Folder, socket: UnixListener, environment: &[(String, String)]) -> Daemon {
+    let program = program_in(folder);
+    let command = [program.to_str().expect("the path is text")];
+    Daemon::start(folder, &command, Some(OwnedFd::from(socket)), environment)
+}
+
+/// Where a test's responder is installed.
+pub fn program_in(folder: &Folder) -> PathBuf {
+    folder.join("bin/responder")
 }
 
 /// Where the responder of a test listens.
 pub fn socket(folder: &Folder) -> PathBuf {
-    folder.join("responder.sock")
+    folder.make_public("sockets").join("responder.sock")
 }
 
 /// A socket that every user may connect to: the server may be another one.
@@ -88,12 +79,17 @@ pub fn listen(path: &Path) -> UnixListener {
     listener
 }
 
-/// How many sockets a process has open.
-pub fn sockets_of(pid: nix::unistd::Pid) -> usize {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd"))
-        .into_iter()
-        .flatten();
-    let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    let sockets = targets.filter(|target| target.to_string_lossy().starts_with("socket:"));
-    sockets.collect::<BTreeSet<_>>().len()
+/// How many connections are open at sockets below `folder`, as the kernel tells: one that
+/// only the server has closed counts until the responder has, too.
+pub fn connections_below(folder: &Folder) -> usize {
+    let list = fs::read_to_string("/proc/net/unix").expect("/proc is mounted");
+    let folder = format!("{}/", folder.path().display());
+    let ours = list.lines().filter(|line| {
+        let mut words = line.split_whitespace();
+        // Num, RefCount, Protocol, Flags (the bit of a listener), Type, St, Inode, Path.
+        let listens = words.nth(3).is_none_or(|flags| flags == "00010000");
+        let path = words.nth(3).unwrap_or_default();
+        !listens && path.starts_with(&folder)
+    });
+    ours.count()
 }
