@@ -206,3 +206,18 @@ fn a_burst_arrives_whole_and_in_order(gateway: Gateway) {
         assert_eq!(event.data, format!("{number} {filler}"));
     }
 }
+
+#[test]
+fn compression_elsewhere_in_apache_does_not_touch_streams() {
+    for gateway in [Gateway::ApacheProxy, Gateway::ApacheFcgid] {
+        let site = Site::with(gateway)
+            .directive("AddOutputFilterByType DEFLATE text/event-stream")
+            .start();
+        append(&site.tail_file(), "{\"data\":\"from before\"}\n");
+        let request = site.get("/events/tail").field("Accept-Encoding", "gzip");
+        let mut stream = request.send();
+        assert_eq!(stream.head.field("Content-Encoding"), None);
+        assert_eq!(stream.event().data, "from before");
+        write_and_await_in_lockstep(&site, &mut stream, "gzip elsewhere");
+    }
+}

@@ -28,8 +28,10 @@ macro_rules! behind_all {
     };
 }
 
+mod crowd;
 mod events;
 mod head;
 mod life;
+mod listening;
 mod nginx;
 mod peer;

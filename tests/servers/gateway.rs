@@ -1,7 +1,7 @@
 //! A web server with a FastCGI responder behind it, set up from the project's files.
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -243,6 +243,21 @@ impl Site {
         all_logs(&self.folder)
     }
 
+    /// Starts a responder in a way of the test's own; in its words `{program}` stands for
+    /// the installed program and `{socket}` for where the server connects.
+    #[track_caller]
+    pub fn run(&self, command: &[&str], stdin: Option<OwnedFd>) -> Daemon {
+        let program = responder::program_in(&self.folder).display().to_string();
+        let socket = socket(&self.folder).display().to_string();
+        let words: Vec<String> = command
+            .iter()
+            .map(|word| word.replace("{program}", &program))
+            .map(|word| word.replace("{socket}", &socket))
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        Daemon::start(&self.folder, &words, stdin, &self.environment)
+    }
+
     /// Sends the server a signal.
     #[track_caller]
     pub fn signal_server(&self, signal: Signal) {
@@ -284,9 +299,10 @@ impl Site {
         let _ = fs::remove_file(socket(&self.folder));
     }
 
-    /// Holds a new socket of the same name.
-    pub fn hold_socket(&mut self) {
-        self.held = Some(listen(&socket(&self.folder)));
+    /// Holds a new socket of the same name, and returns a copy of it.
+    pub fn hold_socket(&mut self) -> UnixListener {
+        let held = self.held.insert(listen(&socket(&self.folder)));
+        held.try_clone().expect("a descriptor can be copied")
     }
 
     /// Connections that the server has with its responders.

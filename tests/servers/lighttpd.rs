@@ -38,7 +38,7 @@ pub fn configure(folder: &Folder, port: u16, edits: &[(String, String)]) -> Vec<
     };
     let text = format!(
         "{user}\
-         server.modules = ( \"mod_access\" )\n\
+         server.modules = ( \"mod_indexfile\", \"mod_access\" )\n\
          server.document-root = \"{root}/pages\"\n\
          server.port = {port}\n\
          server.bind = \"127.0.0.1\"\n\
