@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use crate::servers::answer::Next;
 use crate::servers::folder::append;
 use crate::servers::gateway::{Gateway, Site};
-use crate::servers::patience::PATIENCE;
+use crate::servers::patience::{PATIENCE, wait_until};
 use crate::servers::processes::running_from;
 
 behind_all!(
@@ -167,6 +167,38 @@ mod a_restart_of_the_responder {
     fn behind_h2o() {
         loses_nothing_and_refuses_nobody(Gateway::H2o);
     }
+}
+
+#[test]
+fn a_graceful_restart_of_apache_ends_no_stream() {
+    let site = Site::with(Gateway::ApacheProxy).start();
+    append(&site.tail_file(), "{\"data\":1}\n");
+    let mut stream = site.get("/events/tail").send();
+    assert_eq!(stream.event().data, "1");
+    let restarts = || site.logs().matches("resuming normal operations").count();
+    assert_eq!(restarts(), 1);
+    site.signal_server(Signal::SIGUSR1);
+    wait_until("Apache has restarted", PATIENCE, || restarts() == 2);
+    append(&site.tail_file(), "{\"data\":2}\n");
+    assert_eq!(stream.event().data, "2");
+    assert_eq!(site.get("/events/tail").send().data_of(2), ["1", "2"]);
+}
+
+#[test]
+fn a_graceful_restart_of_apache_ends_the_responders_that_it_started() {
+    let site = Site::with(Gateway::ApacheFcgid).start();
+    append(&site.tail_file(), "{\"data\":1}\n");
+    let mut stream = site.get("/events/tail").send();
+    assert_eq!(stream.event().data, "1");
+    site.signal_server(Signal::SIGUSR1);
+    // At the end of an event, with `retry:`, and no error page after it.
+    assert!(stream.events_to_end(PATIENCE).is_empty());
+    let body = String::from_utf8_lossy(&stream.body).into_owned();
+    assert!(!body.contains('<'), "{body}");
+    append(&site.tail_file(), "{\"data\":2}\n");
+    let last_id = stream.parser.last_id.clone();
+    let request = site.get("/events/tail").field("Last-Event-ID", &last_id);
+    assert_eq!(request.send().event().data, "2");
 }
 
 #[test]
