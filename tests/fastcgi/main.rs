@@ -35,3 +35,4 @@ mod life;
 mod listening;
 mod nginx;
 mod peer;
+mod status;
