@@ -170,6 +170,45 @@ mod a_restart_of_the_responder {
 }
 
 #[test]
+fn a_responder_that_comes_back_is_found_soon() {
+    for gateway in [
+        Gateway::Nginx,
+        Gateway::ApacheProxy,
+        Gateway::Lighttpd,
+        Gateway::H2o,
+    ] {
+        let mut site = Site::with(gateway).start();
+        append(&site.tail_file(), "{\"data\":1}\n");
+        site.signal_responder(Signal::SIGTERM);
+        site.wait_until_responder_ended(PATIENCE);
+        site.let_socket_go();
+        for _ in 0..5 {
+            let request = site.get("/events/tail").field("Connection", "close");
+            let answer = request.send();
+            let expected: &[u16] = match gateway {
+                // It asks to return.
+                Gateway::Nginx => &[200],
+                _ => &[500, 502, 503],
+            };
+            let status = answer.head.status;
+            assert!(expected.contains(&status), "{gateway:?}: {status}");
+        }
+        site.hold_socket();
+        site.start_responder();
+        let back = Instant::now();
+        let mut stream = site.get("/events/tail").send();
+        // lighttpd looks once a second whether it is back.
+        while gateway == Gateway::Lighttpd && stream.head.status == 503 {
+            assert!(back.elapsed() < Duration::from_secs(3), "{gateway:?}");
+            std::thread::sleep(Duration::from_millis(50));
+            stream = site.get("/events/tail").send();
+        }
+        assert_eq!(stream.head.status, 200, "{gateway:?}");
+        assert_eq!(stream.event().data, "1");
+    }
+}
+
+#[test]
 fn a_graceful_restart_of_apache_ends_no_stream() {
     let site = Site::with(Gateway::ApacheProxy).start();
     append(&site.tail_file(), "{\"data\":1}\n");

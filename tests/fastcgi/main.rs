@@ -35,4 +35,5 @@ mod life;
 mod listening;
 mod nginx;
 mod peer;
+mod publish;
 mod status;

@@ -51,7 +51,8 @@ impl Builder {
         self
     }
 
-    /// Sets a variable in the responder's environment, so for all its streams.
+    /// Sets a variable in the responder's environment, so for all its streams; `{root}`
+    /// stands for the site's folder.
     pub fn set(mut self, name: &str, value: &str) -> Builder {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
@@ -122,6 +123,10 @@ impl Builder {
                     &format!("#ssl_certificate_key {key}"),
                     "ssl_certificate_key {root}/key.pem;",
                 );
+        }
+        let root = folder.path().display().to_string();
+        for (_, value) in &mut self.environment {
+            *value = value.replace("{root}", &root);
         }
         self.responder.install(&folder);
         let mut held = None;

@@ -42,6 +42,18 @@ impl Request {
         request
     }
 
+    /// Adds a body in chunks, whose length is not said before its end.
+    pub fn chunked(self, chunks: &[&[u8]]) -> Request {
+        let mut request = self.field("Transfer-Encoding", "chunked");
+        for chunk in chunks.iter().chain([&&b""[..]]) {
+            let head = format!("{:x}\r\n", chunk.len());
+            request
+                .body
+                .extend([head.as_bytes(), chunk, b"\r\n"].concat());
+        }
+        request
+    }
+
     /// Says HTTP/1.0 instead of HTTP/1.1.
     pub fn http_1_0(mut self) -> Request {
         self.version = "HTTP/1.0";
