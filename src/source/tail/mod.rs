@@ -107,6 +107,8 @@ pub struct Tail {
     active: Option<Cursor>,
     /// The id of the place while there is no file.
     start: TailId,
+    /// The last records are still being searched for, in this file: there is no place yet.
+    search: Option<(backlog::Search, Rc<dyn DiskFile>)>,
     /// When `active` brought bytes last, or was opened.
     active_since: Duration,
     /// The files to read after `active`, each from its start, oldest first. The last
@@ -162,6 +164,7 @@ impl Tail {
             max_line_bytes,
             active: None,
             start: TailId::start_after(None),
+            search: None,
             active_since: now.monotonic,
             later: VecDeque::new(),
             lingering: Vec::new(),
@@ -407,6 +410,20 @@ impl Tail {
         Step::Again
     }
 
+    /// Once the place is found, it is told: the stream opened without one.
+    fn poll_search(&mut self, now: Now, out: &mut Batch) -> Next {
+        match self.search_on() {
+            Ok(true) => out.id_only(&self.place().event_id()),
+            Ok(false) => {}
+            Err(_) => return Next::At(now.monotonic + TRY_AGAIN),
+        }
+        Next::More
+    }
+
+    fn place(&self) -> TailId {
+        self.active.as_ref().map_or(self.start, Cursor::id)
+    }
+
     /// Passes on what was still written into files that have been left. Tells when to
     /// look again; at once, where it stopped before the end of one of them.
     fn poll_lingering(&mut self, now: Now, out: &mut Batch) -> Option<Duration> {
@@ -447,6 +464,9 @@ impl Tail {
 
 impl Source for Tail {
     fn poll(&mut self, now: Now, out: &mut Batch) -> Next {
+        if self.search.is_some() {
+            return self.poll_search(now, out);
+        }
         if let Some(active) = &mut self.active {
             active.look_again(now);
         }
@@ -474,8 +494,10 @@ impl Source for Tail {
     }
 
     fn position(&self) -> Option<EventId<'static>> {
-        let place = self.active.as_ref().map_or(self.start, Cursor::id);
-        Some(place.event_id())
+        if self.search.is_some() {
+            return None;
+        }
+        Some(self.place().event_id())
     }
 }
 

@@ -271,8 +271,17 @@ fn now(now_ms: u64) -> Now {
 }
 
 fn open(disk: &MemoryDisk, now_ms: u64, last_id: Option<&str>) -> (Box<dyn Source>, Option<Gap>) {
-    let mut meta = MetaVariables::of(&[("SSE_FILE", NAME), ("SSE_BACKLOG", "1000000")]);
-    meta.push("HTTP_LAST_EVENT_ID", last_id.unwrap_or_default().as_bytes());
+    let last_id = ("HTTP_LAST_EVENT_ID", last_id.unwrap_or_default());
+    open_with(disk, now_ms, &[("SSE_BACKLOG", "1000000"), last_id])
+}
+
+fn open_with(
+    disk: &MemoryDisk,
+    now_ms: u64,
+    pairs: &[(&str, &str)],
+) -> (Box<dyn Source>, Option<Gap>) {
+    let mut meta = MetaVariables::of(pairs);
+    meta.push("SSE_FILE", NAME.as_bytes());
     let settings = Settings::parse(&meta, Lifetime::Hour).unwrap().0;
     let request = Request::from_meta(&meta);
     let world: Rc<dyn World> = Rc::new(MemoryWorld(disk.clone()));
@@ -508,6 +517,32 @@ fn a_large_file_that_was_written_anew_is_not_taken_for_the_old_one_for_a_second(
     assert_eq!(h.kept[0].data, "the same line");
     assert_eq!(h.kept[1].data, r#"{"reason":"truncated"}"#);
     assert_eq!(h.kept.len(), 2 + 1 + 10_003);
+}
+
+#[test]
+fn a_filter_that_passes_little_holds_no_poll_up_while_the_last_records_are_looked_for() {
+    let mut h = History::new(0);
+    let passed_over = "no\n".repeat(400_000);
+    let text = format!("yes 1\nyes 2\n{passed_over}yes 3\n");
+    h.disk.append(&h.writing, text.as_bytes());
+    let filtered = [("SSE_FILTER", "yes"), ("SSE_BACKLOG", "2")];
+    let (source, gap) = open_with(&h.disk, h.now_ms, &filtered);
+    assert_eq!(gap, None);
+    h.source = source;
+    let mut polls = 0;
+    while h.source.position().is_none() {
+        let mut out = Batch::new();
+        assert_eq!(h.source.poll(h.now(), &mut out), Next::More);
+        h.keep(out.as_bytes().to_vec());
+        polls += 1;
+    }
+    assert_eq!(polls, 4);
+    // Whoever is cut off now has lost nothing.
+    let (place, expected) = (h.last_id.clone(), h.source.position().unwrap());
+    assert_eq!(place, expected.as_str());
+    h.kept.clear();
+    h.poll();
+    assert_eq!(kept(&h), ["yes 2", "yes 3"]);
 }
 
 /// A follower that has left a file for a newer one.

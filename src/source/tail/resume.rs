@@ -16,6 +16,10 @@ use crate::request::{Filter, Format, QueryFilter, SettingError, Settings};
 use crate::source::followed::Followed;
 use crate::source::{OpenError, Opened, Opening, resume_point, state};
 
+/// How much is looked through at once for the last records: a regular expression takes
+/// 25 ms for it, and in a responder all others wait so long.
+const SEARCH_BYTES: u64 = 256 * 1024;
+
 /// Opens the stream `tail`.
 pub(super) fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     let mut followed = Followed::of(opening)?;
@@ -72,16 +76,30 @@ impl Tail {
             return Ok(());
         };
         let end = file.stat()?.size_bytes;
-        let encoding = &self.encoding;
-        let start = backlog::last_records(
-            &*file,
-            end,
-            settings.backlog_records,
-            settings.replay_bytes,
-            |line| encoding.counts(line),
-        )?;
-        self.active = self.cursor_at_line(&file, start)?;
+        let (records, reach_bytes) = (settings.backlog_records, settings.replay_bytes);
+        self.search = Some((
+            backlog::Search::new(&*file, end, records, reach_bytes)?,
+            file,
+        ));
+        self.search_on()?;
         Ok(())
+    }
+
+    /// Searches on for the first of the last records, as far as one poll may. Tells
+    /// whether it is found.
+    pub(super) fn search_on(&mut self) -> io::Result<bool> {
+        let Some((search, file)) = &mut self.search else {
+            return Ok(true);
+        };
+        let encoding = &self.encoding;
+        let found = search.run(&**file, SEARCH_BYTES, |line| encoding.counts(line))?;
+        let Some(start) = found else {
+            return Ok(false);
+        };
+        let file = Rc::clone(file);
+        self.active = self.cursor_at_line(&file, start)?;
+        self.search = None;
+        Ok(true)
     }
 
     /// A client that was here goes on where it was, or is told why it cannot.
