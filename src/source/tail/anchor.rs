@@ -87,17 +87,19 @@ impl TailId {
     pub(super) fn text(self, buffer: &mut IdText) -> EventId<'_> {
         const HYPHEN: usize = IdText::BYTES - 17;
         buffer.0[HYPHEN] = b'-';
-        let bytes = self.anchor.to_be_bytes();
-        for (digits, byte) in buffer.0[HYPHEN + 1..]
-            .as_chunks_mut()
-            .0
-            .iter_mut()
-            .zip(bytes)
-        {
-            *digits = HEX_PAIRS[usize::from(byte)];
-        }
+        let (high, low) = ((self.anchor >> 32) as u32, self.anchor as u32);
+        buffer.0[HYPHEN + 1..HYPHEN + 9].copy_from_slice(&hex(high));
+        buffer.0[HYPHEN + 9..].copy_from_slice(&hex(low));
         let mut at = HYPHEN;
         let mut rest = self.offset_bytes;
+        // Two pairs at once: one waits for a division, not for two.
+        while rest >= 10_000 {
+            let four = (rest % 10_000) as usize;
+            rest /= 10_000;
+            at -= 4;
+            buffer.0[at..at + 2].copy_from_slice(&PAIRS[four / 100]);
+            buffer.0[at + 2..at + 4].copy_from_slice(&PAIRS[four % 100]);
+        }
         loop {
             at -= 2;
             buffer.0[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
@@ -128,17 +130,19 @@ static PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
-/// The hexadecimal digits of 0 to 255.
-static HEX_PAIRS: [[u8; 2]; 256] = {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut pairs = [[0; 2]; 256];
-    let mut number = 0;
-    while number < 256 {
-        pairs[number] = [HEX[number / 16], HEX[number % 16]];
-        number += 1;
-    }
-    pairs
-};
+/// The eight hexadecimal digits of a number, all at once: each byte of a word holds one.
+fn hex(number: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // One byte each in two, the first byte in the lowest, then one half each in one.
+    let bytes = u64::from(number.swap_bytes());
+    let bytes = (bytes | (bytes << 16)) & 0x0000_FFFF_0000_FFFF;
+    let bytes = (bytes | (bytes << 8)) & 0x00FF_00FF_00FF_00FF;
+    let halves = ((bytes >> 4) & 0x000F_000F_000F_000F) | ((bytes & 0x000F_000F_000F_000F) << 8);
+    // Adding 6 carries into the upper half from ten on.
+    let is_letter = ((halves + ONES * 6) >> 4) & ONES;
+    let letter_offset = u64::from(b'a' - b'0' - 10);
+    (halves + ONES * u64::from(b'0') + is_letter * letter_offset).to_le_bytes()
+}
 
 impl fmt::Display for TailId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -278,7 +282,23 @@ mod tests {
 
     #[test]
     fn an_id_reads_back_as_it_was_written() {
-        let offsets = [0, 1, 9, 10, 99, 100, 101, 999, 1_000_000_007, u64::MAX];
+        let offsets = [
+            0,
+            1,
+            9,
+            10,
+            99,
+            100,
+            101,
+            999,
+            9_999,
+            10_000,
+            10_001,
+            100_000,
+            1_000_000,
+            1_000_000_007,
+            u64::MAX,
+        ];
         let anchors = [0, u64::MAX, 0x0123_4567_89ab_cdef];
         for (offset_bytes, anchor) in offsets.into_iter().zip(anchors.into_iter().cycle()) {
             let id = TailId {
