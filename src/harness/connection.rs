@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::body::Logged;
+use super::departure::Departure;
 use super::exchange::{self, Raw, Reply};
 use super::note;
 use super::site::{Ends, Site};
@@ -60,6 +61,7 @@ async fn converse(
 ) -> (TcpStream, Option<Raw>) {
     let parked = Parked::default();
     let is_blocked = Arc::new(AtomicBool::new(false));
+    let departure = Departure::from(&stream);
     let wire = Wire {
         stream,
         is_blocked: Arc::clone(&is_blocked),
@@ -67,7 +69,8 @@ async fn converse(
     let service = {
         let (site, parked) = (Arc::clone(site), Arc::clone(&parked));
         hyper::service::service_fn(move |request| {
-            answer_or_park(Arc::clone(&site), ends, request, Arc::clone(&parked))
+            let (site, departure) = (Arc::clone(&site), departure.clone());
+            answer_or_park(site, ends, departure, request, Arc::clone(&parked))
         })
     };
     let mut connection = http1::Builder::new()
@@ -109,11 +112,12 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<Logged>, io::Error>
 fn answer_or_park(
     site: Arc<Site>,
     ends: Ends,
+    departure: Departure,
     request: Request<Incoming>,
     parked: Parked,
 ) -> Answering {
     Box::pin(async move {
-        match exchange::reply(&site, ends, request).await {
+        match exchange::reply(&site, ends, departure, request).await {
             Reply::Answer(answer) => Ok(answer),
             Reply::Raw(raw) => {
                 *take_lock(&parked) = Some(raw);

@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 
 use super::SOFTWARE;
 use super::route::Script;
-use super::settings::Settings;
+use super::settings::Variable;
 
 /// Sorted, so that a program's view of it is the same at every request.
 pub type Variables = BTreeMap<OsString, OsString>;
@@ -42,7 +42,7 @@ pub struct Request<'a> {
 pub struct Place<'a> {
     /// What `script.name` follows in the URL; begins and ends with `/`.
     pub prefix: &'a str,
-    /// Folder of the programs.
+    /// Folder of the programs; those of a responder are names only, and nothing is there.
     pub programs: &'a Path,
     /// Folder of the pages.
     pub pages: &'a Path,
@@ -51,13 +51,13 @@ pub struct Place<'a> {
 }
 
 /// Builds the whole environment of a program: nothing else is passed to it.
-pub fn variables(
+pub fn variables<'s>(
     request: Request,
     place: Place,
     script: &Script,
-    settings: &Settings,
+    settings: impl Iterator<Item = &'s Variable>,
 ) -> Variables {
-    let mut variables: Variables = settings.of(&script.name).cloned().collect();
+    let mut variables: Variables = settings.cloned().collect();
     // Apache lets the meta-variables win over SetEnv, and so they come after the settings.
     variables.extend(http_variables(request.headers));
     variables.extend(meta_variables(request, place, script));
@@ -201,6 +201,7 @@ fn shell_escaped(byte: u8) -> impl Iterator<Item = u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::Settings;
     use super::*;
     use hyper::header::HeaderValue;
     use proptest::prelude::*;
@@ -243,7 +244,7 @@ mod tests {
         for setting in ["SSE_FILE=/f", "REQUEST_METHOD=EVIL", "b.cgi:SSE_FILE=/b"] {
             settings.add(setting.as_ref()).unwrap();
         }
-        variables(request, place, &script, &settings)
+        variables(request, place, &script, settings.of(&script.name))
             .into_iter()
             .map(|(name, value)| format!("{}={}", name.display(), value.display()))
             .collect()

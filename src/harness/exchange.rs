@@ -1,7 +1,7 @@
 //! Exchange: one request, from its head to an answer or to a program that answers by itself.
 
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{ALLOW, HOST, HeaderValue, SERVER};
+use hyper::header::{ALLOW, CONTENT_LENGTH, HOST, HeaderValue, SERVER};
 use hyper::http::request::Parts;
 use hyper::http::uri::{Authority, PathAndQuery};
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -11,10 +11,15 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use super::SOFTWARE;
 use super::access::Access;
 use super::body::{self, Answer, Logged};
-use super::cgi::{self, Outcome};
+use super::cgi;
+use super::departure::Departure;
+use super::environment::{self, Place, Variables};
+use super::fastcgi;
 use super::page;
+use super::parsed::{Outcome, Redirect};
 use super::program::Program;
 use super::route::{Route, Script};
+use super::settings::Variable;
 use super::site::{Ends, Site};
 use super::target::{self, Refusal};
 
@@ -37,6 +42,7 @@ pub struct Raw {
 pub struct Asked<'a> {
     pub site: &'a Site,
     pub ends: Ends,
+    pub departure: Departure,
     pub parts: &'a Parts,
     pub server_name: String,
     pub server_port: u16,
@@ -45,14 +51,19 @@ pub struct Asked<'a> {
     pub query: Option<String>,
     pub input: Bytes,
     /// `REDIRECT_*`.
-    pub inherited: super::environment::Variables,
+    pub inherited: Variables,
 }
 
-pub async fn reply(site: &Site, ends: Ends, request: Request<Incoming>) -> Reply {
+pub async fn reply(
+    site: &Site,
+    ends: Ends,
+    departure: Departure,
+    request: Request<Incoming>,
+) -> Reply {
     let (parts, incoming) = request.into_parts();
     let line = format!("{} {} {:?}", parts.method, parts.uri, parts.version);
     let access = Access::begin(ends.client.ip(), line);
-    let outcome = decide(site, ends, &parts, incoming).await;
+    let outcome = decide(site, ends, departure, &parts, incoming).await;
     let mut answer = match outcome {
         Ok(Outcome::Raw(program)) => return Reply::Raw(Raw { program, access }),
         Ok(Outcome::Answer(answer)) => answer,
@@ -67,6 +78,7 @@ pub async fn reply(site: &Site, ends: Ends, request: Request<Incoming>) -> Reply
 async fn decide(
     site: &Site,
     ends: Ends,
+    departure: Departure,
     parts: &Parts,
     incoming: Incoming,
 ) -> Result<Outcome, StatusCode> {
@@ -77,6 +89,7 @@ async fn decide(
     let mut asked = Asked {
         site,
         ends,
+        departure,
         parts,
         server_name,
         server_port,
@@ -90,7 +103,7 @@ async fn decide(
     for _ in 0..=MOST_REDIRECTS {
         let found = site.routes.find(&asked.path);
         let (prefix, route) = found.ok_or(StatusCode::NOT_FOUND)?;
-        match route {
+        let outcome = match route {
             Route::Pages(folder) => {
                 if ![Method::GET, Method::HEAD].contains(&asked.method) {
                     return Ok(Outcome::Answer(not_allowed("GET, HEAD")));
@@ -99,16 +112,17 @@ async fn decide(
                 return Ok(Outcome::Answer(answer));
             }
             Route::Programs(folder) => {
-                let script = Script::split(&asked.path[prefix.len()..]);
-                let script = script.ok_or(StatusCode::NOT_FOUND)?;
-                if let Some(incoming) = incoming.take() {
-                    asked.input = read(incoming, site).await?;
-                }
-                match cgi::run(&asked, prefix, folder, &script).await? {
-                    Outcome::Redirect(redirect) => asked.go_on(redirect)?,
-                    outcome => return Ok(outcome),
-                }
+                let script = asked.receive(prefix, &mut incoming).await?;
+                cgi::run(&asked, prefix, folder, &script).await?
             }
+            Route::Responder(responder) => {
+                let script = asked.receive(prefix, &mut incoming).await?;
+                fastcgi::run(&asked, prefix, responder, &script).await?
+            }
+        };
+        match outcome {
+            Outcome::Redirect(redirect) => asked.go_on(redirect)?,
+            outcome => return Ok(outcome),
         }
     }
     let uri = &parts.uri;
@@ -117,8 +131,22 @@ async fn decide(
 }
 
 impl Asked<'_> {
+    /// Who is asked; and the body, unless it has been read for the first who was.
+    async fn receive(
+        &mut self,
+        prefix: &str,
+        incoming: &mut Option<Incoming>,
+    ) -> Result<Script, StatusCode> {
+        let script = Script::split(&self.path[prefix.len()..]);
+        let script = script.ok_or(StatusCode::NOT_FOUND)?;
+        if let Some(incoming) = incoming.take() {
+            self.input = read(incoming, self.site).await?;
+        }
+        Ok(script)
+    }
+
     /// A local redirect is a GET without a body (RFC 3875 §6.2.2).
-    fn go_on(&mut self, redirect: cgi::Redirect) -> Result<(), StatusCode> {
+    fn go_on(&mut self, redirect: Redirect) -> Result<(), StatusCode> {
         let target: PathAndQuery = redirect
             .location
             .parse()
@@ -131,8 +159,33 @@ impl Asked<'_> {
         Ok(())
     }
 
-    pub fn is_redirected(&self) -> bool {
-        !self.inherited.is_empty()
+    /// The whole environment of whoever answers.
+    pub fn variables<'s>(
+        &self,
+        place: Place,
+        script: &Script,
+        settings: impl Iterator<Item = &'s Variable>,
+    ) -> Variables {
+        let parts = self.parts;
+        let mut headers = parts.headers.clone();
+        if !self.inherited.is_empty() {
+            // A redirect leaves the body behind.
+            headers.remove(CONTENT_LENGTH);
+        }
+        let request = environment::Request {
+            method: self.method.as_str(),
+            uri: parts.uri.path_and_query().map_or("/", |uri| uri.as_str()),
+            query: self.query.as_deref().unwrap_or_default(),
+            version: parts.version,
+            headers: &headers,
+            server_name: &self.server_name,
+            server_port: self.server_port,
+            client: self.ends.client,
+            server: self.ends.server,
+        };
+        let mut variables = self.inherited.clone();
+        variables.extend(environment::variables(request, place, script, settings));
+        variables
     }
 }
 

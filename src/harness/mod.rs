@@ -7,25 +7,34 @@
 //!
 //! ```text
 //! options ─> server ─> connection ─> exchange ─┬─> page       (a file of --web)
-//!                          ▲         (target,  └─> cgi ─> environment, head
-//!                          │          route)        │
-//!                          └── raw bytes (nph-) ────┴─> program (one process, its end)
+//!                          ▲         (target,  ├─> cgi ─────> environment
+//!                          │          route)   │    ├──────> program (one process, its end)
+//!                          ├── raw bytes (nph-) ────┘            │
+//!                          │                   └─> fastcgi ─> responder (one for all)
+//!                          │                         │           │
+//!                          └── parsed (head) <───────┴── output ─┘
 //! ```
 //!
-//! What is pure: `target`, `route`, `environment`, `head`, `settings`, `options`. What touches the
-//! system: `page` (files), `program` (processes), `connection` and `server` (sockets).
+//! What is pure: `target`, `route`, `environment`, `head`, `settings`, `options`, and of `fastcgi`
+//! `record`. What touches the system: `page` (files), `program` and `responder` (processes),
+//! `connection`, `departure`, `call` and `server` (sockets).
 //!
-//! A further gateway is a further kind of `Route`, with a sibling of `cgi` to speak for it.
+//! It is the other end of a gateway, and so it uses none of the crate's rooms: its side of FastCGI
+//! is its own, and tells of mistakes in theirs.
 
 mod access;
 mod body;
 mod cgi;
 mod connection;
+mod departure;
 mod environment;
 mod exchange;
+mod fastcgi;
 mod head;
 mod options;
+mod output;
 mod page;
+mod parsed;
 mod program;
 mod route;
 mod server;

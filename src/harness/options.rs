@@ -10,7 +10,7 @@ use super::settings::{SettingError, Settings};
 use super::site::Limits;
 
 pub const HELP: &str = "\
-sse-harness: pages and CGI programs on this machine, with no web server installed
+sse-harness: pages, CGI and FastCGI on this machine, with no web server installed
 
 usage: sse-harness [option]...
 
@@ -20,12 +20,16 @@ for local use and not for the internet: no TLS, no passwords, no access rules.
   --web DIR             pages, served at / [./web]
   --cgi-bin DIR         programs, served at /cgi-bin/ [./cgi-bin]
                         links may lead out of this folder, those in --web may not
+  --fcgi PROGRAM        FastCGI responder [sse-fcgi beside this program], served at
+                        /events/NAME: the stream NAME, or what SSE_STREAM says;
+                        the first request starts it, and so does its death
   --listen ADDR:PORT    [127.0.0.1:8080] nobody else can reach 127.0.0.1;
                         port 0 takes a free one and prints it
   --set NAME=VALUE      a variable for all programs, like Apache's SetEnv;
                         SSE_* of the own environment are passed on without this
   --set FILE.cgi:NAME=VALUE
-                        for one program; wins over one for all
+                        for one program, and for /events/FILE; wins over one for
+                        all
   --timeout TIME        longest silence of a program before it is ended, as Apache's
                         Timeout [300s, as Debian has it]; ms, s, m and h are known
   --max-header SIZE     longest request head [16K: twice Apache's longest line]
@@ -53,6 +57,8 @@ pub enum Command {
 pub struct Options {
     pub web: PathBuf,
     pub cgi_bin: PathBuf,
+    /// `None`: the one that stands beside this program.
+    pub fcgi: Option<PathBuf>,
     pub listen: String,
     pub settings: Settings,
     pub limits: Limits,
@@ -63,6 +69,7 @@ impl Default for Options {
         Options {
             web: "./web".into(),
             cgi_bin: "./cgi-bin".into(),
+            fcgi: None,
             listen: "127.0.0.1:8080".to_string(),
             settings: Settings::default(),
             limits: Limits {
@@ -85,6 +92,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Long("version") | Short('V') => return Ok(Command::Version),
             Long("web") => options.web = parser.value()?.into(),
             Long("cgi-bin") => options.cgi_bin = parser.value()?.into(),
+            Long("fcgi") => options.fcgi = Some(parser.value()?.into()),
             Long("listen") => options.listen = parser.value()?.string()?,
             Long("set") => options.settings.add(&parser.value()?)?,
             Long("timeout") => {

@@ -42,7 +42,7 @@ pub const GRACE: Duration = Duration::from_secs(3);
 const LEAVING: Duration = Duration::from_millis(100);
 
 const CHUNK_BYTES: usize = 16 * 1024;
-const LONGEST_STDERR_LINE_BYTES: u64 = 8 * 1024;
+const LONGEST_STDERR_LINE_BYTES: usize = 8 * 1024;
 
 /// What to run.
 #[derive(Debug)]
@@ -208,7 +208,8 @@ async fn supervise(
     drop(place);
 }
 
-async fn terminate(child: &mut Child, id: Pid, name: &str) {
+/// SIGTERM, and SIGKILL for it and its children if it does not obey.
+pub async fn terminate(child: &mut Child, id: Pid, name: &str) {
     let _ = kill(id, Signal::SIGTERM);
     if wait(child, GRACE).await.is_none() {
         super::note(format_args!(
@@ -224,27 +225,76 @@ async fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
 }
 
 fn log_exit(name: &str, status: ExitStatus) {
-    match (status.code(), status.signal()) {
-        (Some(0), _) => {}
-        (Some(code), _) => super::note(format_args!("{name} ended with exit code {code}")),
-        (None, Some(signal)) => super::note(format_args!("{name} was ended by signal {signal}")),
-        (None, None) => {}
+    if !status.success() {
+        super::note(format_args!("{name} {}", exit_words(status)));
     }
 }
 
-async fn log_stderr(stderr: ChildStderr, name: String) {
+/// How it ended, to follow its name.
+pub fn exit_words(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with exit code {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended".to_string(),
+    }
+}
+
+/// Passes on what a process writes to its stderr, until it closes it.
+pub async fn log_stderr(stderr: ChildStderr, name: String) {
     let mut stderr = BufReader::new(stderr);
-    let mut line = Vec::new();
+    let mut lines = Stderr::of(name);
     loop {
-        line.clear();
-        let mut limited = (&mut stderr).take(LONGEST_STDERR_LINE_BYTES);
-        match limited.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {
-                let text = printable(line.trim_ascii_end());
-                let _ =
-                    io::Write::write_all(&mut io::stderr(), format!("{name}: {text}\n").as_bytes());
+        match stderr.fill_buf().await {
+            Ok([]) | Err(_) => return,
+            Ok(bytes) => {
+                lines.push(bytes);
+                let count = bytes.len();
+                stderr.consume(count);
             }
+        }
+    }
+}
+
+/// What somebody says who has a name, as whole lines on our stderr. The last one is said when
+/// this is dropped.
+#[derive(Debug)]
+pub struct Stderr {
+    name: String,
+    unfinished: Vec<u8>,
+}
+
+impl Stderr {
+    pub fn of(name: String) -> Stderr {
+        Stderr {
+            name,
+            unfinished: Vec::new(),
+        }
+    }
+
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            self.unfinished.extend_from_slice(&bytes[..end]);
+            self.say();
+            bytes = &bytes[end + 1..];
+        }
+        self.unfinished.extend_from_slice(bytes);
+        if self.unfinished.len() >= LONGEST_STDERR_LINE_BYTES {
+            self.say();
+        }
+    }
+
+    fn say(&mut self) {
+        let text = printable(self.unfinished.trim_ascii_end());
+        let line = format!("{}: {text}\n", self.name);
+        self.unfinished.clear();
+        let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
+    }
+}
+
+impl Drop for Stderr {
+    fn drop(&mut self) {
+        if !self.unfinished.is_empty() {
+            self.say();
         }
     }
 }

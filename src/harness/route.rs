@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::fastcgi::Responder;
 use super::page::Folder;
 
 /// Who answers.
@@ -15,6 +16,8 @@ pub enum Route {
     Pages(Arc<Folder>),
     /// A program in the folder, whose name is the first segment after the prefix.
     Programs(PathBuf),
+    /// The FastCGI responder, in which the first segment after the prefix names a stream.
+    Responder(Arc<Responder>),
 }
 
 /// Prefixes, each ending in `/`, in the order in which they are tried.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::environment::Variables;
+use super::fastcgi::Responder;
 use super::options::Options;
 use super::page::Folder;
 use super::program::Launcher;
@@ -80,7 +82,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
 
     drop(listener);
     drop(stop);
-    site.launcher.drained().await;
+    tokio::join!(site.launcher.drained(), site.responder.ended());
     drop(alive);
     let _ = timeout(FAREWELL, all_gone.recv()).await;
     Ok(())
@@ -97,19 +99,45 @@ fn site(options: Options, stopping: watch::Receiver<()>) -> Result<Site, Failure
     let programs = programs.and_then(|path| path.read_dir().map(|_| path));
     let programs = programs.map_err(|error| refused("--cgi-bin", &options.cgi_bin, error))?;
 
+    let responder = responder_program(options.fcgi)?;
+
     let mut settings = options.settings;
     settings.inherit(std::env::vars_os());
+    let search_path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(SEARCH_PATH));
     let document_root = pages.path.clone();
+    // What belongs to the whole process it reads from its environment (SSE_LOG).
+    let mut variables: Variables = settings.of_all().cloned().collect();
+    variables.insert("PATH".into(), search_path.clone());
+    let responder = Arc::new(Responder::new(responder, variables, stopping.clone()));
     Ok(Site {
         routes: Routes(vec![
             ("/cgi-bin/", Route::Programs(programs)),
+            ("/events/", Route::Responder(Arc::clone(&responder))),
             ("/", Route::Pages(Arc::new(pages))),
         ]),
         settings,
         launcher: Launcher::new(options.limits.programs, stopping),
+        responder,
         pages: document_root,
-        search_path: std::env::var_os("PATH").unwrap_or_else(|| OsString::from(SEARCH_PATH)),
+        search_path,
         limits: options.limits,
+    })
+}
+
+/// One that was named must be there. The usual one is missed only by who asks for it.
+fn responder_program(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let Some(named) = named else {
+        let own = std::env::current_exe();
+        let own = own.map_err(|error| Failure::new("find the own program", error))?;
+        return Ok(own.with_file_name("sse-fcgi"));
+    };
+    let found = named.canonicalize().and_then(|path| match path.is_file() {
+        true => Ok(path),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "no file")),
+    });
+    found.map_err(|error| {
+        let action = format!("open {}", named.display());
+        Failure::new(action, error).with("name the responder with --fcgi PROGRAM")
     })
 }
 

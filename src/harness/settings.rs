@@ -12,7 +12,8 @@ pub struct Settings {
     for_one: Vec<(OsString, Variable)>,
 }
 
-type Variable = (OsString, OsString);
+/// A name and a value.
+pub type Variable = (OsString, OsString);
 
 impl Settings {
     /// Takes the `SSE_*` variables of an environment, for all programs. What was set with
@@ -50,6 +51,23 @@ impl Settings {
     pub fn of<'a>(&'a self, program: &'a OsStr) -> impl Iterator<Item = &'a Variable> {
         let own = self.for_one.iter().filter(move |(name, _)| name == program);
         self.for_all.iter().chain(own.map(|(_, variable)| variable))
+    }
+
+    /// The variables of the stream that a responder serves under this name: those of the program
+    /// `NAME.cgi`, so that both ways to one stream are set up once, and those for the bare name.
+    pub fn of_stream<'a>(&'a self, name: &'a OsStr) -> impl Iterator<Item = &'a Variable> {
+        let is_meant = move |program: &OsStr| {
+            let bare = program.as_bytes().strip_suffix(b".cgi");
+            program == name || bare == Some(name.as_bytes())
+        };
+        let own = self.for_one.iter();
+        let own = own.filter(move |(program, _)| is_meant(program));
+        self.for_all.iter().chain(own.map(|(_, variable)| variable))
+    }
+
+    /// The variables for all programs.
+    pub fn of_all(&self) -> impl Iterator<Item = &Variable> {
+        self.for_all.iter()
     }
 }
 
@@ -112,6 +130,24 @@ mod tests {
             "b.cgi",
             &[("SSE_RETRY", "9s"), ("SSE_FILE", "/all")],
         );
+    }
+
+    #[test]
+    fn a_stream_gets_what_its_program_gets() {
+        let mut settings = Settings::default();
+        for setting in ["A=all", "tail.cgi:A=1", "tail:A=2", "nph-tail.cgi:A=3"] {
+            settings.add(OsStr::new(setting)).expect(setting);
+        }
+        for (name, expected) in [
+            ("tail", &["all", "1", "2"][..]),
+            ("tail.cgi", &["all", "1"]),
+            ("nph-tail.cgi", &["all", "3"]),
+            ("clock", &["all"]),
+        ] {
+            let values = settings.of_stream(OsStr::new(name));
+            let values: Vec<_> = values.map(|(_, value)| value).collect();
+            assert_eq!(values, expected, "{name}");
+        }
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::fastcgi::Responder;
 use super::program::Launcher;
 use super::route::Routes;
 use super::settings::Settings;
@@ -14,6 +16,7 @@ pub struct Site {
     pub routes: Routes,
     pub settings: Settings,
     pub launcher: Launcher,
+    pub responder: Arc<Responder>,
     /// `DOCUMENT_ROOT` of the programs.
     pub pages: PathBuf,
     /// `PATH` of the programs.

@@ -1,0 +1,119 @@
+//! Call: one request to a responder, on a connection of its own. It is written and read on one
+//! task, so that dropping it closes the connection at any moment: that is how a responder learns
+//! that the client has left.
+
+use std::io;
+
+use hyper::body::{Buf, Bytes};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+use super::super::environment::Variables;
+use super::super::program::Stderr;
+use super::record::{self, Said};
+
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct Call {
+    /// For the log.
+    pub name: String,
+    stream: UnixStream,
+    /// What of the request the responder has not taken yet.
+    unsent: Bytes,
+    /// Records that have come, the last of them perhaps not whole.
+    received: Vec<u8>,
+    stderr: Stderr,
+    has_ended: bool,
+}
+
+impl Call {
+    pub fn begin(name: String, stream: UnixStream, variables: &Variables, input: &[u8]) -> Call {
+        let params = variables.iter();
+        let params = params.map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        Call {
+            stderr: Stderr::of(name.clone()),
+            name,
+            stream,
+            unsent: record::request(params, input).into(),
+            received: Vec::with_capacity(CHUNK_BYTES),
+            has_ended: false,
+        }
+    }
+
+    /// The next bytes of STDOUT, as soon as there are any; `None` at the end of the request.
+    /// Nothing is lost when this is dropped while it waits.
+    ///
+    /// # Errors
+    /// When the connection ends before the request does, or with what is no FastCGI.
+    pub async fn read(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            let said = self.take()?;
+            if !said.is_empty() {
+                return Ok(Some(said.into()));
+            }
+            if self.has_ended {
+                return Ok(None);
+            }
+            self.exchange().await?;
+        }
+    }
+
+    /// All of STDOUT that has come in whole records. STDERR goes to the terminal.
+    fn take(&mut self) -> io::Result<Vec<u8>> {
+        let mut said = Vec::new();
+        let mut taken = 0;
+        while !self.has_ended {
+            match record::parse(&self.received[taken..]) {
+                Ok(Some((record, bytes))) => {
+                    match record {
+                        Said::Stdout(content) => said.extend_from_slice(content),
+                        Said::Stderr(content) => self.stderr.push(content),
+                        Said::End => self.has_ended = true,
+                        Said::Other => {}
+                    }
+                    taken += bytes;
+                }
+                Ok(None) => break,
+                // What came before it is good; it is found again when that has been passed on.
+                Err(_) if !said.is_empty() => break,
+                Err(malformed) => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, malformed));
+                }
+            }
+        }
+        self.received.drain(..taken);
+        Ok(said)
+    }
+
+    /// Waits until something could be sent or received.
+    async fn exchange(&mut self) -> io::Result<()> {
+        let interest = match self.unsent.is_empty() {
+            true => Interest::READABLE,
+            false => Interest::READABLE | Interest::WRITABLE,
+        };
+        let ready = self.stream.ready(interest).await?;
+        if ready.is_writable() && !self.unsent.is_empty() {
+            match self.stream.try_write(&self.unsent) {
+                Ok(sent) => self.unsent.advance(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // It has answered without reading it all, which is its right.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.unsent.clear(),
+                Err(error) => return Err(error),
+            }
+        }
+        if ready.is_readable() {
+            match self.stream.try_read_buf(&mut self.received) {
+                Ok(0) => {
+                    let text = "the connection ended before the answer did";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! FastCGI: asks the responder, over one connection for each request, as nginx does by default.
+//!
+//! ```text
+//!   run ─> responder   the process: started when it is wanted, and again when it has died
+//!    └───> call        one request on one connection ─> record (FastCGI 1.0 on the wire)
+//! ```
+
+mod call;
+mod record;
+mod responder;
+
+use hyper::StatusCode;
+
+pub use call::Call;
+pub use responder::Responder;
+
+use super::access::printable;
+use super::environment::Place;
+use super::exchange::Asked;
+use super::note;
+use super::output::Output;
+use super::parsed::{self, Outcome};
+use super::route::Script;
+
+/// Has the responder serve the stream that `script` names. An error is a status whose reason is
+/// in the log.
+pub async fn run(
+    asked: &Asked<'_>,
+    prefix: &str,
+    responder: &Responder,
+    script: &Script,
+) -> Result<Outcome, StatusCode> {
+    let name = printable(
+        [prefix.as_bytes(), script.name.as_encoded_bytes()]
+            .concat()
+            .as_slice(),
+    );
+    // As nginx names them: what the URL says, below the folder of the pages.
+    let programs = asked.site.pages.join(prefix.trim_matches('/'));
+    let place = Place {
+        prefix,
+        programs: &programs,
+        pages: &asked.site.pages,
+        search_path: &asked.site.search_path,
+    };
+    let settings = asked.site.settings.of_stream(&script.name);
+    let mut variables = asked.variables(place, script, settings);
+    if !asked.input.is_empty() {
+        // nginx knows it even of a body that came in chunks, since it has read it all.
+        let length = asked.input.len().to_string();
+        variables.insert("CONTENT_LENGTH".into(), length.into());
+    }
+    let stream = responder.connect().await.map_err(|error| {
+        note(format_args!("{name}: {error}: 502"));
+        StatusCode::BAD_GATEWAY
+    })?;
+    let call = Call::begin(name, stream, &variables, &asked.input);
+    parsed::answer(asked, Output::Call(call), variables).await
+}

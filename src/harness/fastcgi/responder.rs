@@ -1,0 +1,227 @@
+//! Responder: the FastCGI process, from the first request that wants it to the server's end.
+//!
+//! The listening socket is the server's own, in a folder that nobody else may enter, and the
+//! process inherits it as descriptor 0 (FastCGI 1.0 §2.2). So it can be connected to before the
+//! process has begun, and while a process that died is replaced: the request waits, and is served.
+//!
+//! ```text
+//! not wanted ── request ──> runs ── dies ──> runs again
+//!     ▲                      │  └── dies within a second, three times in a row ──┐
+//!     └──────────────────────┼───────────────────────────────────────────────────┘
+//!                            └── server ends ──> SIGTERM ── 3 s ──> SIGKILL ──> reaped
+//! ```
+//!
+//! A server that is killed by SIGKILL cannot end it: the process stays.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::super::environment::Variables;
+use super::super::note;
+use super::super::program::{exit_words, log_stderr, terminate};
+
+/// A process that ends sooner may be one that can never run.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+/// After so many short lives in a row it is not started again before it is asked for.
+const MOST_SHORT_LIVES: u32 = 3;
+
+/// How long its streams may take to end: less than it is given before SIGKILL.
+const DRAIN: &str = "--drain=2s";
+
+/// The one responder of a server.
+#[derive(Debug)]
+pub struct Responder {
+    job: Job,
+    stop: watch::Receiver<()>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What to run.
+#[derive(Debug, Clone)]
+struct Job {
+    program: PathBuf,
+    variables: Variables,
+}
+
+#[derive(Debug)]
+struct Running {
+    socket: PathBuf,
+    keeper: JoinHandle<()>,
+}
+
+impl Responder {
+    /// `variables`: its whole environment. `stop`: when it changes, or its sender goes, the
+    /// process is ended.
+    pub fn new(program: PathBuf, variables: Variables, stop: watch::Receiver<()>) -> Responder {
+        Responder {
+            job: Job { program, variables },
+            stop,
+            running: Mutex::new(None),
+        }
+    }
+
+    /// A connection to the process, which is started if need be.
+    pub async fn connect(&self) -> io::Result<UnixStream> {
+        let socket = self.socket()?;
+        UnixStream::connect(socket).await
+    }
+
+    /// Waits until the process is reaped; none starts any more.
+    pub async fn ended(&self) {
+        let running = self.lock().take();
+        if let Some(running) = running {
+            let _ = running.keeper.await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn socket(&self) -> io::Result<PathBuf> {
+        let mut running = self.lock();
+        if let Some(running) = &*running
+            && !running.keeper.is_finished()
+        {
+            return Ok(running.socket.clone());
+        }
+        if !matches!(self.stop.has_changed(), Ok(false)) {
+            return Err(io::Error::other("the server ends"));
+        }
+        let folder = PrivateFolder::make()?;
+        let socket = folder.0.join("responder.sock");
+        let listener = UnixListener::bind(&socket)?;
+        let child = self.job.start(&listener)?;
+        let keeper = Keeper {
+            job: self.job.clone(),
+            listener,
+            _folder: folder,
+        };
+        *running = Some(Running {
+            socket: socket.clone(),
+            keeper: tokio::spawn(keeper.keep(child, self.stop.clone())),
+        });
+        Ok(socket)
+    }
+}
+
+impl Job {
+    fn name(&self) -> String {
+        let name = self.program.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    fn start(&self, listener: &UnixListener) -> io::Result<Child> {
+        let started = Command::new(&self.program)
+            .arg(DRAIN)
+            .env_clear()
+            .envs(&self.variables)
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::from(OwnedFd::from(listener.try_clone()?)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = started.map_err(|error| {
+            let program = self.program.display();
+            let text = format!("start {program}: {error}; --fcgi names another responder");
+            io::Error::new(error.kind(), text)
+        })?;
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(log_stderr(stderr, self.name()));
+        }
+        let id = child.id().unwrap_or_default();
+        note(format_args!("started {} ({id})", self.name()));
+        Ok(child)
+    }
+}
+
+/// Who looks after the process.
+struct Keeper {
+    job: Job,
+    listener: UnixListener,
+    /// Goes with the keeper.
+    _folder: PrivateFolder,
+}
+
+impl Keeper {
+    async fn keep(self, mut child: Child, mut stop: watch::Receiver<()>) {
+        let name = self.job.name();
+        let mut short_lives = 0;
+        loop {
+            let started = Instant::now();
+            let id = child.id().expect("nobody has waited for the child yet");
+            let id = Pid::from_raw(id.cast_signed());
+            let exit = tokio::select! {
+                exit = child.wait() => exit,
+                _ = stop.changed() => {
+                    terminate(&mut child, id, &name).await;
+                    // What it has started itself would stay.
+                    let _ = killpg(id, Signal::SIGKILL);
+                    return;
+                }
+            };
+            let _ = killpg(id, Signal::SIGKILL);
+            let words = exit.map_or_else(|error| error.to_string(), exit_words);
+            short_lives = match started.elapsed() < SHORT_LIFE {
+                true => short_lives + 1,
+                false => 0,
+            };
+            if short_lives == MOST_SHORT_LIVES {
+                let text = "again at once; the next request starts it";
+                return note(format_args!("{name} ({id}) {words} {text}"));
+            }
+            note(format_args!("{name} ({id}) {words}; it is started again"));
+            child = match self.job.start(&self.listener) {
+                Ok(child) => child,
+                Err(error) => return note(format_args!("{error}")),
+            };
+        }
+    }
+}
+
+/// A folder for the owner only, removed when this is dropped.
+#[derive(Debug)]
+struct PrivateFolder(PathBuf);
+
+impl PrivateFolder {
+    /// The name cannot be foreseen, and a folder that is there already is nobody's to use.
+    fn make() -> io::Result<PrivateFolder> {
+        let parent = std::env::temp_dir();
+        loop {
+            let name = format!("sse-harness-{:016x}", fastrand::u64(..));
+            let path = parent.join(name);
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(PrivateFolder(path)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(in_words(&parent, &error)),
+            }
+        }
+    }
+}
+
+fn in_words(parent: &Path, error: &io::Error) -> io::Error {
+    let text = format!("make a folder in {}: {error}", parent.display());
+    io::Error::new(error.kind(), text)
+}
+
+impl Drop for PrivateFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
