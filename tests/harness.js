@@ -7,7 +7,8 @@
  * does beside an Apache: the command finds it in its environment
  * (tests/browser/site.js says what the variables mean) and its exit code is ours.
  *
- *   SSE_TEST_PROGRAMS  the folder of the built programs; default: target/debug
+ *   SSE_TEST_PROGRAMS  the folder of the built programs; default: debug in
+ *                      CARGO_TARGET_DIR, which is target where it is not set
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -18,7 +19,9 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const project = fileURLToPath(new URL('..', import.meta.url));
-const programs = resolve(process.env.SSE_TEST_PROGRAMS ?? join(project, 'target/debug'));
+const { CARGO_TARGET_DIR, SSE_TEST_PROGRAMS } = process.env;
+const target = resolve(project, CARGO_TARGET_DIR ?? 'target');
+const programs = SSE_TEST_PROGRAMS ? resolve(SSE_TEST_PROGRAMS) : join(target, 'debug');
 
 /**
  * @typedef {object} Stream
@@ -27,7 +30,8 @@ const programs = resolve(process.env.SSE_TEST_PROGRAMS ?? join(project, 'target/
  */
 
 /**
- * Starts a server whose programs are `nph-NAME.cgi` and `NAME.cgi` for each stream.
+ * Starts a server whose programs are `nph-NAME.cgi` and `NAME.cgi` for each stream;
+ * its FastCGI responder has the same streams at `/events/NAME`.
  *
  * @param {(folder: string) => Record<string, Stream>} streamsIn by name; `folder` is
  *   there for their files, and gone when the server has ended
@@ -40,7 +44,7 @@ export async function startHarness(streamsIn) {
   for (const [name, { program, settings: own = {} }] of Object.entries(streamsIn(folder))) {
     for (const file of [`nph-${name}.cgi`, `${name}.cgi`]) {
       symlinkSync(join(programs, `nph-${program}`), join(cgiBin, file));
-      for (const [variable, value] of Object.entries(own)) {
+      for (const [variable, value] of Object.entries({ SSE_STREAM: program, ...own })) {
         settings.push('--set', `${file}:${variable}=${value}`);
       }
     }

@@ -1,8 +1,8 @@
 /**
- * Where the streams are: the one file to edit when they are elsewhere, for
- * example `const address = (name) => `/events/${name}`` behind nginx.
+ * Where the streams are: the one file to edit when they are elsewhere.
  *
- * Every page also takes its stream's address from `?stream=`.
+ * Every page also takes its stream's address from `?stream=`, and its gateway
+ * from `?gateway=`, which holds for the tab until it is closed.
  *
  * @module
  */
@@ -19,7 +19,26 @@ function isHttp1() {
 }
 
 const prefix = isHttp1() ? 'nph-' : '';
-const address = (/** @type {string} */ name) => `/cgi-bin/${prefix}${name}.cgi`;
+
+/**
+ * The ways to a stream: its address, by its name.
+ *
+ * @type {Record<string, (name: string) => string>}
+ */
+export const gateways = {
+  /** A program for each stream that is open. */
+  cgi: (name) => `/cgi-bin/${prefix}${name}.cgi`,
+  /** One responder for all of them. */
+  fastcgi: (name) => `/events/${name}`,
+};
+
+/** The way that is taken when nobody asks for another. */
+const USUAL = 'cgi';
+
+/** The way that is taken, one of `gateways`. */
+export const gateway = [asked(), remembered()].find((name) => name && Object.hasOwn(gateways, name)) ?? USUAL;
+
+const address = gateways[gateway];
 
 export const streams = {
   clock: address('clock'),
@@ -28,3 +47,24 @@ export const streams = {
   tail: address('tail'),
   timers: address('timers'),
 };
+
+/** The figures of the responder, which is behind FastCGI only. */
+export const status = gateways.fastcgi('status');
+
+function asked() {
+  const name = new URLSearchParams(location.search).get('gateway');
+  try {
+    if (name) sessionStorage.setItem('gateway', name);
+  } catch {
+    // The browser keeps nothing for us; then it holds for this page.
+  }
+  return name;
+}
+
+function remembered() {
+  try {
+    return sessionStorage.getItem('gateway');
+  } catch {
+    return null;
+  }
+}

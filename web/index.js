@@ -4,10 +4,13 @@ import { ConnectionBadge } from './connection-badge.js';
 import { CountdownDial } from './countdown-dial.js';
 import { FLIGHT_EVENTS, FlightBoard } from './flight-board.js';
 import { gapWords } from './gap-words.js';
+import { showGateways } from './gateway-choice.js';
 import { LogView } from './log-view.js';
 import { byId } from './page.js';
 import { connect } from './sse.js';
 import { TimerList } from './timer-list.js';
+
+showGateways(byId('gateways'));
 
 // The options are those of the pages with one stream each, so that a tab of
 // theirs and a tab of this one share a connection.
