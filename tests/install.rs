@@ -28,6 +28,7 @@ fn install(folder: &Folder, arguments: &[&str]) -> Output {
         "nph-script",
         "nph-tail",
         "publish",
+        "sse-fcgi",
     ] {
         let file = built.join(name);
         if !file.exists() {
@@ -212,6 +213,43 @@ fn what_people_changed_is_kept() {
 }
 
 #[test]
+fn the_responder_is_installed_alone_or_with_the_rest() {
+    let folder = Folder::new();
+    let text = said(&install(&folder, &["--responder", "{}/bin"]), 0);
+    assert!(text.contains("1 written, 0 up to date, 0 kept"), "{text}");
+    assert_eq!(names_in(&folder.join("bin")), ["sse-fcgi"]);
+    assert_eq!(mode_of(&folder.join("bin/sse-fcgi")), 0o755);
+    assert!(!folder.join("cgi-bin").exists());
+    let both = ["--cgi-bin", "{}/cgi-bin", "--responder", "{}/bin"];
+    let text = said(&install(&folder, &both), 0);
+    assert!(text.contains("14 written, 1 up to date, 0 kept"), "{text}");
+}
+
+#[test]
+fn the_units_run_the_responder_where_it_was_put() {
+    let folder = Folder::new();
+    let arguments = ["--responder", "{}/bin", "--systemd", "{}/units"];
+    let text = said(&install(&folder, &arguments), 0);
+    assert!(text.contains("3 written, 0 up to date, 0 kept"), "{text}");
+    let units = folder.join("units");
+    assert_eq!(names_in(&units), ["sse-fcgi.service", "sse-fcgi.socket"]);
+    let service = read(&units.join("sse-fcgi.service"));
+    let program = folder.join("bin/sse-fcgi");
+    let expected = format!("\nExecStart={} ", program.display());
+    assert!(service.contains(&expected), "{service}");
+    assert!(!service.contains("/usr/local/bin/sse-fcgi"), "{service}");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/sse-fcgi.socket");
+    assert_eq!(read(&units.join("sse-fcgi.socket")), read(&shipped));
+    let text = said(&install(&folder, &arguments), 0);
+    assert!(text.contains("0 written, 3 up to date, 0 kept"), "{text}");
+    // An administrator's changes are kept.
+    fs::write(units.join("sse-fcgi.service"), "# mine\n").expect("written");
+    let text = said(&install(&folder, &arguments), 0);
+    assert!(text.contains("0 written, 2 up to date, 1 kept"), "{text}");
+    assert_eq!(read(&units.join("sse-fcgi.service")), "# mine\n");
+}
+
+#[test]
 fn another_sites_folder_is_not_taken_for_the_pages() {
     let folder = Folder::new();
     fs::create_dir(folder.join("html")).expect("a new folder");
@@ -249,6 +287,14 @@ fn wrong_use_says_what_is_wrong() {
             &["--cgi-bin", "{}/x", "--verbose"],
             "unknown argument: --verbose",
         ),
+        (
+            &["--responder", "{}/x", "--htaccess"],
+            "--link and --htaccess belong to --cgi-bin",
+        ),
+        (
+            &["--cgi-bin", "{}/x", "--systemd", "{}/y"],
+            "--systemd needs --responder",
+        ),
     ] {
         let text = said(&install(&folder, arguments), 100);
         assert!(text.contains(expected), "{text}");
@@ -260,4 +306,13 @@ fn wrong_use_says_what_is_wrong() {
         111,
     );
     assert!(text.contains("no nph-clock in"), "{text}");
+    let text = said(
+        &install(&folder, &["--responder", "{}/x", "--from", "{}"]),
+        111,
+    );
+    assert!(text.contains("no sse-fcgi in"), "{text}");
+    let spaced = ["--responder", "{}/a b", "--systemd", "{}/y"];
+    let text = said(&install(&folder, &spaced), 111);
+    assert!(text.contains("that a unit can name"), "{text}");
+    assert!(!folder.join("a b").exists());
 }
