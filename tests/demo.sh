@@ -10,11 +10,14 @@ demo=''
 clean_up() {
     local code=$?
     if [[ -n $demo ]]; then
-        kill -KILL -- "-$demo" 2>/dev/null || true
+        # Asked first: its server's programs are in groups of their own, and it ends them.
+        kill -TERM "$demo" 2>/dev/null || true
+        eventually 10 ended || kill -KILL -- "-$demo" 2>/dev/null || true
     fi
     if ((code)); then cat "$top/output"; fi
     rm -rf "$top"
 }
+ended() { ! kill -0 "$demo" 2>/dev/null; }
 trap clean_up EXIT
 fail() {
     echo "demo: $1" >&2
@@ -23,7 +26,7 @@ fail() {
 
 # It builds first, which has no deadline.
 scripts/build
-# A session of its own: what is left in its process group is what it left behind.
+# A session of its own: what is left in that is what it left behind.
 setsid scripts/demo --port 0 >"$top/output" 2>&1 </dev/null &
 demo=$!
 
@@ -41,37 +44,43 @@ eventually 60 grep -q '^Whatever appends' "$top/output" || fail "it did not star
 url=$(sed -n 's|^ *\(http://[^ ]*/\)$|\1|p' "$top/output" | head -n 1)
 [[ -n $url ]] || fail "it does not say where it is"
 
-for page in index clock countdown flights log; do
+for page in index clock countdown flights log status; do
     curl --silent --show-error --fail --max-time 10 --output /dev/null "$url$page.html" \
         || fail "no $page.html"
 done
-# has_event PROGRAM: its first event is enough.
+# has_event PATH: its first event is enough.
 has_event() {
     local line found=1
     while IFS= read -r line; do
         [[ $line == data:* ]] && found=0 && break
-    done < <(exec curl --silent --no-buffer --max-time 10 "${url}cgi-bin/$1")
+    done < <(exec curl --silent --no-buffer --max-time 10 "$url$1")
     kill "$!" 2>/dev/null || true
     return "$found"
 }
 for name in clock countdown flights timers tail; do
     for program in "nph-$name.cgi" "$name.cgi"; do
-        has_event "$program" || fail "no event from $program"
+        has_event "cgi-bin/$program" || fail "no event from $program"
     done
+    has_event "events/$name" || fail "no event of $name from the responder"
 done
+grep -qF "${url}status.html" "$top/output" || fail "it does not say where the status page is"
+figures=$(curl --silent --show-error --fail --max-time 10 "${url}events/status") || fail "no status"
+[[ $figures == *'"subscribers":'* ]] || fail "no figures in $figures"
 
-# its_processes: who lives in its process group; a zombie, which a container's first
+# its_processes: who lives in its session; a zombie, which a container's first
 # process may never collect, does not.
 its_processes() {
-    local stat name state group
+    local stat name state session
     for stat in /proc/[0-9]*/stat; do
         # A process may end under our eyes; a name may hold spaces and parentheses.
         name=$(cat "$stat" 2>/dev/null) || continue
-        read -r state _ group _ <<<"${name##*) }"
-        [[ $group != "$demo" || $state == Z ]] || printf '%s\n' "${name%)*})"
+        read -r state _ _ session _ <<<"${name##*) }"
+        [[ $session != "$demo" || $state == Z ]] || printf '%s\n' "${name%)*})"
     done
 }
 
+# The server's programs among them, which have groups of their own.
+[[ $(its_processes) == *'(sse-fcgi)'* ]] || fail "no responder runs"
 kill -TERM "$demo"
 code=0
 wait "$demo" || code=$?

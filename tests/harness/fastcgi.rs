@@ -193,7 +193,9 @@ fn path_info_names_the_file_below_the_root() {
     std::fs::write(stage.folder.join("logs/a b.log"), "there\n").unwrap();
     let root = format!("tail.cgi:SSE_ROOT={}/logs", stage.folder.display());
     let harness = stage.options(&["--set", &root]).start();
-    harness.get("/events/tail/a%20b.log").until("data: there\n\n");
+    harness
+        .get("/events/tail/a%20b.log")
+        .until("data: there\n\n");
     assert_eq!(harness.status("/events/tail/other.log"), 404);
 }
 
@@ -217,7 +219,10 @@ fn what_a_responder_refuses_is_refused_and_the_reason_is_in_the_log() {
     assert!(head.starts_with("HTTP/1.0 405 "), "{head}");
     assert!(head.contains("\r\nAllow: GET, HEAD, OPTIONS"), "{head}");
     assert_eq!(body, "");
-    let head = harness.send("HEAD /events/clock HTTP/1.0\r\n\r\n").answer().0;
+    let head = harness
+        .send("HEAD /events/clock HTTP/1.0\r\n\r\n")
+        .answer()
+        .0;
     assert!(
         head.contains("\r\nContent-Type: text/event-stream"),
         "{head}"
