@@ -44,13 +44,15 @@ fn impossible(never: Infallible) -> io::Error {
     match never {}
 }
 
-/// A body that writes the access log's line when it ends, be it whole or dropped by hyper because
-/// the client left.
+/// A body that gets its last bytes out before an error, and writes the access log's line when it
+/// ends, be it whole or dropped by hyper because the client left.
 pub struct Logged {
     body: Body,
     access: Access,
     status: StatusCode,
     sent_bytes: u64,
+    /// Kept back for one turn.
+    failure: Option<io::Error>,
 }
 
 impl Logged {
@@ -61,6 +63,7 @@ impl Logged {
             access,
             status,
             sent_bytes: 0,
+            failure: None,
         })
     }
 }
@@ -73,7 +76,16 @@ impl hyper::body::Body for Logged {
         mut self: Pin<&mut Self>,
         context: &mut Context,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(failure) = self.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Err(failure))) = polled {
+            // At an error hyper drops what it has not written yet; while it waits, it writes.
+            self.failure = Some(failure);
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             self.sent_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
