@@ -108,7 +108,7 @@ impl Hub {
             return Joined::Leads(stream);
         };
         let shared = &mut self.streams[stream];
-        // Thousands wait at the same place: its text is kept once.
+        // Thousands wait at the same place: its text is kept once, and so is the key.
         let found = if place == **shared.place() {
             Some((shared.ring().next(), Rc::clone(shared.place())))
         } else {
@@ -118,7 +118,7 @@ impl Hub {
             return Joined::Elsewhere(stream);
         };
         shared.enter(heartbeat);
-        seat.join(stream, next, at, key);
+        seat.join(stream, next, at, Rc::clone(shared.key()));
         Joined::Follows(stream)
     }
 
@@ -132,13 +132,15 @@ impl Hub {
         let Place::Own(own) = &mut seat.place else {
             return None;
         };
-        let stream = *self.by_key.get(&own.share.as_ref()?.0)?;
+        let (key, _) = own.share.as_mut()?;
+        let stream = *self.by_key.get(key)?;
         let shared = &mut self.streams[stream];
         let place = Rc::clone(shared.place());
         if own.batch.ends_at(&place) || !own.batch.cut_after(&place) {
             // (At the end: that is for `join`.)
             return None;
         }
+        *key = Rc::clone(shared.key());
         shared.enter(seat.terms.heartbeat);
         own.passed = Some((stream, shared.ring().next(), place));
         Some(stream)
