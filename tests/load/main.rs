@@ -1,0 +1,22 @@
+//! `sse-fcgi` behind a real nginx, under load: thousands of subscribers, some of whom do
+//! not read, files that rotate, a responder that crashes. Every client sees for itself
+//! that no line is missing, doubled or out of order.
+//!
+//! The numbers are what the limit on descriptors allows; each test says which it used.
+
+#[path = "../servers/folder.rs"]
+#[allow(dead_code)]
+mod folder;
+#[path = "../servers/patience.rs"]
+mod patience;
+
+mod crowd;
+mod everybody;
+mod killed;
+mod numbered;
+mod rotated;
+mod site;
+mod stalled;
+mod steady;
+mod usage;
+mod wire;
