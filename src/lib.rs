@@ -52,7 +52,8 @@
 //! | 4 | [`gateway`] | framing for nph and CGI |
 //! | 5 | `driver` | the only clock, descriptors and signals; [`run`] |
 //!
-//! `harness` (feature `harness`) is a local web server for trying them out.
+//! `harness` (feature `harness`) is a local web server for trying them out, and
+//! `clients` (feature `clients`) are `sse-cat` and `sse-publish`.
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -72,6 +73,9 @@ pub mod stream;
 
 mod driver;
 
+#[cfg(feature = "clients")]
+#[forbid(unsafe_code)]
+pub mod clients;
 #[cfg(feature = "harness")]
 #[forbid(unsafe_code)]
 pub mod harness;

@@ -1,0 +1,7 @@
+//! `sse-cat`: prints a stream, for scripts and cron; see `sse_cgi::clients`.
+
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    sse_cgi::clients::cat()
+}

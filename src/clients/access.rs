@@ -1,0 +1,222 @@
+//! Access: a URL, what is sent with every request to it, and HTTP.
+//!
+//! Nothing else here knows the HTTP library. Certificates are checked against the
+//! system's own (`SSL_CERT_FILE` and `SSL_CERT_DIR` are heeded); `http_proxy`,
+//! `https_proxy`, `all_proxy` and `no_proxy` are heeded too.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use ureq::config::RedirectAuthHeaders;
+use ureq::http::header::AUTHORIZATION;
+use ureq::http::{HeaderName, HeaderValue, Uri};
+use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{Agent, Error};
+
+use super::UsageError;
+
+/// Name lookup, and connecting with TLS, may each take so long.
+const CONNECT: Duration = Duration::from_secs(20);
+
+/// A server that says nothing to a request for so long has not heard it.
+const RESPONSE: Duration = Duration::from_secs(60);
+
+/// A larger file is no token: nobody meant to send it.
+const TOKEN_MAX_BYTES: u64 = 8 * 1024;
+
+/// Where to, and as whom.
+#[derive(Debug)]
+pub(super) struct Access {
+    /// An absolute `http` or `https` URL.
+    pub(super) url: Uri,
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Access {
+    /// Reads the URL of a command line.
+    pub(super) fn to(url: &str) -> Result<Self, UsageError> {
+        let wrong = |what: &str| Err(UsageError(format!("{url}: {what}")));
+        let Ok(parsed) = url.split('#').next().unwrap_or("").parse::<Uri>() else {
+            return wrong("not a URL");
+        };
+        match (parsed.scheme_str(), parsed.authority()) {
+            (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
+                // Anybody on this machine could read them in the list of processes.
+                Err(UsageError(
+                    "no passwords in URLs; use --token-file or --header @FILE".into(),
+                ))
+            }
+            (Some("http" | "https"), Some(_)) => Ok(Self {
+                url: parsed,
+                fields: Vec::new(),
+            }),
+            _ => wrong("want a URL that begins with http:// or https://"),
+        }
+    }
+
+    /// Adds a field, `Name: value`; or, by `@FILE`, each line of a file as one.
+    pub(super) fn header(&mut self, text: &str) -> Result<(), UsageError> {
+        let Some(file) = text.strip_prefix('@') else {
+            return self.field(text);
+        };
+        let lines = fs::read_to_string(file);
+        let lines = lines.map_err(|error| UsageError(format!("--header @{file}: {error}")))?;
+        let mut lines = lines.lines().filter(|line| !line.trim().is_empty());
+        lines.try_for_each(|line| self.field(line))
+    }
+
+    fn field(&mut self, line: &str) -> Result<(), UsageError> {
+        // What was typed is not repeated: it may be secret.
+        let wrong = || UsageError("--header: want 'Name: value' or @FILE".into());
+        let (name, value) = line.split_once(':').ok_or_else(wrong)?;
+        let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
+        let value = HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;
+        self.fields.push((name, value));
+        Ok(())
+    }
+
+    /// Sends the token that a file holds as `Authorization: Bearer` (RFC 6750 §2.1).
+    pub(super) fn token_file(&mut self, path: &Path) -> Result<(), UsageError> {
+        let wrong = |what: &dyn std::fmt::Display| {
+            UsageError(format!("--token-file {}: {what}", path.display()))
+        };
+        let metadata = fs::metadata(path).map_err(|error| wrong(&error))?;
+        if metadata.len() > TOKEN_MAX_BYTES {
+            return Err(wrong(&"too large for a token"));
+        }
+        let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        let token = text.trim();
+        if token.is_empty() || token.contains(char::is_whitespace) {
+            return Err(wrong(&"want one token and nothing else"));
+        }
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| wrong(&"no token can hold these bytes"))?;
+        value.set_sensitive(true);
+        self.fields.push((AUTHORIZATION, value));
+        Ok(())
+    }
+
+    /// These fields, on a request of either kind.
+    pub(super) fn apply<B>(&self, mut request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        for (name, value) in &self.fields {
+            request = request.header(name, value);
+        }
+        request
+    }
+}
+
+/// HTTP as both clients speak it.
+///
+/// `silence` is the longest time without a byte in an answer's body; `redirects` how many
+/// are followed. Secrets are sent on to the same host only.
+pub(super) fn agent(silence: Duration, redirects: u32) -> Agent {
+    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
+    Agent::config_builder()
+        .tls_config(tls.build())
+        .http_status_as_error(false)
+        .max_redirects(redirects)
+        .max_redirects_will_error(redirects > 0)
+        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+        .user_agent(concat!("sse-cgi/", env!("CARGO_PKG_VERSION")))
+        .timeout_resolve(Some(CONNECT))
+        .timeout_connect(Some(CONNECT))
+        .timeout_recv_response(Some(RESPONSE))
+        .timeout_per_read(Some(silence))
+        .timeout_per_write(Some(RESPONSE))
+        // Apache closes an idle connection after 5 s.
+        .max_idle_age(Duration::from_secs(4))
+        .build()
+        .new_agent()
+}
+
+/// What kind of trouble an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// No attempt will do better: a certificate, a redirect in a circle.
+    Lasting,
+    /// Nothing of the request reached anybody; another attempt cannot do anything twice.
+    Unsent,
+    /// It broke while under way.
+    Broken,
+}
+
+impl Trouble {
+    /// Judges an error by what had been done when it came.
+    pub(super) fn of(error: &Error) -> Self {
+        match error {
+            Error::Rustls(_) | Error::Tls(_) | Error::TooManyRedirects => Self::Lasting,
+            Error::BadUri(_) | Error::Http(_) | Error::InvalidProxyUrl => Self::Lasting,
+            Error::HostNotFound | Error::ConnectionFailed | Error::ConnectProxyFailed(_) => {
+                Self::Unsent
+            }
+            Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => Self::Unsent,
+            Error::Io(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::AddrNotAvailable => Self::Unsent,
+                // Rustls's own errors come wrapped where the handshake did I/O.
+                io::ErrorKind::InvalidData => Self::Lasting,
+                _ => Self::Broken,
+            },
+            _ => Self::Broken,
+        }
+    }
+}
+
+/// An error's text, in the words of people.
+pub(super) fn describe(error: &Error) -> String {
+    match error {
+        Error::HostNotFound => "no such host".into(),
+        Error::Timeout(ureq::Timeout::PerRead) => "the server has fallen silent".into(),
+        Error::Timeout(what) => format!("took too long ({what:?})"),
+        Error::Io(error) => error.to_string().to_lowercase(),
+        error => error.to_string(),
+    }
+}
+
+/// Seconds of a `Retry-After` (RFC 9110 §10.2.3); of a date, nothing: clocks differ.
+pub(super) fn retry_after(headers: &ureq::http::HeaderMap) -> Option<Duration> {
+    let text = headers.get("retry-after")?.to_str().ok()?;
+    Some(Duration::from_secs(text.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_absolute_and_holds_no_password() {
+        for good in [
+            "http://localhost/x",
+            "https://example.org:8443/a?b=c#d",
+            "HTTP://[::1]/x",
+        ] {
+            assert!(Access::to(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "localhost/x",
+            "/x",
+            "ftp://example.org/",
+            "http://",
+            "http://me:secret@example.org/",
+            "http://a b/",
+            "",
+        ] {
+            assert!(Access::to(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_field_is_refused_and_not_repeated() {
+        let mut access = Access::to("http://localhost/").unwrap();
+        access.header("Authorization:  Bearer x ").unwrap();
+        assert_eq!(access.fields[0].1, "Bearer x");
+        for bad in ["secret", "a b: secret", "X: secret\r\nY: z", ": secret"] {
+            let error = access.header(bad).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Delivery: an event on its way to stdout or to a command.
+
+use std::io::{self, ErrorKind, Write};
+use std::process::{Child, Command, Stdio};
+
+use serde::ser::{SerializeMap, Serializer};
+
+use super::super::exit::Exit;
+use super::super::{Failure, note};
+use super::options::{Form, OnFailure, Options};
+use super::parser::Event;
+
+/// A larger heap of printed events is written before the next is added.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Where events go.
+#[derive(Debug)]
+pub(super) struct Delivery<'a> {
+    options: &'a Options,
+    /// Printed, and not yet written: events that came together leave together.
+    printed: Vec<u8>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivered {
+    /// It is done, or will be with the next [`Delivery::flush`].
+    Yes,
+    /// It was not asked for.
+    NotWanted,
+    /// There is nobody who would read it.
+    ReaderLeft,
+}
+
+impl<'a> Delivery<'a> {
+    pub(super) fn new(options: &'a Options) -> Self {
+        Self {
+            options,
+            printed: Vec::new(),
+        }
+    }
+
+    /// Whether each event is done with when [`Self::deliver`] returns.
+    pub(super) fn is_immediate(&self) -> bool {
+        self.options.exec.is_some()
+    }
+
+    /// Delivers an event, if it is one that was asked for.
+    pub(super) fn deliver(&mut self, event: &Event) -> Result<Delivered, Failure> {
+        let Options { events, form, .. } = self.options;
+        let is_wanted = if events.is_empty() {
+            *form == Form::Json || !["gap", "close"].contains(&&*event.name)
+        } else {
+            events.contains(&event.name)
+        };
+        if !is_wanted {
+            return Ok(Delivered::NotWanted);
+        }
+        let mut line = match form {
+            Form::Data => event.data.clone().into_bytes(),
+            Form::Json => json(event),
+        };
+        line.push(b'\n');
+        if let Some((program, arguments)) = &self.options.exec {
+            let mut command = Command::new(program);
+            command.args(arguments);
+            self.run(command, event, &line)?;
+            return Ok(Delivered::Yes);
+        }
+        self.printed.append(&mut line);
+        if self.printed.len() > BUFFER_BYTES {
+            return self.flush();
+        }
+        Ok(Delivered::Yes)
+    }
+
+    /// Writes what has been printed.
+    pub(super) fn flush(&mut self) -> Result<Delivered, Failure> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout
+            .write_all(&self.printed)
+            .and_then(|()| stdout.flush());
+        self.printed.clear();
+        match written {
+            Ok(()) => Ok(Delivered::Yes),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Delivered::ReaderLeft),
+            Err(error) => {
+                let text = format!("write to stdout: {error}");
+                Err(Failure::new(Exit::System, text))
+            }
+        }
+    }
+
+    /// Runs the command to its end.
+    fn run(&self, mut command: Command, event: &Event, line: &[u8]) -> Result<(), Failure> {
+        // A variable of the environment ends at a NUL, and a name may hold one.
+        command
+            .env("SSE_EVENT", event.name.replace('\0', ""))
+            .env("SSE_ID", event.id.replace('\0', ""))
+            .stdin(Stdio::piped());
+        let program = command.get_program().display().to_string();
+        let status = command.spawn().and_then(|child| feed(child, line));
+        let trouble = match status {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(status) => format!("{program}: {status}"),
+            Err(error) => format!("{program}: {error}"),
+        };
+        match self.options.on_failure {
+            OnFailure::End => Err(Failure::new(Exit::CommandFailed, trouble)),
+            OnFailure::GoOn => {
+                note("sse-cat", &trouble);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Gives a command its input and waits for its end. It need not read it.
+fn feed(mut child: Child, line: &[u8]) -> io::Result<std::process::ExitStatus> {
+    let fed = match child.stdin.take() {
+        Some(mut stdin) => stdin.write_all(line),
+        None => Ok(()),
+    };
+    let status = child.wait()?;
+    match fed {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(status),
+    }
+}
+
+/// `{"id":…,"event":…,"data":…}`, the data as text: what is JSON in it is for the reader.
+fn json(event: &Event) -> Vec<u8> {
+    let mut line = Vec::with_capacity(event.data.len() + 64);
+    let mut serializer = serde_json::Serializer::new(&mut line);
+    let mut write = || {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("id", &event.id)?;
+        map.serialize_entry("event", &event.name)?;
+        map.serialize_entry("data", &event.data)?;
+        map.end()
+    };
+    write().expect("text always becomes JSON, and memory takes it");
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_of_json() {
+        let event = Event {
+            id: "1".into(),
+            name: "a\"b".into(),
+            data: "x\n\u{2028}\0ž".into(),
+        };
+        let expected = "{\"id\":\"1\",\"event\":\"a\\\"b\",\"data\":\"x\\n\u{2028}\\u0000ž\"}";
+        assert_eq!(json(&event), expected.as_bytes());
+    }
+}

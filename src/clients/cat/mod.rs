@@ -1,0 +1,46 @@
+//! `sse-cat`: a stream for scripts and cron.
+
+mod answer;
+mod delivery;
+mod ending;
+mod gap;
+mod options;
+mod parser;
+mod reading;
+mod state;
+
+use std::process::ExitCode;
+
+use super::exit::Exit;
+use super::{arguments, note, print};
+use ending::Why;
+use options::Command;
+use reading::End;
+
+/// Runs `sse-cat` with the arguments of the process.
+///
+/// Exit codes: 0 done, 1 the command failed, 22 the server refused, 100 wrong usage, 111
+/// the system or the network refused something, 124 the time was up too early. It ends by
+/// SIGINT or SIGTERM when one of them was sent to it.
+#[must_use]
+pub fn main() -> ExitCode {
+    let options = match options::parse(arguments()) {
+        Ok(Command::Help) => return print(options::HELP).into(),
+        Ok(Command::Version) => {
+            return print(concat!("sse-cat ", env!("CARGO_PKG_VERSION"), "\n")).into();
+        }
+        Ok(Command::Read(options)) => options,
+        Err(error) => {
+            note("sse-cat", &format!("{error}\ntry sse-cat --help"));
+            return Exit::Usage.into();
+        }
+    };
+    match reading::run(&options) {
+        Ok(End::Over | End::Outside(Why::ReaderLeft)) => Exit::Done.into(),
+        Ok(End::Outside(Why::Signal(signal))) => ending::die(signal),
+        Err(failure) => {
+            note("sse-cat", &failure.text);
+            failure.exit.into()
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Options: the command line of `sse-cat`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+
+use super::super::UsageError;
+use super::super::access::Access;
+use super::super::units::duration;
+
+pub(super) const HELP: &str = "\
+sse-cat: prints a stream of Server-Sent Events, and goes on where it was
+
+usage: sse-cat [option]... URL [--exec PROGRAM [ARGUMENT]...]
+
+It prints the data of each event and a newline, until the stream's event `close`, or
+until the server says by 204 that there is no more. When a connection ends it comes
+back after the stream's `retry:` time (0.75 to 1.5 times that), after failures up to
+a minute later, and misses nothing that the server still has.
+
+  --json             prints each event as one line {\"id\",\"event\",\"data\"}; `gap` and
+                     `close` too, which are otherwise told on stderr and not at all
+  --event NAME       only events of this name; more than once for more names. Those
+                     without a name are called message
+  --state FILE       begins after the id in FILE, and keeps there the id of the last
+                     event that was printed, or that the command has done with. One
+                     at a time can use a FILE. An id and a newline; none at first
+  --last-id ID       begins after this id; a FILE that holds one wins
+  --count N          ends after N events
+  --timeout TIME     ends after this time, such as 500ms, 30s, 5m, 1h
+  --silence TIME     how long a server may be silent until it is taken for dead [60s:
+                     twice the longest time between two signs of life of sse-cgi]
+  --token-file FILE  sends the token in FILE as Authorization: Bearer
+  --header TEXT      sends a field, 'Name: value'; @FILE: each line of FILE, which
+                     other users of the machine cannot see in the list of processes
+  --exec PROGRAM [ARGUMENT]...
+                     runs this for every event, one after another, instead of
+                     printing it. It takes all that follows, and no shell is asked:
+                     for one, write --exec sh -c '...'. The data and a newline (with
+                     --json: the line) are its stdin, and SSE_EVENT and SSE_ID are in
+                     its environment; it inherits stdout and stderr. If it fails,
+                     sse-cat ends, and its event is not counted as done
+  --keep-going       goes on when the command fails
+  --help, --version
+
+stderr: what went wrong, and each gap in the stream
+exit:   0 the stream is over, --count is reached, --timeout is up, or nobody reads
+        any more; 1 the command failed; 22 the server refused (its status is told),
+        or it is no event stream; 100 wrong usage; 111 the system refused something,
+        or --timeout was up before the server answered; 124 --timeout was up before
+        --count events. SIGINT and SIGTERM let it finish the event in hand, then end
+        it as such; the second one ends it at once
+";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Read.
+    Read(Box<Options>),
+    /// Print the help.
+    Help,
+    /// Print the version.
+    Version,
+}
+
+/// How to read.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) access: Access,
+    pub(super) form: Form,
+    /// Names of the events that are wanted; all where it is empty.
+    pub(super) events: Vec<String>,
+    pub(super) state: Option<PathBuf>,
+    pub(super) last_id: String,
+    pub(super) count: Option<u64>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) silence: Duration,
+    /// A program and its arguments.
+    pub(super) exec: Option<(OsString, Vec<OsString>)>,
+    pub(super) on_failure: OnFailure,
+}
+
+/// How an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Its data.
+    Data,
+    /// A JSON object.
+    Json,
+}
+
+/// What to do when the command fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnFailure {
+    /// End, so that the event can be done again.
+    End,
+    /// Go on with the next event.
+    GoOn,
+}
+
+/// Reads the arguments, without the program's name.
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let (mut url, mut headers, mut token_file) = (None, Vec::new(), None);
+    let (mut form, mut on_failure) = (Form::Data, OnFailure::End);
+    let (mut events, mut state, mut last_id) = (Vec::new(), None, String::new());
+    let (mut count, mut timeout, mut silence) = (None, None, Duration::from_secs(60));
+    let mut exec = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("help") | Short('h') => return Ok(Command::Help),
+            Long("version") | Short('V') => return Ok(Command::Version),
+            Long("json") => form = Form::Json,
+            Long("keep-going") => on_failure = OnFailure::GoOn,
+            Long("event") => events.push(parser.value()?.string()?),
+            Long("state") => state = Some(parser.value()?.into()),
+            Long("last-id") => last_id = parser.value()?.string()?,
+            Long("count") => count = Some(number(&parser.value()?.string()?)?),
+            Long("timeout") => {
+                timeout = Some(duration("--timeout", &parser.value()?.string()?)?);
+            }
+            Long("silence") => silence = duration("--silence", &parser.value()?.string()?)?,
+            Long("token-file") => token_file = Some(PathBuf::from(parser.value()?)),
+            Long("header") => headers.push(parser.value()?.string()?),
+            Long("exec") => {
+                let program = parser.value()?;
+                exec = Some((program, parser.raw_args()?.collect()));
+            }
+            Value(value) if url.is_none() => url = Some(value.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let Some(url) = url else {
+        return Err(UsageError("want a URL (before --exec)".into()));
+    };
+    let mut access = Access::to(&url)?;
+    headers.iter().try_for_each(|text| access.header(text))?;
+    if let Some(path) = token_file {
+        access.token_file(&path)?;
+    }
+    Ok(Command::Read(Box::new(Options {
+        access,
+        form,
+        events,
+        state,
+        last_id,
+        count,
+        timeout,
+        silence,
+        exec,
+        on_failure,
+    })))
+}
+
+fn number(text: &str) -> Result<u64, UsageError> {
+    let number = text.parse().ok().filter(|n| *n > 0);
+    number.ok_or_else(|| UsageError(format!("--count {text}: want a number from 1")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Result<Options, String> {
+        match parse(arguments.iter().map(OsString::from)) {
+            Ok(Command::Read(options)) => Ok(*options),
+            Ok(_) => Err("no reading".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn the_command_takes_all_that_follows() {
+        let url = "http://localhost/";
+        let read = options(&["--json", url, "--exec", "sh", "-c", "cat", "--json", "--"]);
+        let (program, arguments) = read.unwrap().exec.unwrap();
+        assert_eq!(program, "sh");
+        assert_eq!(arguments, ["-c", "cat", "--json", "--"]);
+        let said = options(&["--exec", "cat", url]).unwrap_err();
+        assert_eq!(said, "want a URL (before --exec)");
+    }
+
+    #[test]
+    fn what_is_wrong_or_unknown_is_refused() {
+        for wrong in [
+            &[][..],
+            &["http://a/", "http://b/"],
+            &["http://a/", "--count", "0"],
+            &["http://a/", "--count", "-1"],
+            &["http://a/", "--timeout", "5"],
+            &["http://a/", "--exec"],
+            &["http://a/", "--header", "x"],
+            &["http://a/", "--token-file", "/nonexistent"],
+            &["http://a/", "--other"],
+            &["a"],
+        ] {
+            assert!(options(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_the_real_default() {
+        let silence = options(&["http://a/"]).unwrap().silence;
+        assert!(HELP.contains(&format!("[{}s", silence.as_secs())));
+    }
+}

@@ -1,0 +1,301 @@
+//! Parser: the bytes of a `text/event-stream` → events (WHATWG HTML §9.2.6).
+//!
+//! It is fed as the network gives: pieces of any size, split anywhere. `tests` feeds each
+//! case whole and byte by byte.
+
+use std::time::Duration;
+
+use memchr::{memchr, memchr2};
+
+/// An event as a browser would dispatch it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    /// The last event id as of this event, whether or not it brought it; '' for none.
+    pub(crate) id: String,
+    /// `message` where the stream gave none.
+    pub(crate) name: String,
+    /// Its lines joined by LF.
+    pub(crate) data: String,
+}
+
+/// What a stream says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// An event.
+    Event(Event),
+    /// The place of the stream moved without an event.
+    Place(String),
+    /// The time to wait before coming back.
+    Retry(Duration),
+}
+
+/// A line, or the data of one event, is longer than [`Parser::EVENT_MAX_BYTES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooLong;
+
+/// One connection's parser.
+#[derive(Debug, Default)]
+pub(crate) struct Parser {
+    /// A line's beginning, without a line end in it.
+    line: Vec<u8>,
+    is_after_first_line: bool,
+    /// The last byte was a CR, so that a LF now belongs to it.
+    is_after_cr: bool,
+    /// Every line with a LF after it.
+    data: String,
+    name: String,
+    /// The last event id buffer; it takes effect with the next blank line.
+    id: String,
+    /// The id that has taken effect.
+    last_id: String,
+}
+
+impl Parser {
+    /// 64 MiB: no stream of ours has a larger event, and memory has an end.
+    pub(crate) const EVENT_MAX_BYTES: usize = 64 << 20;
+
+    /// A parser for a connection that goes on after `last_id`.
+    pub(crate) fn after(last_id: &str) -> Self {
+        Self {
+            id: last_id.to_owned(),
+            last_id: last_id.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes the next bytes and appends what they complete.
+    ///
+    /// # Errors
+    /// Of too long an event. What came before it has been appended.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], heard: &mut Vec<Heard>) -> Result<(), TooLong> {
+        while !bytes.is_empty() {
+            if std::mem::take(&mut self.is_after_cr) && bytes[0] == b'\n' {
+                bytes = &bytes[1..];
+                continue;
+            }
+            let end = memchr2(b'\n', b'\r', bytes);
+            let part = &bytes[..end.unwrap_or(bytes.len())];
+            if self.line.len() + part.len() + self.data.len() > Self::EVENT_MAX_BYTES {
+                return Err(TooLong);
+            }
+            let Some(end) = end else {
+                self.line.extend_from_slice(part);
+                break;
+            };
+            self.is_after_cr = bytes[end] == b'\r';
+            bytes = &bytes[end + 1..];
+            if self.line.is_empty() {
+                self.end_line(part, heard);
+            } else {
+                let mut line = std::mem::take(&mut self.line);
+                line.extend_from_slice(part);
+                self.end_line(&line, heard);
+            }
+        }
+        Ok(())
+    }
+
+    fn end_line(&mut self, mut line: &[u8], heard: &mut Vec<Heard>) {
+        if !std::mem::replace(&mut self.is_after_first_line, true) {
+            line = line.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(line);
+        }
+        if line.is_empty() {
+            return self.dispatch(heard);
+        }
+        let (field, value) = match memchr(b':', line) {
+            Some(colon) => (&line[..colon], &line[colon + 1..]),
+            None => (line, &b""[..]),
+        };
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        // A line ends between characters, so bad UTF-8 in it cannot reach beyond it.
+        let text = String::from_utf8_lossy(value);
+        match field {
+            b"data" => {
+                self.data.push_str(&text);
+                self.data.push('\n');
+            }
+            b"event" => self.name = text.into_owned(),
+            b"id" if !value.contains(&0) => self.id = text.into_owned(),
+            b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
+                let ms = text.parse().unwrap_or(u64::MAX);
+                heard.push(Heard::Retry(Duration::from_millis(ms)));
+            }
+            _ => {}
+        }
+    }
+
+    fn dispatch(&mut self, heard: &mut Vec<Heard>) {
+        let name = std::mem::take(&mut self.name);
+        let mut data = std::mem::take(&mut self.data);
+        let has_moved = self.last_id != self.id;
+        if has_moved {
+            self.last_id.clone_from(&self.id);
+        }
+        // Each data line brought its LF: no data at all is no event.
+        if data.pop().is_some() {
+            let name = if name.is_empty() {
+                "message".to_owned()
+            } else {
+                name
+            };
+            let id = self.last_id.clone();
+            heard.push(Heard::Event(Event { id, name, data }));
+        } else if has_moved {
+            heard.push(Heard::Place(self.last_id.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Heard> {
+        let (mut parser, mut heard) = (Parser::after(""), Vec::new());
+        for piece in pieces {
+            parser.feed(piece, &mut heard).unwrap();
+        }
+        heard
+    }
+
+    fn event(id: &str, name: &str, data: &str) -> Heard {
+        let [id, name, data] = [id, name, data].map(str::to_owned);
+        Heard::Event(Event { id, name, data })
+    }
+
+    fn retry(ms: u64) -> Heard {
+        Heard::Retry(Duration::from_millis(ms))
+    }
+
+    #[track_caller]
+    fn check(wire: impl AsRef<[u8]>, expected: &[Heard]) {
+        let wire = wire.as_ref();
+        assert_eq!(fed([wire]), expected, "whole");
+        assert_eq!(fed(wire.chunks(1)), expected, "byte by byte");
+    }
+
+    #[test]
+    fn an_event_ends_at_a_blank_line() {
+        check("data: a\n\n", &[event("", "message", "a")]);
+        check("data: a\n", &[]);
+        check(
+            "id: 1\nevent: x\ndata: a\ndata: b\n\n",
+            &[event("1", "x", "a\nb")],
+        );
+        check(
+            "data\n\ndata\ndata\n\ndata:",
+            &[event("", "message", ""), event("", "message", "\n")],
+        );
+        check("event: x\n\ndata: a\n\n", &[event("", "message", "a")]);
+    }
+
+    #[test]
+    fn cr_lf_and_both_end_a_line() {
+        let expected = [event("", "message", "a\nb"), event("", "message", "c")];
+        for end in ["\n", "\r", "\r\n"] {
+            let wire = "data:a\ndata:b\n\ndata:c\n\n".replace('\n', end);
+            check(wire, &expected);
+        }
+        check(
+            "data: a\r\rdata: b\r\n\r\n",
+            &[event("", "message", "a"), event("", "message", "b")],
+        );
+        check(
+            "data: a\u{2028}b\u{85}c\u{b}d\n\n",
+            &[event("", "message", "a\u{2028}b\u{85}c\u{b}d")],
+        );
+    }
+
+    #[test]
+    fn one_space_after_the_colon_is_no_value() {
+        check(
+            "data:a\ndata: b\ndata:  c\ndata:\td\n\n",
+            &[event("", "message", "a\nb\n c\n\td")],
+        );
+    }
+
+    #[test]
+    fn comments_and_unknown_fields_are_nothing() {
+        check(
+            ": c\n:\n\ndata: a\nother: b\nData: c\n data: d\n:x\n\n",
+            &[event("", "message", "a")],
+        );
+    }
+
+    #[test]
+    fn an_id_stays_until_the_next_and_none_holds_a_nul() {
+        check(
+            "id: 1\ndata: a\n\ndata: b\n\nid: 2\0\ndata: c\n\nid\ndata: d\n\n",
+            &[
+                event("1", "message", "a"),
+                event("1", "message", "b"),
+                event("1", "message", "c"),
+                event("", "message", "d"),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_id_alone_moves_the_place() {
+        check("id: 1\n\nid: 1\n\n\nid: 2", &[Heard::Place("1".to_owned())]);
+    }
+
+    #[test]
+    fn a_new_connection_goes_on_with_the_last_id() {
+        let (mut parser, mut heard) = (Parser::after("7"), Vec::new());
+        parser.feed(b"data: a\n\nid: 7\n\n", &mut heard).unwrap();
+        assert_eq!(heard, [event("7", "message", "a")]);
+    }
+
+    #[test]
+    fn retry_is_digits_only() {
+        check("retry: 1500\n", &[retry(1500)]);
+        check("retry:99999999999999999999\n", &[retry(u64::MAX)]);
+        check("retry: 1s\nretry:\nretry: -1\nretry: \u{661}\n", &[]);
+    }
+
+    #[test]
+    fn one_mark_at_the_very_start_is_dropped() {
+        check("\u{FEFF}data: a\n\n", &[event("", "message", "a")]);
+        check("\u{FEFF}\u{FEFF}data: a\n\n", &[]);
+        check("\n\u{FEFF}data: a\n\n", &[]);
+        check("data: \u{FEFF}a\n\n", &[event("", "message", "\u{FEFF}a")]);
+    }
+
+    #[test]
+    fn bad_utf_8_is_replaced_within_its_line() {
+        check(
+            b"data: \xff\xe2\x82\ndata: \xac\n\n",
+            &[event("", "message", "\u{FFFD}\u{FFFD}\n\u{FFFD}")],
+        );
+    }
+
+    #[test]
+    fn too_long_an_event_is_refused_before_it_fills_the_memory() {
+        let piece = vec![b'x'; 1 << 20];
+        let (mut parser, mut heard) = (Parser::after(""), Vec::new());
+        parser.feed(b"data: a\n\ndata: ", &mut heard).unwrap();
+        let fed = (0..64).map(|_| parser.feed(&piece, &mut heard));
+        assert_eq!(fed.last(), Some(Err(TooLong)));
+        assert_eq!(heard, [event("", "message", "a")]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_split_changes_nothing(
+            parts in prop::collection::vec(
+                prop::sample::select(vec![
+                    &b"data"[..], b"id", b"event", b"retry", b":", b" ", b"\n", b"\r", b"\r\n",
+                    b"\n\n", b"7", b"x", b"\0", b"\xff", "\u{FEFF}".as_bytes(), "ž".as_bytes(),
+                ]),
+                0..60,
+            ),
+            at in 0..200usize,
+        ) {
+            let wire = parts.concat();
+            let (before, after) = wire.split_at(at.min(wire.len()));
+            prop_assert_eq!(fed([&wire[..]]), fed([before, after]));
+        }
+    }
+}

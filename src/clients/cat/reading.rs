@@ -1,0 +1,291 @@
+//! Reading: connection after connection, until there is a reason to end.
+//!
+//! ```text
+//!   connect ──200──► read ──its end──► wait `retry` ──► connect
+//!      │  └─204, close, --count ──► over
+//!      ├─4xx, no stream ──────────► refused
+//!      └─5xx, no connection ──────► wait, longer each time ──► connect
+//! ```
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use ureq::http::{HeaderValue, Response};
+use ureq::{Agent, Body};
+
+use super::super::access::{Trouble, agent, describe, retry_after};
+use super::super::exit::Exit;
+use super::super::pace::{self, RETRY_DEFAULT};
+use super::super::{Failure, note};
+use super::answer::{Answer, judge};
+use super::delivery::{Delivered, Delivery};
+use super::ending::{Ending, Why};
+use super::gap;
+use super::options::Options;
+use super::parser::{Event, Heard, Parser};
+use super::state::State;
+
+/// Browsers follow twenty.
+const REDIRECTS_MAX: u32 = 10;
+
+/// How it ended, where nothing failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The stream is over, or as much was read as was asked for.
+    Over,
+    /// Something outside ended it.
+    Outside(Why),
+}
+
+/// What one connection came to.
+enum Attempt {
+    End(End),
+    /// It was a stream, which ended or broke; here is why it broke.
+    Ended(Option<String>),
+    /// It was none. When to come back, if the server said so.
+    Failed(String, Option<Duration>),
+}
+
+/// Reads to the end.
+pub(super) fn run(options: &Options) -> Result<End, Failure> {
+    let state = options.state.as_deref().map(State::open).transpose()?;
+    let agent = agent(options.silence, REDIRECTS_MAX);
+    let shut = agent.clone();
+    let ending = Ending::watch(move || shut.shutdown())
+        .map_err(|error| Failure::new(Exit::System, format!("watch for signals: {error}")))?;
+    let kept = state.as_ref().map_or("", State::id);
+    let mut reading = Reading {
+        last_id: if kept.is_empty() {
+            &options.last_id
+        } else {
+            kept
+        }
+        .to_owned(),
+        delivery: Delivery::new(options),
+        deadline: options.timeout.map(|timeout| Instant::now() + timeout),
+        retry: RETRY_DEFAULT,
+        delivered: 0,
+        has_been_answered: false,
+        options,
+        agent,
+        ending,
+        state,
+    };
+    reading.run()
+}
+
+struct Reading<'a> {
+    options: &'a Options,
+    agent: Agent,
+    ending: Ending,
+    state: Option<State>,
+    delivery: Delivery<'a>,
+    /// The id of the last event that is done with.
+    last_id: String,
+    retry: Duration,
+    /// How many events were.
+    delivered: u64,
+    deadline: Option<Instant>,
+    has_been_answered: bool,
+}
+
+impl Reading<'_> {
+    fn run(&mut self) -> Result<End, Failure> {
+        let mut failures = 0;
+        loop {
+            let attempt = self.attempt()?;
+            if let Attempt::End(end) = attempt {
+                return Ok(end);
+            }
+            if let Some(why) = self.ending.why() {
+                return Ok(End::Outside(why));
+            }
+            let (trouble, wish) = match attempt {
+                Attempt::Failed(trouble, wish) => {
+                    failures += 1;
+                    (Some(trouble), wish)
+                }
+                Attempt::Ended(trouble) => {
+                    failures = 0;
+                    (trouble, None)
+                }
+                Attempt::End(end) => return Ok(end),
+            };
+            let now = Instant::now();
+            let wait = pace::wait(self.retry, failures, wish, fastrand::f64());
+            let next = now + wait;
+            let is_last = self.deadline.is_some_and(|deadline| deadline <= next);
+            if let Some(trouble) = trouble
+                && !self.is_late(now)
+            {
+                let again = if is_last {
+                    String::new()
+                } else {
+                    format!("; again in {:.1} s", wait.as_secs_f64())
+                };
+                note(
+                    "sse-cat",
+                    &format!("{}: {trouble}{again}", self.options.access.url),
+                );
+            }
+            let until = self.deadline.map_or(next, |deadline| deadline.min(next));
+            if let Some(why) = self.ending.wait_until(until) {
+                return Ok(End::Outside(why));
+            }
+            if is_last {
+                return self.late();
+            }
+        }
+    }
+
+    fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// The time is up.
+    fn late(&self) -> Result<End, Failure> {
+        let failure = |exit, text: &str| Err(Failure::new(exit, text));
+        if !self.has_been_answered {
+            return failure(Exit::System, "the time was up before the server answered");
+        }
+        match self.options.count {
+            Some(count) if self.delivered < count => {
+                let text = format!("the time was up after {} of {count} events", self.delivered);
+                failure(Exit::TimedOut, &text)
+            }
+            _ => Ok(End::Over),
+        }
+    }
+
+    fn attempt(&mut self) -> Result<Attempt, Failure> {
+        let url = &self.options.access.url;
+        let refused = |text: String| Failure::new(Exit::Refused, format!("{url}: {text}"));
+        let mut request = self.options.access.apply(self.agent.get(url));
+        request = request.header("Accept", "text/event-stream");
+        request = request.header("Cache-Control", "no-cache");
+        // An id that no header can hold cannot be told; then it is as at first.
+        if !self.last_id.is_empty()
+            && let Ok(id) = HeaderValue::from_str(&self.last_id)
+                .or_else(|_| HeaderValue::from_bytes(self.last_id.as_bytes()))
+        {
+            request = request.header("Last-Event-ID", id);
+        }
+        let left = self
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let request = request
+            .config()
+            .timeout_global(left.map(|left| left.max(Duration::from_millis(1))))
+            .build();
+        let mut response = match request.call() {
+            Ok(response) => response,
+            Err(error) if Trouble::of(&error) == Trouble::Lasting => {
+                return Err(refused(describe(&error)));
+            }
+            Err(error) => return Ok(Attempt::Failed(describe(&error), None)),
+        };
+        self.has_been_answered = true;
+        let content_type = response.headers().get("content-type");
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let status = response.status();
+        match judge(status.as_u16(), content_type) {
+            Answer::Stream => self.read(&mut response),
+            Answer::Finished => Ok(Attempt::End(End::Over)),
+            Answer::Later => {
+                let wish = retry_after(response.headers());
+                Ok(Attempt::Failed(format!("HTTP {status}"), wish))
+            }
+            Answer::Refused if status == 200 => {
+                let kind = content_type.unwrap_or("nothing that says what it is");
+                Err(refused(format!("no event stream, but {kind}")))
+            }
+            Answer::Refused => Err(refused(format!("HTTP {status}"))),
+        }
+    }
+
+    fn read(&mut self, response: &mut Response<Body>) -> Result<Attempt, Failure> {
+        let mut parser = Parser::after(&self.last_id);
+        let mut body = response.body_mut().as_reader();
+        let mut piece = vec![0; 64 * 1024];
+        let mut heard = Vec::new();
+        loop {
+            let count = match body.read(&mut piece) {
+                // An agent that was shut down shows as an end, too; the caller looks.
+                Ok(0) => return Ok(Attempt::Ended(None)),
+                Ok(count) => count,
+                Err(error) => {
+                    let error = ureq::Error::from(error);
+                    return Ok(Attempt::Ended(Some(describe(&error))));
+                }
+            };
+            let fed = parser.feed(&piece[..count], &mut heard);
+            for heard in heard.drain(..) {
+                let end = match heard {
+                    Heard::Retry(retry) => {
+                        self.retry = retry;
+                        None
+                    }
+                    Heard::Place(id) => {
+                        self.last_id = id;
+                        None
+                    }
+                    Heard::Event(event) => self.take(event)?,
+                };
+                if end.is_none() && self.delivery.is_immediate() && self.is_late(Instant::now()) {
+                    return Ok(Attempt::Ended(None));
+                }
+                if let Some(end) = end {
+                    let end = self.settle()?.unwrap_or(end);
+                    return Ok(Attempt::End(end));
+                }
+            }
+            if let Some(end) = self.settle()? {
+                return Ok(Attempt::End(end));
+            }
+            if self.is_late(Instant::now()) {
+                return Ok(Attempt::Ended(None));
+            }
+            if fed.is_err() {
+                let text = format!("an event of more than {} bytes", Parser::EVENT_MAX_BYTES);
+                return Err(Failure::new(Exit::Refused, text));
+            }
+        }
+    }
+
+    /// Delivers an event; says whether it was the last.
+    fn take(&mut self, event: Event) -> Result<Option<End>, Failure> {
+        if event.name == "gap" {
+            note("sse-cat", &format!("gap: {}", gap::describe(&event.data)));
+        }
+        match self.delivery.deliver(&event) {
+            Ok(Delivered::Yes) => self.delivered += 1,
+            Ok(Delivered::NotWanted) => {}
+            Ok(Delivered::ReaderLeft) => return Ok(Some(End::Outside(Why::ReaderLeft))),
+            Err(failure) => {
+                // What was done before it stays done.
+                self.settle()?;
+                return Err(failure);
+            }
+        }
+        self.last_id = event.id;
+        if event.name == "close" || self.options.count == Some(self.delivered) {
+            return Ok(Some(End::Over));
+        }
+        if self.delivery.is_immediate() {
+            return self.settle();
+        }
+        Ok(None)
+    }
+
+    /// Lets go of what was printed, and only then says that it is done.
+    fn settle(&mut self) -> Result<Option<End>, Failure> {
+        if self.delivery.flush()? == Delivered::ReaderLeft {
+            return Ok(Some(End::Outside(Why::ReaderLeft)));
+        }
+        if let Some(state) = &mut self.state {
+            state.keep(&self.last_id)?;
+        }
+        // A backlog may take long.
+        Ok(self.ending.why().map(End::Outside))
+    }
+}

@@ -1,0 +1,100 @@
+//! `sse-cat` and `sse-publish`: the other end of a stream, for scripts and cron.
+//!
+//! ```text
+//!  cat:     options ─> reading ─┬─> access ─> HTTP     (ureq, the only one who knows it)
+//!                               ├─> answer             what a head means
+//!                               ├─> parser ─> delivery ─> stdout, a command
+//!                               ├─> pace               when to come back
+//!                               ├─> state              the last id, in a file
+//!                               └─> ending             signals, a reader that left
+//!  publish: options ─> posting ─> access ─> HTTP
+//! ```
+//!
+//! Pure: `answer`, `options`, `pace`, `parser`, `gap`, `record`. It uses none of the rooms
+//! of the servers, so that what is read here is the standard and not our encoder turned
+//! around.
+//!
+//! They read with one thread, which HTTP blocks; a second one waits for signals. Neither
+//! needs an async runtime, and an event costs no more than a read and a write.
+
+mod access;
+mod cat;
+mod exit;
+mod pace;
+mod publish;
+mod units;
+
+pub use cat::main as cat;
+pub use publish::main as publish;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Write;
+
+use exit::Exit;
+
+/// The command line is wrong. The text is for people.
+#[derive(Debug)]
+struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl From<lexopt::Error> for UsageError {
+    fn from(error: lexopt::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Why a program ends before its work is done.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    text: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, text: impl Into<String>) -> Self {
+        Self {
+            exit,
+            text: text.into(),
+        }
+    }
+}
+
+/// `--help` and `--version`, whose reader may leave as it likes.
+fn print(text: &str) -> Exit {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Exit::System,
+        _ => Exit::Done,
+    }
+}
+
+/// One line on stderr, whatever a server put into it: its control characters would be
+/// commands to a terminal. A terminal that is gone ends nothing, as `eprintln!` would.
+fn note(program: &str, text: &str) {
+    let text: String = text
+        .chars()
+        .flat_map(|c| {
+            let shown: Box<dyn Iterator<Item = char>> = match c {
+                '\n' => Box::new(Some(c).into_iter()),
+                c if c.is_control() => Box::new(c.escape_default()),
+                c => Box::new(Some(c).into_iter()),
+            };
+            shown
+        })
+        .collect();
+    let _ = writeln!(std::io::stderr(), "{program}: {text}");
+}
+
+/// The arguments of a program, without its name.
+type Arguments = Box<dyn Iterator<Item = OsString>>;
+
+fn arguments() -> Arguments {
+    Box::new(std::env::args_os().skip(1))
+}

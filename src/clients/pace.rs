@@ -1,0 +1,71 @@
+//! Pace: how long to wait before the next attempt.
+
+use std::time::Duration;
+
+/// What WHATWG HTML §9.2.2 calls "a few seconds", where the server has said nothing.
+pub(super) const RETRY_DEFAULT: Duration = Duration::from_secs(3);
+
+/// A server that says `retry: 0` means a mistake, or harm.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+
+/// The longest back-off: whoever repairs a server sees its readers back within a minute.
+const BACK_OFF_MAX: Duration = Duration::from_secs(60);
+
+/// The longest time that a server's own wish is heeded.
+const WISH_MAX: Duration = Duration::from_secs(3600);
+
+/// The wait before the next attempt.
+///
+/// `retry` is the stream's; `failures` counts the attempts that came to nothing since the
+/// last stream; `wish` is a `Retry-After`; `random` lies in 0..1 and makes the wait 0.75 to
+/// 1.5 times as long, so that a restart is no stampede.
+pub(super) fn wait(
+    retry: Duration,
+    failures: u32,
+    wish: Option<Duration>,
+    random: f64,
+) -> Duration {
+    let retry = retry.clamp(RETRY_MIN, WISH_MAX);
+    let doublings = failures.saturating_sub(1).min(16);
+    let backed_off = retry.saturating_mul(1 << doublings);
+    let base = backed_off.min(BACK_OFF_MAX.max(retry));
+    let jittered = base.mul_f64(0.75 + 0.75 * random);
+    jittered.max(wish.unwrap_or_default().min(WISH_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(retry_ms: u64, failures: u32, wish_s: Option<u64>, expected_ms: [u64; 2]) {
+        let retry = Duration::from_millis(retry_ms);
+        let wish = wish_s.map(Duration::from_secs);
+        let waits = [0.0, 1.0].map(|random| wait(retry, failures, wish, random));
+        assert_eq!(waits, expected_ms.map(Duration::from_millis));
+    }
+
+    #[test]
+    fn after_a_stream_it_is_what_the_stream_said_more_or_less() {
+        check(2000, 0, None, [1500, 3000]);
+        check(2000, 1, None, [1500, 3000]);
+        check(0, 0, None, [75, 150]);
+        check(u64::MAX, 0, None, [2_700_000, 5_400_000]);
+    }
+
+    #[test]
+    fn failure_after_failure_it_grows_to_a_minute() {
+        check(2000, 2, None, [3000, 6000]);
+        check(2000, 4, None, [12_000, 24_000]);
+        check(2000, 100, None, [45_000, 90_000]);
+        check(2000, u32::MAX, None, [45_000, 90_000]);
+        check(300_000, 9, None, [225_000, 450_000]);
+    }
+
+    #[test]
+    fn a_server_may_wish_for_more_and_not_for_less() {
+        check(2000, 1, Some(10), [10_000, 10_000]);
+        check(2000, 1, Some(2), [2000, 3000]);
+        check(2000, 1, Some(u64::MAX), [3_600_000, 3_600_000]);
+    }
+}

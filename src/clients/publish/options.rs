@@ -1,0 +1,158 @@
+//! Options: the command line of `sse-publish`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+
+use super::super::UsageError;
+use super::super::access::Access;
+use super::super::units::duration;
+use super::record::Form;
+
+pub(super) const HELP: &str = "\
+sse-publish: publishes to a stream, and prints the ids of what it published
+
+usage: sse-publish [option]... URL [TEXT]
+
+URL is that of publish.cgi, or of a location of sse-fcgi with SSE_STREAM=publish. The
+text is TEXT, or else all of stdin without the newline at its end. The id is the one
+that the event has when it comes down.
+
+  --event NAME       the event's name; without it, it has none
+  --json             the text is JSON, and becomes the data as it is; without it, the
+                     data is text. Bytes that are not UTF-8 become U+FFFD
+  --lines            every line of stdin is an event, published as it comes, over one
+                     connection; with --json, empty lines are passed over. The first
+                     that fails is the last
+  --token-file FILE  sends the token in FILE as Authorization: Bearer
+  --header TEXT      sends a field, 'Name: value'; @FILE: each line of FILE, which
+                     other users of the machine cannot see in the list of processes
+  --retry TIME       when the server says 429 or 503, or cannot be reached, tries
+                     again for so long, such as 30s; as late as Retry-After says
+                     [not at all]. Where nobody can know whether it was published,
+                     never: nothing is published twice
+  --help, --version
+
+stdout: an id for each event
+stderr: what went wrong
+exit:   0 all is published; 22 the server refused (it is told why); 100 wrong usage,
+        or the text is no JSON; 111 the system, the network or the server has trouble,
+        which may pass
+";
+
+/// The longest text, in bytes. What a server takes is less, by default 64K.
+pub(super) const TEXT_MAX_BYTES: usize = 64 << 20;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Publish.
+    Publish(Box<Options>),
+    /// Print the help.
+    Help,
+    /// Print the version.
+    Version,
+}
+
+/// What to publish.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) access: Access,
+    pub(super) event: Option<String>,
+    pub(super) form: Form,
+    pub(super) input: Input,
+    /// How long to try again; not at all where it is zero.
+    pub(super) retry: Duration,
+}
+
+/// Where the text is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// On the command line.
+    Text(Vec<u8>),
+    /// All of stdin.
+    Whole,
+    /// Each line of stdin.
+    Lines,
+}
+
+/// Reads the arguments, without the program's name.
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let (mut url, mut text, mut headers, mut token_file) = (None, None, Vec::new(), None);
+    let (mut event, mut form, mut by_lines, mut retry) = (None, Form::Text, false, Duration::ZERO);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("help") | Short('h') => return Ok(Command::Help),
+            Long("version") | Short('V') => return Ok(Command::Version),
+            Long("event") => event = Some(parser.value()?.string()?),
+            Long("json") => form = Form::Json,
+            Long("lines") => by_lines = true,
+            Long("token-file") => token_file = Some(PathBuf::from(parser.value()?)),
+            Long("header") => headers.push(parser.value()?.string()?),
+            Long("retry") => retry = duration("--retry", &parser.value()?.string()?)?,
+            Value(value) if url.is_none() => url = Some(value.string()?),
+            Value(value) if text.is_none() => text = Some(value.into_encoded_bytes()),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let url = url.ok_or_else(|| UsageError("want a URL".into()))?;
+    let input = match (text, by_lines) {
+        (Some(_), true) => return Err(UsageError("--lines reads stdin: want no TEXT".into())),
+        (Some(text), false) => Input::Text(text),
+        (None, true) => Input::Lines,
+        (None, false) => Input::Whole,
+    };
+    let mut access = Access::to(&url)?;
+    headers.iter().try_for_each(|text| access.header(text))?;
+    if let Some(path) = token_file {
+        access.token_file(&path)?;
+    }
+    Ok(Command::Publish(Box::new(Options {
+        access,
+        event,
+        form,
+        input,
+        retry,
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(arguments: &[&str]) -> Option<Input> {
+        match parse(arguments.iter().map(OsString::from)) {
+            Ok(Command::Publish(options)) => Some(options.input),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_text_is_an_argument_or_stdin() {
+        let url = "http://localhost/";
+        assert_eq!(input(&[url]), Some(Input::Whole));
+        assert_eq!(input(&[url, "--lines"]), Some(Input::Lines));
+        assert_eq!(input(&[url, ""]), Some(Input::Text(Vec::new())));
+        assert_eq!(
+            input(&["--", url, "--json"]),
+            Some(Input::Text(b"--json".to_vec()))
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_or_unknown_is_refused() {
+        for wrong in [
+            &[][..],
+            &["http://a/", "x", "y"],
+            &["http://a/", "x", "--lines"],
+            &["http://a/", "--retry", "3"],
+            &["http://a/", "--other"],
+            &["a", "x"],
+        ] {
+            assert_eq!(input(wrong), None, "{wrong:?}");
+        }
+    }
+}
