@@ -1,0 +1,12 @@
+//! `sse-cat` and `sse-publish` as processes: against a server that says what a test tells
+//! it to, and against the streams themselves behind `sse-harness`.
+
+mod command;
+mod end;
+mod help;
+mod publish;
+mod read;
+mod resume;
+mod server;
+mod stage;
+mod together;
