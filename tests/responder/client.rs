@@ -1,0 +1,526 @@
+//! A web server's side of a FastCGI connection, and what its client sees.
+//!
+//! It checks on the way what holds always: records are of the request that was asked, STDOUT
+//! is ended once and before END_REQUEST, nothing comes after that.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::parser::{Event, Item, Parser};
+use crate::stage::DEADLINE;
+use crate::wire::{self, Record};
+
+/// A request, about to be sent.
+#[derive(Clone)]
+pub struct Request {
+    pub id: u16,
+    role: u16,
+    flags: u8,
+    params: Vec<(Vec<u8>, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    /// `GET` for this stream.
+    pub fn of(stream: &str) -> Self {
+        let request = Self {
+            id: 1,
+            role: wire::RESPONDER,
+            flags: 0,
+            params: Vec::new(),
+            body: Vec::new(),
+        };
+        request
+            .set("GATEWAY_INTERFACE", "CGI/1.1")
+            .set("SERVER_PROTOCOL", "HTTP/1.1")
+            .set("REQUEST_METHOD", "GET")
+            .set("SCRIPT_NAME", "/events")
+            .set("QUERY_STRING", "")
+            .set("SSE_STREAM", stream)
+    }
+
+    /// Of the file, with heartbeats later than any test waits: at each of them the file is
+    /// looked at too.
+    pub fn tail(file: &Path) -> Self {
+        let file = file.to_str().expect("a path in UTF-8");
+        Self::of("tail")
+            .set("SSE_FILE", file)
+            .set("SSE_HEARTBEAT", "25s")
+    }
+
+    pub fn set(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
+        self.params.retain(|(own, _)| own != name.as_ref());
+        self.add(name, value)
+    }
+
+    /// A second value does not replace the first.
+    pub fn add(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
+        let pair = (name.as_ref().to_vec(), value.as_ref().to_vec());
+        self.params.push(pair);
+        self
+    }
+
+    pub fn method(self, method: &str) -> Self {
+        self.set("REQUEST_METHOD", method)
+    }
+
+    pub fn query(self, query: &str) -> Self {
+        self.set("QUERY_STRING", query)
+    }
+
+    /// Who comes for the first time has none.
+    pub fn last_id(self, id: &str) -> Self {
+        self.set("HTTP_LAST_EVENT_ID", id)
+    }
+
+    pub fn id(mut self, id: u16) -> Self {
+        self.id = id;
+        self
+    }
+
+    pub fn role(mut self, role: u16) -> Self {
+        self.role = role;
+        self
+    }
+
+    /// The connection is to be kept.
+    pub fn keep(mut self) -> Self {
+        self.flags = wire::KEEP_CONN;
+        self
+    }
+
+    pub fn body(mut self, body: &[u8]) -> Self {
+        self.body = body.to_vec();
+        self
+    }
+
+    /// BEGIN_REQUEST and PARAMS.
+    pub fn head_bytes(&self, dice: &mut Rng) -> Vec<u8> {
+        let params = wire::pairs(&self.params, dice);
+        let mut bytes = wire::begin(self.id, self.role, self.flags, dice);
+        bytes.extend(wire::stream(wire::PARAMS, self.id, &params, dice));
+        bytes
+    }
+
+    pub fn bytes(&self, dice: &mut Rng) -> Vec<u8> {
+        let mut bytes = self.head_bytes(dice);
+        bytes.extend(wire::stream(wire::STDIN, self.id, &self.body, dice));
+        bytes
+    }
+}
+
+/// What END_REQUEST said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    pub app_status: u32,
+    pub protocol_status: u8,
+}
+
+pub const COMPLETE: End = End {
+    app_status: 0,
+    protocol_status: 0,
+};
+
+/// A connection to the responder.
+pub struct Client {
+    socket: OwnedFd,
+    dice: Rng,
+    unread: Vec<u8>,
+    /// The request that is served.
+    id: u16,
+    unread_head: Option<Vec<u8>>,
+    head: String,
+    /// What came after the head, where that is no stream.
+    pub body: Vec<u8>,
+    parser: Parser,
+    items: VecDeque<Item>,
+    pub stderr: String,
+    has_stdout_ended: bool,
+    pub end: Option<End>,
+    /// The responder has closed.
+    pub is_closed: bool,
+    /// Records of other requests, and of none.
+    pub others: VecDeque<Record>,
+    /// How much has come, records and all.
+    pub taken_bytes: u64,
+}
+
+impl Client {
+    pub fn unix(path: &Path, seed: u64) -> io::Result<Self> {
+        Ok(Self::on(UnixStream::connect(path)?.into(), seed))
+    }
+
+    pub fn tcp(address: SocketAddr, seed: u64) -> io::Result<Self> {
+        Ok(Self::on(TcpStream::connect(address)?.into(), seed))
+    }
+
+    fn on(socket: OwnedFd, seed: u64) -> Self {
+        let flags = nix::fcntl::OFlag::O_NONBLOCK;
+        nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_SETFL(flags)).expect("a socket");
+        Self {
+            socket,
+            dice: Rng::with_seed(seed),
+            unread: Vec::new(),
+            id: 1,
+            unread_head: None,
+            head: String::new(),
+            body: Vec::new(),
+            parser: Parser::default(),
+            items: VecDeque::new(),
+            stderr: String::new(),
+            has_stdout_ended: false,
+            end: None,
+            is_closed: false,
+            others: VecDeque::new(),
+            taken_bytes: 0,
+        }
+    }
+
+    /// Asks, in one write.
+    pub fn ask(&mut self, request: &Request) {
+        self.expect(request.id);
+        let bytes = request.bytes(&mut self.dice);
+        self.send(&bytes);
+    }
+
+    /// Asks in writes of a few bytes.
+    pub fn ask_in_pieces(&mut self, request: &Request) {
+        self.expect(request.id);
+        let bytes = request.bytes(&mut self.dice);
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let most = self.dice.usize(1..=40).min(rest.len());
+            self.send(&rest[..most]);
+            rest = &rest[most..];
+        }
+    }
+
+    /// What comes next is the answer to a new request.
+    fn expect(&mut self, id: u16) {
+        self.id = id;
+        self.unread_head = Some(Vec::new());
+        self.head.clear();
+        self.body.clear();
+        self.parser = Parser::default();
+        self.items.clear();
+        self.stderr.clear();
+        self.has_stdout_ended = false;
+        self.end = None;
+    }
+
+    /// Sends these bytes as they are.
+    pub fn send(&mut self, mut bytes: &[u8]) {
+        let end = Instant::now() + DEADLINE;
+        while !bytes.is_empty() {
+            match self.send_some(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(Errno::EAGAIN) => self.wait(PollFlags::POLLOUT, end),
+                Err(error) => panic!("send: {error}"),
+            }
+        }
+    }
+
+    /// What of these bytes is taken at once.
+    pub fn send_some(&mut self, bytes: &[u8]) -> nix::Result<usize> {
+        use std::os::fd::AsRawFd as _;
+        let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
+        nix::sys::socket::send(self.socket.as_raw_fd(), bytes, flags)
+    }
+
+    pub fn send_record(&mut self, kind: u8, id: u16, content: &[u8]) {
+        let bytes = wire::record(kind, id, content, &mut self.dice);
+        self.send(&bytes);
+    }
+
+    /// Asks for another while one is served.
+    pub fn ask_besides(&mut self, request: &Request) {
+        let bytes = request.bytes(&mut self.dice);
+        self.send(&bytes);
+    }
+
+    pub fn dice(&mut self) -> &mut Rng {
+        &mut self.dice
+    }
+
+    fn wait(&self, flags: PollFlags, end: Instant) {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).expect("a deadline");
+        let ready = poll(&mut [PollFd::new(self.socket.as_fd(), flags)], left).expect("poll");
+        assert!(
+            ready > 0,
+            "waited in vain; last id {:?}, head {:?}, stderr {:?}",
+            self.parser.last_id,
+            self.head,
+            self.stderr
+        );
+    }
+
+    /// Takes what is there, at most so many bytes; `false` when nothing is.
+    pub fn read_some(&mut self, most: usize) -> bool {
+        if self.is_closed {
+            return false;
+        }
+        let mut bytes = vec![0; most];
+        match nix::unistd::read(&self.socket, &mut bytes) {
+            Ok(0) | Err(Errno::ECONNRESET) => {
+                self.is_closed = true;
+                assert!(self.unread.is_empty(), "a record ends in the middle");
+            }
+            Ok(count) => {
+                self.taken_bytes += count as u64;
+                self.unread.extend_from_slice(&bytes[..count]);
+                while let Some(record) = wire::take(&mut self.unread) {
+                    self.take(record);
+                }
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => return false,
+            Err(error) => panic!("read: {error}"),
+        }
+        true
+    }
+
+    fn take(&mut self, record: Record) {
+        if record.id != self.id {
+            return self.others.push_back(record);
+        }
+        assert_eq!(self.end, None, "{record:?} after the end");
+        match record.kind {
+            wire::STDOUT if record.content.is_empty() => {
+                assert!(!self.has_stdout_ended, "STDOUT ends twice");
+                self.has_stdout_ended = true;
+            }
+            wire::STDOUT => {
+                assert!(!self.has_stdout_ended, "STDOUT goes on after its end");
+                self.take_stdout(&record.content);
+            }
+            wire::STDERR => self
+                .stderr
+                .push_str(std::str::from_utf8(&record.content).expect("text")),
+            wire::END_REQUEST => {
+                let [a, b, c, d, protocol_status, _, _, _] = record.content[..] else {
+                    panic!("an END_REQUEST of {:?}", record.content);
+                };
+                let app_status = u32::from_be_bytes([a, b, c, d]);
+                self.end = Some(End {
+                    app_status,
+                    protocol_status,
+                });
+                assert!(self.has_stdout_ended || protocol_status != 0);
+            }
+            _ => panic!("{record:?}"),
+        }
+    }
+
+    fn take_stdout(&mut self, content: &[u8]) {
+        let body = match &mut self.unread_head {
+            None => content.to_vec(),
+            Some(unread) => {
+                unread.extend_from_slice(content);
+                let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") else {
+                    return;
+                };
+                let body = unread.split_off(end + 4);
+                self.head = String::from_utf8(std::mem::take(unread)).expect("text");
+                self.unread_head = None;
+                body
+            }
+        };
+        if self.head.contains("text/event-stream") {
+            self.parser.feed(&body);
+            self.items.extend(std::iter::from_fn(|| self.parser.next()));
+        } else {
+            self.body.extend_from_slice(&body);
+        }
+    }
+
+    /// Waits until something comes.
+    pub fn read_on(&mut self) {
+        assert!(
+            !self.is_closed,
+            "the end; head {:?}, stderr {:?}",
+            self.head, self.stderr
+        );
+        let end = Instant::now() + DEADLINE;
+        while !self.read_some(65_536) {
+            self.wait(PollFlags::POLLIN, end);
+        }
+    }
+
+    pub fn head(&mut self) -> String {
+        let end = Instant::now() + DEADLINE;
+        while self.unread_head.is_some() {
+            assert!(Instant::now() < end, "no head");
+            assert_eq!(
+                self.end, None,
+                "an end without a head; stderr {:?}",
+                self.stderr
+            );
+            self.read_on();
+        }
+        self.head.clone()
+    }
+
+    /// The status line's code: `Status:` with 200 as its default (RFC 3875 §6.3.3).
+    pub fn status(&mut self) -> u16 {
+        let head = self.head();
+        let line = head.lines().find_map(|line| line.strip_prefix("Status: "));
+        line.map_or(200, |line| line[..3].parse().expect("a code"))
+    }
+
+    /// Reads to the END_REQUEST, and to the end of the connection if it is to be closed.
+    pub fn whole(&mut self) -> End {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(ended) = self.end {
+                assert!(!self.parser.is_in_the_middle(), "an end in mid-event");
+                return ended;
+            }
+            assert!(Instant::now() < end, "no end");
+            self.read_on();
+        }
+    }
+
+    pub fn is_closed_soon(&mut self) {
+        let end = Instant::now() + DEADLINE;
+        while !self.is_closed {
+            assert!(Instant::now() < end, "it stays open");
+            self.read_on();
+        }
+    }
+
+    /// A record of another request, or of none.
+    pub fn other(&mut self) -> Record {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(record) = self.others.pop_front() {
+                return record;
+            }
+            assert!(Instant::now() < end, "no other record");
+            self.read_on();
+        }
+    }
+
+    /// What comes next; `None` at the end of the request.
+    pub fn next(&mut self) -> Option<Item> {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(item) = self.items.pop_front() {
+                return Some(item);
+            }
+            if self.end.is_some() {
+                assert!(!self.parser.is_in_the_middle(), "an end in mid-event");
+                return None;
+            }
+            assert!(Instant::now() < end, "nothing comes");
+            self.read_on();
+        }
+    }
+
+    /// What has come already.
+    pub fn ready(&mut self) -> Option<Item> {
+        self.items.pop_front()
+    }
+
+    /// The next event; other items are passed over.
+    #[track_caller]
+    pub fn event(&mut self) -> Event {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            assert!(Instant::now() < end, "nothing but heartbeats");
+            match self.next() {
+                Some(Item::Event(event)) => return event,
+                Some(Item::Ignored(line)) => panic!("no field: {line:?}"),
+                Some(_) => {}
+                None => panic!("the end instead of an event; {}", self.stderr),
+            }
+        }
+    }
+
+    /// Names and data of the next events, as `name: data`, or `data` without a name.
+    #[track_caller]
+    pub fn says(&mut self, expected: &[&str]) {
+        for expected in expected {
+            assert_eq!(shown(&self.event()), *expected);
+        }
+    }
+
+    /// All events to the end of the request.
+    pub fn rest(&mut self) -> Vec<Event> {
+        let end = Instant::now() + DEADLINE;
+        let mut events = Vec::new();
+        while let Some(item) = self.next() {
+            assert!(Instant::now() < end, "no end");
+            if let Item::Event(event) = item {
+                events.push(event);
+            }
+        }
+        events
+    }
+
+    /// All items to the end of the request.
+    pub fn items(&mut self) -> Vec<Item> {
+        let end = Instant::now() + DEADLINE;
+        let mut items = Vec::new();
+        while let Some(item) = self.next() {
+            assert!(Instant::now() < end, "no end");
+            items.push(item);
+        }
+        items
+    }
+
+    /// Reads until the stream has opened.
+    #[track_caller]
+    pub fn opened(mut self) -> Self {
+        loop {
+            match self.next() {
+                Some(Item::Comment(text)) if text == " sse-cgi" => return self,
+                Some(_) => {}
+                None => panic!("no opening: {} {}", self.head, self.stderr),
+            }
+        }
+    }
+
+    pub fn last_id(&self) -> &str {
+        &self.parser.last_id
+    }
+
+    /// Nothing comes for so long.
+    pub fn is_silent_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        loop {
+            assert!(self.items.is_empty(), "{:?}", self.items);
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let left = PollTimeout::try_from(left).expect("a short time");
+            let mut waits = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut waits, left).expect("poll") > 0 {
+                self.read_some(65_536);
+                assert!(!self.is_closed, "closed");
+            }
+        }
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+pub fn shown(event: &Event) -> String {
+    match event.name.as_str() {
+        "message" => event.data.clone(),
+        name => format!("{name}: {}", event.data),
+    }
+}

@@ -1,0 +1,305 @@
+//! A folder for one test, and a responder that listens in it.
+//!
+//! Everything is waited for with a deadline, and everything is gone when it is dropped.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::client::{Client, Request};
+
+/// Far beyond what a slow machine needs: reaching it is a failure.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` gives something.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A folder that is removed at the end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// In memory, where inotify sees every change: what comes has come by a hint.
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sse-fcgi-{}-{number}", std::process::id());
+        let path = Path::new("/dev/shm").join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path.canonicalize().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        fs::write(self.path(name), bytes).unwrap();
+        self.path(name)
+    }
+
+    pub fn append(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.path(name));
+        file.unwrap().write_all(bytes.as_ref()).unwrap();
+    }
+
+    pub fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A responder that is about to be started.
+pub struct Start {
+    before: Vec<OsString>,
+    arguments: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
+    stdin: Stdio,
+    stderr: PathBuf,
+    place: Place,
+}
+
+/// Where a responder is to be found.
+#[derive(Clone)]
+pub enum Place {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+impl Start {
+    /// It listens at `socket` in the folder.
+    pub fn at_socket(folder: &Folder) -> Self {
+        let path = folder.path("socket");
+        let start = Self::bare(folder, Place::Unix(path.clone()));
+        start.argument("--socket").argument(path)
+    }
+
+    /// Where it listens, the arguments and the environment are to say.
+    pub fn bare(folder: &Folder, place: Place) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self {
+            before: Vec::new(),
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            stdin: Stdio::null(),
+            stderr: folder.path(&format!("stderr-{number}")),
+            place,
+        }
+    }
+
+    pub fn argument(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().into());
+        self
+    }
+
+    pub fn set(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.variables.push((name.into(), value.as_ref().into()));
+        self
+    }
+
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.stdin = stdin.into();
+        self
+    }
+
+    /// By another program that ends in an exec of it.
+    pub fn by(mut self, command: &[&str]) -> Self {
+        self.before = command.iter().map(OsString::from).collect();
+        self
+    }
+
+    /// With so many descriptors.
+    pub fn descriptors(self, most: u32) -> Self {
+        let script = format!("ulimit -n {most}; exec \"$@\"");
+        self.by(&["sh", "-c", &script, "sh"])
+    }
+
+    /// Starts it, and does not wait until it listens.
+    pub fn spawn(self) -> Responder {
+        let mut words = self.before;
+        words.push(env!("CARGO_BIN_EXE_sse-fcgi").into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(&self.arguments).env_clear();
+        command.env("PATH", "/usr/bin:/bin").envs(self.variables);
+        let errors = fs::File::create(&self.stderr).unwrap();
+        command
+            .stdin(self.stdin)
+            .stdout(Stdio::null())
+            .stderr(errors);
+        Responder {
+            child: command.spawn().unwrap(),
+            status: None,
+            place: self.place,
+            stderr: self.stderr,
+        }
+    }
+
+    /// Starts it, and waits until it answers.
+    #[track_caller]
+    pub fn start(self) -> Responder {
+        let mut responder = self.spawn();
+        wait_for("a responder that listens", || {
+            assert!(!responder.has_ended(), "ended: {}", responder.stderr());
+            responder.try_connect().ok()
+        });
+        responder
+    }
+
+    /// Runs it to its end: exit code and what it said.
+    pub fn run(self) -> (i32, String) {
+        let mut responder = self.spawn();
+        let code = responder.code();
+        (code, responder.stderr())
+    }
+}
+
+/// A started responder.
+pub struct Responder {
+    child: Child,
+    status: Option<ExitStatus>,
+    pub place: Place,
+    stderr: PathBuf,
+}
+
+impl Responder {
+    pub fn start(folder: &Folder) -> Self {
+        Start::at_socket(folder).start()
+    }
+
+    pub fn try_connect(&self) -> std::io::Result<Client> {
+        static SEED: AtomicU64 = AtomicU64::new(1);
+        let seed = SEED.fetch_add(1, Ordering::Relaxed);
+        match &self.place {
+            Place::Unix(path) => Client::unix(path, seed),
+            Place::Tcp(address) => Client::tcp(*address, seed),
+        }
+    }
+
+    #[track_caller]
+    pub fn connect(&self) -> Client {
+        self.try_connect()
+            .unwrap_or_else(|error| panic!("{error}; {}", self.stderr()))
+    }
+
+    /// A client that has asked.
+    #[track_caller]
+    pub fn ask(&self, request: &Request) -> Client {
+        let mut client = self.connect();
+        client.ask(request);
+        client
+    }
+
+    /// The status page's figures.
+    #[track_caller]
+    pub fn figures(&self) -> Value {
+        let mut client = self.ask(&Request::of("status"));
+        client.whole();
+        serde_json::from_slice(&client.body).expect("figures")
+    }
+
+    #[track_caller]
+    pub fn figure(&self, name: &str) -> u64 {
+        self.figures()[name].as_u64().expect("a figure")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().unwrap();
+        }
+        self.status.is_some()
+    }
+
+    /// The exit code of one that is about to end by itself.
+    #[track_caller]
+    pub fn code(&mut self) -> i32 {
+        wait_for("the end of a responder", || self.has_ended().then_some(()));
+        let status = self.status.expect("it has ended");
+        status
+            .code()
+            .unwrap_or_else(|| panic!("ended by signal {:?}", status.signal()))
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        self.status = self.child.wait().ok();
+    }
+
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
+    /// A field of /proc/PID/status, such as `VmRSS`, as a number.
+    pub fn proc_status(&self, field: &str) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{field}:")));
+        let words: Vec<&str> = line.expect(field).split_whitespace().collect();
+        words[1].parse().unwrap()
+    }
+
+    /// What its descriptors are.
+    pub fn descriptors(&self) -> Vec<PathBuf> {
+        let folder = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        let links = folder.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        links.collect()
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = self.stderr();
+            if !said.is_empty() {
+                eprintln!("--- stderr of the responder\n{said}");
+            }
+            if self.has_ended() {
+                eprintln!("--- the responder had ended: {:?}", self.status);
+            }
+        }
+        if self.status.is_none() {
+            self.kill();
+        }
+    }
+}

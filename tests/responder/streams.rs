@@ -1,0 +1,198 @@
+//! What subscribers get.
+
+use crate::client::{COMPLETE, Request, shown};
+use crate::parser::Item;
+use crate::stage::{Folder, Responder, Start};
+
+#[test]
+fn two_subscribers_get_each_event_once_before_the_next_is_written() {
+    let folder = Folder::new();
+    let file = folder.write("log", "old\n");
+    let responder = Responder::start(&folder);
+    let mut both = [0, 1].map(|_| responder.ask(&Request::tail(&file)));
+    for client in &mut both {
+        client.says(&["old"]);
+    }
+    for number in 0..50 {
+        folder.append("log", format!("{number}\n"));
+        for client in &mut both {
+            client.says(&[&number.to_string()]);
+        }
+    }
+    assert_eq!(both[0].last_id(), both[1].last_id());
+}
+
+#[test]
+fn a_head_says_what_streaming_needs_and_opens_with_retry_and_a_comment() {
+    let folder = Folder::new();
+    let file = folder.write("log", "");
+    let responder = Responder::start(&folder);
+    let mut client = responder.ask(&Request::tail(&file).set("SSE_RETRY", "8s"));
+    let head = client.head();
+    for line in [
+        "Content-Type: text/event-stream",
+        "Cache-Control: no-cache",
+        "X-Accel-Buffering: no",
+    ] {
+        assert!(head.contains(&format!("{line}\r\n")), "{head}");
+    }
+    assert!(!head.contains("HTTP/1.1"), "{head}");
+    assert!(!head.contains("Connection:"), "{head}");
+    let Some(Item::Retry(ms)) = client.next() else {
+        panic!("no retry");
+    };
+    assert!((6_000..=12_000).contains(&ms), "{ms}");
+    assert_eq!(client.next(), Some(Item::Comment(" sse-cgi".into())));
+    assert!(matches!(client.next(), Some(Item::Blank { .. })));
+}
+
+#[test]
+fn a_first_time_client_gets_the_backlog_and_one_that_returns_what_it_missed() {
+    let folder = Folder::new();
+    let lines: String = (1..=20).map(|n| format!("{n}\n")).collect();
+    let file = folder.write("log", lines);
+    let responder = Responder::start(&folder);
+    let request = Request::tail(&file).set("SSE_BACKLOG", "3");
+    let mut first = responder.ask(&request);
+    first.says(&["18", "19", "20"]);
+    let id = first.last_id().to_owned();
+    drop(first);
+    folder.append("log", "21\n22\n");
+    let mut again = responder.ask(&request.clone().last_id(&id));
+    again.says(&["21", "22"]);
+    // Also among others, and from the query.
+    folder.append("log", "23\n");
+    again.says(&["23"]);
+    let query = format!("lastEventId={id}");
+    let mut by_query = responder.ask(&request.query(&query));
+    by_query.says(&["21", "22", "23"]);
+}
+
+#[test]
+fn a_bad_or_unknown_id_is_a_gap_and_no_error() {
+    let folder = Folder::new();
+    let file = folder.write("log", "1\n2\n3\n");
+    let responder = Responder::start(&folder);
+    let request = Request::tail(&file).set("SSE_BACKLOG", "2");
+    let _other = responder.ask(&request).opened();
+    for bad in ["nonsense", "5-", "\u{e9}", "1-2, 3-4"] {
+        let mut client = responder.ask(&request.clone().last_id(bad));
+        client.says(&["gap: {\"reason\":\"bad-id\"}", "2", "3"]);
+    }
+    let doubled = request.clone().last_id("a").add("HTTP_LAST_EVENT_ID", "b");
+    let mut client = responder.ask(&doubled);
+    client.says(&["gap: {\"reason\":\"bad-id\"}", "2", "3"]);
+    // Nothing here answers to it: the file from its start.
+    let unknown = request.last_id("4-0123456789abcdef");
+    let mut client = responder.ask(&unknown);
+    client.says(&["gap: {\"reason\":\"unknown-id\"}", "1", "2", "3"]);
+}
+
+#[test]
+fn a_countdown_ends_with_close_and_its_client_is_not_asked_to_return() {
+    let folder = Folder::new();
+    let responder = Responder::start(&folder);
+    let request = Request::of("countdown")
+        .set("SSE_COUNT", "2")
+        .set("SSE_INTERVAL", "10ms");
+    let mut client = responder.ask(&request);
+    let said: Vec<String> = client.rest().iter().map(shown).collect();
+    assert_eq!(said, ["2", "1", "0", "close: "]);
+    assert_eq!(client.whole(), COMPLETE);
+    client.is_closed_soon();
+    let mut again = responder.ask(&request.last_id(client.last_id()));
+    assert_eq!((again.status(), again.whole()), (204, COMPLETE));
+}
+
+#[test]
+fn a_method_or_accept_that_is_not_served_is_answered_without_a_stream() {
+    let folder = Folder::new();
+    let file = folder.write("log", "1\n");
+    let responder = Responder::start(&folder);
+    let tail = || Request::tail(&file);
+    for (request, status, field) in [
+        (tail().method("HEAD"), 200, "text/event-stream"),
+        (tail().method("OPTIONS"), 204, "Allow: GET, HEAD, OPTIONS"),
+        (
+            tail().method("POST").body(b"x"),
+            405,
+            "Allow: GET, HEAD, OPTIONS",
+        ),
+        (tail().set("HTTP_ACCEPT", "text/html"), 406, ""),
+        (
+            Request::of("tail")
+                .set("SSE_ROOT", file.parent().unwrap().to_str().unwrap())
+                .set("PATH_INFO", "/missing"),
+            404,
+            "",
+        ),
+        (Request::of("").set("SCRIPT_NAME", "/nothing"), 404, ""),
+    ] {
+        let mut client = responder.ask(&request);
+        assert_eq!(client.status(), status);
+        assert!(client.head().contains(field), "{}", client.head());
+        assert_eq!((client.whole(), client.rest()), (COMPLETE, vec![]));
+        client.is_closed_soon();
+    }
+}
+
+#[test]
+fn a_name_below_the_root_is_served_and_one_outside_looks_missing() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("root")).unwrap();
+    folder.write("root/log", "inside\n");
+    folder.write("secret", "outside\n");
+    std::os::unix::fs::symlink("../secret", folder.path("root/link")).unwrap();
+    let responder = Responder::start(&folder);
+    let root = folder.path("root");
+    let request = Request::of("tail").set("SSE_ROOT", root.to_str().unwrap());
+    let mut client = responder.ask(&request.clone().set("PATH_INFO", "/log"));
+    client.says(&["inside"]);
+    for outside in ["/../secret", "/link", "/.hidden", "/"] {
+        let mut client = responder.ask(&request.clone().set("PATH_INFO", outside));
+        assert_eq!(client.status(), 404, "{outside}");
+        assert_eq!(client.whole(), COMPLETE);
+    }
+}
+
+#[test]
+fn a_bad_setting_is_a_500_whose_reason_only_the_server_learns() {
+    let folder = Folder::new();
+    let log = folder.path("own-log");
+    let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();
+    for (request, name) in [
+        (Request::of("tail"), "SSE_FILE"),
+        (Request::of("nonsense"), "SSE_STREAM=nonsense"),
+        (
+            Request::of("clock").set("SSE_INTERVAL", "often"),
+            "SSE_INTERVAL=often",
+        ),
+    ] {
+        let mut client = responder.ask(&request);
+        assert_eq!(client.status(), 500);
+        assert_eq!((client.whole(), client.rest()), (COMPLETE, vec![]));
+        assert!(client.stderr.contains(name), "{:?}", client.stderr);
+        assert!(client.stderr.ends_with('\n'));
+        assert!(!client.head().contains("SSE_"), "{}", client.head());
+        assert_eq!(client.body, b"");
+        assert!(folder.read("own-log").contains(name));
+    }
+}
+
+#[test]
+fn a_location_wins_over_the_environment() {
+    let folder = Folder::new();
+    let (default, own) = (
+        folder.write("default", "default\n"),
+        folder.write("own", "own\n"),
+    );
+    let responder = Start::at_socket(&folder)
+        .set("SSE_STREAM", "tail")
+        .set("SSE_FILE", &default)
+        .start();
+    // nginx sends what is not set as an empty value.
+    let mut client = responder.ask(&Request::of("").set("SSE_FILE", ""));
+    client.says(&["default"]);
+    let mut client = responder.ask(&Request::tail(&own));
+    client.says(&["own"]);
+}
