@@ -4,8 +4,10 @@
 mod parser;
 
 mod client;
+mod crowd;
 mod stage;
 mod wire;
 
+mod hub;
 mod protocol;
 mod streams;

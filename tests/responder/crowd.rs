@@ -1,0 +1,158 @@
+//! Many subscribers at once, read by one thread.
+
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use crate::client::{Client, Request};
+use crate::parser::Item;
+use crate::stage::Responder;
+
+/// One of many.
+pub struct Member {
+    pub client: Client,
+    /// What it had been told before it came, by whatever the test counts.
+    pub before: usize,
+    /// What it has got: names and data of events.
+    pub said: Vec<(String, String)>,
+    /// The id after each of them.
+    pub ids: Vec<String>,
+    /// It reads nothing for now.
+    pub is_paused: bool,
+    /// What had been written when its first event came.
+    pub first_at: Option<usize>,
+}
+
+/// Many subscribers. A place in it stays a member's as long as it is there.
+pub struct Crowd {
+    epoll: Epoll,
+    pub members: Vec<Option<Member>>,
+}
+
+impl Crowd {
+    pub fn new() -> Self {
+        Self {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap(),
+            members: Vec::new(),
+        }
+    }
+
+    /// One more, who has asked.
+    #[track_caller]
+    pub fn join(&mut self, responder: &Responder, request: &Request) -> usize {
+        self.take_in(responder.ask(request))
+    }
+
+    pub fn take_in(&mut self, client: Client) -> usize {
+        let free = self.members.iter().position(Option::is_none);
+        let place = free.unwrap_or_else(|| {
+            self.members.push(None);
+            self.members.len() - 1
+        });
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, place as u64);
+        self.epoll.add(client.as_fd(), event).unwrap();
+        self.members[place] = Some(Member {
+            client,
+            before: 0,
+            said: Vec::new(),
+            ids: Vec::new(),
+            is_paused: false,
+            first_at: None,
+        });
+        place
+    }
+
+    pub fn leave(&mut self, place: usize) -> Option<Member> {
+        let member = self.members[place].take()?;
+        let _ = self.epoll.delete(member.client.as_fd());
+        Some(member)
+    }
+
+    /// It reads nothing until [`Self::go_on`].
+    pub fn pause(&mut self, place: usize) {
+        let member = self.members[place].as_mut().expect("a member");
+        member.is_paused = true;
+        self.epoll.delete(member.client.as_fd()).unwrap();
+    }
+
+    pub fn go_on(&mut self, place: usize) {
+        let member = self.members[place].as_mut().expect("a member");
+        member.is_paused = false;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, place as u64);
+        self.epoll.add(member.client.as_fd(), event).unwrap();
+    }
+
+    pub fn member(&mut self, place: usize) -> &mut Member {
+        self.members[place].as_mut().expect("a member")
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().flatten()
+    }
+
+    /// Takes in what comes within this time, once; `written` is noted as what had been
+    /// written when a first event came. Says how many had something.
+    pub fn pump(&mut self, wait: Duration, written: usize) -> usize {
+        let mut events = [EpollEvent::empty(); 256];
+        let wait = EpollTimeout::try_from(wait).expect("a short time");
+        let count = self.epoll.wait(&mut events, wait).unwrap_or(0);
+        for event in &events[..count] {
+            let Some(member) = &mut self.members[event.data() as usize] else {
+                continue;
+            };
+            member.client.read_some(65_536);
+            if member.client.is_closed {
+                let _ = self.epoll.delete(member.client.as_fd());
+            }
+            while let Some(item) = member.client.ready() {
+                match item {
+                    Item::Event(event) => {
+                        member.first_at.get_or_insert(written);
+                        member.said.push((event.name, event.data));
+                        member.ids.push(event.id);
+                    }
+                    Item::Ignored(line) => panic!("no field: {line:?}"),
+                    _ => {}
+                }
+            }
+        }
+        count
+    }
+
+    /// Takes in what comes until `condition` holds of everybody who reads.
+    #[track_caller]
+    pub fn until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        written: usize,
+        condition: impl Fn(&Member) -> bool,
+    ) {
+        let end = Instant::now() + limit;
+        loop {
+            let missing = |m: &&Member| !m.is_paused && !condition(m);
+            let left = self.iter().filter(missing).count();
+            if left == 0 {
+                return;
+            }
+            if Instant::now() > end {
+                let all = self.members.len();
+                let place = self
+                    .members
+                    .iter()
+                    .position(|m| m.as_ref().is_some_and(|m| missing(&m)));
+                let place = place.expect("one of them");
+                let member = self.member(place);
+                panic!(
+                    "waited in vain for {what}: {left} of {all}, such as {place}: {} events, last {:?}, closed {}, before {}",
+                    member.said.len(),
+                    member.said.last(),
+                    member.client.is_closed,
+                    member.before,
+                );
+            }
+            self.pump(Duration::from_millis(20), written);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! One file, many subscribers: who joins when and where, while it is written and rotated.
+//!
+//! `SSE_HUB_SEED=N` plays one history again, `SSE_HUB_RUNS=N` plays so many.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::client::Request;
+use crate::crowd::{Crowd, Member};
+use crate::stage::{DEADLINE, Folder, Responder, wait_for};
+
+const BACKLOG: usize = 5;
+
+/// The file, and all that was ever written to it.
+struct Written {
+    folder: Folder,
+    lines: Vec<String>,
+    /// Where in `lines` the file begins.
+    start: usize,
+    rotations: usize,
+}
+
+impl Written {
+    fn file(&self) -> PathBuf {
+        self.folder.path("log")
+    }
+
+    fn write(&mut self, count: usize, filler: usize, dice: &mut Rng) {
+        let mut text = String::new();
+        for _ in 0..count {
+            let line = format!("{} {}", self.lines.len(), "x".repeat(dice.usize(..=filler)));
+            text.push_str(&line);
+            text.push('\n');
+            self.lines.push(line);
+        }
+        // Sometimes in two writes, in the middle of a line.
+        let cut = if dice.bool() {
+            text.len()
+        } else {
+            dice.usize(..=text.len())
+        };
+        self.folder.append("log", &text[..cut]);
+        self.folder.append("log", &text[cut..]);
+    }
+
+    /// As logrotate does: all older ones get a higher number.
+    fn rotate(&mut self, dice: &mut Rng) {
+        for number in (1..=self.rotations).rev() {
+            let (from, to) = (format!("log.{number}"), format!("log.{}", number + 1));
+            self.folder.rename(&from, &to);
+        }
+        self.rotations += 1;
+        match dice.u8(..3) {
+            0 => {
+                self.folder.rename("log", "log.1");
+                fs::File::create(self.file()).unwrap();
+            }
+            1 => {
+                fs::copy(self.file(), self.folder.path("log.1")).unwrap();
+                fs::File::options()
+                    .write(true)
+                    .open(self.file())
+                    .unwrap()
+                    .set_len(0)
+                    .unwrap();
+            }
+            _ => {
+                fs::hard_link(self.file(), self.folder.path("log.1")).unwrap();
+                self.folder.write("log.new", "");
+                self.folder.rename("log.new", "log");
+            }
+        }
+        self.start = self.lines.len();
+    }
+}
+
+/// What a client came with.
+enum Id {
+    None,
+    /// That of this line, which it has.
+    Of(usize),
+    Garbage,
+    Unknown,
+}
+
+struct Came {
+    id: Id,
+    /// What had been written, and where the file began.
+    written: usize,
+    start: usize,
+    seed: u64,
+}
+
+/// That a client has got what it should, in order, once.
+fn check(came: &Came, member: &Member, lines: &[String]) {
+    let seed = came.seed;
+    let mut said = member.said.as_slice();
+    let mut gap = None;
+    if let [(name, data), rest @ ..] = said
+        && name == "gap"
+    {
+        gap = Some(data.as_str());
+        said = rest;
+    }
+    let first = said.first().map_or(lines.len(), |(_, data)| {
+        let number = data.split(' ').next().expect("a number");
+        number
+            .parse()
+            .unwrap_or_else(|_| panic!("seed {seed}: {data:?}"))
+    });
+    let first_at = member.first_at.unwrap_or(lines.len());
+    let from_backlog = came.written.saturating_sub(BACKLOG)..=first_at;
+    let (expected_gap, firsts) = match came.id {
+        Id::None => (None, from_backlog),
+        Id::Of(line) => (None, line + 1..=line + 1),
+        Id::Garbage => (Some("{\"reason\":\"bad-id\"}"), from_backlog),
+        Id::Unknown => (Some("{\"reason\":\"unknown-id\"}"), came.start..=first_at),
+    };
+    assert_eq!(
+        gap, expected_gap,
+        "seed {seed}: it came after {} lines",
+        came.written
+    );
+    assert!(
+        firsts.contains(&first),
+        "seed {seed}: {first} of {firsts:?}, {} before",
+        came.written
+    );
+    for (index, (name, data)) in said.iter().enumerate() {
+        let expected = &lines[first + index];
+        assert!(
+            name == "message" && data == expected,
+            "seed {seed}: {name} {data:.40} for {expected:.40}, the {index}th from {first}; \
+             it came after {} lines, the file began at {}",
+            came.written,
+            came.start
+        );
+    }
+    assert_eq!(
+        first + said.len(),
+        lines.len(),
+        "seed {seed}: the end is missing"
+    );
+}
+
+fn play(seed: u64, subscribers: usize) {
+    eprintln!("SSE_HUB_SEED={seed}");
+    let mut dice = Rng::with_seed(seed);
+    let mut written = Written {
+        folder: Folder::new(),
+        lines: Vec::new(),
+        start: 0,
+        rotations: 0,
+    };
+    let file = written.file();
+    fs::File::create(&file).unwrap();
+    let responder = Responder::start(&written.folder);
+    let request = Request::tail(&file)
+        .set("SSE_BACKLOG", BACKLOG.to_string())
+        .set("SSE_REPLAY", "1G");
+    let mut crowd = Crowd::new();
+    // One that has everything knows all ids.
+    let witness = crowd.take_in(responder.ask(&request).opened());
+    crowd.member(witness).before = usize::MAX;
+    let mut came: Vec<Came> = vec![Came {
+        id: Id::None,
+        written: 0,
+        start: 0,
+        seed,
+    }];
+    let mut paused: Vec<usize> = Vec::new();
+    let filler = [10, 300, 3_000][dice.usize(..3)];
+    while crowd.members.len() < subscribers {
+        match dice.u8(..20) {
+            0..=6 => {
+                let count = if dice.u8(..4) == 0 {
+                    dice.usize(1..=60)
+                } else {
+                    dice.usize(1..=3)
+                };
+                written.write(count, filler, &mut dice);
+            }
+            7 if written.rotations < 14 && written.lines.len() > written.start && dice.bool() => {
+                written.rotate(&mut dice);
+            }
+            8 => {
+                let place = dice
+                    .usize(1..=crowd.members.len())
+                    .min(crowd.members.len() - 1);
+                if place != witness && !crowd.member(place).is_paused {
+                    crowd.pause(place);
+                    paused.push(place);
+                }
+            }
+            9 if !paused.is_empty() => crowd.go_on(paused.swap_remove(dice.usize(..paused.len()))),
+            10..=13 => {
+                crowd.pump(Duration::from_millis(dice.u64(..4)), written.lines.len());
+            }
+            _ => {
+                let known = crowd.member(witness).ids.clone();
+                let said = known.len();
+                let (id, asked) = match dice.u8(..10) {
+                    0..=2 => (Id::None, request.clone()),
+                    3 => (Id::Garbage, request.clone().last_id("12-zz")),
+                    4 => (Id::Unknown, request.clone().last_id("1-0123456789abcdef")),
+                    5..=6 if said > 0 => {
+                        (Id::Of(said - 1), request.clone().last_id(&known[said - 1]))
+                    }
+                    _ if said > 0 => {
+                        let line = dice.usize(..said);
+                        (Id::Of(line), request.clone().last_id(&known[line]))
+                    }
+                    _ => (Id::None, request.clone()),
+                };
+                let asked = if dice.u8(..8) == 0 {
+                    asked.id(dice.u16(1..))
+                } else {
+                    asked
+                };
+                crowd.join(&responder, &asked);
+                came.push(Came {
+                    id,
+                    written: written.lines.len(),
+                    start: written.start,
+                    seed,
+                });
+            }
+        }
+        crowd.pump(Duration::ZERO, written.lines.len());
+    }
+    for place in paused {
+        crowd.go_on(place);
+    }
+    written.write(1, 10, &mut dice);
+    let last = written.lines.last().expect("a line").clone();
+    let has_last = |member: &Member| member.said.last().is_some_and(|(_, data)| *data == last);
+    // Sooner than any heartbeat, which looks as well.
+    crowd.until("the last line", DEADLINE, written.lines.len(), has_last);
+    for (came, member) in came.iter().zip(crowd.iter()) {
+        check(came, member, &written.lines);
+    }
+    // Whoever has caught up shares one reading.
+    wait_for("all among others", || {
+        crowd.pump(Duration::ZERO, written.lines.len());
+        (responder.figure("catching_up") == 0).then_some(())
+    });
+    let on_it = responder
+        .descriptors()
+        .iter()
+        .filter(|path| **path == file)
+        .count();
+    assert_eq!(on_it, 1, "seed {seed}: {:?}", responder.descriptors());
+    assert_eq!(responder.figure("subscribers"), subscribers as u64);
+    assert_eq!(responder.stderr(), "");
+}
+
+#[test]
+fn whoever_joins_whenever_gets_the_file_once_and_in_order() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    if let Some(seed) = number("SSE_HUB_SEED") {
+        return play(seed, 200);
+    }
+    for _ in 0..number("SSE_HUB_RUNS").unwrap_or(3) {
+        play(fastrand::u64(..), 200);
+    }
+}
