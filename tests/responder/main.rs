@@ -9,5 +9,8 @@ mod stage;
 mod wire;
 
 mod hub;
+mod life;
+mod listening;
 mod protocol;
+mod slow;
 mod streams;
