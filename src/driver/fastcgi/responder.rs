@@ -588,6 +588,7 @@ impl Responder {
 
     /// All that was on a peer's way has been taken.
     fn go_on(&mut self, whom: Whom, now: Now) {
+        let is_draining = self.is_draining();
         let Some(peer) = peer(&mut self.peers, whom) else {
             return;
         };
@@ -597,12 +598,13 @@ impl Responder {
         match peer.phase {
             Phase::Reading | Phase::Receiving | Phase::Lingering => {}
             Phase::Serving => self.serve(whom, now),
-            Phase::Ending(After::Keep) => {
+            // Who drains serves nobody any more: a kept connection would only keep the process.
+            Phase::Ending(After::Keep) if !is_draining => {
                 peer.phase = Phase::Reading;
                 peer.since = now.monotonic;
             }
-            Phase::Ending(After::Close) if peer.is_read => self.remove(whom, "done"),
-            Phase::Ending(After::Close) => {
+            Phase::Ending(_) if peer.is_read => self.remove(whom, "done"),
+            Phase::Ending(_) => {
                 peer.shut();
                 peer.phase = Phase::Lingering;
                 peer.since = now.monotonic;
