@@ -2,6 +2,7 @@
 //!
 //!     cargo run --example own_stream            in a terminal
 //!     cp …/own_stream cgi-bin/nph-load.cgi      under a web server
+//!     own_stream --socket /run/load.sock        as a FastCGI responder
 
 use std::{process::ExitCode, time::Duration};
 
