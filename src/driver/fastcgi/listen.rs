@@ -76,7 +76,11 @@ impl Listener {
     /// What accept(2) says; `WouldBlock` when nobody has.
     pub(super) fn accept(&self) -> io::Result<Accepted> {
         match &self.socket {
-            Socket::Unix(listener) => Ok(Accepted::Peer(listener.accept()?.0.into())),
+            Socket::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Accepted::Peer(stream.into()))
+            }
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
                 let allowed = self.allowed.as_ref();
@@ -85,6 +89,7 @@ impl Listener {
                 }
                 // An event is a small write that nothing follows for a while.
                 stream.set_nodelay(true)?;
+                stream.set_nonblocking(true)?;
                 Ok(Accepted::Peer(stream.into()))
             }
         }

@@ -14,6 +14,7 @@ mod options;
 mod peer;
 mod responder;
 mod serve;
+mod spread;
 mod timers;
 mod upload;
 

@@ -10,6 +10,7 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, send, sendmsg, shutdown};
 
 use super::super::posting::Posting;
 use super::super::watch::Hints;
+use super::spread::Spread;
 use crate::gateway::fastcgi::{self, After, Connection};
 use crate::source::Now;
 use crate::stream::{Chunk, Ring, Seat};
@@ -247,8 +248,9 @@ impl Peer {
         }
     }
 
-    /// Sends what there is of a shared stream. Nothing else may be on its way.
-    pub(super) fn deliver(&mut self, ring: &Ring, now: Now) -> Delivered {
+    /// Sends what there is of a shared stream. Nothing else may be on its way. `spread` is
+    /// one of its chunks, ready for many.
+    pub(super) fn deliver(&mut self, ring: &Ring, spread: Option<&Spread>, now: Now) -> Delivered {
         let Some(seat) = &mut self.seat else {
             return Delivered::Sent(Sent::All);
         };
@@ -276,7 +278,10 @@ impl Peer {
             }
             let taken = match count {
                 0 => return Delivered::Sent(Sent::All),
-                1 => write(&self.socket, &pieces[0]),
+                1 => match spread.filter(|spread| spread.number() == next) {
+                    Some(spread) => spread.send(&self.socket),
+                    None => write(&self.socket, &pieces[0]),
+                },
                 _ => write_all_of(&self.socket, &pieces[..count]),
             };
             let taken = match taken {
@@ -286,6 +291,8 @@ impl Peer {
                     return Delivered::Sent(Sent::Blocked);
                 }
                 Err(Errno::EINTR) => continue,
+                // Not for such a socket, or not in this sandbox; or nobody is there.
+                Err(_) if spread.is_some() => return self.deliver(ring, None, now),
                 Err(_) => return Delivered::Sent(Sent::Gone),
             };
             self.blocked_since = None;

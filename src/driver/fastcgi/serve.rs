@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::peer::{Delivered, SHARED_ID, Sent};
 use super::responder::{self, Responder, peer};
+use super::spread::Spread;
 use super::timers::Whom;
 use crate::event::Batch;
 use crate::source::{Next, Now, OpenError};
@@ -151,7 +152,7 @@ impl Responder {
             }
             return self.end(whom, reason(Ended::Aged), now);
         }
-        match peer.deliver(shared.ring(), now) {
+        match peer.deliver(shared.ring(), None, now) {
             Delivered::FellOut => {
                 if self.read_by_itself(whom, now) {
                     self.make_ready(whom);
@@ -295,6 +296,7 @@ impl Responder {
         let mut others = Vec::new();
         if let Some(shared) = self.hub.get(stream) {
             let has_ended = shared.next() == Next::End;
+            let spread = Spread::newest(shared.ring(), waiting.len());
             let peers = &mut self.peers;
             waiting.retain(|whom| {
                 let Some(peer) = peer(peers, *whom) else {
@@ -310,7 +312,7 @@ impl Responder {
                     return false;
                 }
                 let delivered = if peer.outgoing_is_empty() {
-                    peer.deliver(shared.ring(), now)
+                    peer.deliver(shared.ring(), spread.as_ref(), now)
                 } else {
                     Delivered::Sent(Sent::Blocked)
                 };
