@@ -347,6 +347,13 @@ fn the_responder_hears_at_once_that_a_client_has_left() {
 }
 
 #[test]
+fn a_client_that_leaves_before_the_answer_ends_its_request() {
+    let harness = with_stand_in().start();
+    drop(harness.send("GET /events/x/silent HTTP/1.0\r\n\r\n"));
+    harness.wait_for_log("\"GET /events/x/silent HTTP/1.0\" 499 ");
+}
+
+#[test]
 fn a_responder_that_died_is_started_again_and_its_streams_look_cut() {
     let harness = with_log().start();
     let mut client = harness.get("/events/tail");
