@@ -46,6 +46,9 @@ pub(super) struct Peer {
     /// All of the request has come.
     pub(super) is_read: bool,
     pub(super) request: RequestLog,
+    /// How much it has been answered since it took all that was on its way: see
+    /// [`Peer::asks_too_much`].
+    pub(super) untaken_bytes: u32,
     /// Told apart from who had this place before.
     pub(super) generation: u32,
 }
@@ -143,6 +146,10 @@ pub(super) enum Read {
 /// How many chunks leave in one system call, at most.
 const CHUNKS_MAX: usize = 64;
 
+/// What a peer may have been answered without taking it, at most. A stream is not counted: it
+/// waits for room.
+const UNTAKEN_MAX_BYTES: u32 = 256 * 1024;
+
 /// Chunks are framed for this request id, which every server uses.
 pub(super) const SHARED_ID: u16 = 1;
 
@@ -167,6 +174,7 @@ impl Peer {
             tries: 0,
             is_read: false,
             request: RequestLog::default(),
+            untaken_bytes: 0,
             generation,
         }
     }
@@ -212,6 +220,13 @@ impl Peer {
         self.phase = Phase::Ending(after);
     }
 
+    /// Notes an answer of so many bytes; says whether it has asked for more than it takes.
+    pub(super) fn asks_too_much(&mut self, answer_bytes: usize) -> bool {
+        let bytes = u32::try_from(answer_bytes).unwrap_or(u32::MAX);
+        self.untaken_bytes = self.untaken_bytes.saturating_add(bytes);
+        self.untaken_bytes > UNTAKEN_MAX_BYTES
+    }
+
     fn id(&self) -> u16 {
         self.connection.request_id().unwrap_or(SHARED_ID)
     }
@@ -222,6 +237,7 @@ impl Peer {
             let (rest, from) = match &mut self.outgoing {
                 Outgoing::Nothing => {
                     self.blocked_since = None;
+                    self.untaken_bytes = 0;
                     return Sent::All;
                 }
                 Outgoing::Bytes { bytes, from } => (&bytes[*from..], from),

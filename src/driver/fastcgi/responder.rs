@@ -55,6 +55,9 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// How long what a peer still sends is read after its answer.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// What the answer to a request is taken for, where many are asked for and none is taken.
+const ANSWER_BYTES: usize = 1024;
+
 /// What a read brings, at most.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -505,6 +508,16 @@ impl Responder {
             peer.push(&reply);
             owes_reply |= !reply.is_empty();
             let is_serving = peer.phase == Phase::Serving;
+            let answer_bytes = match taken {
+                Ok(Some(Incoming::Request(_))) => ANSWER_BYTES,
+                _ => reply.len(),
+            };
+            if peer.asks_too_much(answer_bytes) {
+                self.counters.dropped += 1;
+                let text = "a peer asked on and on and took no answer; closed";
+                self.log.seldom(Level::Warning, "untaken", text);
+                return self.remove(whom, "takes nothing");
+            }
             match taken {
                 Ok(Some(Incoming::Request(params))) => {
                     peer.is_read = false;
