@@ -97,6 +97,8 @@ pub(super) struct Responder {
     /// The settings of the process's environment.
     pub(super) defaults: MetaVariables,
     pub(super) subscribers_max: usize,
+    /// Beyond it nobody is accepted: who is served needs descriptors for files.
+    connections_max: usize,
     pub(super) clock: Clock,
     pub(super) started: Now,
     pub(super) log: Rc<Log>,
@@ -143,13 +145,15 @@ impl Responder {
         let machine = Rc::new(Machine::new(Rc::clone(&parts.log)));
         let clock = Clock::start();
         let descriptors = descriptor_limit();
+        let connections_max = (descriptors.saturating_sub(OWN_DESCRIPTORS) as usize).max(1);
         // Some are left for files, and for telling who is too much so.
-        let places = (descriptors.saturating_sub(OWN_DESCRIPTORS) * 7 / 8) as usize;
+        let places = connections_max * 7 / 8;
         let mut responder = Self {
             streams: parts.streams,
             options: parts.options,
             defaults: parts.defaults,
             subscribers_max: parts.subscribers_max.min(places.max(1)),
+            connections_max,
             clock,
             started: clock.now(),
             log: parts.log,
@@ -397,10 +401,17 @@ impl Responder {
     }
 
     fn accept(&mut self, now: Now) {
-        for _ in 0..ACCEPTS_MAX {
+        for count in 0..ACCEPTS_MAX {
             let Some(listener) = &self.listener else {
                 return;
             };
+            if self.peers.len() >= self.connections_max {
+                // (Whether somebody else waits, the next event tells.)
+                if count == 0 {
+                    self.cannot_accept(&Errno::EMFILE.into(), now);
+                }
+                return;
+            }
             match listener.accept() {
                 Ok(Accepted::Peer(socket)) => self.welcome(socket, now),
                 Ok(Accepted::Stranger(address)) => self.log.seldom(
