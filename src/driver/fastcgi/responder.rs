@@ -303,6 +303,8 @@ impl Responder {
             ..Shown::default()
         };
         self.shown.insert(stream, shown);
+        // Its source may want to be asked again at some moment, and only it knows.
+        self.make_dirty(stream);
     }
 
     fn pass_time(&mut self, now: Now) {
