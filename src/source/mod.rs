@@ -75,6 +75,11 @@ pub trait Source {
     /// each of them could not read.
     fn position(&self) -> Option<EventId<'static>>;
 
+    /// Whether this place is where the source is, by whichever of its names.
+    fn is_at(&self, place: &EventId<'_>) -> bool {
+        self.position().is_some_and(|own| own == *place)
+    }
+
     /// It has been quiet for a while: memory that a burst took is given back.
     fn rest(&mut self) {}
 }

@@ -109,10 +109,9 @@ impl Hub {
         };
         let shared = &mut self.streams[stream];
         // Thousands wait at the same place: its text is kept once, and so is the key.
-        let found = if place == **shared.place() {
-            Some((shared.ring().next(), Rc::clone(shared.place())))
-        } else {
-            shared.ring().after(&place)
+        let found = match shared.named(&place) {
+            Some(at) => Some((shared.ring().next(), at)),
+            None => shared.ring().after(&place),
         };
         let Some((next, at)) = found else {
             return Joined::Elsewhere(stream);

@@ -24,6 +24,8 @@ pub struct Shared {
     frame: Frame,
     /// The place at the ring's end.
     place: Rc<EventId<'static>>,
+    /// Another name of a place at which somebody joined.
+    alias: Option<Rc<EventId<'static>>>,
     /// When its subscribers knew the place last.
     placed_at: Duration,
     /// The shortest silence that one of its subscribers was promised.
@@ -49,6 +51,7 @@ impl Shared {
             batch: Batch::after(&place),
             frame,
             place: Rc::new(place),
+            alias: None,
             placed_at: now.monotonic,
             heartbeat,
             next: Next::Change,
@@ -111,6 +114,20 @@ impl Shared {
     #[must_use]
     pub fn place(&self) -> &Rc<EventId<'static>> {
         &self.place
+    }
+
+    /// The place at the end of the ring by the name `place`, if that is one of its names.
+    pub(super) fn named(&mut self, place: &EventId<'static>) -> Option<Rc<EventId<'static>>> {
+        if *place == *self.place {
+            return Some(Rc::clone(&self.place));
+        }
+        if !self.source.is_at(place) {
+            return None;
+        }
+        if self.alias.as_deref() != Some(place) {
+            self.alias = Some(Rc::new(place.clone()));
+        }
+        self.alias.clone()
     }
 
     /// Whether who has all chunks knows the place.

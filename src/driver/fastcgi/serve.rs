@@ -58,6 +58,7 @@ impl Responder {
         if !bytes.is_empty() {
             let id = peer.connection.request_id().unwrap_or(SHARED_ID);
             peer.outgoing.push_stdout(id, bytes);
+            peer.tries = 0;
             peer.request.events += seat.own_events() - events_before;
             seat.own_sent(now);
         }
@@ -123,8 +124,6 @@ impl Responder {
                 if peer.tries <= TRIES_MAX {
                     self.make_ready(whom);
                     self.advance(stream, now);
-                } else {
-                    peer.tries = 0;
                 }
             }
             Joined::Alone => {}

@@ -499,6 +499,28 @@ impl Source for Tail {
         }
         Some(self.place().event_id())
     }
+
+    /// The end of a file that was rotated away is the start of the one that comes next. Who
+    /// opens the stream before that has content, or is there, knows the place by that name.
+    fn is_at(&self, place: &EventId<'_>) -> bool {
+        if self.search.is_some() {
+            return false;
+        }
+        let own = self.place();
+        let Some(place) = TailId::parse(place.as_str()) else {
+            return false;
+        };
+        let start = TailId {
+            offset_bytes: 0,
+            ..own
+        };
+        let has_all = || {
+            let is_drained = |active: &Cursor| active.is_drained() && active.held_back_bytes() == 0;
+            let is_next = |later: &Later| later.gap.is_none() && is_empty(&*later.file);
+            self.active.as_ref().is_some_and(is_drained) && self.later.iter().all(is_next)
+        };
+        place == own || (place == start && has_all())
+    }
 }
 
 fn is_empty(file: &dyn DiskFile) -> bool {
