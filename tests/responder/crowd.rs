@@ -12,7 +12,7 @@ use crate::stage::Responder;
 /// One of many.
 pub struct Member {
     pub client: Client,
-    /// What it had been told before it came, by whatever the test counts.
+    /// How many lines it had before it came.
     pub before: usize,
     /// What it has got: names and data of events.
     pub said: Vec<(String, String)>,
@@ -61,12 +61,6 @@ impl Crowd {
             first_at: None,
         });
         place
-    }
-
-    pub fn leave(&mut self, place: usize) -> Option<Member> {
-        let member = self.members[place].take()?;
-        let _ = self.epoll.delete(member.client.as_fd());
-        Some(member)
     }
 
     /// It reads nothing until [`Self::go_on`].

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
@@ -47,18 +47,18 @@ impl Written {
     }
 
     /// As logrotate does: all older ones get a higher number.
-    fn rotate(&mut self, dice: &mut Rng) {
+    fn rotate(&mut self, how: How) {
         for number in (1..=self.rotations).rev() {
             let (from, to) = (format!("log.{number}"), format!("log.{}", number + 1));
             self.folder.rename(&from, &to);
         }
         self.rotations += 1;
-        match dice.u8(..3) {
-            0 => {
+        match how {
+            How::Rename => {
                 self.folder.rename("log", "log.1");
                 fs::File::create(self.file()).unwrap();
             }
-            1 => {
+            How::CopyAndTruncate => {
                 fs::copy(self.file(), self.folder.path("log.1")).unwrap();
                 fs::File::options()
                     .write(true)
@@ -67,7 +67,7 @@ impl Written {
                     .set_len(0)
                     .unwrap();
             }
-            _ => {
+            How::Replace => {
                 fs::hard_link(self.file(), self.folder.path("log.1")).unwrap();
                 self.folder.write("log.new", "");
                 self.folder.rename("log.new", "log");
@@ -75,6 +75,14 @@ impl Written {
         }
         self.start = self.lines.len();
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Rename,
+    CopyAndTruncate,
+    /// By an empty file, under which the old one keeps another name.
+    Replace,
 }
 
 /// What a client came with.
@@ -133,8 +141,10 @@ fn check(came: &Came, member: &Member, lines: &[String]) {
         let expected = &lines[first + index];
         assert!(
             name == "message" && data == expected,
-            "seed {seed}: {name} {data:.40} for {expected:.40}, the {index}th from {first}; \
+            "seed {seed}: {name} {data:.40} ({} bytes) for {expected:.40} ({} bytes), the {index}th from {first}; \
              it came after {} lines, the file began at {}",
+            data.len(),
+            expected.len(),
             came.written,
             came.start
         );
@@ -164,7 +174,6 @@ fn play(seed: u64, subscribers: usize) {
     let mut crowd = Crowd::new();
     // One that has everything knows all ids.
     let witness = crowd.take_in(responder.ask(&request).opened());
-    crowd.member(witness).before = usize::MAX;
     let mut came: Vec<Came> = vec![Came {
         id: Id::None,
         written: 0,
@@ -172,7 +181,7 @@ fn play(seed: u64, subscribers: usize) {
         seed,
     }];
     let mut paused: Vec<usize> = Vec::new();
-    let filler = [10, 300, 3_000][dice.usize(..3)];
+    let filler = [10, 200, 1_000][dice.usize(..3)];
     while crowd.members.len() < subscribers {
         match dice.u8(..20) {
             0..=6 => {
@@ -184,7 +193,19 @@ fn play(seed: u64, subscribers: usize) {
                 written.write(count, filler, &mut dice);
             }
             7 if written.rotations < 14 && written.lines.len() > written.start && dice.bool() => {
-                written.rotate(&mut dice);
+                let how = [How::Rename, How::CopyAndTruncate, How::Replace][dice.usize(..3)];
+                if how == How::CopyAndTruncate {
+                    // What is written into an empty file, and truncated before somebody has
+                    // looked, was never there for him.
+                    paused.drain(..).for_each(|place| crowd.go_on(place));
+                    let last = written.lines.last().expect("a line").clone();
+                    let all = written.lines.len();
+                    crowd.until("all lines", DEADLINE, all, |member| {
+                        let has_last = |(_, data): &(String, String)| *data == last;
+                        member.before == all || member.said.last().is_some_and(has_last)
+                    });
+                }
+                written.rotate(how);
             }
             8 => {
                 let place = dice
@@ -220,7 +241,10 @@ fn play(seed: u64, subscribers: usize) {
                 } else {
                     asked
                 };
-                crowd.join(&responder, &asked);
+                let place = crowd.join(&responder, &asked);
+                if let Id::Of(line) = id {
+                    crowd.member(place).before = line + 1;
+                }
                 came.push(Came {
                     id,
                     written: written.lines.len(),
@@ -266,4 +290,32 @@ fn whoever_joins_whenever_gets_the_file_once_and_in_order() {
     for _ in 0..number("SSE_HUB_RUNS").unwrap_or(3) {
         play(fastrand::u64(..), 200);
     }
+}
+
+#[test]
+fn who_comes_while_a_new_file_is_empty_gets_its_first_line_at_once() {
+    let folder = Folder::new();
+    let file = folder.write("log", "0\n");
+    let responder = Responder::start(&folder);
+    let mut others = responder.ask(&Request::tail(&file));
+    others.says(&["0"]);
+    let mut took = Duration::ZERO;
+    for number in 1..=8 {
+        folder.rename("log", &format!("log.{:02}", 50 - number));
+        fs::File::create(&file).unwrap();
+        let mut new = responder.ask(&Request::tail(&file)).opened();
+        let text = number.to_string();
+        responder.is_asleep();
+        let start = Instant::now();
+        folder.append("log", format!("{text}\n"));
+        others.says(&[&text]);
+        new.says(&[&text]);
+        took += start.elapsed();
+        // The other one leads from now on, and sometimes nobody else is left.
+        if number % 2 == 0 {
+            others = new;
+        }
+    }
+    // Who must look for itself does so twice a second.
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }

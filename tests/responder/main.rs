@@ -3,6 +3,7 @@
 #[path = "../wire/parser.rs"]
 mod parser;
 
+mod chaos;
 mod client;
 mod crowd;
 mod stage;
@@ -12,5 +13,7 @@ mod hub;
 mod life;
 mod listening;
 mod protocol;
+mod quiet;
 mod slow;
+mod status;
 mod streams;

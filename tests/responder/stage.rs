@@ -2,6 +2,7 @@
 //!
 //! Everything is waited for with a deadline, and everything is gone when it is dropped.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write as _;
@@ -229,6 +230,22 @@ impl Responder {
         serde_json::from_slice(&client.body).expect("figures")
     }
 
+    /// The same as Prometheus reads them, by name and labels.
+    #[track_caller]
+    pub fn metrics(&self, request: &Request) -> BTreeMap<String, u64> {
+        let mut client = self.ask(request);
+        client.whole();
+        let head = client.head();
+        assert!(head.contains("Content-Type: text/plain"), "{head}");
+        let text = std::str::from_utf8(&client.body).expect("text");
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let metric = |line: &str| {
+            let (name, value) = line.rsplit_once(' ').expect("a value");
+            (name.to_owned(), value.parse().expect("a number"))
+        };
+        lines.map(metric).collect()
+    }
+
     #[track_caller]
     pub fn figure(&self, name: &str) -> u64 {
         self.figures()[name].as_u64().expect("a figure")
@@ -277,6 +294,18 @@ impl Responder {
             .find(|line| line.starts_with(&format!("{field}:")));
         let words: Vec<&str> = line.expect(field).split_whitespace().collect();
         words[1].parse().unwrap()
+    }
+
+    /// Waits until it has slept for a while: it has nothing to do.
+    pub fn is_asleep(&self) {
+        let mut last = (u64::MAX, Instant::now());
+        wait_for("a responder that sleeps", || {
+            let count = self.proc_status("voluntary_ctxt_switches");
+            if count != last.0 {
+                last = (count, Instant::now());
+            }
+            (last.1.elapsed() > Duration::from_millis(150)).then_some(())
+        });
     }
 
     /// What its descriptors are.

@@ -196,3 +196,89 @@ fn a_location_wins_over_the_environment() {
     let mut client = responder.ask(&Request::tail(&own));
     client.says(&["own"]);
 }
+
+#[test]
+fn a_state_file_is_one_event_at_each_change_for_everybody() {
+    let folder = Folder::new();
+    let file = folder.write("board", "one\nline");
+    let responder = Responder::start(&folder);
+    let request = Request::tail(&file)
+        .set("SSE_FORMAT", "state")
+        .set("SSE_EVENT", "board");
+    let mut all = [0, 1, 2].map(|_| responder.ask(&request));
+    for client in &mut all {
+        client.says(&["board: one\nline"]);
+    }
+    for text in ["two", "", "three\n\nlines"] {
+        folder.write("new", text);
+        folder.rename("new", "board");
+        for client in &mut all {
+            client.says(&[&format!("board: {text}")]);
+        }
+    }
+    let id = all[0].last_id().to_owned();
+    // Who has it does not get it again.
+    let mut again = responder.ask(&request.last_id(&id)).opened();
+    folder.write("new", "four");
+    folder.rename("new", "board");
+    again.says(&["board: four"]);
+}
+
+#[test]
+fn who_filters_otherwise_has_a_stream_of_his_own() {
+    let folder = Folder::new();
+    let file = folder.write("log", "");
+    let responder = Responder::start(&folder);
+    let of = |filter: &str| {
+        let request = Request::tail(&file).set("SSE_FILTER", filter);
+        responder.ask(&request).opened()
+    };
+    let asked = |query: &str, allowed: &str| {
+        let request = Request::tail(&file).set("SSE_ALLOW_FILTER", allowed);
+        responder.ask(&request.query(query)).opened()
+    };
+    let mut clients = [
+        (of("a"), vec!["a", "ab", "end ab"]),
+        (of("b"), vec!["b", "ab", "end ab"]),
+        (of("a"), vec!["a", "ab", "end ab"]),
+        (of("!a"), vec!["b", "c"]),
+        (of(""), vec!["a", "b", "c", "ab", "end ab"]),
+        (of("/^[ab]$/"), vec!["a", "b"]),
+        (asked("filter=b", "yes"), vec!["b", "ab", "end ab"]),
+        (asked("filter=b", "no"), vec!["a", "b", "c", "ab", "end ab"]),
+    ];
+    for line in ["a\n", "b\n", "c\n", "ab\n", "end ab\n"] {
+        folder.append("log", line);
+    }
+    for (client, expected) in &mut clients {
+        client.says(expected);
+    }
+    // One reading for each of the six, whoever follows it.
+    let on_it = responder
+        .descriptors()
+        .iter()
+        .filter(|path| **path == file)
+        .count();
+    assert_eq!(on_it, 6);
+}
+
+#[test]
+fn comments_and_names_of_jsonl_reach_everybody() {
+    let folder = Folder::new();
+    let file = folder.write("log.jsonl", "");
+    let responder = Responder::start(&folder);
+    let mut all = [0, 1].map(|_| responder.ask(&Request::tail(&file)).opened());
+    for client in &mut all {
+        assert!(matches!(client.next(), Some(Item::Blank { .. })));
+    }
+    folder.append(
+        "log.jsonl",
+        "{\"comment\":\"psst\"}\n{\"event\":\"update\",\"data\":{\"n\":1}}\nnonsense\n{\"retry\":5000}\n{\"data\":\"end\"}\n",
+    );
+    for client in &mut all {
+        assert_eq!(client.next(), Some(Item::Comment(" psst".into())));
+        client.says(&["update: {\"n\":1}", "invalid: nonsense"]);
+        assert_eq!(client.next(), Some(Item::Retry(5000)));
+        client.says(&["end"]);
+    }
+}

@@ -1,0 +1,225 @@
+//! Peers that are no web servers, and more of them than there are descriptors.
+
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::client::{COMPLETE, Client, Request};
+use crate::stage::{Folder, Responder, Start, wait_for};
+use crate::wire;
+
+/// Everything that can be open at once.
+const DESCRIPTORS: u32 = 256;
+
+fn closes(client: &mut Client) {
+    client.may_break();
+    client.is_closed_soon();
+    assert_eq!(client.end, None);
+}
+
+#[test]
+fn with_no_descriptor_left_those_who_are_served_go_on_and_others_wait() {
+    let folder = Folder::new();
+    let file = folder.write("log", "0\n");
+    let start = Start::at_socket(&folder).descriptors(DESCRIPTORS);
+    let responder = start.argument("--request-timeout=1s").start();
+    let request = Request::tail(&file);
+    let mut first = responder.ask(&request);
+    first.says(&["0"]);
+    let mut dice = Rng::with_seed(1);
+    let mut held = Vec::new();
+    for number in 0..3_000_u32 {
+        let Ok(mut client) = responder.try_connect() else {
+            // The queue at the door is full as well.
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        client.may_break();
+        let whole = request.bytes(&mut dice);
+        // Who is closed meanwhile cannot be sent anything.
+        let _ = match number % 7 {
+            0 | 1 => Ok(0),
+            2 => client.send_some(&whole[..dice.usize(..whole.len())]),
+            3 => client.send_some(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+            4 => client.send_some(&whole),
+            5 => client.send_some(&[&whole, &[1, 2, 0, 1, 0, 0, 0, 0][..]].concat()),
+            _ => client.send_some(&whole[..5]),
+        };
+        if number % 50 == 0 {
+            folder.append("log", format!("{number}\n"));
+            if number > 0 {
+                first.says(&[&number.to_string()]);
+            }
+            if number == 0 {
+                first.says(&["0"]);
+            }
+        }
+        if number % 7 == 0 || number % 7 == 6 {
+            held.push(client);
+        }
+        if held.len() > 300 {
+            held.drain(..50);
+        }
+    }
+    // Half requests, garbage and silence are still held: who comes now is served all the
+    // same, as soon as they have had their time.
+    let start = Instant::now();
+    let mut next = responder.ask(&request);
+    next.event();
+    assert!(
+        start.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        start.elapsed()
+    );
+    wait_for("half requests that are gone", || {
+        (responder.descriptors().len() < 40).then_some(())
+    });
+    folder.append("log", "end\n");
+    first.says(&["end"]);
+    let figures = responder.figures();
+    assert!(figures["accept_errors"].as_u64() > Some(0), "{figures}");
+    assert!(figures["dropped"].as_u64() > Some(0), "{figures}");
+    assert_eq!(figures["subscribers"], 2);
+    let said = responder.stderr();
+    assert!((1..=10).contains(&said.lines().count()), "{said}");
+    assert!(said.contains("raise LimitNOFILE"), "{said}");
+}
+
+#[test]
+fn half_a_request_is_closed_after_its_time_and_a_kept_connection_is_not() {
+    let folder = Folder::new();
+    let start = Start::at_socket(&folder).argument("--request-timeout=1s");
+    let responder = start.start();
+    let mut kept = responder.connect();
+    kept.ask(&Request::of("clock").method("HEAD").keep());
+    assert_eq!(kept.whole(), COMPLETE);
+    let start = Instant::now();
+    let bytes = Request::of("clock").bytes(kept.dice());
+    let mut half: Vec<Client> = [0, 1, 7, 8, 15, 16, 100]
+        .iter()
+        .map(|count| {
+            let mut client = responder.connect();
+            client.send(&bytes[..*count]);
+            client
+        })
+        .collect();
+    // One that sends a little now and then is not excused by that.
+    let mut drop_by_drop = responder.connect();
+    let mut rest = bytes.iter();
+    drop_by_drop.may_break();
+    while start.elapsed() < Duration::from_millis(2_500) && !drop_by_drop.is_closed {
+        let _ = rest.next().map(|byte| drop_by_drop.send_some(&[*byte]));
+        drop_by_drop.read_some(10);
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    assert!(drop_by_drop.is_closed);
+    assert!(start.elapsed() > Duration::from_millis(900));
+    half.iter_mut().for_each(closes);
+    assert_eq!(responder.figure("dropped"), 8);
+    assert_eq!(
+        responder.stderr().lines().count(),
+        1,
+        "{}",
+        responder.stderr()
+    );
+    kept.ask(&Request::of("clock").method("HEAD").keep());
+    assert_eq!(kept.whole(), COMPLETE);
+    // A second request that stops halfway is no better than a first one.
+    kept.send(&bytes[..50]);
+    closes_after(&mut kept);
+}
+
+/// As [`closes`], of one that has had an answer before.
+fn closes_after(client: &mut Client) {
+    client.may_break();
+    client.is_closed_soon();
+}
+
+#[test]
+fn a_request_has_at_most_so_many_params() {
+    let folder = Folder::new();
+    let file = folder.write("log", "1\n");
+    let responder = Responder::start(&folder);
+    let long = "x".repeat(255 * 1024);
+    let one = Request::tail(&file).set("HTTP_LONG", &long);
+    responder.ask(&one).says(&["1"]);
+    let mut many = Request::tail(&file);
+    for number in 0..1_980 {
+        many = many.add(format!("HTTP_{number}"), "");
+    }
+    responder.ask(&many).says(&["1"]);
+    let longer = Request::tail(&file).set("HTTP_LONG", "x".repeat(257 * 1024));
+    let mut more = Request::tail(&file);
+    let mut empty = Request::tail(&file);
+    for number in 0..2_001 {
+        more = more.add(format!("HTTP_{number}"), "1");
+    }
+    for _ in 0..10_000 {
+        empty = empty.add("", "");
+    }
+    for (dropped, request) in [longer, more, empty].iter().enumerate() {
+        let mut client = responder.connect();
+        client.may_break();
+        let bytes = request.bytes(client.dice());
+        let mut rest = bytes.as_slice();
+        while let Ok(count @ 1..) = client.send_some(rest) {
+            rest = &rest[count..];
+        }
+        closes(&mut client);
+        assert_eq!(responder.figure("dropped"), dropped as u64 + 1);
+    }
+    assert_eq!(
+        responder.stderr().lines().count(),
+        1,
+        "{}",
+        responder.stderr()
+    );
+}
+
+#[test]
+fn a_body_that_nobody_asked_for_is_read_and_forgotten() {
+    let folder = Folder::new();
+    let file = folder.write("log", "1\n");
+    let responder = Responder::start(&folder);
+    let body = vec![b'x'; 20_000_000];
+    let mut client = responder.ask(&Request::tail(&file).body(&body));
+    client.says(&["1"]);
+    let mut refused = responder.ask(&Request::tail(&file).method("POST").keep().body(&body));
+    assert_eq!((refused.status(), refused.whole()), (405, COMPLETE));
+    refused.ask(&Request::tail(&file));
+    refused.says(&["1"]);
+    let most = responder.proc_status("VmHWM");
+    assert!(most < 20_000, "{most} kB");
+}
+
+#[test]
+fn who_asks_on_and_on_and_takes_no_answer_costs_no_memory() {
+    let folder = Folder::new();
+    let file = folder.write("log", "1\n");
+    let responder = Responder::start(&folder);
+    for is_serving in [false, true] {
+        let mut client = responder.connect();
+        client.may_break();
+        if is_serving {
+            client.ask(&Request::tail(&file));
+            client.says(&["1"]);
+        }
+        let asked = wire::pairs(&[("FCGI_MAX_CONNS", "")], client.dice());
+        let asked = wire::record(wire::GET_VALUES, 0, &asked, client.dice());
+        let asked = asked.repeat(1_000);
+        let (mut sent, start) = (0, Instant::now());
+        while sent < 30_000_000 && start.elapsed() < Duration::from_secs(5) {
+            match client.send_some(&asked) {
+                Ok(count) => sent += count,
+                Err(nix::errno::Errno::EAGAIN) => std::thread::sleep(Duration::from_millis(1)),
+                Err(_) => break,
+            }
+        }
+        let most = responder.proc_status("VmHWM");
+        assert!(
+            most < 20_000,
+            "{most} kB after {sent} bytes, serving {is_serving}"
+        );
+    }
+    responder.ask(&Request::tail(&file)).says(&["1"]);
+}
