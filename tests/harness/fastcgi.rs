@@ -297,6 +297,23 @@ fn a_body_reaches_the_responder_whole_however_it_comes() {
 }
 
 #[test]
+fn what_is_published_arrives_where_the_file_is_followed() {
+    let stage = Stage::new();
+    let file = stage.folder.join("posts.jsonl").display().to_string();
+    let harness = stage
+        .options(&["--set", &format!("SSE_FILE={file}")])
+        .options(&["--set", "publish.cgi:SSE_PUBLISH_ALLOW=anyone"])
+        .start();
+    std::fs::write(&file, "").unwrap();
+    let mut client = follow(&harness, None);
+    let post = "POST /events/publish HTTP/1.0\r\nContent-Type: application/json\r\n\
+        Content-Length: 16\r\n\r\n{\"data\":\"hello\"}";
+    let (head, _) = harness.send(post).answer();
+    assert!(head.starts_with("HTTP/1.0 201 "), "{head}");
+    client.until("data: hello\n\n");
+}
+
+#[test]
 fn a_redirect_of_a_responder_is_followed_here() {
     let harness = with_stand_in().start();
     let post = "POST /events/x/redirects HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi";
