@@ -25,7 +25,7 @@ const programs = SSE_TEST_PROGRAMS ? resolve(SSE_TEST_PROGRAMS) : join(target, '
 
 /**
  * @typedef {object} Stream
- * @property {string} program `clock`, `countdown`, `script` or `tail`
+ * @property {string} program `clock`, `countdown`, `script`, `tail` or `publish`
  * @property {Record<string, string>} [settings]
  */
 
@@ -43,7 +43,8 @@ export async function startHarness(streamsIn) {
   const settings = [];
   for (const [name, { program, settings: own = {} }] of Object.entries(streamsIn(folder))) {
     for (const file of [`nph-${name}.cgi`, `${name}.cgi`]) {
-      symlinkSync(join(programs, `nph-${program}`), join(cgiBin, file));
+      const built = program === 'publish' ? program : `nph-${program}`;
+      symlinkSync(join(programs, built), join(cgiBin, file));
       for (const [variable, value] of Object.entries({ SSE_STREAM: program, ...own })) {
         settings.push('--set', `${file}:${variable}=${value}`);
       }

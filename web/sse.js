@@ -20,6 +20,8 @@
  *  - a page that the browser puts aside (back/forward cache, freezing) lets go
  *    of its connection, and goes on after its last event when it returns.
  *
+ * The way up, where the server has one, is `send()` (sse-send.js).
+ *
  * Sharing needs Web Locks, which a browser has on https and on localhost only.
  * Elsewhere each tab has a connection of its own, and lets go of it while it
  * is hidden; by its last event id it misses nothing.
@@ -35,6 +37,8 @@
 
 import { Source } from './sse-source.js';
 import { SharedSource } from './sse-tabs.js';
+
+export { SendError, Sender, send } from './sse-send.js';
 
 /**
  * @typedef {object} StreamEvent
