@@ -20,6 +20,7 @@
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
@@ -28,7 +29,9 @@ import { EventSource as EventSource3 } from 'eventsource-3';
 import { events as fetchEvents } from '../../examples/fetch-reader.mjs';
 
 const require = createRequire(import.meta.url);
-const { SSE_TEST_PYTHON = 'python3' } = process.env;
+const project = fileURLToPath(new URL('../..', import.meta.url));
+const { SSE_TEST_PYTHON = 'python3', SSE_TEST_PROGRAMS = join(project, 'target/debug') } = process.env;
+const programs = resolve(SSE_TEST_PROGRAMS);
 
 /** Makes a page what an old browser was. Runs in the page, before anything else. */
 const AGES = {
@@ -181,6 +184,31 @@ async function inPython(url) {
   };
 }
 
+/** @type {Open} */
+async function bySseCat(url) {
+  const seen = [];
+  const cat = spawn(join(programs, 'sse-cat'), ['--json', url], { stdio: ['ignore', 'pipe', 'ignore'] });
+  createInterface({ input: cat.stdout }).on('line', (line) => {
+    const { event, data, id } = JSON.parse(line);
+    seen.push([event, data, id]);
+  });
+  const ended = new Promise((resolve, reject) => {
+    cat.once('error', reject);
+    cat.once('exit', resolve);
+  });
+  return {
+    events() {
+      if (cat.exitCode) throw new Error(`sse-cat: exit code ${cat.exitCode}`);
+      return seen;
+    },
+    hasStopped: () => cat.exitCode === 0,
+    async end() {
+      cat.kill();
+      await ended;
+    },
+  };
+}
+
 /**
  * Those that read in a page, by name; the first one is the measure of all others.
  *
@@ -205,6 +233,7 @@ export const allReaders = (browser) => ({
   [NODE_3]: inNode(EventSource3),
   [HTTPX]: inPython,
   'fetch-reader': byFetch,
+  'sse-cat': bySseCat,
 });
 
 /**
