@@ -108,6 +108,9 @@ fn who_takes_nothing_does_not_keep_the_process_longer_than_the_drain() {
             .start();
         let mut stuck = responder.ask(&Request::tail(&file));
         stuck.head();
+        wait_for("bytes on their way", || {
+            (responder.figure("bytes") > 100_000).then_some(())
+        });
         let start = Instant::now();
         responder.signal(Signal::SIGTERM);
         wait_for("a closed door", || {
