@@ -55,6 +55,8 @@ fn the_status_page_tells_the_same_in_both_forms_and_it_is_true() {
                 .then_some(())
         });
     }
+    // What goes to the one that lags fills the buffers first.
+    responder.is_asleep();
     let events = responder.figure("events");
     folder.append("log", "2\n3\n");
     for client in &mut tails {
