@@ -9,4 +9,5 @@ mod read;
 mod resume;
 mod server;
 mod stage;
+mod tls;
 mod together;

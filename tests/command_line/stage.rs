@@ -75,6 +75,18 @@ pub fn cat<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Program {
     Program::start(env!("CARGO_BIN_EXE_sse-cat"), arguments)
 }
 
+/// `sse-cat` with these arguments, which trusts the certificates in a file.
+pub fn cat_trusting<A: AsRef<OsStr>>(
+    certificates: &str,
+    arguments: impl IntoIterator<Item = A>,
+) -> Program {
+    let trust = [
+        ("SSL_CERT_FILE", certificates),
+        ("SSL_CERT_DIR", "/nonexistent"),
+    ];
+    Program::start_with(env!("CARGO_BIN_EXE_sse-cat"), arguments, &trust)
+}
+
 /// `sse-publish` with these arguments.
 pub fn publish<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Program {
     Program::start(env!("CARGO_BIN_EXE_sse-publish"), arguments)
@@ -116,10 +128,19 @@ impl Ended {
 
 impl Program {
     fn start<A: AsRef<OsStr>>(path: &str, arguments: impl IntoIterator<Item = A>) -> Self {
+        Self::start_with(path, arguments, &[])
+    }
+
+    fn start_with<A: AsRef<OsStr>>(
+        path: &str,
+        arguments: impl IntoIterator<Item = A>,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut child = Command::new(path)
             .args(arguments)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
