@@ -55,6 +55,23 @@ fn each_line_is_published_when_it_comes() {
 }
 
 #[test]
+fn lines_share_a_connection_and_survive_its_end() {
+    let kept = |id: &str| {
+        let body = format!("{{\"id\":\"{id}\"}}\n");
+        let length = body.len();
+        format!("HTTP/1.1 201 Created\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+    };
+    // The server has gone by the third line, without having said that it would.
+    let server = Server::start([Reply::Several(vec![kept("1"), kept("2")]), created("3")]);
+    let mut publisher = publish(["--lines", &server.url()]);
+    publisher.say("a\nb\n");
+    publisher.wait_for_output("1\n2\n");
+    server.wait_for_end_of_connection(1);
+    publisher.say("c\n");
+    assert_eq!(publisher.end().with(0), "1\n2\n3\n");
+}
+
+#[test]
 fn the_first_line_that_fails_is_the_last() {
     let server = Server::start([created("1")]);
     let ended = publish(["--lines", "--json", &server.url()])

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -18,6 +18,8 @@ pub enum Reply {
     All(Vec<u8>),
     /// These bytes; then whatever [`Server::say`] gives, until the client leaves.
     Begin(Vec<u8>),
+    /// Each of these to one request after another on this connection; and the end.
+    Several(Vec<Vec<u8>>),
     /// What a CGI program says with these variables; it is taken for an `nph-` one.
     Program(&'static str, Vec<(String, String)>),
 }
@@ -73,6 +75,7 @@ impl Request {
 pub struct Server {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
+    ended: Arc<AtomicUsize>,
     sayings: mpsc::Sender<Vec<u8>>,
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
@@ -90,6 +93,8 @@ impl Server {
         let replies: Vec<Reply> = replies.into_iter().collect();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
+        let ended = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&ended);
         let (sayings, said) = mpsc::channel();
         let work = Work {
             requests: Arc::clone(&requests),
@@ -102,11 +107,13 @@ impl Server {
                     return;
                 };
                 work.serve(stream, reply);
+                count.fetch_add(1, Ordering::Relaxed);
             }
         });
         Self {
             address,
             requests,
+            ended,
             sayings,
             stop,
             thread: Some(thread),
@@ -124,6 +131,14 @@ impl Server {
 
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
+    }
+
+    /// Waits until so many connections have been closed.
+    #[track_caller]
+    pub fn wait_for_end_of_connection(&self, count: usize) {
+        wait_for(&format!("the end of {count} connections"), || {
+            (self.ended.load(Ordering::Relaxed) >= count).then_some(())
+        });
     }
 
     #[track_caller]
@@ -173,6 +188,17 @@ impl Work {
         };
         self.requests.lock().unwrap().push(request.clone());
         match reply {
+            Reply::Several(answers) => {
+                for (number, bytes) in answers.iter().enumerate() {
+                    if number > 0 {
+                        let Some(request) = read_request(&mut stream) else {
+                            return;
+                        };
+                        self.requests.lock().unwrap().push(request);
+                    }
+                    let _ = stream.write_all(bytes);
+                }
+            }
             Reply::Program(path, settings) => {
                 let _ = stream.write_all(&said_by(path, settings, &request));
             }
