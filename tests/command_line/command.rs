@@ -42,6 +42,17 @@ fn no_shell_sees_what_a_server_sent_or_what_was_typed() {
 }
 
 #[test]
+fn signals_reach_the_command() {
+    let server = Server::start([stream(&format!("data: a\n\n{CLOSE}"))]);
+    let script = "kill -TERM $$; kill -INT $$; echo alive";
+    let arguments = ["--keep-going", &server.url(), "--exec", "sh", "-c", script];
+    let ended = cat(arguments).end();
+    let said = "sse-cat: sh: signal: 15 (SIGTERM)";
+    assert!(ended.errors.starts_with(said), "{}", ended.errors);
+    assert_eq!(ended.with(0), "");
+}
+
+#[test]
 fn a_command_need_not_read_its_input() {
     let long = "x".repeat(1 << 20);
     let server = Server::start([stream(&format!("data: {long}\n\ndata: b\n\n{CLOSE}"))]);

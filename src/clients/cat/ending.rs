@@ -3,16 +3,17 @@
 //! Reading blocks, so a second thread watches for signals and for a reader of our stdout
 //! that left. It wakes the first one, which finishes the event in hand.
 
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, raise};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
+use signal_hook::low_level::{emulate_default_handler, pipe};
 
 /// Why to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +36,7 @@ impl Ending {
     /// # Errors
     /// When the system has no descriptor or no thread left.
     pub(super) fn watch(wake: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let mut signals = SigSet::empty();
-        signals.add(Signal::SIGINT);
-        signals.add(Signal::SIGTERM);
-        // Threads inherit this; a child of std's Command does not.
-        signals.thread_block()?;
-        let queue = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?;
+        let signals = Signals::take()?;
         let ending = Self {
             shared: Arc::default(),
         };
@@ -48,12 +44,12 @@ impl Ending {
         thread::Builder::new()
             .name("ending".into())
             .spawn(move || {
-                let why = wait(&queue);
+                let why = signals.wait(Stdout::Watched);
                 told.set(why);
                 wake();
                 // The second signal: whatever holds the other thread up is given up.
-                if let Ok(Some(signal)) = queue.read_signal() {
-                    die(Signal::try_from(signal.ssi_signo as i32).unwrap_or(Signal::SIGTERM));
+                if let Why::Signal(signal) = signals.wait(Stdout::Left) {
+                    die(signal);
                 }
             })?;
         Ok(ending)
@@ -80,27 +76,57 @@ impl Ending {
     }
 }
 
-fn wait(queue: &SignalFd) -> Why {
-    let stdout = io::stdout();
-    loop {
+/// Whether somebody has to be there to read what is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stdout {
+    Watched,
+    Left,
+}
+
+/// A byte to read for each signal that came. Handlers and no mask: a command inherits
+/// the mask, and could not be ended then.
+struct Signals([(Signal, UnixStream); 2]);
+
+impl Signals {
+    fn take() -> io::Result<Self> {
+        let take = |signal: Signal| {
+            let (ours, theirs) = UnixStream::pair()?;
+            pipe::register(signal as i32, theirs)?;
+            io::Result::Ok((signal, ours))
+        };
+        Ok(Self([take(Signal::SIGINT)?, take(Signal::SIGTERM)?]))
+    }
+
+    fn wait(&self, stdout: Stdout) -> Why {
+        let Self([(first, ours), (second, others)]) = self;
+        let out = io::stdout();
         // No event is asked of stdout: it tells of its end only.
-        let mut watched = [
-            PollFd::new(queue.as_fd(), PollFlags::POLLIN),
-            PollFd::new(stdout.as_fd(), PollFlags::empty()),
+        let mut watched = vec![
+            PollFd::new(ours.as_fd(), PollFlags::POLLIN),
+            PollFd::new(others.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut watched, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return Why::ReaderLeft,
+        if stdout == Stdout::Watched {
+            watched.push(PollFd::new(out.as_fd(), PollFlags::empty()));
         }
-        let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
-        if watched[1].revents().is_some_and(|r| r.intersects(gone)) {
-            return Why::ReaderLeft;
-        }
-        if watched[0].any() == Some(true)
-            && let Ok(Some(signal)) = queue.read_signal()
-            && let Ok(signal) = Signal::try_from(signal.ssi_signo as i32)
-        {
-            return Why::Signal(signal);
+        loop {
+            match poll(&mut watched, PollTimeout::NONE) {
+                Ok(_) => {}
+                Err(Errno::EINTR) => continue,
+                // Without this there is no way to hear of an end; so it is one.
+                Err(_) => return Why::ReaderLeft,
+            }
+            for (at, (signal, mut bytes)) in
+                [(*first, ours), (*second, others)].into_iter().enumerate()
+            {
+                if watched[at].any() == Some(true) && bytes.read(&mut [0]).is_ok() {
+                    return Why::Signal(signal);
+                }
+            }
+            let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+            let revents = watched.get(2).and_then(PollFd::revents);
+            if revents.is_some_and(|revents| revents.intersects(gone)) {
+                return Why::ReaderLeft;
+            }
         }
     }
 }
@@ -108,10 +134,6 @@ fn wait(queue: &SignalFd) -> Why {
 /// Ends by the signal, so that whoever started us sees that it was one: a shell's script
 /// then ends too.
 pub(super) fn die(signal: Signal) -> ! {
-    let _ = raise(signal);
-    let mut signals = SigSet::empty();
-    signals.add(signal);
-    let _ = signals.thread_unblock();
-    // Only where whoever started us had the signal ignored.
+    let _ = emulate_default_handler(signal as i32);
     std::process::exit(128 + signal as i32)
 }
