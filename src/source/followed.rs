@@ -101,7 +101,11 @@ impl Followed {
         // What it holds cannot be told now: a client that has an id keeps it, and comes
         // again.
         let path = path.display();
-        let trouble = format!("{name}={path}: {error}; let this user read the file");
+        let remedy = match error.kind() {
+            io::ErrorKind::PermissionDenied => "; let this user read the file",
+            _ => "",
+        };
+        let trouble = format!("{name}={path}: {error}{remedy}");
         Err(OpenError::Temporary(trouble))
     }
 

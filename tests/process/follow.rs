@@ -4,7 +4,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
+use nix::sys::signal::Signal;
+
 use crate::parser::Item;
+
 use crate::stage::{Folder, Program, Running};
 
 /// A user of no other test.
@@ -246,6 +249,26 @@ fn a_file_that_may_not_be_read_now_is_temporary_trouble_and_no_lost_place() {
     program().start().says(&["1", "2", "3", "4"]);
     program().last_id(&id).start().says(&["4"]);
     program().set("SSE_BACKLOG", "1").start().says(&["4"]);
+}
+
+#[test]
+fn lines_that_came_into_an_empty_file_and_were_copied_away_between_two_looks_come() {
+    let folder = Folder::new();
+    let file = folder.write("log", "");
+    let mut stream = Program::tail(&file).start().opened();
+    crate::reader::wait_until_asleep(&stream);
+    stream.signal(Signal::SIGSTOP);
+    folder.append("log", "1\n2\n");
+    std::fs::copy(&file, folder.path("log.1")).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    folder.append("log", "3\n");
+    stream.signal(Signal::SIGCONT);
+    stream.says(&["1", "2", "3"]);
 }
 
 #[test]

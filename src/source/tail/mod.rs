@@ -185,8 +185,14 @@ impl Tail {
         if active.is_drained() {
             return self.at_end(now, out);
         }
+        let was_empty = active.known_end() == 0;
         match active.fill(now) {
-            Ok(Filled::More) => self.active_since = now.monotonic,
+            Ok(Filled::More) => {
+                self.active_since = now.monotonic;
+                if was_empty {
+                    return self.first_bytes(now);
+                }
+            }
             Ok(Filled::AtEnd) => return self.at_end(now, out),
             Ok(Filled::Rewritten) => return self.rewritten(now, out),
             // EIO and its like: nothing is skipped until it can be read again.
@@ -222,6 +228,40 @@ impl Tail {
         self.active = Some(Cursor::at_start(active, self.start, self.max_line_bytes));
         self.active_since = now.monotonic;
         Step::Again
+    }
+
+    /// The active file was empty, and is no longer: what was written to it first may have
+    /// been copied and truncated away since it was looked at last.
+    fn first_bytes(&mut self, now: Now) -> Step {
+        let Some(active) = &self.active else {
+            return Step::Again;
+        };
+        let file = Rc::clone(active.file());
+        let place = active.id();
+        let own = file.stat().ok().map(|stat| stat.identity);
+        let Ok(rotated) = resume::find_rotated(&mut *self.disk, place, own) else {
+            return Step::later(now);
+        };
+        if let Some(rotated) = rotated {
+            self.go_back(rotated, place, file);
+        }
+        Step::Again
+    }
+
+    /// Goes on in the copy of a file that has been truncated; says whether it could.
+    fn go_back(&mut self, rotated: resume::Rotated, place: TailId, file: Rc<dyn DiskFile>) -> bool {
+        let Ok(Some(cursor)) = rotated.cursor(place, self.max_line_bytes) else {
+            return false;
+        };
+        self.active = Some(cursor);
+        self.later.push_front(Later {
+            file,
+            gap: rotated.gap,
+        });
+        for newer in rotated.newer {
+            self.later.push_front(newer);
+        }
+        true
     }
 
     /// The active file has been read to its end.
@@ -380,20 +420,15 @@ impl Tail {
         let Ok(rotated) = resume::find_rotated(&mut *self.disk, place, own) else {
             return Step::later(now);
         };
+        // Copied and truncated: the copy holds what we had not read.
         if let Some(rotated) = rotated
-            && let Ok(Some(cursor)) = rotated.cursor(place, self.max_line_bytes)
+            && self.go_back(rotated, place, Rc::clone(&file))
         {
-            // Copied and truncated: the copy holds what we had not read.
-            self.active = Some(cursor);
-            self.later.push_front(Later {
-                file,
-                gap: rotated.gap,
-            });
-            for newer in rotated.newer {
-                self.later.push_front(newer);
-            }
             return Step::Again;
         }
+        let Some(active) = &mut self.active else {
+            return Step::Again;
+        };
         if still_there && stat.size_bytes >= active.known_end() {
             active.read_held_back_anew();
             return Step::Again;
