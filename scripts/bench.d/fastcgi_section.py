@@ -24,14 +24,15 @@ PACKAGES = {
 
 def measure(bench):
     install(PACKAGES)
-    built = cargo_build("--test", "load_client", "--example", "fastcgi_crate")
+    built = cargo_build("--example", "load_client", "--example", "fastcgi_crate")
     programs = {
         OURS: os.path.join(bench.programs.release, "sse-fcgi"),
         CRATE: built["fastcgi_crate"],
         NCHAN_NAME: None,
     }
     client = built["load_client"]
-    counts, rounds, events = ([1000], 3, 50) if bench.quick else ([1000, 5000], 5, 100)
+    # A multiple of the slices in `measured`.
+    counts, rounds, events = ([1000], 3, 50) if bench.quick else ([1000, 5000], 3, 60)
     for count in counts:
         found = {name: [] for name in programs}
         for round_ in range(rounds):
@@ -63,8 +64,11 @@ def deliver(served, name, count, events):
 
 
 def measured(served, figures, what, count, events):
+    # Other work on the machine can only make it slower, and whom it meets is chance: of
+    # several slices the fastest counts. A burst is one, or it would be none.
+    slices = 1 if what == "burst" else 5
     from_ns = served.cpu_ns()
-    [seconds] = served.crowd.say(what, events)
+    seconds = min(served.crowd.say(what, events // slices)[0] for _ in range(slices))
     to_ns = served.cpu_ns()
     deliveries = count * events
     responder, nginx = [(to - from_) / deliveries / 1000 for from_, to in zip(from_ns, to_ns)]
@@ -72,7 +76,7 @@ def measured(served, figures, what, count, events):
         "responder": responder,
         "nginx": nginx,
         "path": responder + nginx,
-        "rate": deliveries / seconds,
+        "rate": deliveries / slices / seconds,
     }
 
 
@@ -105,7 +109,7 @@ def rows(count, found):
 
 def stalled(bench, client, program):
     """20 of 500 read nothing for a minute: the delay of the others."""
-    seconds, rounds = (8, 1) if bench.quick else (60, 2)
+    seconds, rounds = (8, 1) if bench.quick else (60, 1)
     delays = {0: [], 20: []}
     for round_ in range(rounds):
         for count, found in delays.items():

@@ -30,9 +30,9 @@ use steady::Pace;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// As the tests have it, in writes that are as small as a busy log's.
+/// As the tests have it.
 const BYTES_PER_SECOND: u64 = 600_000;
-const WRITES_PER_SECOND: u64 = 100;
+const WRITES_PER_SECOND: u64 = 20;
 
 /// Who writes.
 enum Publisher {
