@@ -199,7 +199,8 @@ function options() {
     const [stream, publish = stream, ...more] = positionals;
     if (!stream || more.length) throw new Error('want one or two addresses');
     const address = (text) => {
-      if (!URL.canParse?.(text) && !/^https?:\/\//.test(text)) throw new Error(`${text}: not a URL`);
+      // `localhost:8080/x` is a URL too, of the scheme `localhost:`.
+      if (!/^https?:\/\/[^/]/i.test(text)) throw new Error(`${text}: not a URL of http or https`);
       return new URL(text);
     };
     const file = values['token-file'];

@@ -165,9 +165,9 @@ describe('chat-cli', () => {
   });
 
   test('a wrong address and a refusal are told', async (t) => {
-    const wrong = piped(t, 'Ann', 'localhost');
+    const wrong = piped(t, 'Ann', 'localhost:8080/x');
     assert.deepEqual(await wrong.exited, [100, null]);
-    assert.match(wrong.errors, /^chat-cli: localhost: not a URL\nusage: /);
+    assert.match(wrong.errors, /^chat-cli: localhost:8080\/x: not a URL of http or https\nusage: /);
     const missing = piped(t, 'Ann', url('missing'));
     assert.deepEqual(await missing.exited, [22, null]);
     assert.match(missing.errors, /: HTTP 404\n$/);
