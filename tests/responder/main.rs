@@ -10,6 +10,7 @@ mod stage;
 mod wire;
 
 mod hub;
+mod kept;
 mod life;
 mod listening;
 mod protocol;

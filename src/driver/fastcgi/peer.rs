@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, sendmsg, shutdown};
 
 use super::super::posting::Posting;
@@ -182,6 +183,16 @@ impl Peer {
     /// Whether all that was to be sent has been taken.
     pub(super) fn is_free(&self) -> bool {
         matches!(self.outgoing, Outgoing::Nothing) && self.blocked_since.is_none()
+    }
+
+    /// What the epoll is to tell of it.
+    pub(super) fn awaited(&self) -> EpollFlags {
+        let always = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
+        if self.waits_for_room {
+            always | EpollFlags::EPOLLOUT
+        } else {
+            always
+        }
     }
 
     pub(super) fn outgoing_is_empty(&self) -> bool {

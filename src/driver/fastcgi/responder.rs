@@ -466,7 +466,7 @@ impl Responder {
         let peer = Peer::new(socket, Connection::new(limits), self.generation, now);
         let entry = self.peers.vacant_entry();
         let whom = number(entry.key(), self.generation);
-        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, whom);
+        let event = EpollEvent::new(peer.awaited(), whom);
         if let Err(error) = self.epoll.add(&peer, event) {
             self.counters.accept_errors += 1;
             let text = format!("epoll: {error}; raise fs.epoll.max_user_watches");
@@ -476,6 +476,30 @@ impl Responder {
         self.wake_at(whom, now.monotonic + self.options.request_timeout);
         // What it wants has mostly come with it.
         self.read(whom, now);
+    }
+
+    /// A connection was kept and serves another request, as a peer of another number: what
+    /// is still known of the one before, in lists and among the moments to wait for, is not
+    /// this one's.
+    fn renew(&mut self, whom: Whom, now: Now) -> Whom {
+        self.generation = (self.generation + 1) & 0x3fff_ffff;
+        let renewed = number((whom & 0xffff_ffff) as usize, self.generation);
+        let Some(peer) = peer(&mut self.peers, whom) else {
+            return renewed;
+        };
+        let mut event = EpollEvent::new(peer.awaited(), renewed);
+        if self.epoll.modify(&*peer, &mut event).is_err() {
+            self.remove(whom, "no memory left");
+            return renewed;
+        }
+        peer.generation = self.generation;
+        peer.is_waiting = false;
+        peer.is_ready = false;
+        peer.due = None;
+        if peer.blocked_since.is_some() {
+            self.blocked(renewed, now);
+        }
+        renewed
     }
 
     fn peer_event(&mut self, whom: Whom, events: EpollFlags, now: Now) {
@@ -503,7 +527,7 @@ impl Responder {
         self.buffer = buffer;
     }
 
-    fn feed(&mut self, whom: Whom, mut input: &[u8], now: Now) {
+    fn feed(&mut self, mut whom: Whom, mut input: &[u8], now: Now) {
         let mut owes_reply = false;
         loop {
             let Some(peer) = peer(&mut self.peers, whom) else {
@@ -534,6 +558,9 @@ impl Responder {
             match taken {
                 Ok(Some(Incoming::Request(params))) => {
                     peer.is_read = false;
+                    if peer.request.number > 0 {
+                        whom = self.renew(whom, now);
+                    }
                     self.begin(whom, params, now);
                 }
                 // (Streams are asked for without a body.)
@@ -604,11 +631,8 @@ impl Responder {
         };
         if peer.waits_for_room != on {
             peer.waits_for_room = on;
-            let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
-            if on {
-                flags |= EpollFlags::EPOLLOUT;
-            }
-            let _ = self.epoll.modify(peer, &mut EpollEvent::new(flags, whom));
+            let mut event = EpollEvent::new(peer.awaited(), whom);
+            let _ = self.epoll.modify(peer, &mut event);
         }
     }
 
@@ -772,6 +796,8 @@ impl Responder {
     /// Ends the stream of a peer after what is on its way.
     pub(super) fn end(&mut self, whom: Whom, reason: &str, now: Now) {
         if let Some(peer) = self.peer(whom) {
+            // (Of one that was aborted nothing is to be published.)
+            peer.posting = None;
             peer.finish();
         }
         self.close_stream(whom, reason, now);
