@@ -680,7 +680,13 @@ impl Responder {
         match peer.phase {
             Phase::Serving => self.serve(whom, now),
             Phase::Receiving => self.go_on_with_post(whom, now),
-            Phase::Lingering => self.remove(whom, "done"),
+            Phase::Lingering => {
+                let at = peer.since + LINGER;
+                if now.monotonic < at {
+                    return self.wake_at(whom, at);
+                }
+                self.remove(whom, "done");
+            }
             Phase::Reading => {
                 let never_asked = peer.request.number == 0;
                 if !(peer.connection.is_incomplete() || never_asked) {
