@@ -49,13 +49,20 @@ impl Followed {
             };
         };
         let mut disk = opening.world.disk_below(root, &name).map_err(|error| {
+            if !says_what_the_root_is(&error) {
+                return short_of(&setting, &error);
+            }
             let remedy = format!("{error}; name a folder that this user can read");
-            SettingError::new("SSE_ROOT", root.as_os_str().as_encoded_bytes(), remedy)
+            SettingError::new("SSE_ROOT", root.as_os_str().as_encoded_bytes(), remedy).into()
         })?;
         if settings.absent == Absent::NotFound && disk.open().is_err() {
-            // Between a rename and the new file there is none, for a moment.
-            let is_rotating = disk.siblings().is_ok_and(|siblings| !siblings.is_empty());
-            if !is_rotating {
+            // Between a rename and the new file there is none, for a moment. Where nothing
+            // can be opened now, whether it is there cannot be told, and a 404 would end the
+            // client's stream for good.
+            let siblings = disk
+                .siblings()
+                .map_err(|error| short_of(&setting, &error))?;
+            if siblings.is_empty() {
                 return Err(OpenError::NotFound);
             }
         }
@@ -88,9 +95,17 @@ impl Followed {
             Err(error) => error,
         };
         let (name, path) = &self.setting;
-        // Below a root, whatever is wrong looks like a name that is not there.
-        if error.kind() == io::ErrorKind::NotFound || *name != "SSE_FILE" {
+        if error.kind() == io::ErrorKind::NotFound {
             return Ok(None);
+        }
+        // Below a root, whatever is wrong looks like a name that is not there; but what the
+        // system lacks is not wrong with the name.
+        if *name != "SSE_FILE" {
+            let siblings = self.disk.siblings();
+            return match siblings {
+                Ok(_) => Ok(None),
+                Err(error) => Err(short_of(&self.setting, &error)),
+            };
         }
         if error.kind() == io::ErrorKind::InvalidInput {
             let remedy = format!("{error}; name a regular file, there or to come");
@@ -113,6 +128,19 @@ impl Followed {
     pub(super) fn display(&self) -> String {
         self.setting.1.display().to_string()
     }
+}
+
+/// Whether an error is about the folder, and not about what the system lacks.
+fn says_what_the_root_is(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
+    let kinds = [InvalidInput, NotADirectory, NotFound, PermissionDenied];
+    kinds.contains(&error.kind())
+}
+
+/// There is no descriptor left, or the like.
+fn short_of((name, path): &(&str, PathBuf), error: &io::Error) -> OpenError {
+    let path = path.display();
+    OpenError::Temporary(format!("{name}={path}: {error}"))
 }
 
 /// A file that will never be there.

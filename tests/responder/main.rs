@@ -15,6 +15,7 @@ mod life;
 mod listening;
 mod protocol;
 mod quiet;
+mod scarce;
 mod slow;
 mod status;
 mod streams;
