@@ -95,6 +95,15 @@ impl From<Errno> for Trouble {
 }
 
 impl Terms {
+    /// Those of a line that is ours and short, which rotates nothing.
+    pub(super) fn of_a_note() -> Self {
+        Self {
+            file_max_bytes: None,
+            file_keep: 1,
+            durability: Durability::Process,
+        }
+    }
+
     pub(super) fn of(publishing: &Publishing) -> Self {
         Self {
             file_max_bytes: publishing.file_max_bytes,
@@ -139,6 +148,16 @@ impl Target {
             missing,
             named_by: NamedBy::Client,
         })
+    }
+
+    /// A name of our own in an open folder, which is no link.
+    pub(super) fn within(folder: OwnedFd, name: &str) -> Self {
+        Self {
+            folder,
+            name: name.into(),
+            missing: Missing::Told,
+            named_by: NamedBy::Client,
+        }
     }
 
     /// Adds a record as a line of its own, and says which id its event has on the way
@@ -301,14 +320,19 @@ impl Target {
     }
 }
 
-fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     let flags = (OFlag::O_PATH | OFlag::O_DIRECTORY).bits();
     let folder = OpenOptions::new().read(true).custom_flags(flags).open(path);
     folder.map(OwnedFd::from)
 }
 
 /// Opens what lies below `folder`, wherever links lead.
-fn open_beneath(folder: &OwnedFd, name: &Path, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
+pub(super) fn open_beneath(
+    folder: &OwnedFd,
+    name: &Path,
+    flags: OFlag,
+    mode: Mode,
+) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
         .mode(mode)

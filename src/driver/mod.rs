@@ -41,6 +41,8 @@ mod signals;
 #[forbid(unsafe_code)]
 mod site;
 #[forbid(unsafe_code)]
+mod spool;
+#[forbid(unsafe_code)]
 mod start;
 #[forbid(unsafe_code)]
 mod terminal;
@@ -49,5 +51,5 @@ mod watch;
 mod world;
 
 pub use fastcgi::run_responder;
-pub use publish::run_publish;
+pub use publish::{run_publish, run_two_way};
 pub use start::{run, run_cgi};

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use crate::event::{EventId, Gap};
-use crate::request::{Answer, Head, Request, SettingError, Settings, Status, decide};
-use crate::source::{Now, OpenError, Opened, Opening, Source, Stream, World};
+use crate::request::{Answer, Head, Request, SettingError, Settings, Status, Ways, decide_among};
+use crate::source::{Now, OpenError, Opened, Opening, Source, Stream, WayUp, World};
 use crate::stream::{Delivery, Terms};
 
 /// What a request comes to.
@@ -39,7 +39,11 @@ pub(super) fn open(
     world: &Rc<dyn World>,
     live: Option<&EventId<'static>>,
 ) -> Answered {
-    let (head, head_only) = match decide(request, settings) {
+    let ways = match WayUp::of(stream) {
+        Some(_) => Ways::Both,
+        None => Ways::Down,
+    };
+    let (head, head_only) = match decide_among(ways, request, settings) {
         Answer::Refuse(head) => return Answered::End(head),
         Answer::HeadOnly(head) => (head, true),
         Answer::Stream(head) => (head, false),

@@ -13,9 +13,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::append::{Target, Terms, Trouble};
+use super::append::{Terms, Trouble};
 use super::log::Log;
-use super::site::{Refused, Site, take_turn};
+use super::site::{Destination, Refused, Site, take_turn};
 use crate::publish::{Asked, Begun, Next, Post, Record, Replies, Reply, Upload, begin};
 use crate::request::Request;
 use crate::source::Now;
@@ -31,7 +31,7 @@ pub(super) struct Posting {
     site: Rc<Site>,
     log: Rc<Log>,
     upload: Upload,
-    target: Target,
+    destination: Destination,
     stage: Stage,
     /// How soon to come again, at the most.
     again: Duration,
@@ -87,16 +87,19 @@ impl Posting {
             publishing: &site.publishing,
             tokens: &tokens,
         };
-        let upload = match begin(asked, now.monotonic) {
+        let mut upload = match begin(asked, now.monotonic) {
             Begun::Reply(reply) => return Err(reply),
             Begun::Upload(upload) => upload,
         };
-        let target = site.target(request).map_err(refuse)?;
+        let mut destination = site.destination(request, post, now).map_err(refuse)?;
+        if let Some(author) = destination.author.take() {
+            upload.comes_from(author);
+        }
         Ok(Self {
             site: Rc::clone(site),
             log: Rc::clone(log),
             upload,
-            target,
+            destination,
             stage: Stage::Turn,
             again: AGAIN_FIRST,
         })
@@ -143,8 +146,11 @@ impl Posting {
                 },
                 Stage::Record(record) => {
                     let terms = Terms::of(&self.site.publishing);
-                    return match self.target.append(record, &terms) {
-                        Ok(id) => Step::Reply(self.upload.replies().created(&id.to_string())),
+                    return match self.destination.target.append(record, &terms) {
+                        Ok(place) => {
+                            let id = self.destination.event_id(place);
+                            Step::Reply(self.upload.replies().created(&id))
+                        }
                         Err(trouble) => self.trouble(Delay::Trouble(trouble), now),
                     };
                 }
@@ -155,7 +161,8 @@ impl Posting {
 
     fn turn(&self, now: Now) -> Result<(), Delay> {
         let client = self.upload.client();
-        let turn = take_turn(&self.target, &self.site.publishing, client, now.unix_ms);
+        let turns = self.destination.turns();
+        let turn = take_turn(turns, &self.site.publishing, client, now.unix_ms);
         turn.map_err(Delay::Trouble)?.map_err(Delay::TooOften)
     }
 
@@ -167,7 +174,11 @@ impl Posting {
                 let at = now.monotonic + wait;
                 return Step::Again { at };
             }
-            Delay::Trouble(trouble) => Refused::of(&self.target, trouble),
+            // Swept since it was found.
+            Delay::Trouble(Trouble::NotFound) if self.destination.session.is_some() => {
+                Refused::NoSession
+            }
+            Delay::Trouble(trouble) => Refused::of(&self.destination.target, trouble),
             Delay::TooOften(wait) => Refused::TooOften(wait),
         };
         refused.log(&self.log);

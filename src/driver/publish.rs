@@ -23,9 +23,11 @@ use super::log::{Level, Log, Style};
 use super::output::{Output, has_left};
 use super::posting::{Posting, Rest, Step};
 use super::site::Site;
+use super::start::run_cgi;
 use crate::gateway::Framing;
 use crate::publish::{Post, Replies, Reply};
-use crate::request::{Lifetime, MetaVariables, Publishing, Request, Settings, Status};
+use crate::request::{Lifetime, MetaVariables, Method, Publishing, Request, Settings, Status};
+use crate::source::{Stream, WayUp};
 
 /// Runs `publish`: one POST, as nph-CGI or as plain CGI, or standard input in a terminal.
 /// It is all that its `main` has to call.
@@ -67,15 +69,26 @@ pub fn run_publish() -> ExitCode {
             }
         }
     }
-    let program = Program {
-        framing,
-        log,
-        clock: Clock::start(),
-    };
-    program.run(&meta, input).unwrap_or_else(|error| {
-        program.log.line(Level::Error, &error.to_string());
-        exit::system()
-    })
+    Program::new(framing, log, None).finish(&meta, input)
+}
+
+/// Runs a program whose stream has a way up: a POST is taken as [`run_publish`] takes it,
+/// and anything else is what [`run_cgi`] does.
+#[must_use]
+pub fn run_two_way(stream: &'static Stream) -> ExitCode {
+    let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
+    let meta = MetaVariables::new(std::env::vars_os().map(owned).collect());
+    let program = std::env::args_os().next().unwrap_or_default();
+    let framing = Framing::of(&meta, &program);
+    let is_post = framing != Framing::Bare && Request::from_meta(&meta).method == Method::Post;
+    match WayUp::of(stream) {
+        Some(way) if is_post => {
+            let name = Path::new(&program).file_name().unwrap_or(&program);
+            let log = Rc::new(Log::new(&name.to_string_lossy(), Style::Server));
+            Program::new(framing, log, Some(way)).finish(&meta, Input::Gateway)
+        }
+        _ => run_cgi(stream),
+    }
 }
 
 const HELP: &str = "usage: publish [--json] FILE
@@ -144,9 +157,27 @@ struct Program {
     framing: Framing,
     log: Rc<Log>,
     clock: Clock,
+    /// What a post is for; `None`: the stream's file.
+    way: Option<WayUp>,
 }
 
 impl Program {
+    fn new(framing: Framing, log: Rc<Log>, way: Option<WayUp>) -> Self {
+        Self {
+            framing,
+            log,
+            clock: Clock::start(),
+            way,
+        }
+    }
+
+    fn finish(&self, meta: &MetaVariables, input: Input) -> ExitCode {
+        self.run(meta, input).unwrap_or_else(|error| {
+            self.log.line(Level::Error, &error.to_string());
+            exit::system()
+        })
+    }
+
     fn run(&self, meta: &MetaVariables, input: Input) -> io::Result<ExitCode> {
         // mini-httpd leaves one running.
         alarm::cancel();
@@ -175,6 +206,7 @@ impl Program {
         let site = Rc::new(Site {
             settings,
             publishing,
+            way: self.way,
         });
         let post = Post::from_meta(meta);
         let (reply, rest) = self.answer(&site, &request, &post, input);

@@ -12,16 +12,22 @@ use std::time::Duration;
 use super::append::{Missing, Target, Trouble};
 use super::disk;
 use super::log::{Level, Log};
+use super::spool::SpoolFolder;
 use crate::publish::rate::{self, Bucket, Key};
-use crate::publish::{Replies, Reply, Tokens};
+use crate::publish::{Post, Replies, Reply, Tokens};
 use crate::request::{
     Absent, BelowRoot, Format, Grant, Publishing, Request, SettingError, Settings,
 };
+use crate::source::room::{history_settings, members_of};
+use crate::source::tail::TailId;
+use crate::source::{Author, Now, SessionId, SessionKind, Spool as _, WayUp};
 
 /// The file that is published to, and how.
 pub(super) struct Site {
     pub(super) settings: Settings,
     pub(super) publishing: Publishing,
+    /// What a post to it is for; `None`: the stream's file.
+    pub(super) way: Option<WayUp>,
 }
 
 /// Why nothing was published.
@@ -30,6 +36,8 @@ pub(super) enum Refused {
     Setting(SettingError),
     /// No such file, or none that may be known of.
     NotFound,
+    /// No such session, or none any more.
+    NoSession,
     /// It is said when to come again.
     TooOften(Duration),
     /// The file cannot be written to now; for the log.
@@ -58,6 +66,7 @@ impl Refused {
         match self {
             Self::Setting(_) => replies.misconfigured(),
             Self::NotFound => replies.not_found(),
+            Self::NoSession => replies.no_session(),
             Self::TooOften(wait) => replies.too_many(*wait),
             Self::Unavailable(_) => replies.unavailable(),
         }
@@ -68,7 +77,7 @@ impl Refused {
         match self {
             Self::Setting(error) => log.line(Level::Error, &error.to_string()),
             Self::Unavailable(text) => log.line(Level::Warning, text),
-            Self::NotFound | Self::TooOften(_) => {}
+            Self::NotFound | Self::NoSession | Self::TooOften(_) => {}
         }
     }
 }
@@ -89,40 +98,124 @@ impl Site {
         }
     }
 
-    /// The file that a request means.
-    pub(super) fn target(&self, request: &Request) -> Result<Target, Refused> {
-        let is_jsonl = |path: &Path| {
-            let format = self.settings.format;
-            format.unwrap_or_else(|| Format::of_name(path)) == Format::Jsonl
-        };
-        if let Some(root) = &self.settings.root {
-            let asked = request.path_info.as_deref().unwrap_or_default();
-            let name = BelowRoot::parse(asked, &self.settings.suffixes);
-            // What is read as plain lines is no place for records: a log, say.
-            let name = name
-                .filter(|name| is_jsonl(name.as_path()))
-                .ok_or(Refused::NotFound)?;
-            let missing = match self.settings.absent {
-                Absent::Awaited => Missing::Made,
-                Absent::NotFound => Missing::Told,
-            };
-            return Target::below(root, &name, missing).map_err(|trouble| match trouble {
-                Trouble::System(error) => unavailable(root, &error),
-                _ => Refused::NotFound,
-            });
+    /// Where what a request posts goes.
+    pub(super) fn destination(
+        &self,
+        request: &Request,
+        post: &Post,
+        now: Now,
+    ) -> Result<Destination, Refused> {
+        let settings = &self.settings;
+        let named = || post.session.as_deref().and_then(SessionId::parse);
+        match self.way {
+            None => Ok(Destination {
+                target: target(settings, request)?,
+                turns: None,
+                session: None,
+                author: None,
+            }),
+            Some(WayUp::Session) => {
+                let spool = open_spool(settings, SessionKind::Private)?;
+                // What cannot be swept now, the next one sweeps.
+                let _ = spool.sweep(now, settings.session_grace, &mut |_| Ok(()));
+                let id = named().ok_or(Refused::NoSession)?;
+                let folder = spool.session(id).map_err(of_session)?;
+                let name = SessionKind::Private.file_name();
+                Ok(Destination {
+                    target: Target::within(folder, name),
+                    turns: Some(spool.counted("private").map_err(of_session)?),
+                    session: Some(id),
+                    author: None,
+                })
+            }
+            Some(WayUp::Room) => {
+                let spool = open_spool(settings, members_of(settings, request))?;
+                let id = named().ok_or(Refused::NoSession)?;
+                let stored = spool.read(id).map_err(of_session)?;
+                let author = Author::parse(&stored).ok_or(Refused::NoSession)?;
+                Ok(Destination {
+                    target: target(&history_settings(settings), request)?,
+                    turns: None,
+                    session: Some(id),
+                    author: Some(author),
+                })
+            }
         }
-        let Some(path) = &self.settings.file else {
-            let remedy = "not set; set SSE_FILE or SSE_ROOT to where records go";
-            return Err(SettingError::new("SSE_FILE", b"", remedy).into());
-        };
-        if !is_jsonl(path) {
-            let value = path.as_os_str().as_encoded_bytes();
-            let remedy = "records are JSON lines; name a file that ends in .jsonl, \
-                          or set SSE_FORMAT=jsonl";
-            return Err(SettingError::new("SSE_FILE", value, remedy).into());
-        }
-        Target::at(path).map_err(|error| unavailable(path, &error))
     }
+}
+
+/// Where what is posted goes.
+pub(super) struct Destination {
+    pub(super) target: Target,
+    /// Beside which its client's posts are counted; the target where there is none.
+    turns: Option<Target>,
+    /// The session that it reaches, or that it comes from.
+    pub(super) session: Option<SessionId>,
+    /// The member of a room who says it.
+    pub(super) author: Option<Author>,
+}
+
+impl Destination {
+    /// Beside which its client's posts are counted.
+    pub(super) fn turns(&self) -> &Target {
+        self.turns.as_ref().unwrap_or(&self.target)
+    }
+
+    /// The id that the event has on the way down to who posted.
+    pub(super) fn event_id(&self, place: TailId) -> String {
+        match self.session {
+            Some(session) => format!("{session}.{}", place.event_id()),
+            None => place.to_string(),
+        }
+    }
+}
+
+fn open_spool(settings: &Settings, kind: SessionKind) -> Result<SpoolFolder, Refused> {
+    let folder = settings.required_spool()?;
+    SpoolFolder::open(folder, kind).map_err(|error| unavailable(folder, &error))
+}
+
+/// Why a session cannot be posted to.
+fn of_session(error: io::Error) -> Refused {
+    match error.kind() {
+        io::ErrorKind::NotFound => Refused::NoSession,
+        _ => Refused::Unavailable(format!("SSE_SPOOL: {error}")),
+    }
+}
+
+/// The file that a request means.
+pub(super) fn target(settings: &Settings, request: &Request) -> Result<Target, Refused> {
+    let is_jsonl = |path: &Path| {
+        let format = settings.format;
+        format.unwrap_or_else(|| Format::of_name(path)) == Format::Jsonl
+    };
+    if let Some(root) = &settings.root {
+        let asked = request.path_info.as_deref().unwrap_or_default();
+        let name = BelowRoot::parse(asked, &settings.suffixes);
+        // What is read as plain lines is no place for records: a log, say.
+        let name = name
+            .filter(|name| is_jsonl(name.as_path()))
+            .ok_or(Refused::NotFound)?;
+        let missing = match settings.absent {
+            Absent::Awaited => Missing::Made,
+            Absent::NotFound => Missing::Told,
+        };
+        return Target::below(root, &name, missing).map_err(|trouble| match trouble {
+            Trouble::System(error) => unavailable(root, &error),
+            _ => Refused::NotFound,
+        });
+    }
+    let Some(path) = &settings.file else {
+        let remedy = "not set; set SSE_FILE or SSE_ROOT to where records go";
+        return Err(SettingError::new("SSE_FILE", b"", remedy).into());
+    };
+    if !is_jsonl(path) {
+        let value = path.as_os_str().as_encoded_bytes();
+        let remedy = "records are JSON lines; name a file that ends in .jsonl, \
+                      or set SSE_FORMAT=jsonl";
+        return Err(SettingError::new("SSE_FILE", value, remedy).into());
+    }
+    Target::at(path).map_err(|error| unavailable(path, &error))
 }
 
 fn unavailable(path: &Path, error: &io::Error) -> Refused {

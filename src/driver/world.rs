@@ -1,18 +1,23 @@
 //! What a source may see of this machine.
 
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::rc::Rc;
 
+use super::append::{Terms, Trouble};
 use super::clock;
 use super::disk::{self, RealDisk, Surroundings};
 use super::log::{Level, Log};
 use super::process::Programs;
+use super::site::{Refused, target};
+use super::spool::SpoolFolder;
 use super::watch::{Hints, Watcher};
-use crate::request::BelowRoot;
+use crate::publish::Record;
+use crate::request::{BelowRoot, Request, Settings};
 use crate::source::command::Process;
-use crate::source::{World, tail};
+use crate::source::{SessionKind, Spool, World, tail};
 
 /// The real one.
 pub(super) struct Machine {
@@ -97,6 +102,32 @@ impl World for Machine {
             .start(words, Rc::clone(&hints), Rc::clone(&self.log))?;
         *self.opened.borrow_mut() = Some(hints);
         Ok(Box::new(program))
+    }
+
+    fn spool(&self, folder: &Path, kind: SessionKind) -> io::Result<Rc<dyn Spool>> {
+        Ok(Rc::new(SpoolFolder::open(folder, kind)?))
+    }
+
+    fn secret(&self) -> io::Result<[u8; 16]> {
+        let mut bytes = [0; 16];
+        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn append(&self, settings: &Settings, request: &Request, line: &str) -> io::Result<()> {
+        let target = target(settings, request).map_err(|refused| match refused {
+            Refused::Setting(error) => io::Error::other(error),
+            Refused::Unavailable(text) => io::Error::other(text),
+            _ => io::ErrorKind::NotFound.into(),
+        })?;
+        let record = Record::of_line(line.to_owned())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        match target.append(&record, &Terms::of_a_note()) {
+            Ok(_) => Ok(()),
+            Err(Trouble::Busy) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(Trouble::NotFound) => Err(io::ErrorKind::NotFound.into()),
+            Err(Trouble::System(error)) => Err(error),
+        }
     }
 
     fn utc_offset_seconds(&self, unix_ms: u64) -> i32 {

@@ -1,5 +1,7 @@
 //! Encoded output on its way to a client.
 
+use std::rc::Rc;
+
 use super::{Event, EventId, EventName, Gap, encode};
 
 /// Encoded events that will leave together, and what the stream must know of them.
@@ -17,6 +19,8 @@ pub struct Batch {
     /// The last id is remembered as a range of `bytes` while the batch is being
     /// filled: keeping a copy per event would cost more than encoding it.
     last_id_range: Option<(usize, usize)>,
+    /// What every id is given in front.
+    id_prefix: Option<Rc<str>>,
 }
 
 impl Batch {
@@ -44,12 +48,32 @@ impl Batch {
         }
     }
 
+    /// Gives every id that is appended from now on this in front: visible ASCII, and so
+    /// short that no id becomes too long by it. A source that wraps another one makes the
+    /// other's ids its own by it.
+    pub fn prefix_ids(&mut self, prefix: Option<Rc<str>>) {
+        self.id_prefix = prefix;
+    }
+
     /// Appends an event.
     pub fn event(&mut self, event: &Event<'_>) {
         let start = self.bytes.len();
-        event.encode(&mut self.bytes);
-        if let Some(id) = &event.id {
-            self.note_id(start, id);
+        match (&event.id, &self.id_prefix) {
+            (Some(id), Some(prefix)) => {
+                let id = id.prefixed(prefix);
+                self.note_id(start, &id);
+                Event {
+                    id: Some(id),
+                    ..event.clone()
+                }
+                .encode(&mut self.bytes);
+            }
+            (id, _) => {
+                event.encode(&mut self.bytes);
+                if let Some(id) = id {
+                    self.note_id(start, id);
+                }
+            }
         }
         self.events += 1;
     }
@@ -222,6 +246,22 @@ mod tests {
         assert_eq!(batch.as_bytes(), expected.as_bytes());
         assert_eq!(batch.events(), 2);
         assert!(batch.ends_at(&id("2")));
+    }
+
+    #[test]
+    fn ids_that_are_given_a_prefix_are_known_with_it() {
+        let mut batch = Batch::new();
+        let event = |number| Event {
+            id: Some(id(number)),
+            name: None,
+            data: b"a",
+        };
+        batch.prefix_ids(Some("s.".into()));
+        batch.event(&event("1"));
+        assert!(batch.ends_at(&id("s.1")));
+        batch.prefix_ids(None);
+        batch.event(&event("2"));
+        assert_eq!(batch.as_bytes(), b"id: s.1\ndata: a\n\nid: 2\ndata: a\n\n");
     }
 
     #[test]

@@ -82,6 +82,13 @@ impl<'a> EventId<'a> {
         &self.0
     }
 
+    /// The id `prefix` and this one after it; this one alone where that is no id.
+    #[must_use]
+    pub fn prefixed(&self, prefix: &str) -> EventId<'static> {
+        let joined = [prefix.as_bytes(), &self.0].concat();
+        EventId::from_bytes(&joined).unwrap_or_else(|_| self.clone().into_owned())
+    }
+
     /// The same id, owning its text.
     #[must_use]
     pub fn into_owned(self) -> EventId<'static> {

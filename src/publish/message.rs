@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 
 use super::record::{Record, json_text};
 use crate::event::EventName;
-use crate::request::fields;
+use crate::request::{Nick, fields};
+use crate::source::Author;
 
 /// What kind of body it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct Message<'a> {
     pub event: Option<EventName<'a>>,
     /// Its data, as a JSON value on one line.
     pub data: Option<Cow<'a, str>>,
+    /// What the member of a room calls itself, this time.
+    pub nick: Option<Nick>,
 }
 
 /// Why a body is no message. The text is for the client.
@@ -96,7 +99,7 @@ impl<'a> Message<'a> {
 
     /// Reads a body.
     ///
-    /// What it has besides `event` and `data` is passed over; of what comes twice, the
+    /// What it has besides `event`, `data` and `nick` is passed over; of what comes twice, the
     /// last counts. Bad UTF-8 inside a form's percent-encoding becomes U+FFFD, as it
     /// would on the way down.
     ///
@@ -117,6 +120,7 @@ impl<'a> Message<'a> {
         Self {
             event: None,
             data: Some(Cow::Owned(json_text(text))),
+            nick: None,
         }
     }
 
@@ -132,33 +136,54 @@ impl<'a> Message<'a> {
             }
         };
         let data = fields.get("data").map(|raw| on_one_line(raw.get()));
-        Self::of(event, data)
+        let nick = fields.get("nick").map(|raw| raw.get());
+        let nick = nick.and_then(|raw| serde_json::from_str::<String>(raw).ok());
+        Self::of(event, data, nick.and_then(|nick| Nick::cleaned(&nick)))
     }
 
     fn of_form(body: &[u8]) -> Result<Self, Problem> {
-        let (mut event, mut data) = (None, None);
+        let (mut event, mut data, mut nick) = (None, None, None);
         for (name, value) in fields(body) {
             let text = || String::from_utf8_lossy(&value).into_owned();
             match &*name {
                 b"event" => event = name_of(Cow::Owned(text()))?,
                 b"data" => data = Some(Cow::Owned(json_text(&text()))),
+                b"nick" => nick = Nick::cleaned(&text()),
                 _ => {}
             }
         }
-        Self::of(event, data)
+        Self::of(event, data, nick)
     }
 
-    fn of(event: Option<EventName<'a>>, data: Option<Cow<'a, str>>) -> Result<Self, Problem> {
+    fn of(
+        event: Option<EventName<'a>>,
+        data: Option<Cow<'a, str>>,
+        nick: Option<Nick>,
+    ) -> Result<Self, Problem> {
         if event.is_none() && data.is_none() {
             return Err(Problem::Empty);
         }
-        Ok(Self { event, data })
+        Ok(Self { event, data, nick })
     }
 
     /// The line for the file.
     #[must_use]
     pub fn record(&self) -> Record {
         Record::new(self.event.as_ref(), self.data.as_deref())
+    }
+
+    /// The line for a room's history, said by a member.
+    ///
+    /// # Errors
+    /// When the event's name is one that only the room gives.
+    pub fn record_of(&self, author: &Author) -> Result<Record, Problem> {
+        if self.event.as_ref().is_some_and(Author::may_not_say) {
+            return Err(Problem::EventReserved);
+        }
+        let author = author.clone().called(self.nick.clone());
+        let line = author.line(self.event.as_ref(), self.data.as_deref());
+        // Its data is on one line already.
+        Record::of_line(line).ok_or(Problem::NotAnObject)
     }
 }
 

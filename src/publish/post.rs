@@ -28,6 +28,8 @@ pub struct Post {
     pub user: Option<Vec<u8>>,
     /// `REMOTE_ADDR`.
     pub address: Option<Vec<u8>>,
+    /// `HTTP_X_SESSION_ID`: the session that is posted to, or by.
+    pub session: Option<Vec<u8>>,
 }
 
 /// How long a body is.
@@ -71,6 +73,7 @@ impl Post {
             },
             user: one("REMOTE_USER"),
             address: one("REMOTE_ADDR"),
+            session: meta.joined("HTTP_X_SESSION_ID"),
         }
     }
 

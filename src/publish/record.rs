@@ -27,6 +27,15 @@ impl Record {
         Self(line.into_bytes())
     }
 
+    /// A record that is written already, without its newline; `None` when it is more than
+    /// one line.
+    pub(crate) fn of_line(line: String) -> Option<Self> {
+        if line.contains('\n') {
+            return None;
+        }
+        Some(Self((line + "\n").into_bytes()))
+    }
+
     /// The line, newline included.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::message::Media;
 use super::record::json_text;
-use crate::request::{Head, Method, Request, Settings, Status, preflight, with_cors};
+use crate::request::{Head, Method, Request, Settings, Status, Ways, preflight, with_cors};
 
 /// An answer to a POST: a head that tells its length, and a body of JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Replies {
     /// To a browser that asks whether it may post (Fetch §4.8).
     pub(super) fn preflight(request: &Request, settings: &Settings) -> Reply {
         Reply {
-            head: preflight(request, settings, ALLOW),
+            head: preflight(request, settings, Ways::Up),
             body: Vec::new(),
         }
     }
@@ -85,6 +85,12 @@ impl Replies {
     #[must_use]
     pub fn not_found(&self) -> Reply {
         self.error(Status::NotFound, "no such stream")
+    }
+
+    /// 404: no such session, or one that has ended.
+    #[must_use]
+    pub fn no_session(&self) -> Reply {
+        self.error(Status::NotFound, "no such session")
     }
 
     /// 405.

@@ -10,6 +10,7 @@ use super::record::Record;
 use super::reply::{Replies, Reply};
 use super::token::Tokens;
 use crate::request::{Method, Publishing, Request, Settings, Status};
+use crate::source::Author;
 
 /// All that decides on a POST.
 #[derive(Clone, Copy)]
@@ -53,6 +54,8 @@ pub struct Upload {
     /// The longest record that a reader gets whole.
     line_max_bytes: usize,
     client: Vec<u8>,
+    /// The member of a room who says it.
+    author: Option<Author>,
 }
 
 /// Decides what the head of a POST already tells. `now` is any clock that goes on; the
@@ -104,10 +107,16 @@ fn judge(asked: Asked<'_>, now: Duration) -> Result<Upload, Reply> {
         body_max_bytes: limit,
         line_max_bytes: settings.max_line_bytes,
         client: post.client(),
+        author: None,
     })
 }
 
 impl Upload {
+    /// Makes it what a member of a room says.
+    pub fn comes_from(&mut self, author: Author) {
+        self.author = Some(author);
+    }
+
     /// Takes bytes of the body in.
     pub fn take(&mut self, bytes: &[u8]) {
         self.body.take(bytes);
@@ -161,9 +170,12 @@ impl Upload {
 
     fn record(&self) -> Result<Record, Reply> {
         let message = Message::parse(self.media, self.body.bytes());
-        let message = message
+        let record = message.and_then(|message| match &self.author {
+            Some(author) => message.record_of(author),
+            None => Ok(message.record()),
+        });
+        let record = record
             .map_err(|problem| self.replies.error(Status::BadRequest, &problem.to_string()))?;
-        let record = message.record();
         // A longer one would reach readers cut.
         if record.as_bytes().len() > self.line_max_bytes {
             return Err(self.replies.too_large(self.line_max_bytes));

@@ -19,6 +19,7 @@ pub struct Filter {
 enum Pattern {
     Contains(Box<memmem::Finder<'static>>),
     Matches(Box<Regex>),
+    StartsWith(Box<[u8]>),
 }
 
 /// Why a text is no filter.
@@ -52,6 +53,16 @@ impl Filter {
     /// As [`Filter::parse`]; its expression may be less large.
     pub fn parse_asked(text: &str) -> Result<Self, InvalidFilter> {
         Self::within(Self::ASKED_MAX_BYTES, text)
+    }
+
+    /// Passes what does not begin with `start`.
+    #[must_use]
+    pub fn unless_starts_with(start: &str) -> Self {
+        Self {
+            text: format!("not {start}"),
+            wanted: false,
+            pattern: Pattern::StartsWith(start.as_bytes().into()),
+        }
     }
 
     fn within(compiled_max_bytes: usize, text: &str) -> Result<Self, InvalidFilter> {
@@ -90,6 +101,7 @@ impl Filter {
     pub fn passes(&self, record: &[u8]) -> bool {
         let found = match &self.pattern {
             Pattern::Contains(finder) => finder.find(record).is_some(),
+            Pattern::StartsWith(start) => record.starts_with(start),
             Pattern::Matches(expression) => expression.is_match(&String::from_utf8_lossy(record)),
         };
         found == self.wanted

@@ -17,16 +17,57 @@ pub enum Answer {
     Refuse(Head),
 }
 
-/// The methods that a stream allows.
-const ALLOW: &str = "GET, HEAD, OPTIONS";
+/// Which ways an address goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ways {
+    /// Events come from it.
+    Down,
+    /// Messages go to it.
+    Up,
+    /// Both.
+    Both,
+}
 
-/// Decides by method, `Accept` and `Origin`.
+impl Ways {
+    /// The methods that are allowed.
+    fn methods(self) -> &'static str {
+        match self {
+            Self::Down => "GET, HEAD, OPTIONS",
+            Self::Up => "POST, OPTIONS",
+            Self::Both => "GET, HEAD, POST, OPTIONS",
+        }
+    }
+
+    /// The fields that another site's page may send. amvtek's polyfill sends
+    /// X-Requested-With and so asks first; a reader built on fetch may send Authorization.
+    fn fields(self) -> &'static str {
+        match self {
+            Self::Down | Self::Up => {
+                "Accept, Authorization, Cache-Control, Content-Type, Last-Event-ID, \
+                 X-Requested-With"
+            }
+            Self::Both => {
+                "Accept, Authorization, Cache-Control, Content-Type, Last-Event-ID, \
+                 X-Requested-With, X-Session-ID"
+            }
+        }
+    }
+}
+
+/// Decides by method, `Accept` and `Origin`, of a stream that goes one way.
 #[must_use]
 pub fn decide(request: &Request, settings: &Settings) -> Answer {
+    decide_among(Ways::Down, request, settings)
+}
+
+/// The same of an address that goes these ways. What is posted is not decided here: it is
+/// refused.
+#[must_use]
+pub fn decide_among(ways: Ways, request: &Request, settings: &Settings) -> Answer {
     match request.method {
-        Method::Options => return Answer::Refuse(preflight(request, settings, ALLOW)),
+        Method::Options => return Answer::Refuse(preflight(request, settings, ways)),
         Method::Post | Method::Other => {
-            let head = Head::new(Status::MethodNotAllowed).with("Allow", ALLOW);
+            let head = Head::new(Status::MethodNotAllowed).with("Allow", ways.methods());
             return Answer::Refuse(with_cors(head, request, settings));
         }
         Method::Get | Method::Head => {}
@@ -46,20 +87,16 @@ pub fn decide(request: &Request, settings: &Settings) -> Answer {
     }
 }
 
-/// The answer to OPTIONS (Fetch §4.8). amvtek's polyfill sends X-Requested-With and
-/// so asks first; a reader built on fetch may send Authorization.
-pub(crate) fn preflight(request: &Request, settings: &Settings, allow: &'static str) -> Head {
-    let head = Head::new(Status::NoContent).with("Allow", allow);
+/// The answer to OPTIONS (Fetch §4.8).
+pub(crate) fn preflight(request: &Request, settings: &Settings, ways: Ways) -> Head {
+    let head = Head::new(Status::NoContent).with("Allow", ways.methods());
     let allowed = with_cors(head, request, settings);
     if granted(request, settings).is_none() {
         return allowed;
     }
     allowed
-        .with("Access-Control-Allow-Methods", allow)
-        .with(
-            "Access-Control-Allow-Headers",
-            "Accept, Authorization, Cache-Control, Content-Type, Last-Event-ID, X-Requested-With",
-        )
+        .with("Access-Control-Allow-Methods", ways.methods())
+        .with("Access-Control-Allow-Headers", ways.fields())
         // Two hours, the most that Chromium keeps.
         .with("Access-Control-Max-Age", "7200")
 }

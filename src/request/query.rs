@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::nick::Nick;
 use super::status_page::Figures;
 
 /// What a client asks for by the query. Most of it is the shipped polyfills'.
@@ -18,6 +19,8 @@ pub struct Query {
     pub filter: Option<Vec<u8>>,
     /// `format=json` or `format=prometheus`, of a status page.
     pub figures: Option<Figures>,
+    /// `nick=…`: what a member of a room wants to be called.
+    pub nick: Option<Nick>,
 }
 
 impl Query {
@@ -48,6 +51,7 @@ impl Query {
                     parsed.figures = Some(Figures::Prometheus);
                 }
                 b"filter" if !value.is_empty() => parsed.filter = Some(value.into_owned()),
+                b"nick" => parsed.nick = Nick::cleaned(&String::from_utf8_lossy(&value)),
                 _ => {}
             }
         }

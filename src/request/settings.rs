@@ -52,6 +52,7 @@ pub const KNOWN_SETTINGS: &[&str] = &[
     "SSE_RETRY",
     "SSE_ROOT",
     "SSE_SEND_TIMEOUT",
+    "SSE_SESSION_GRACE",
     "SSE_SOURCE_ID",
     "SSE_SPOOL",
     "SSE_STATE_MAX",
@@ -131,6 +132,12 @@ pub struct Settings {
     pub commands_max: usize,
     /// `SSE_LOG`: a file to log to. Default: the server's log.
     pub log: Option<PathBuf>,
+    /// `SSE_SPOOL`: the folder where sessions live.
+    pub spool: Option<PathBuf>,
+    /// `SSE_SESSION_GRACE`: how long a session outlives its stream, 10s to 24h. Default
+    /// 2m: a laptop that is carried to another room comes back, and who closed the page
+    /// is soon gone.
+    pub session_grace: Duration,
 }
 
 /// How a file's bytes become events.
@@ -331,6 +338,10 @@ impl Settings {
             command_output_bytes: read.size("SSE_COMMAND_OUTPUT", 64 << 20, (1, u64::MAX))?,
             commands_max: read.count("SSE_COMMAND_MAX", 20, 10_000)?.max(1) as usize,
             log: Self::log(meta),
+            spool: path(meta, "SSE_SPOOL"),
+            session_grace: read
+                .duration("SSE_SESSION_GRACE", (SECOND * 10, HOUR * 24))?
+                .unwrap_or(SECOND * 120),
         };
         read.unknown_names();
         Ok((settings, read.notices))
@@ -351,6 +362,18 @@ impl Settings {
         self.file
             .clone()
             .ok_or_else(|| SettingError::new("SSE_FILE", b"", remedy))
+    }
+
+    /// The folder that `SSE_SPOOL` names, for a stream that cannot do without.
+    ///
+    /// # Errors
+    /// When it is not set.
+    pub fn required_spool(&self) -> Result<&Path, SettingError> {
+        let remedy = "not set; set SSE_SPOOL to a folder that sessions can live in, such as \
+                      /var/lib/sse-cgi/spool";
+        self.spool
+            .as_deref()
+            .ok_or_else(|| SettingError::new("SSE_SPOOL", b"", remedy))
     }
 }
 

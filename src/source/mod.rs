@@ -17,7 +17,10 @@ pub mod countdown;
 mod followed;
 mod lines;
 mod record;
+pub mod room;
 pub mod script;
+pub mod session;
+mod spool;
 mod state;
 pub mod tail;
 
@@ -32,7 +35,9 @@ use crate::request::{BelowRoot, LastId, Request, SettingError, Settings};
 pub use clock::Clock;
 pub use command::Command;
 pub use countdown::Countdown;
+pub use room::Author;
 pub use script::Script;
+pub use spool::{SessionId, SessionKind, Spool};
 pub use tail::Tail;
 
 /// A moment, on both clocks.
@@ -129,6 +134,31 @@ pub trait World {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
+    /// The sessions of a kind below the folder that `SSE_SPOOL` names.
+    ///
+    /// # Errors
+    /// When there is no such folder and none can be made, or others may write in it.
+    fn spool(&self, _folder: &Path, _kind: SessionKind) -> std::io::Result<Rc<dyn Spool>> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// Bytes that nobody can guess.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn secret(&self) -> std::io::Result<[u8; 16]> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// Adds a line, without its newline, to the `jsonl` file that a request means, and
+    /// never waits.
+    ///
+    /// # Errors
+    /// `WouldBlock` while somebody else adds one: come again. Else what the system says.
+    fn append(&self, _to: &Settings, _request: &Request, _line: &str) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
     /// How far local time is ahead of UTC at `unix_ms`, in seconds.
     fn utc_offset_seconds(&self, unix_ms: u64) -> i32;
 }
@@ -198,13 +228,37 @@ pub struct Stream {
 }
 
 /// Every stream that there is.
-pub static STREAMS: [&Stream; 5] = [
+pub static STREAMS: [&Stream; 7] = [
     &clock::STREAM,
     &countdown::STREAM,
     &script::STREAM,
     &tail::STREAM,
     &command::STREAM,
+    &session::STREAM,
+    &room::STREAM,
 ];
+
+/// What a stream does with a POST to its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WayUp {
+    /// It reaches the session that it names, and no other.
+    Session,
+    /// It reaches all members of the room but the session that it names.
+    Room,
+}
+
+impl WayUp {
+    /// That of a stream; `None` where its address goes down only.
+    #[must_use]
+    pub fn of(stream: &Stream) -> Option<Self> {
+        // By name, so that a stream of somebody's own, which has none, need not say so.
+        match stream.name {
+            "session" => Some(Self::Session),
+            "room" => Some(Self::Room),
+            _ => None,
+        }
+    }
+}
 
 /// A last id that a source has made sense of, or why it could not.
 fn resume_point<T>(

@@ -11,10 +11,10 @@ use super::responder::{Responder, peer};
 use super::timers::Whom;
 use crate::gateway::{Framing, fastcgi};
 use crate::request::{
-    Asked, Figures, Head, Lifetime, MetaVariables, Request, SettingError, Settings, Status,
+    Asked, Figures, Head, Lifetime, MetaVariables, Method, Request, SettingError, Settings, Status,
     StatusAnswer, decide_status, path_below,
 };
-use crate::source::{Now, Stream};
+use crate::source::{Now, Stream, WayUp};
 use crate::stream::{self, Delivery, Seat, Spot, Subscription};
 
 /// What a location serves.
@@ -58,8 +58,14 @@ impl Responder {
         let mut request = Request::from_meta(&meta);
         request.path_info = path_below(&meta);
         match service {
-            Service::Publish => self.begin_post(whom, &meta, &request, settings, now),
+            Service::Publish => self.begin_post(whom, None, &meta, &request, settings, now),
             Service::Status => self.answer_status(whom, &request, &settings, now),
+            Service::Stream(stream)
+                if request.method == Method::Post && WayUp::of(stream).is_some() =>
+            {
+                let way = WayUp::of(stream);
+                self.begin_post(whom, way, &meta, &request, settings, now);
+            }
             Service::Stream(stream) => self.open(whom, stream, &request, &settings, now),
         }
     }

@@ -10,13 +10,14 @@ use super::responder::{Responder, peer};
 use super::timers::Whom;
 use crate::publish::{Post, Replies, Reply};
 use crate::request::{MetaVariables, Publishing, Request, SettingError, Settings};
-use crate::source::Now;
+use crate::source::{Now, WayUp};
 
 impl Responder {
-    /// A request wants to publish.
+    /// A request wants to publish; `way` is what a post to a stream's own address is for.
     pub(super) fn begin_post(
         &mut self,
         whom: Whom,
+        way: Option<WayUp>,
         meta: &MetaVariables,
         request: &Request,
         settings: Settings,
@@ -35,6 +36,7 @@ impl Responder {
         let site = Rc::new(Site {
             settings,
             publishing,
+            way,
         });
         let post = Post::from_meta(meta);
         let log = Rc::clone(&self.log);

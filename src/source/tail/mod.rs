@@ -51,6 +51,7 @@ use crate::event::{Batch, EventId, Gap, Reason};
 
 pub use anchor::TailId;
 pub use disk::{Disk, DiskFile, Identity, Sibling, Stat};
+pub(super) use resume::{Extra, open_with};
 pub use siblings::rotation_suffix;
 
 use cursor::{Cursor, Filled};

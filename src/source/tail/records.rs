@@ -13,6 +13,8 @@ pub(super) struct Encoding {
     lines: LineEncoding,
     /// A record that does not pass all of them is passed over; its place counts.
     filters: Vec<Filter>,
+    /// Which records count for nothing in a backlog.
+    uncounted: fn(&[u8]) -> bool,
 }
 
 impl Encoding {
@@ -20,7 +22,14 @@ impl Encoding {
         Self {
             lines: LineEncoding::new(settings, format),
             filters,
+            uncounted: |_| false,
         }
+    }
+
+    /// The same with records that a backlog does not count, but holds.
+    pub(super) fn counting_all_but(mut self, uncounted: fn(&[u8]) -> bool) -> Self {
+        self.uncounted = uncounted;
+        self
     }
 
     fn passes(&self, line: &[u8]) -> bool {
@@ -30,7 +39,7 @@ impl Encoding {
     /// Whether a line is an event of its own, for counting a backlog.
     pub(super) fn counts(&self, line: &[u8]) -> bool {
         let is_record = self.lines.format() != Format::Jsonl || !line.trim_ascii().is_empty();
-        is_record && self.passes(line)
+        is_record && self.passes(line) && !(self.uncounted)(line)
     }
 
     /// Appends the whole lines that the cursor knows, until `out` is full.

@@ -22,16 +22,43 @@ const SEARCH_BYTES: u64 = 256 * 1024;
 
 /// Opens the stream `tail`.
 pub(super) fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
+    open_with(opening, Extra::default())
+}
+
+/// What a source that wraps a tail wants besides.
+pub(in crate::source) struct Extra {
+    /// One more condition on records.
+    pub(in crate::source) filter: Option<Filter>,
+    /// Which records do not count in a backlog.
+    pub(in crate::source) uncounted: fn(&[u8]) -> bool,
+}
+
+impl Default for Extra {
+    fn default() -> Self {
+        Self {
+            filter: None,
+            uncounted: |_| false,
+        }
+    }
+}
+
+/// Opens a tail for another source.
+pub(in crate::source) fn open_with(
+    opening: &Opening<'_>,
+    extra: Extra,
+) -> Result<Opened, OpenError> {
     let mut followed = Followed::of(opening)?;
     if followed.format == Format::State {
         return state::open(opening, followed);
     }
     let settings = opening.settings;
-    let filters = filters(opening)?;
+    let mut filters = filters(opening)?;
+    filters.extend(extra.filter);
     let current = followed.open()?;
     let display = followed.display();
     let (point, bad_id) = resume_point(&opening.request.last_id, TailId::parse);
-    let encoding = Encoding::new(settings, followed.format, filters);
+    let encoding =
+        Encoding::new(settings, followed.format, filters).counting_all_but(extra.uncounted);
     let mut tail = Tail::new(
         followed.disk,
         encoding,

@@ -1,0 +1,9 @@
+//! `nph-session.cgi`, `session.cgi`, and `nph-session` in a terminal.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sse_cgi::run_two_way(&sse_cgi::source::session::STREAM)
+}

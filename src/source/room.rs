@@ -1,0 +1,419 @@
+//! A room: what one member says reaches all others.
+//!
+//! ```text
+//! GET  ──► welcome {session, tag, nick, members} ──► history ──► live, without one's own
+//! POST, X-Session-ID ──► one line of the history, with the member's tag and nick
+//!
+//! streams ──► alive ──► whoever looks: join, leave, as lines of the history
+//! ```
+//!
+//! The history is a file like any other, so all members see one order: the file's. A
+//! member is a session. What others see of it is its tag, which tells nothing of the
+//! session's id, and its nick.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::rc::Rc;
+use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::session::{Comer, Kept, Nothing, open_spool, trouble};
+use super::spool::{SessionId, SessionKind, Spool};
+use super::tail;
+use super::{Next, Now, OpenError, Opened, Opening, Source, Stream, World};
+use crate::event::{Batch, Event, EventId, EventName};
+use crate::request::{Filter, Format, LastId, Method, Nick, Request, Settings};
+
+/// The stream `room`.
+pub static STREAM: Stream = Stream {
+    name: "room",
+    summary: "what one member says reaches all others",
+    open,
+    settings: &[
+        "SSE_FILE",
+        "SSE_SPOOL",
+        "SSE_SESSION_GRACE",
+        "SSE_BACKLOG",
+        "SSE_REPLAY",
+        "SSE_MAX_LINE",
+    ],
+    argument: Some("SSE_FILE"),
+    shared: None,
+};
+
+/// The names of events that only the room itself gives.
+const OWN_EVENTS: [&str; 3] = ["welcome", "join", "leave"];
+
+/// How soon a line is tried again while somebody else adds one.
+const BUSY: Duration = Duration::from_millis(3);
+
+/// How many members a welcome names. With more, who is here is a number.
+const NAMED_MAX: usize = 1_000;
+
+/// A member, as the others know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author {
+    /// Random, and all that identifies it: two members can have one nick.
+    tag: u64,
+    /// What it is called.
+    nick: Nick,
+}
+
+impl Author {
+    /// A member of random `tag`, called what it asks for, or a guest.
+    fn new(tag: u64, nick: Option<Nick>) -> Self {
+        let guest = || Nick::cleaned(&format!("guest-{:04x}", tag >> 48));
+        // A guest's name shows.
+        let nick = nick.or_else(guest).expect("a guest's nick shows");
+        Self { tag, nick }
+    }
+
+    /// The same member, who calls itself something else this time.
+    #[must_use]
+    pub fn called(self, nick: Option<Nick>) -> Self {
+        Self {
+            nick: nick.unwrap_or(self.nick),
+            ..self
+        }
+    }
+
+    /// Reads what a member's session holds.
+    #[must_use]
+    pub fn parse(json: &[u8]) -> Option<Self> {
+        let stored: BTreeMap<String, String> = serde_json::from_slice(json).ok()?;
+        Some(Self {
+            tag: u64::from_str_radix(stored.get("tag")?, 16).ok()?,
+            nick: Nick::cleaned(stored.get("nick")?)?,
+        })
+    }
+
+    /// `"tag":"…","nick":"…"`: the first two fields of whatever is told of it.
+    fn fields(&self) -> String {
+        // A string has no key that could be no string, which is all that can fail.
+        let nick = serde_json::to_string(self.nick.as_str()).unwrap_or_default();
+        format!("\"tag\":\"{:016x}\",\"nick\":{nick}", self.tag)
+    }
+
+    /// How every line of its begins, and no line of another member.
+    fn line_start(&self) -> String {
+        format!("{{\"tag\":\"{:016x}\"", self.tag)
+    }
+
+    /// A line of the history: that the member says `data`, JSON on one line. Its event's
+    /// data is `{"tag":…,"nick":…,"data":…}`.
+    #[must_use]
+    pub fn line(&self, event: Option<&EventName<'_>>, data: Option<&str>) -> String {
+        let mut line = self.line_start();
+        if let Some(event) = event {
+            let event = serde_json::to_string(event.as_str()).unwrap_or_default();
+            let _ = write!(line, ",\"event\":{event}");
+        }
+        let _ = write!(line, ",\"data\":{{{}", self.fields());
+        if let Some(data) = data {
+            line.push_str(",\"data\":");
+            line.push_str(data);
+        }
+        line.push_str("}}");
+        line
+    }
+
+    /// Whether an event's name is one that no member may give: it would lie about who is
+    /// here.
+    #[must_use]
+    pub fn may_not_say(event: &EventName<'_>) -> bool {
+        OWN_EVENTS.contains(&event.as_str())
+    }
+
+    fn event_line(&self, name: &'static str) -> String {
+        self.line(EventName::new(name).ok().as_ref(), None)
+    }
+}
+
+/// Whether a line of the history tells that somebody came or went: a late comer wants to
+/// read what was said.
+fn is_coming_or_going(line: &[u8]) -> bool {
+    let tag_bytes = "{\"tag\":\"0123456789abcdef\"".len();
+    line.get(tag_bytes..).is_some_and(|rest| {
+        rest.starts_with(b",\"event\":\"join\",") || rest.starts_with(b",\"event\":\"leave\",")
+    })
+}
+
+/// Which sessions are members of the room whose history a request means.
+#[must_use]
+pub fn members_of(settings: &Settings, request: &Request) -> SessionKind {
+    let mut place = Vec::new();
+    match (&settings.file, &settings.root) {
+        (Some(file), _) => place.extend_from_slice(file.as_os_str().as_bytes()),
+        (None, Some(root)) => {
+            place.extend_from_slice(root.as_os_str().as_bytes());
+            place.push(0);
+            let name = request.path_info.as_deref().unwrap_or_default();
+            place.extend_from_slice(name.trim_ascii_start());
+        }
+        (None, None) => {}
+    }
+    SessionKind::Member {
+        room: xxh3_64(&place),
+    }
+}
+
+/// The settings of a history: it is `jsonl`, whatever it is called.
+#[must_use]
+pub fn history_settings(settings: &Settings) -> Settings {
+    Settings {
+        format: Some(Format::Jsonl),
+        ..settings.clone()
+    }
+}
+
+fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
+    let kind = members_of(opening.settings, opening.request);
+    let spool = open_spool(opening, kind)?;
+    let comer = Comer::of(opening, &*spool)?;
+    let secret = || opening.world.secret().map_err(trouble);
+    let (author, last_id) = match &comer {
+        &Comer::Returned(id, place) => {
+            let stored = spool.read(id).map_err(trouble)?;
+            let author = Author::parse(&stored)
+                .ok_or_else(|| trouble(io::Error::other("a member's session holds none")))?;
+            (author, LastId::Given(place.event_id()))
+        }
+        Comer::New(_) => {
+            // Random as well, and not made of the session's id: it is public.
+            let tag = u128::from_be_bytes(secret()?) as u64;
+            (
+                Author::new(tag, opening.request.query.nick.clone()),
+                LastId::None,
+            )
+        }
+    };
+    let mut request = opening.request.clone();
+    request.last_id = last_id;
+    let settings = history_settings(opening.settings);
+    let inner = tail::open_with(
+        &Opening {
+            settings: &settings,
+            request: &request,
+            ..*opening
+        },
+        tail::Extra {
+            filter: Some(Filter::unless_starts_with(&author.line_start())),
+            uncounted: is_coming_or_going,
+        },
+    )?;
+    let (inner, inner_gap) = match inner {
+        Opened::Stream(inner, gap) => (inner, gap),
+        Opened::Finished => return Ok(Opened::Finished),
+    };
+    if opening.request.method != Method::Get {
+        return Ok(Opened::Stream(Box::new(Nothing), None));
+    }
+    let (id, is_new, gap) = match comer {
+        Comer::Returned(id, _) => (id, false, inner_gap),
+        Comer::New(gap) => {
+            let id = SessionId::of(secret()?);
+            let stored = format!("{{{}}}\n", author.fields());
+            spool.make(id, stored.as_bytes()).map_err(trouble)?;
+            (id, true, gap.or(inner_gap))
+        }
+    };
+    let room = Room {
+        kept: Kept::new(inner, Rc::clone(&spool), id, &settings, opening.now),
+        id,
+        // Who missed something may have missed who came and went.
+        welcome: is_new || gap.is_some(),
+        join: is_new,
+        join_at: opening.now.monotonic,
+        look_at: opening.now.monotonic,
+        look_every: settings.heartbeat,
+        author,
+        spool,
+        history: History {
+            world: Rc::clone(opening.world),
+            settings,
+            request,
+        },
+    };
+    Ok(Opened::Stream(Box::new(room), gap))
+}
+
+/// Where lines go.
+struct History {
+    world: Rc<dyn World>,
+    settings: Settings,
+    request: Request,
+}
+
+impl History {
+    fn append(&self, line: &str) -> io::Result<()> {
+        self.world.append(&self.settings, &self.request, line)
+    }
+}
+
+/// A member's stream.
+struct Room {
+    kept: Kept,
+    id: SessionId,
+    author: Author,
+    spool: Rc<dyn Spool>,
+    history: History,
+    /// A welcome is to be said.
+    welcome: bool,
+    /// The others are to be told that it has come.
+    join: bool,
+    join_at: Duration,
+    /// When it looks next who has left.
+    look_at: Duration,
+    look_every: Duration,
+}
+
+impl Room {
+    fn say_join(&mut self, now: Now) {
+        if !self.join || now.monotonic < self.join_at {
+            return;
+        }
+        match self.history.append(&self.author.event_line("join")) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.join_at = now.monotonic + BUSY;
+                return;
+            }
+            // It may read, though nobody can write.
+            Err(error) => self.warn(&error),
+            Ok(()) => {}
+        }
+        self.join = false;
+    }
+
+    fn warn(&self, error: &io::Error) {
+        let text = format!("room: tell who is here: {error}");
+        self.history.world.warn(&text);
+    }
+
+    fn say_welcome(&mut self, out: &mut Batch) {
+        if !std::mem::take(&mut self.welcome) {
+            return;
+        }
+        let stored = self.spool.all().unwrap_or_default();
+        let mut members: Vec<Author> = stored
+            .iter()
+            .filter_map(|json| Author::parse(json))
+            .collect();
+        members.sort_by(|a, b| (&a.nick, a.tag).cmp(&(&b.nick, b.tag)));
+        let count = members.len();
+        let named: Vec<String> = members
+            .iter()
+            .take(NAMED_MAX)
+            .map(|member| format!("{{{}}}", member.fields()))
+            .collect();
+        let data = format!(
+            "{{\"session\":\"{}\",{},\"count\":{count},\"members\":[{}]}}",
+            self.id,
+            self.author.fields(),
+            named.join(",")
+        );
+        out.event(&Event {
+            id: self.kept.position(),
+            name: EventName::new("welcome").ok(),
+            data: data.as_bytes(),
+        });
+    }
+
+    /// Looks who has been away for too long, and tells the others.
+    fn look(&mut self, now: Now) {
+        if now.monotonic < self.look_at {
+            return;
+        }
+        let history = &self.history;
+        let grace = history.settings.session_grace;
+        let swept = self.spool.sweep(now, grace, &mut |stored| {
+            match Author::parse(stored) {
+                Some(author) => history.append(&author.event_line("leave")),
+                // Its process ended before it had written who it is.
+                None => Ok(()),
+            }
+        });
+        let wait = match swept {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => BUSY,
+            Err(error) => {
+                self.warn(&error);
+                self.look_every
+            }
+            Ok(()) => self.look_every,
+        };
+        self.look_at = now.monotonic + wait;
+    }
+}
+
+impl Source for Room {
+    fn poll(&mut self, now: Now, out: &mut Batch) -> Next {
+        self.look(now);
+        self.say_join(now);
+        self.say_welcome(out);
+        let own_at = match self.join {
+            true => self.look_at.min(self.join_at),
+            false => self.look_at,
+        };
+        match self.kept.poll(now, out) {
+            Next::Change => Next::At(own_at),
+            Next::At(at) => Next::At(at.min(own_at)),
+            other => other,
+        }
+    }
+
+    fn position(&self) -> Option<EventId<'static>> {
+        self.kept.position()
+    }
+
+    fn rest(&mut self) {
+        self.kept.rest();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::record::{Record, text_of};
+
+    fn ann() -> Author {
+        Author::new(
+            0x0123_4567_89ab_cdef,
+            Nick::cleaned("Ann \"<b>\" \u{2028}x"),
+        )
+    }
+
+    #[test]
+    fn a_member_s_line_reads_back_as_an_event_of_its_own() {
+        let line = ann().line(EventName::new("mo\"ve").ok().as_ref(), Some("{\"x\":1}"));
+        assert!(!line.contains('\n') && line.starts_with(&ann().line_start()));
+        assert!(!is_coming_or_going(line.as_bytes()));
+        assert!(is_coming_or_going(ann().event_line("leave").as_bytes()));
+        let record = Record::parse(&line).unwrap();
+        assert_eq!(record.event.unwrap().as_str(), "mo\"ve");
+        let data = text_of(record.data.unwrap()).into_owned();
+        let data: serde_json::Value = serde_json::from_slice(&data).unwrap();
+        assert_eq!(data["nick"], "Ann \"<b>\" x");
+        assert_eq!(data["tag"], "0123456789abcdef");
+        assert_eq!(data["data"]["x"], 1);
+    }
+
+    #[test]
+    fn only_a_member_s_own_lines_are_kept_from_it() {
+        let filter = Filter::unless_starts_with(&ann().line_start());
+        let bob = Author::new(7, None);
+        assert!(!filter.passes(ann().line(None, Some("1")).as_bytes()));
+        // Whatever others say of it.
+        let of_ann = "{\"tag\":\"0123456789abcdef\"}";
+        assert!(filter.passes(bob.line(None, Some(of_ann)).as_bytes()));
+    }
+
+    #[test]
+    fn what_a_session_holds_is_the_member() {
+        let stored = format!("{{{}}}\n", ann().fields());
+        assert_eq!(Author::parse(stored.as_bytes()), Some(ann()));
+        assert_eq!(Author::new(0xabcd << 48, None).nick.as_str(), "guest-abcd");
+        assert_eq!(Author::parse(b""), None);
+    }
+}

@@ -1,0 +1,232 @@
+//! A private stream: events that one client alone gets.
+//!
+//! ```text
+//! GET  ──► welcome {"session": id} ──► what is posted to the session, and nothing else
+//! POST, X-Session-ID: id ──► its file
+//! ```
+//!
+//! The session's file is followed like any other. Its id is part of every event's id, so
+//! a client that returns with its Last-Event-ID has its session again, in any process.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::spool::{SessionId, SessionKind, Spool};
+use super::tail::{self, TailId};
+use super::{Next, Now, OpenError, Opened, Opening, Source, Stream, resume_point};
+use crate::event::{Batch, EventId, Gap, Reason};
+use crate::request::{Format, LastId, Method, SettingError, Settings};
+
+/// The stream `session`.
+pub static STREAM: Stream = Stream {
+    name: "session",
+    summary: "a private stream for each client, and a way up to it",
+    open,
+    settings: &[
+        "SSE_SPOOL",
+        "SSE_SESSION_GRACE",
+        "SSE_REPLAY",
+        "SSE_MAX_LINE",
+    ],
+    argument: Some("SSE_SPOOL"),
+    shared: None,
+};
+
+/// How soon is tried again what could not be done now.
+const AGAIN: Duration = Duration::from_secs(1);
+
+fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
+    let settings = opening.settings;
+    let spool = open_spool(opening, SessionKind::Private)?;
+    if opening.request.method != Method::Get {
+        return Ok(Opened::Stream(Box::new(Nothing), None));
+    }
+    // What cannot be swept now, the next one sweeps.
+    let _ = spool.sweep(opening.now, settings.session_grace, &mut |_| Ok(()));
+    match Comer::of(opening, &*spool)? {
+        Comer::Returned(id, place) => {
+            open_at(opening, spool, id, LastId::Given(place.event_id()), None)
+        }
+        Comer::New(gap) => {
+            let id = SessionId::of(opening.world.secret().map_err(trouble)?);
+            let welcome = format!("{{\"event\":\"welcome\",\"data\":{{\"session\":\"{id}\"}}}}\n");
+            spool.make(id, welcome.as_bytes()).map_err(trouble)?;
+            open_at(opening, spool, id, LastId::None, gap)
+        }
+    }
+}
+
+/// Opens a session's file as a tail, and says `gap` first.
+fn open_at(
+    opening: &Opening<'_>,
+    spool: Rc<dyn Spool>,
+    id: SessionId,
+    last_id: LastId,
+    gap: Option<Gap>,
+) -> Result<Opened, OpenError> {
+    let mut request = opening.request.clone();
+    request.last_id = last_id;
+    request.query.filter = None;
+    let settings = Settings {
+        file: Some(spool.file(id)),
+        root: None,
+        format: Some(Format::Jsonl),
+        filter: None,
+        // Its welcome and all that has been posted since.
+        backlog_records: 1_000_000,
+        ..opening.settings.clone()
+    };
+    let inner = tail::open_with(
+        &Opening {
+            settings: &settings,
+            request: &request,
+            ..*opening
+        },
+        tail::Extra::default(),
+    )?;
+    Ok(match inner {
+        Opened::Stream(inner, inner_gap) => {
+            let kept = Kept::new(inner, spool, id, &settings, opening.now);
+            Opened::Stream(Box::new(kept), gap.or(inner_gap))
+        }
+        Opened::Finished => Opened::Finished,
+    })
+}
+
+/// The sessions of a kind.
+///
+/// # Errors
+/// When there is no folder for them.
+pub(super) fn open_spool(
+    opening: &Opening<'_>,
+    kind: SessionKind,
+) -> Result<Rc<dyn Spool>, OpenError> {
+    let folder = opening.settings.required_spool()?;
+    opening.world.spool(folder, kind).map_err(|error| {
+        let remedy = format!(
+            "{error}; name a folder that this user can write in, and nobody else, \
+             or one to be made"
+        );
+        SettingError::new("SSE_SPOOL", folder.as_os_str().as_encoded_bytes(), remedy).into()
+    })
+}
+
+/// Who opens a stream.
+pub(super) enum Comer {
+    /// Somebody who has no session, or whose session there is not; then it is told.
+    New(Option<Gap>),
+    /// Somebody who was at this place of a session's stream.
+    Returned(SessionId, TailId),
+}
+
+impl Comer {
+    /// # Errors
+    /// When it cannot be told now.
+    pub(super) fn of(opening: &Opening<'_>, spool: &dyn Spool) -> Result<Self, OpenError> {
+        let (point, gap) = resume_point(&opening.request.last_id, |text| {
+            let (id, place) = text.split_once('.')?;
+            Some((SessionId::parse(id.as_bytes())?, TailId::parse(place)?))
+        });
+        let Some((id, place)) = point else {
+            return Ok(Self::New(gap));
+        };
+        match spool.touch(id) {
+            Ok(()) => Ok(Self::Returned(id, place)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Self::New(Some(Gap::new(Reason::UnknownId))))
+            }
+            Err(error) => Err(trouble(error)),
+        }
+    }
+}
+
+/// Trouble with the spool that passes.
+pub(super) fn trouble(error: io::Error) -> OpenError {
+    OpenError::Temporary(format!("SSE_SPOOL: {error}"))
+}
+
+/// A source whose events belong to a session, and which keeps that alive.
+pub(super) struct Kept {
+    inner: Box<dyn Source>,
+    spool: Rc<dyn Spool>,
+    id: SessionId,
+    prefix: Rc<str>,
+    touch_every: Duration,
+    touch_at: Duration,
+}
+
+impl Kept {
+    pub(super) fn new(
+        inner: Box<dyn Source>,
+        spool: Rc<dyn Spool>,
+        id: SessionId,
+        settings: &Settings,
+        now: Now,
+    ) -> Self {
+        // One that comes late does not end it, nor do two.
+        let touch_every = settings.session_grace / 4;
+        Self {
+            inner,
+            spool,
+            id,
+            prefix: format!("{id}.").into(),
+            touch_every,
+            touch_at: now.monotonic + touch_every,
+        }
+    }
+
+    /// Tells that the stream is there, if that is due; `false` when the session is gone.
+    fn keep(&mut self, now: Now) -> bool {
+        if now.monotonic < self.touch_at {
+            return true;
+        }
+        let touched = self.spool.touch(self.id);
+        let wait = match touched {
+            Ok(()) => self.touch_every,
+            Err(_) => AGAIN,
+        };
+        self.touch_at = now.monotonic + wait;
+        !touched.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+impl Source for Kept {
+    fn poll(&mut self, now: Now, out: &mut Batch) -> Next {
+        if !self.keep(now) {
+            // This process was stopped for longer than the grace, or somebody emptied the
+            // folder. No close: the client returns, is told, and gets a new session.
+            return Next::End;
+        }
+        out.prefix_ids(Some(Rc::clone(&self.prefix)));
+        let next = self.inner.poll(now, out);
+        out.prefix_ids(None);
+        match next {
+            Next::Change => Next::At(self.touch_at),
+            Next::At(at) => Next::At(at.min(self.touch_at)),
+            other => other,
+        }
+    }
+
+    fn position(&self) -> Option<EventId<'static>> {
+        let inner = self.inner.position()?;
+        Some(inner.prefixed(&self.prefix))
+    }
+
+    fn rest(&mut self) {
+        self.inner.rest();
+    }
+}
+
+/// What stands for a stream of which only the head is asked: no session is made for it.
+pub(super) struct Nothing;
+
+impl Source for Nothing {
+    fn poll(&mut self, _: Now, _: &mut Batch) -> Next {
+        Next::Change
+    }
+
+    fn position(&self) -> Option<EventId<'static>> {
+        None
+    }
+}
