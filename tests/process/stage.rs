@@ -124,7 +124,9 @@ fn binary(name: &str) -> &'static str {
     match name {
         "clock" => env!("CARGO_BIN_EXE_nph-clock"),
         "countdown" => env!("CARGO_BIN_EXE_nph-countdown"),
+        "room" => env!("CARGO_BIN_EXE_nph-room"),
         "script" => env!("CARGO_BIN_EXE_nph-script"),
+        "session" => env!("CARGO_BIN_EXE_nph-session"),
         "tail" => env!("CARGO_BIN_EXE_nph-tail"),
         _ => panic!("no program {name}"),
     }

@@ -1,0 +1,27 @@
+//! Private sessions and rooms: the way down and the way up, by different processes.
+//!
+//! First as processes, as gateways start them; then behind real servers, Apache with the
+//! CGI programs and nginx with the responder, each started by the test.
+
+#[path = "../wire/parser.rs"]
+mod parser;
+
+// Made for the streams and for publishing; here both are used in part.
+#[allow(dead_code)]
+#[path = "../process/stage.rs"]
+mod stage;
+
+#[allow(dead_code)]
+#[path = "../publish/post.rs"]
+mod post;
+
+#[path = "../servers/mod.rs"]
+mod servers;
+
+mod chat;
+mod members;
+mod private;
+mod spool;
+mod swept;
+mod two_way;
+mod way;

@@ -1,0 +1,138 @@
+//! Real servers with a session and a room: Apache with the CGI programs, or nginx with the
+//! responder.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::servers::answer::Answer;
+use crate::servers::apache::{Apache, Mpm};
+use crate::servers::gateway::{Gateway, Site};
+use crate::servers::request::Request;
+use crate::spool::json;
+
+/// Which way to the programs.
+pub enum Way {
+    Apache(Apache),
+    Nginx(Box<Site>),
+}
+
+const LOCATIONS: &str = "location = /events/session {
+        include snippets/sse-cgi.conf;
+        fastcgi_param SSE_STREAM session;
+        fastcgi_param SSE_SPOOL {root}/data/spool;
+        fastcgi_param SSE_PUBLISH_ALLOW anyone;
+    }
+    location = /events/room {
+        include snippets/sse-cgi.conf;
+        fastcgi_param SSE_STREAM room;
+        fastcgi_param SSE_SPOOL {root}/data/spool;
+        fastcgi_param SSE_FILE {root}/data/room.jsonl;
+        fastcgi_param SSE_PUBLISH_ALLOW anyone;
+    }
+    location = /events/clock {";
+
+impl Way {
+    /// Every gateway process is another one: the way down, and each post.
+    pub fn apache(mpm: Mpm, workers: u32) -> Self {
+        let apache = Apache::with(mpm)
+            .workers(workers)
+            .set("SSE_SPOOL", "{root}/data/spool")
+            .set("SSE_FILE", "{root}/data/room.jsonl")
+            .set("SSE_PUBLISH_ALLOW", "anyone");
+        Self::Apache(apache.start())
+    }
+
+    /// One responder for all.
+    pub fn nginx() -> Self {
+        let site = Site::with(Gateway::Nginx).edit("location = /events/clock {", LOCATIONS);
+        Self::Nginx(Box::new(site.start()))
+    }
+
+    fn request(&self, method: &str, stream: &str, query: &str) -> Request {
+        match self {
+            // nph speaks HTTP/1.1 itself; a post is as well answered by the plain program.
+            Self::Apache(apache) => match method {
+                "GET" => apache.request(method, &format!("nph-{stream}.cgi?{query}")),
+                _ => apache.request(method, &format!("{stream}.cgi?{query}")),
+            },
+            Self::Nginx(site) => site.request(method, &format!("/events/{stream}?{query}")),
+        }
+    }
+
+    /// Opens a stream, as a client that was at `last_id`.
+    #[track_caller]
+    pub fn open(&self, stream: &str, query: &str, last_id: &str) -> Answer {
+        let request = self.request("GET", stream, query);
+        let answer = match last_id {
+            "" => request.send(),
+            _ => request.field("Last-Event-ID", last_id).send(),
+        };
+        assert_eq!(answer.head.status, 200, "{}", answer.head.raw);
+        answer
+    }
+
+    /// Another method on a stream's address.
+    #[track_caller]
+    pub fn asks(&self, method: &str, stream: &str) -> Answer {
+        self.request(method, stream, "").send()
+    }
+
+    /// Posts text by a session: the status and the answer.
+    #[track_caller]
+    pub fn post(&self, stream: &str, session: &str, text: &str) -> (u16, Value) {
+        let request = self
+            .request("POST", stream, "")
+            .field("Content-Type", "text/plain")
+            .field("X-Session-ID", session)
+            .field("Connection", "close")
+            .body(text.as_bytes());
+        let answer = request.send();
+        let status = answer.head.status;
+        (status, json(&answer.text()))
+    }
+
+    /// The id of what was posted.
+    #[track_caller]
+    pub fn created(&self, stream: &str, session: &str, text: &str) -> String {
+        let (status, body) = self.post(stream, session, text);
+        assert_eq!(status, 201, "{body}");
+        body["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// A path inside the server's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        match self {
+            Self::Apache(apache) => apache.path(name),
+            Self::Nginx(site) => site.path(name),
+        }
+    }
+
+    /// Ends every process that has a stream, as an upgrade does.
+    pub fn restart(&mut self) {
+        match self {
+            Self::Apache(apache) => {
+                for program in apache.programs() {
+                    let _ = nix::sys::signal::kill(program.pid, Signal::SIGTERM);
+                }
+                apache.wait_until_no_program_runs(Duration::from_secs(10));
+            }
+            Self::Nginx(site) => {
+                site.signal_responder(Signal::SIGTERM);
+                site.wait_until_responder_ended(Duration::from_secs(10));
+                site.start_responder();
+            }
+        }
+    }
+}
+
+/// The session that a stream's first event names.
+#[track_caller]
+pub fn welcome(stream: &mut Answer) -> String {
+    let event = stream.event();
+    assert_eq!(event.name, "welcome", "{event:?}");
+    let data = json(&event.data);
+    data["session"].as_str().expect("a session").to_owned()
+}
