@@ -44,6 +44,7 @@ export const streams = {
   clock: address('clock'),
   countdown: address('countdown'),
   flights: address('flights'),
+  room: address('room'),
   tail: address('tail'),
   timers: address('timers'),
 };
