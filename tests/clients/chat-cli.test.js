@@ -13,8 +13,16 @@ const program = fileURLToPath(new URL('../../examples/chat-cli.mjs', import.meta
 
 /** Each test has a file of its own. */
 const NAMES = ['two', 'own', 'terminal', 'plain', 'pipe', 'hostile'];
-const streams = (folder) =>
-  Object.fromEntries(
+const streams = (folder) => ({
+  room: {
+    program: 'room',
+    settings: {
+      SSE_FILE: join(folder, 'room.jsonl'),
+      SSE_SPOOL: join(folder, 'spool'),
+      SSE_PUBLISH_ALLOW: 'anyone',
+    },
+  },
+  ...Object.fromEntries(
     NAMES.flatMap((name) => {
       const file = join(folder, `${name}.jsonl`);
       writeFileSync(file, '');
@@ -24,7 +32,8 @@ const streams = (folder) =>
         [`up-${name}`, { program: 'publish', settings: { ...settings, SSE_PUBLISH_ALLOW: 'anyone' } }],
       ];
     }),
-  );
+  ),
+});
 
 describe('chat-cli', () => {
   let harness;
@@ -143,6 +152,24 @@ describe('chat-cli', () => {
     assert.equal(chat.out, 'welcome, Ann; here: Bob\nEve is here\nEve: hi\nEve has left\n');
     await until('it is posted', () => posts.length === 1);
     assert.deepEqual(posts, [['f00', { nick: 'Ann', data: 'hello' }]]);
+  });
+
+  test('two talk in a real room, and see who comes', async (t) => {
+    const ann = piped(t, 'Ann', url('nph-room'));
+    await ann.says('welcome, Ann');
+    const bob = piped(t, 'Bob', url('nph-room'));
+    await bob.says('welcome, Bob; here: ');
+    await ann.says('Bob is here\n');
+    ann.child.stdin.write('hello, žluť\n');
+    await bob.says('Ann: hello, žluť\n');
+    bob.child.stdin.write('one\ntwo\n');
+    await ann.says('Bob: one\nBob: two\n');
+    assert.doesNotMatch(ann.out, /Ann: /);
+    for (const chat of [ann, bob]) {
+      chat.child.stdin.end();
+      assert.deepEqual(await chat.exited, [0, null]);
+      assert.equal(chat.errors, '');
+    }
   });
 
   test('what is piped into it is all posted before it leaves', async (t) => {
