@@ -16,7 +16,7 @@ BURST = 1000
 BURST_MAX = {NCHAN_NAME: 1_000_000}
 
 PACKAGES = {
-    "/usr/sbin/nginx": "nginx-light",
+    "/usr/sbin/nginx": "nginx",
     NCHAN: "libnginx-mod-nchan",
     "/usr/bin/setpriv": "util-linux",
 }

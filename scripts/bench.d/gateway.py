@@ -26,8 +26,18 @@ def install(wanted):
     if shutil.which("apt-get") is None or as_root and shutil.which("sudo") is None:
         raise Broken(f"install the packages {' '.join(missing)}")
     apt = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]
-    run([*apt, "update"])
-    run([*apt, "install", "--yes", "--no-install-recommends", *missing])
+    # Debian starts a server as soon as it is installed, unless this says no.
+    policy = "/usr/sbin/policy-rc.d"
+    is_ours = not os.path.exists(policy)
+    if is_ours:
+        says_no = "#!/bin/sh\nexit 101\n"
+        run([*as_root, "install", "-m", "755", "/dev/stdin", policy], input=says_no)
+    try:
+        run([*apt, "update"])
+        run([*apt, "install", "--yes", "--no-install-recommends", *missing])
+    finally:
+        if is_ours:
+            run([*as_root, "rm", "-f", policy])
 
 
 def cargo_build(*what):
@@ -219,11 +229,14 @@ class Served:
 
 
 def fastcgi_locations(path):
+    """Who takes nothing for 30 s is let go of, and a minute at 600 kB/s is more than the
+    16 MB that a client which returns may be behind, if nothing else is set."""
     return f"""
         location = /events {{
             include {PROJECT}/nginx/snippets/sse-cgi.conf;
             fastcgi_param SSE_STREAM tail;
             fastcgi_param SSE_FILE {path};
+            fastcgi_param SSE_REPLAY 1G;
         }}
         location @sse_later {{ return 503; }}
     """

@@ -208,7 +208,9 @@ fn configuration(folder: &Folder, port: u16, most: usize) -> String {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("    {name}_temp_path {root}/{name};\n"))
         .concat();
-    // It reserves a descriptor for each connection, and needs a few besides.
+    // A minute of a fast file is more than the 16 MB that a client which returns may be
+    // behind by default, and who takes nothing for half of that returns.
+    // nginx reserves a descriptor for each connection, and needs a few besides.
     let connections = most - 100;
     format!(
         "daemon off;\n\
