@@ -228,7 +228,8 @@ fn configuration(folder: &Folder, port: u16, most: usize) -> String {
          location = {TARGET} {{\n            \
          include {project}/nginx/snippets/sse-cgi.conf;\n            \
          fastcgi_param SSE_STREAM tail;\n            \
-         fastcgi_param SSE_FILE {root}/lines.txt;\n        \
+         fastcgi_param SSE_REPLAY 1G;\n            \
+             fastcgi_param SSE_FILE {root}/lines.txt;\n        \
          }}\n        \
          location @sse_later {{\n            \
          return 503;\n        \
