@@ -13,6 +13,7 @@ mod hub;
 mod kept;
 mod life;
 mod listening;
+mod named;
 mod protocol;
 mod quiet;
 mod scarce;

@@ -85,6 +85,9 @@ impl Responder {
             found.map(|stream| Service::Stream(stream))
         };
         match Asked::of(meta) {
+            // Who may see the figures, web servers decide by the path: no other path leads to
+            // them than the one whose location says so.
+            Asked::Named(name) if name == "status" => Ok(None),
             Asked::Named(name) => Ok(find(&name)),
             Asked::Set(name) => find(&name).map(Some).ok_or_else(|| {
                 let names: Vec<&str> = self.streams.iter().map(|stream| stream.name).collect();

@@ -45,6 +45,11 @@ pub async fn run(
     };
     let settings = asked.site.settings.of_stream(&script.name);
     let mut variables = asked.variables(place, script, settings);
+    if script.name == "status" {
+        // Its name alone leads to no status page, and here everybody may see it.
+        let stream = variables.entry("SSE_STREAM".into());
+        stream.or_insert_with(|| "status".into());
+    }
     if !asked.input.is_empty() {
         // nginx knows it even of a body that came in chunks, since it has read it all.
         let length = asked.input.len().to_string();
