@@ -120,7 +120,9 @@ impl Responder {
             .filter(|key| !key.is_empty())
             .map(|key| [stream.name.as_bytes(), b"\0", &key].concat().into());
         // Where somebody follows the file already, whoever catches up needs no hints.
-        let is_watched = !key.as_ref().is_some_and(|key| self.hub.has(key));
+        // (Not who limits the size of its stream: it reads by itself to the end.)
+        let is_alone = request.query.size_limit_bytes.is_some();
+        let is_watched = is_alone || !key.as_ref().is_some_and(|key| self.hub.has(key));
         let live = key.as_ref().and_then(|key| self.hub.place(key));
         self.machine.set_watching(is_watched);
         self.machine.programs.set_limit(settings.commands_max);
