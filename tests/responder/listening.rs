@@ -164,6 +164,18 @@ fn systemd_can_open_the_socket() {
 }
 
 #[test]
+fn more_sockets_than_one_are_refused_since_nobody_would_be_served_at_the_others() {
+    let folder = Folder::new();
+    let path = folder.path("socket");
+    let script = "exec 3<&0 4<&0 </dev/null; LISTEN_FDS=2 LISTEN_PID=$$ exec \"$@\"";
+    let listener = UnixListener::bind(&path).unwrap();
+    let start = Start::bare(&folder, Place::Unix(path)).by(&["sh", "-c", script, "sh"]);
+    let (code, said) = start.stdin(OwnedFd::from(listener)).run();
+    assert_eq!(code, 100);
+    assert!(said.contains("one ListenStream="), "{said}");
+}
+
+#[test]
 fn an_address_can_be_listened_at() {
     let folder = Folder::new();
     let address = free_address();

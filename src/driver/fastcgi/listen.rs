@@ -119,6 +119,11 @@ impl Drop for Listener {
 /// A socket from systemd, or descriptor 0 (FastCGI 1.0 §2.2).
 fn inherited() -> Result<Socket, String> {
     let mut passed = ListenFd::from_env();
+    if passed.len() > 1 {
+        // Whoever connected to the others would wait for ever.
+        let text = "LISTEN_FDS: more than one socket; write one ListenStream= for a service";
+        return Err(text.into());
+    }
     if passed.len() > 0 {
         if let Ok(Some(listener)) = passed.take_unix_listener(0) {
             return Ok(Socket::Unix(listener));
