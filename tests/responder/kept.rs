@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::client::{COMPLETE, Request};
-use crate::stage::{Folder, Responder};
+use crate::stage::{Folder, Responder, Start};
 use crate::wire;
 
 /// It was taken for one that waits for the first stream yet, and heard of news at its
@@ -27,6 +27,19 @@ fn the_next_stream_of_a_connection_gets_events_when_they_come() {
         }
         drop(others);
     }
+}
+
+#[test]
+fn a_request_that_begins_beside_another_and_goes_no_further_is_not_waited_for() {
+    let folder = Folder::new();
+    let file = folder.write("log", "1\n");
+    let start = Start::at_socket(&folder).argument("--request-timeout=500ms");
+    let responder = start.start();
+    let request = Request::tail(&file).set("SSE_MAX_AGE", "1s").keep();
+    let mut client = responder.ask(&request).opened();
+    client.send(&[1, 1, 0]);
+    assert_eq!(client.whole(), COMPLETE);
+    client.is_closed_soon();
 }
 
 /// What had come of it was published as soon as the next request had come, and the answer

@@ -652,6 +652,10 @@ impl Responder {
             Phase::Ending(After::Keep) if !is_draining => {
                 peer.phase = Phase::Reading;
                 peer.since = now.monotonic;
+                if peer.connection.is_incomplete() {
+                    // It began the next request before this one had ended.
+                    self.wake_at(whom, now.monotonic + self.options.request_timeout);
+                }
             }
             Phase::Ending(_) if peer.is_read => self.remove(whom, "done"),
             Phase::Ending(_) => {
