@@ -229,6 +229,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         join_at: opening.now.monotonic,
         look_at: opening.now.monotonic,
         look_every: settings.heartbeat,
+        warned: false,
         author,
         spool,
         history: History {
@@ -268,6 +269,8 @@ struct Room {
     /// When it looks next who has left.
     look_at: Duration,
     look_every: Duration,
+    /// It has been said that nobody can be told who is here.
+    warned: bool,
 }
 
 impl Room {
@@ -287,7 +290,10 @@ impl Room {
         self.join = false;
     }
 
-    fn warn(&self, error: &io::Error) {
+    fn warn(&mut self, error: &io::Error) {
+        if std::mem::replace(&mut self.warned, true) {
+            return;
+        }
         let text = format!("room: tell who is here: {error}");
         self.history.world.warn(&text);
     }

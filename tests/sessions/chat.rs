@@ -24,12 +24,19 @@ const LIMIT: Duration = Duration::from_secs(200);
 #[test]
 fn each_of_fifty_hears_all_others_once_through_cgi() {
     // A process for every message.
-    all_hear_all(&Way::apache(Mpm::EventWithCgid, 80), 2_000);
+    all_hear_all(&Way::apache(Mpm::EventWithCgid, 80), messages(2_000));
 }
 
 #[test]
 fn each_of_fifty_hears_all_others_once_through_the_responder() {
-    all_hear_all(&Way::nginx(), 10_000);
+    all_hear_all(&Way::nginx(), messages(10_000));
+}
+
+/// How many messages: `SSE_CHAT_MESSAGES`, for a long run, else as many as fit into an
+/// ordinary one.
+fn messages(usual: usize) -> usize {
+    let asked = std::env::var("SSE_CHAT_MESSAGES").ok();
+    asked.map_or(usual, |number| number.parse().expect("a number"))
 }
 
 /// A client: what it has heard, as places and data.
