@@ -64,6 +64,16 @@ const CHOICES: &[Choice] = &[
         "event name for lines; default: none, which is message",
     ),
     choice(
+        "SSE_SPOOL",
+        "PATH",
+        "a folder for sessions, which nobody else may write in; it is made if need be",
+    ),
+    choice(
+        "SSE_SESSION_GRACE",
+        "DURATION",
+        "how long a session outlives its stream; default 2m, so that a laptop may be carried",
+    ),
+    choice(
         "SSE_BACKLOG",
         "N",
         "records that a first-time client gets; default 10, so that a page is not empty",
