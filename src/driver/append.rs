@@ -28,7 +28,7 @@ use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2,
 use nix::sys::stat::{FileStat, Mode, fstatat};
 
 use crate::publish::Record;
-use crate::request::{BelowRoot, Durability, Publishing};
+use crate::request::{BelowRoot, Durability, Settings};
 use crate::source::tail::TailId;
 
 /// What a new file may be done with by whom: read by the group (a web server, a person
@@ -95,20 +95,13 @@ impl From<Errno> for Trouble {
 }
 
 impl Terms {
-    /// Those of a line that is ours and short, which rotates nothing.
-    pub(super) fn of_a_note() -> Self {
+    /// `durability` is that of what is posted: who comes and goes need not survive a power
+    /// cut.
+    pub(super) fn of(settings: &Settings, durability: Durability) -> Self {
         Self {
-            file_max_bytes: None,
-            file_keep: 1,
-            durability: Durability::Process,
-        }
-    }
-
-    pub(super) fn of(publishing: &Publishing) -> Self {
-        Self {
-            file_max_bytes: publishing.file_max_bytes,
-            file_keep: publishing.file_keep,
-            durability: publishing.durability,
+            file_max_bytes: settings.file_max_bytes,
+            file_keep: settings.file_keep,
+            durability,
         }
     }
 }

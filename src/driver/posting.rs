@@ -145,7 +145,7 @@ impl Posting {
                     Next::Record(record) => Stage::Record(record),
                 },
                 Stage::Record(record) => {
-                    let terms = Terms::of(&self.site.publishing);
+                    let terms = Terms::of(&self.site.settings, self.site.publishing.durability);
                     return match self.destination.target.append(record, &terms) {
                         Ok(place) => {
                             let id = self.destination.event_id(place);

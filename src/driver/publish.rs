@@ -87,7 +87,11 @@ pub fn run_two_way(stream: &'static Stream) -> ExitCode {
             let log = Rc::new(Log::new(&name.to_string_lossy(), Style::Server));
             Program::new(framing, log, Some(way)).finish(&meta, Input::Gateway)
         }
-        _ => run_cgi(stream),
+        _ => {
+            // Its stream writes as well: who comes and goes.
+            let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
+            run_cgi(stream)
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::site::{Refused, target};
 use super::spool::SpoolFolder;
 use super::watch::{Hints, Watcher};
 use crate::publish::Record;
-use crate::request::{BelowRoot, Request, Settings};
+use crate::request::{BelowRoot, Durability, Request, Settings};
 use crate::source::command::Process;
 use crate::source::{SessionKind, Spool, World, tail};
 
@@ -122,7 +122,7 @@ impl World for Machine {
         })?;
         let record = Record::of_line(line.to_owned())
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        match target.append(&record, &Terms::of_a_note()) {
+        match target.append(&record, &Terms::of(settings, Durability::Process)) {
             Ok(_) => Ok(()),
             Err(Trouble::Busy) => Err(io::ErrorKind::WouldBlock.into()),
             Err(Trouble::NotFound) => Err(io::ErrorKind::NotFound.into()),

@@ -9,8 +9,8 @@ use super::units;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// `SSE_PUBLISH_*`, and the settings of a file that grows by publishing. They are read
-/// beside [`super::Settings`], which name the file and the origins.
+/// `SSE_PUBLISH_*`. They are read beside [`super::Settings`], which name the file, its
+/// bounds and the origins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publishing {
     /// `SSE_PUBLISH_ALLOW`: any of these suffices. Default none: nobody may publish.
@@ -28,11 +28,6 @@ pub struct Publishing {
     /// `SSE_PUBLISH_RATE`: how often one client may publish, such as `60/m`. Default: as
     /// often as it likes.
     pub rate: Option<Rate>,
-    /// `SSE_FILE_MAX`: a file that would grow beyond it is rotated first, 1K at least.
-    /// Default: it grows without end.
-    pub file_max_bytes: Option<u64>,
-    /// `SSE_FILE_KEEP`: how many rotated files are kept, 1 to 100. Default 3.
-    pub file_keep: u32,
 }
 
 /// Who may publish.
@@ -108,10 +103,6 @@ impl Publishing {
                 Rate::parse,
                 "not a rate; write how many in a second, a minute or an hour, such as 60/m",
             )?,
-            file_max_bytes: read.optional_size("SSE_FILE_MAX", (1 << 10, u64::MAX))?,
-            file_keep: read
-                .optional_count("SSE_FILE_KEEP", 100)?
-                .map_or(3, |count| count.max(1) as u32),
         };
         Ok((publishing, read.notices))
     }
@@ -148,7 +139,6 @@ mod tests {
         assert_eq!(p.allow, []);
         assert_eq!((p.body_max_bytes, p.timeout), (65_536, SECOND * 10));
         assert_eq!((p.durability, p.rate), (Durability::Process, None));
-        assert_eq!((p.file_max_bytes, p.file_keep), (None, 3));
     }
 
     #[test]
@@ -178,11 +168,5 @@ mod tests {
         for bad in ["10", "0/s", "/s", "10/ms", "10/", "1.5/s", "10/2s"] {
             assert!(rate(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_file_can_be_bounded() {
-        let p = parse(&[("SSE_FILE_MAX", "1M"), ("SSE_FILE_KEEP", "0")]).unwrap();
-        assert_eq!((p.file_max_bytes, p.file_keep), (Some(1 << 20), 1));
     }
 }

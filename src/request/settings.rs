@@ -132,6 +132,11 @@ pub struct Settings {
     pub commands_max: usize,
     /// `SSE_LOG`: a file to log to. Default: the server's log.
     pub log: Option<PathBuf>,
+    /// `SSE_FILE_MAX`: a file that would grow beyond it is rotated first, 1K at least.
+    /// Default: it grows without end.
+    pub file_max_bytes: Option<u64>,
+    /// `SSE_FILE_KEEP`: how many rotated files are kept, 1 to 100. Default 3.
+    pub file_keep: u32,
     /// `SSE_SPOOL`: the folder where sessions live.
     pub spool: Option<PathBuf>,
     /// `SSE_SESSION_GRACE`: how long a session outlives its stream, 10s to 24h. Default
@@ -338,6 +343,10 @@ impl Settings {
             command_output_bytes: read.size("SSE_COMMAND_OUTPUT", 64 << 20, (1, u64::MAX))?,
             commands_max: read.count("SSE_COMMAND_MAX", 20, 10_000)?.max(1) as usize,
             log: Self::log(meta),
+            file_max_bytes: read.optional_size("SSE_FILE_MAX", (1 << 10, u64::MAX))?,
+            file_keep: read
+                .optional_count("SSE_FILE_KEEP", 100)?
+                .map_or(3, |count| count.max(1) as u32),
             spool: path(meta, "SSE_SPOOL"),
             session_grace: read
                 .duration("SSE_SESSION_GRACE", (SECOND * 10, HOUR * 24))?
@@ -682,6 +691,14 @@ mod tests {
         }
         let long = parse(&[("SSE_REPLAY", &"x\n".repeat(100))]).unwrap_err();
         assert!(!long.contains('\n') && long.len() < 200, "{long}");
+    }
+
+    #[test]
+    fn a_file_can_be_bounded() {
+        let (s, _) = parse(&[("SSE_FILE_MAX", "1M"), ("SSE_FILE_KEEP", "0")]).unwrap();
+        assert_eq!((s.file_max_bytes, s.file_keep), (Some(1 << 20), 1));
+        let (s, _) = parse(&[]).unwrap();
+        assert_eq!((s.file_max_bytes, s.file_keep), (None, 3));
     }
 
     #[test]

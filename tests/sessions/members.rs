@@ -211,3 +211,25 @@ fn a_name_below_a_root_is_a_room_of_its_own() {
     let absent = get("/../x.jsonl").set("SSE_AWAIT", "no").run();
     assert!(absent.1.starts_with("Status: 404"), "{}", absent.1);
 }
+
+#[test]
+fn who_only_comes_and_goes_lets_the_history_grow_to_its_limit_and_no_further() {
+    let place = Place::new();
+    let mut witness = place.get("room").query("nick=Ann").start();
+    witness.event();
+    for number in 0..60 {
+        let get = place.get("room").query(&format!("nick=guest{number}"));
+        let mut guest = get
+            .set("SSE_FILE_MAX", "1K")
+            .set("SSE_FILE_KEEP", "2")
+            .start();
+        guest.event();
+        // The rotation loses nobody's coming.
+        assert_eq!(said(&witness.event()).0, format!("guest{number}"));
+    }
+    let rotated = |number: u32| place.folder.path(&format!("room.jsonl.{number}"));
+    assert!(rotated(2).exists() && !rotated(3).exists());
+    for file in [place.history(), rotated(1), rotated(2)] {
+        assert!(file.metadata().unwrap().len() <= 1024);
+    }
+}
