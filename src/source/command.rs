@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::lines::LineEncoding;
 use super::{Next, Now, OpenError, Opened, Opening, Source, Stream, digits, resume_point};
 use crate::event::{Batch, Event, EventId, EventName, Gap, Reason};
-use crate::request::{CommandSharing, Format, SettingError, Settings};
+use crate::request::{CommandSharing, Format, Method, SettingError, Settings};
 
 /// The stream `command`.
 pub static STREAM: Stream = Stream {
@@ -40,8 +40,9 @@ pub trait Process {
     fn exit_code(&mut self) -> Option<i32>;
 }
 
-/// How soon a program that has closed its output, and runs on, is looked at again.
-const LOOK: Duration = Duration::from_millis(100);
+/// How soon a program that has closed its output is looked at again: most are about to
+/// end. Then each time after twice as long, up to the second.
+const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
 /// What is read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -52,8 +53,15 @@ const READ_BYTES: usize = 16 * 1024;
 /// the number of the line; the last one is `<start>-end`. A program is no file: what it
 /// said is gone when it has been said. So a client that returns gets a `gap`, and the
 /// output of another run; or, where the program is shared, what the others get.
+///
+/// It ends when its output has ended, which what it left in the background may keep open,
+/// and it has too.
 pub struct Command {
-    process: Box<dyn Process>,
+    /// `None` once it is over: whatever of it still runs is ended then.
+    process: Option<Box<dyn Process>>,
+    /// It has to be among others before it says anything, or they would start another.
+    is_to_be_shared: bool,
+    look_after: Duration,
     start_unix_ms: u64,
     lines: u64,
     encoding: LineEncoding,
@@ -65,7 +73,6 @@ pub struct Command {
     /// What may still be read.
     output_left_bytes: u64,
     ends_at: Duration,
-    has_ended: bool,
 }
 
 fn key(opening: &Opening<'_>) -> Vec<u8> {
@@ -115,13 +122,24 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         Some(Point::Line) => gap = Some(Gap::new(Reason::UnknownId)),
         None => {}
     }
+    if opening.request.method == Method::Head {
+        let start = EventId::new(format!("{}-0", opening.now.unix_ms)).ok();
+        return start.map_or(Err(OpenError::NotFound), |start| {
+            Ok(Opened::Stream(Box::new(Joins(start)), gap))
+        });
+    }
     if let Some(live) = opening.live {
         return Ok(Opened::Stream(Box::new(Joins(live.clone())), gap));
     }
     let process = opening.world.start(&settings.command).map_err(|error| {
         let name = &settings.command[0];
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ArgumentListTooLong
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::InvalidData => {
                 let remedy = format!("{error}; name a program that this user can run");
                 SettingError::new("SSE_COMMAND", name.as_bytes(), remedy).into()
             }
@@ -138,7 +156,9 @@ impl Command {
     fn new(process: Box<dyn Process>, settings: &Settings, now: Now) -> Self {
         let format = settings.format.unwrap_or(Format::Lines);
         Self {
-            process,
+            process: Some(process),
+            is_to_be_shared: settings.command_sharing == CommandSharing::Shared,
+            look_after: LOOK.0,
             start_unix_ms: now.unix_ms,
             lines: 0,
             encoding: LineEncoding::new(settings, format),
@@ -147,7 +167,6 @@ impl Command {
             left_out_bytes: 0,
             output_left_bytes: settings.command_output_bytes,
             ends_at: now.monotonic + settings.command_timeout,
-            has_ended: false,
         }
     }
 
@@ -194,7 +213,7 @@ impl Command {
         if !self.held_back.is_empty() {
             self.emit(out);
         }
-        self.has_ended = true;
+        self.process = None;
         out.event(&Event {
             id: EventId::new(format!("{}-end", self.start_unix_ms)).ok(),
             name: Some(EventName::CLOSE),
@@ -214,7 +233,10 @@ fn whole_characters(text: &[u8]) -> usize {
 
 impl Source for Command {
     fn poll(&mut self, now: Now, out: &mut Batch) -> Next {
-        if self.has_ended {
+        if std::mem::take(&mut self.is_to_be_shared) {
+            return Next::At(now.monotonic);
+        }
+        if self.process.is_none() {
             return Next::End;
         }
         if now.monotonic >= self.ends_at {
@@ -222,12 +244,17 @@ impl Source for Command {
         }
         let mut buffer = [0; READ_BYTES];
         while !out.is_full() {
-            match self.process.read(&mut buffer) {
+            let Some(process) = &mut self.process else {
+                return Next::End;
+            };
+            match process.read(&mut buffer) {
                 Ok(0) => {
-                    return match self.process.exit_code() {
-                        Some(code) => self.close(&code.to_string(), out),
-                        None => Next::At(self.ends_at.min(now.monotonic + LOOK)),
-                    };
+                    if let Some(code) = process.exit_code() {
+                        return self.close(&code.to_string(), out);
+                    }
+                    let at = now.monotonic + self.look_after;
+                    self.look_after = (2 * self.look_after).min(LOOK.1);
+                    return Next::At(self.ends_at.min(at));
                 }
                 Ok(count) => {
                     let taken = (count as u64).min(self.output_left_bytes);
@@ -247,7 +274,7 @@ impl Source for Command {
     }
 
     fn position(&self) -> Option<EventId<'static>> {
-        let last = if self.has_ended {
+        let last = if self.process.is_none() {
             "end".to_owned()
         } else {
             self.lines.to_string()
@@ -255,12 +282,17 @@ impl Source for Command {
         EventId::new(format!("{}-{last}", self.start_unix_ms)).ok()
     }
 
+    fn can_go_back(&self) -> bool {
+        false
+    }
+
     fn rest(&mut self) {
         self.held_back.shrink_to_fit();
     }
 }
 
-/// Stands where a shared program is, until it is among those who get its output.
+/// Says nothing: it stands where a shared program is, until it is among those who get its
+/// output, or for a program of which only the head is asked.
 struct Joins(EventId<'static>);
 
 impl Source for Joins {
@@ -270,6 +302,10 @@ impl Source for Joins {
 
     fn position(&self) -> Option<EventId<'static>> {
         Some(self.0.clone())
+    }
+
+    fn can_go_back(&self) -> bool {
+        false
     }
 }
 
@@ -363,5 +399,57 @@ mod tests {
             "id: 7-1\ndata: 1\n\nid: 7-2\ndata: 2\n\n\
              id: 7-end\nevent: close\ndata: too much output\n\n",
         );
+    }
+
+    /// A program that has closed its output, and ends at the look of this number.
+    struct Lingers(u32);
+
+    impl Process for Lingers {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn exit_code(&mut self) -> Option<i32> {
+            self.0 = self.0.saturating_sub(1);
+            (self.0 == 0).then_some(0)
+        }
+    }
+
+    #[test]
+    fn one_that_has_closed_its_output_is_looked_at_soon_and_then_less_and_less_often() {
+        let settings = Settings::parse(&MetaVariables::of(&[]), Lifetime::Unlimited);
+        let mut now = Now {
+            monotonic: Duration::ZERO,
+            unix_ms: 7,
+        };
+        let mut command = Command::new(Box::new(Lingers(10)), &settings.unwrap().0, now);
+        let mut out = Batch::new();
+        let mut pauses_ms = Vec::new();
+        while let Next::At(at) = command.poll(now, &mut out) {
+            pauses_ms.push((at - now.monotonic).as_millis());
+            now.monotonic = at;
+        }
+        assert_eq!(pauses_ms, [1, 2, 4, 8, 16, 32, 64, 100, 100]);
+        assert_eq!(command.poll(now, &mut out), Next::End);
+    }
+
+    #[test]
+    fn a_program_for_many_says_nothing_before_it_is_among_them() {
+        let meta = MetaVariables::of(&[("SSE_COMMAND_SHARED", "yes")]);
+        let settings = Settings::parse(&meta, Lifetime::Unlimited).unwrap().0;
+        let now = Now {
+            monotonic: Duration::ZERO,
+            unix_ms: 7,
+        };
+        let process = Says {
+            said: VecDeque::from([b"one\n".as_slice()]),
+            code: 0,
+        };
+        let mut command = Command::new(Box::new(process), &settings, now);
+        let mut out = Batch::new();
+        assert_eq!(command.poll(now, &mut out), Next::At(now.monotonic));
+        assert!(out.is_empty());
+        assert_eq!(command.poll(now, &mut out), Next::End);
+        assert_eq!(out.events(), 2);
     }
 }

@@ -85,6 +85,13 @@ pub trait Source {
         self.position().is_some_and(|own| own == *place)
     }
 
+    /// Whether it can be opened again at a [`Source::position`] that it has passed. One
+    /// that cannot, because what it said is nowhere, is shared by joining it where it is,
+    /// and is never cut short to be gone on with later.
+    fn can_go_back(&self) -> bool {
+        true
+    }
+
     /// It has been quiet for a while: memory that a burst took is given back.
     fn rest(&mut self) {}
 }

@@ -111,6 +111,9 @@ impl Hub {
         // Thousands wait at the same place: its text is kept once, and so is the key.
         let found = match shared.named(&place) {
             Some(at) => Some((shared.ring().next(), at)),
+            None if !own.subscription.can_go_back() => {
+                Some((shared.ring().next(), Rc::clone(shared.place())))
+            }
             None => shared.ring().after(&place),
         };
         let Some((next, at)) = found else {
@@ -145,6 +148,16 @@ impl Hub {
         Some(stream)
     }
 
+    /// A stream has ended. Its subscribers still get the rest of it; who comes now opens
+    /// another one.
+    pub fn retire(&mut self, stream: usize) {
+        if let Some(shared) = self.streams.get(stream)
+            && self.by_key.get(shared.key()) == Some(&stream)
+        {
+            self.by_key.remove(shared.key());
+        }
+    }
+
     /// A subscriber leaves the others of a stream. `true` when it was the last, and the
     /// stream is gone.
     pub fn leave(&mut self, stream: usize) -> bool {
@@ -155,9 +168,8 @@ impl Hub {
         if shared.members() > 0 {
             return false;
         }
-        let key = Rc::clone(shared.key());
+        self.retire(stream);
         self.streams.remove(stream);
-        self.by_key.remove(&key);
         true
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Subscription, Terms, Turn};
-use crate::event::{Batch, EventId};
+use crate::event::{Batch, EventId, Gap, Reason};
 use crate::request::{Absent, LastId, Request, Settings};
 use crate::source::{Now, OpenError, Opened, Opening, Source, Stream, World};
 
@@ -112,8 +112,9 @@ impl Seat {
         let mut batch = Batch::new();
         batch.head(head);
         let terms = subscription.terms();
-        // A client with a limit of its own gets batches of its own.
-        let share = share.filter(|_| terms.size_limit_bytes.is_none());
+        // A client with a limit of its own gets batches of its own, where there can be some.
+        let has_others_batches = terms.size_limit_bytes.is_none() || !subscription.can_go_back();
+        let share = share.filter(|_| has_others_batches);
         Self {
             place: Place::Own(Box::new(Own {
                 subscription,
@@ -238,6 +239,17 @@ impl Seat {
         if let Place::Among(among) = &mut self.place {
             among.next += chunks;
             among.at = Rc::clone(end);
+        }
+    }
+
+    /// Of one among others that has fallen out of the ring of a stream that cannot go
+    /// back: it goes on where the stream is. Appends the gap.
+    pub fn skip(&mut self, shared: &super::Shared, out: &mut Batch) {
+        if let Place::Among(among) = &mut self.place {
+            among.next = shared.ring().next();
+            among.at = Rc::clone(shared.place());
+            out.gap(&Gap::new(Reason::Expired), Some((*among.at).clone()));
+            self.is_untold = false;
         }
     }
 

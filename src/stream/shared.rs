@@ -98,6 +98,12 @@ impl Shared {
         self.ring.clear();
     }
 
+    /// Whether who has fallen out of the ring can read by itself.
+    #[must_use]
+    pub fn can_go_back(&self) -> bool {
+        self.source.can_go_back()
+    }
+
     /// When it wants to be polled again.
     #[must_use]
     pub fn next(&self) -> Next {

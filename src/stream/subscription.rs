@@ -142,6 +142,12 @@ impl Subscription {
         self.source.position()
     }
 
+    /// Whether its source can: see [`Source::can_go_back`].
+    #[must_use]
+    pub fn can_go_back(&self) -> bool {
+        self.source.can_go_back()
+    }
+
     /// Its source, for others to share.
     #[must_use]
     pub fn into_source(self) -> Box<dyn Source> {
@@ -255,7 +261,7 @@ impl Subscription {
             return Turn::More;
         }
         let silent_at = self.last_sent_at + self.terms.heartbeat;
-        if self.terms.delivery == Delivery::HeldBack {
+        if self.terms.delivery == Delivery::HeldBack && self.source.can_go_back() {
             let waited = now.monotonic >= self.opened_at + self.terms.heartbeat;
             if out.events() > 0 || waited {
                 return Turn::End(Ended::HeldBack);

@@ -152,6 +152,19 @@ impl Responder {
             return self.end(whom, reason(Ended::Aged), now);
         }
         match peer.deliver(shared.ring(), None, now) {
+            Delivered::FellOut if !shared.can_go_back() => {
+                let mut batch = Batch::new();
+                if let Some(seat) = &mut peer.seat {
+                    seat.skip(shared, &mut batch);
+                    seat.beaten(now);
+                }
+                peer.push_stdout(batch.as_bytes());
+                return match peer.flush(now) {
+                    Sent::Gone => self.remove(whom, "left"),
+                    Sent::Blocked => self.blocked(whom, now),
+                    Sent::All => self.make_ready(whom),
+                };
+            }
             Delivered::FellOut => {
                 if self.read_by_itself(whom, now) {
                     self.make_ready(whom);
@@ -275,6 +288,9 @@ impl Responder {
             shared.rest();
         }
         let lull = shown.is_restless.then_some(now.monotonic + LULL);
+        if next == Next::End {
+            self.hub.retire(stream);
+        }
         if brought || next == Next::End {
             self.fan_out(stream, now);
         }
