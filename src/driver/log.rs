@@ -7,11 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 use serde_json::json;
 
@@ -177,6 +179,21 @@ impl Log {
         (result, overheard.unwrap_or_default())
     }
 
+    /// Writes what a program that we run has said on its stderr: to our own file, or to
+    /// stderr also while we serve, unless that is the client. It is never waited for:
+    /// what a server does not take is left out.
+    pub(super) fn said(&self, program: &str, text: &str) {
+        let message = format!("{program}: {text}");
+        let is_closed = self.file.borrow().is_none() && !self.stderr.get();
+        if is_closed && !stderr_is_the_client() && takes_a_line(std::io::stderr().as_fd()) {
+            self.stderr.set(true);
+            self.line(Level::Warning, &message);
+            self.stderr.set(false);
+        } else {
+            self.line(Level::Warning, &message);
+        }
+    }
+
     /// Writes one line. A log that cannot be written to must not end a stream.
     pub(super) fn line(&self, level: Level, message: &str) {
         if let Some(overheard) = &mut *self.overheard.borrow_mut() {
@@ -209,6 +226,17 @@ impl Log {
         };
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
+}
+
+/// Whether a short line can be written without waiting. (Of a pipe, POLLOUT says that there
+/// is room for 4096 bytes.)
+fn takes_a_line(stderr: BorrowedFd<'_>) -> bool {
+    let is_no_socket =
+        fstat(stderr).is_ok_and(|stat| stat.st_mode & libc::S_IFMT != libc::S_IFSOCK);
+    let mut waits = [PollFd::new(stderr, PollFlags::POLLOUT)];
+    is_no_socket
+        && poll(&mut waits, PollTimeout::ZERO).is_ok()
+        && waits[0].revents() == Some(PollFlags::POLLOUT)
 }
 
 /// Whether stderr and stdout are the same socket or pipe, as under mini-httpd.
