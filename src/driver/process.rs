@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, raise};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use super::log::{Level, Log};
+use super::log::Log;
 use super::watch::{Coverage, Hints};
 use crate::source::command::Process;
 
@@ -25,7 +26,7 @@ use crate::source::command::Process;
 const GRACE: Duration = Duration::from_millis(300);
 
 /// What of a program's errors is kept for one line of the log.
-const ERROR_LINE_MAX_BYTES: usize = 4096;
+const ERROR_LINE_MAX_BYTES: usize = 1024;
 
 /// What is passed on of our environment: nothing that a client sent is in it.
 const ENVIRONMENT: [&str; 8] = [
@@ -39,11 +40,32 @@ pub(super) struct Programs {
     /// Who is told when a pipe has something, by the number it is registered with.
     readers: RefCell<BTreeMap<u64, Rc<Hints>>>,
     next: RefCell<u64>,
-    ending: RefCell<Vec<(Child, Instant)>>,
+    ending: RefCell<Vec<Ending>>,
     /// How many may run at once.
     limit: Cell<usize>,
     /// What has come while signals were not blocked.
     heard: RefCell<Vec<(Signal, Arc<AtomicBool>)>>,
+}
+
+/// A program that has been asked to end.
+struct Ending {
+    child: Child,
+    /// When its group is killed.
+    until: Instant,
+}
+
+impl Ending {
+    /// Whether nothing of it is left.
+    fn is_over(&mut self) -> bool {
+        if Instant::now() >= self.until {
+            end_group(&self.child, Signal::SIGKILL);
+        }
+        // (`try_wait` remembers.) A group outlives its leader, and keeps its number as long
+        // as it has members; numbers that are free come round again only after all others,
+        // which takes longer than the grace.
+        !matches!(self.child.try_wait(), Ok(None))
+            && killpg(group_of(&self.child), None) == Err(Errno::ESRCH)
+    }
 }
 
 /// The signals that are read from a descriptor.
@@ -97,7 +119,8 @@ impl Programs {
         hints: Rc<Hints>,
         log: Rc<Log>,
     ) -> io::Result<Running> {
-        let running = self.readers.borrow().len();
+        self.bury();
+        let running = self.readers.borrow().len() + self.ending.borrow().len();
         if running >= self.limit.get() {
             let text = format!("{running} programs run already; raise SSE_COMMAND_MAX");
             return Err(io::Error::other(text));
@@ -114,7 +137,15 @@ impl Programs {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = self.with_signals_open(|| command.spawn())?;
+        let spawned = self.with_signals_open(|| command.spawn());
+        let mut child = spawned.map_err(|error| match error.raw_os_error() {
+            // No kind of its own.
+            Some(libc::ENOEXEC) => {
+                let text = "no program, and a script begins with #! and its interpreter";
+                io::Error::new(ErrorKind::InvalidData, text)
+            }
+            _ => error,
+        })?;
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
         hints.set_coverage(Coverage::Whole);
@@ -181,21 +212,18 @@ impl Programs {
     /// Sees to the programs that are ending; says when to do so again.
     pub(super) fn bury(&self) -> Option<Duration> {
         let mut ending = self.ending.borrow_mut();
-        ending.retain_mut(|(child, until)| {
-            if Instant::now() < *until {
-                return true;
-            }
-            // Until its leader has been waited for, the group's number is nobody else's.
-            end_group(child, Signal::SIGKILL);
-            matches!(child.try_wait(), Ok(None))
-        });
+        ending.retain_mut(|ending| !ending.is_over());
         (!ending.is_empty()).then_some(Duration::from_millis(50))
     }
 
-    /// Ends what is ending, and waits for it: this process is about to end as well.
-    pub(super) fn bury_all(&self) {
-        while let Some(pause) = self.bury() {
-            std::thread::sleep(pause.min(Duration::from_millis(10)));
+    /// Ends what is ending, and waits for it: this process is about to end as well. What
+    /// the kernel cannot kill, because it waits for a disk, is not waited for.
+    fn bury_all(&self) {
+        let give_up_at = Instant::now() + 2 * GRACE;
+        while let Some(pause) = self.bury()
+            && Instant::now() < give_up_at
+        {
+            std::thread::sleep(pause.min(Duration::from_millis(5)));
         }
     }
 }
@@ -212,9 +240,13 @@ fn never_wait(pipe: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn end_group(child: &Child, signal: Signal) {
-    // The group lives as long as its leader has not been waited for.
-    let _ = killpg(Pid::from_raw(child.id().cast_signed()), signal);
+fn group_of(leader: &Child) -> Pid {
+    Pid::from_raw(leader.id().cast_signed())
+}
+
+fn end_group(leader: &Child, signal: Signal) {
+    // That nobody is left is no error.
+    let _ = killpg(group_of(leader), signal);
 }
 
 /// A program that runs.
@@ -233,8 +265,9 @@ pub(super) struct Running {
 impl Running {
     /// Passes on to the log what the program says on stderr.
     fn read_errors(&mut self) {
-        let mut buffer = [0; 1024];
-        // A few at a time: whatever it writes, there are others to see to.
+        let mut buffer = [0; 4096];
+        // All that a pipe holds, 64 KiB: what comes while it is read is told anew. Not
+        // more: whatever it writes, there are others to see to.
         for _ in 0..16 {
             let Some(stderr) = &mut self.stderr else {
                 return;
@@ -265,8 +298,7 @@ impl Running {
     fn say_error_line(&mut self) {
         let line = std::mem::take(&mut self.error_line);
         let text = String::from_utf8_lossy(&line);
-        self.log
-            .line(Level::Warning, &format!("{}: {text}", self.name));
+        self.log.said(&self.name, &text);
     }
 }
 
@@ -287,9 +319,8 @@ impl Process for Running {
     fn exit_code(&mut self) -> Option<i32> {
         self.read_errors();
         let child = self.child.as_ref()?;
-        let pid = Pid::from_raw(child.id().cast_signed());
         let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        match waitid(Id::Pid(pid), how) {
+        match waitid(Id::Pid(group_of(child)), how) {
             Ok(WaitStatus::Exited(_, code)) => Some(code),
             // As a shell says it.
             Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
@@ -307,7 +338,8 @@ impl Drop for Running {
         if let Some(child) = self.child.take() {
             end_group(&child, Signal::SIGTERM);
             let until = Instant::now() + GRACE;
-            self.programs.ending.borrow_mut().push((child, until));
+            let mut ending = self.programs.ending.borrow_mut();
+            ending.push(Ending { child, until });
         }
     }
 }
