@@ -127,6 +127,7 @@ fn binary(name: &str) -> &'static str {
         "room" => env!("CARGO_BIN_EXE_nph-room"),
         "script" => env!("CARGO_BIN_EXE_nph-script"),
         "session" => env!("CARGO_BIN_EXE_nph-session"),
+        "command" => env!("CARGO_BIN_EXE_nph-command"),
         "tail" => env!("CARGO_BIN_EXE_nph-tail"),
         _ => panic!("no program {name}"),
     }

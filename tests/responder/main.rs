@@ -9,6 +9,7 @@ mod crowd;
 mod stage;
 mod wire;
 
+mod command;
 mod hub;
 mod kept;
 mod life;

@@ -1,0 +1,87 @@
+//! A shell script as the program that is run, and what it has started.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::stage::{Folder, ONE_SECOND, Program, Running, wait_for};
+
+/// What a script says once all that it starts runs.
+pub const READY: &str = "ready";
+
+/// Whether the process of this number runs; one that nobody has waited for does not.
+pub fn runs(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
+    state.is_some_and(|state| !b"ZX".contains(&state))
+}
+
+/// A command that runs this script by a shell. In it `$0` is a file: what is written there
+/// are the numbers of processes.
+pub fn script(folder: &Folder, text: &str) -> String {
+    let pids = folder.path("pids");
+    let script = format!("echo $$ >>\"$0\"\n{text}");
+    let words = ["sh", "-c", &script, pids.to_str().unwrap()];
+    shlex::try_join(words).unwrap()
+}
+
+/// A program that is never looked at by a heartbeat: what comes, comes for its own sake.
+pub fn quiet(program: Program, command: &str) -> Program {
+    program
+        .set("SSE_COMMAND", command)
+        .set("SSE_HEARTBEAT", "25s")
+}
+
+/// `nph-command.cgi` running this script.
+pub fn nph(folder: &Folder, text: &str) -> Program {
+    quiet(Program::nph("command"), &script(folder, text))
+}
+
+/// The processes of a script, however it started them.
+pub struct Family(Vec<u32>);
+
+impl Family {
+    /// Those that it has noted, `count` of them.
+    pub fn of(folder: &Folder, count: usize) -> Self {
+        let path: PathBuf = folder.path("pids");
+        Self(wait_for("the numbers of processes", || {
+            let text = fs::read_to_string(&path).ok()?;
+            let lines = text.strip_suffix('\n')?.lines();
+            let pids: Vec<u32> = lines.map(|line| line.trim().parse().unwrap()).collect();
+            (pids.len() == count).then_some(pids)
+        }))
+    }
+
+    pub fn runs(&self) {
+        for pid in &self.0 {
+            assert!(runs(*pid), "{pid} has ended");
+        }
+    }
+
+    pub fn is_gone_soon(&self) {
+        wait_for("the end of all processes", || {
+            self.0.iter().all(|pid| !runs(*pid)).then_some(())
+        });
+    }
+
+    /// That all of it ends within a second of `cause`.
+    pub fn is_gone_after(&self, stream: &mut Running, cause: impl FnOnce(&mut Running)) {
+        self.runs();
+        let start = Instant::now();
+        cause(stream);
+        self.is_gone_soon();
+        let took = start.elapsed();
+        assert!(took <= ONE_SECOND, "took {took:?}");
+    }
+}
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for pid in &self.0 {
+                let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The stream `command` as a process: programs that behave, and programs that do not.
+
+#[path = "../wire/parser.rs"]
+mod parser;
+
+#[path = "../process/stage.rs"]
+#[allow(
+    dead_code,
+    reason = "the stage of the other programs; not all of it is used here"
+)]
+mod stage;
+
+mod end;
+mod family;
+mod output;
+mod settings;
