@@ -9,8 +9,9 @@ use std::process::{Command, Output, Stdio};
 
 use servers::folder::{Folder, read};
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "clock",
+    "command",
     "countdown",
     "flights",
     "publish",
@@ -26,6 +27,7 @@ fn install(folder: &Folder, arguments: &[&str]) -> Output {
     let built = folder.make("built");
     for name in [
         "nph-clock",
+        "nph-command",
         "nph-countdown",
         "nph-room",
         "nph-script",
@@ -94,7 +96,7 @@ fn each_program_gets_both_names_and_each_file_its_mode() {
         &["--cgi-bin", "{}/a/cgi-bin", "--data", "{}/b/data"],
     );
     let text = said(&output, 0);
-    assert!(text.contains("20 written, 0 up to date, 0 kept"), "{text}");
+    assert!(text.contains("22 written, 0 up to date, 0 kept"), "{text}");
     let mut expected: Vec<_> = NAMES
         .iter()
         .flat_map(|name| [format!("nph-{name}.cgi"), format!("{name}.cgi")])
@@ -133,7 +135,7 @@ fn a_second_run_changes_nothing() {
             })
             .collect();
         let text = said(&install(&folder, &arguments), 0);
-        assert!(text.contains("0 written, 20 up to date, 0 kept"), "{text}");
+        assert!(text.contains("0 written, 22 up to date, 0 kept"), "{text}");
         let after: Vec<_> = names_in(&folder.join("cgi-bin"))
             .iter()
             .map(|name| {
@@ -159,7 +161,7 @@ fn with_link_all_names_of_a_program_are_one_file_and_without_it_none_are() {
     assert_ne!(inode("nph-script.cgi"), inode("tail.cgi"));
     said(&install(&folder, &["--cgi-bin", "{}/cgi-bin"]), 0);
     assert_ne!(inode("nph-script.cgi"), inode("timers.cgi"));
-    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 18);
+    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 20);
 }
 
 #[test]
@@ -177,7 +179,7 @@ fn a_program_that_runs_is_replaced_and_goes_on() {
         .expect("it was installed");
     fs::write(&built, "#!/bin/sh\necho the new one\n").expect("written");
     let text = said(&install(&folder, &["--cgi-bin", "{}/cgi-bin"]), 0);
-    assert!(text.contains("2 written, 16 up to date"), "{text}");
+    assert!(text.contains("2 written, 18 up to date"), "{text}");
     assert!(
         running.try_wait().expect("a child").is_none(),
         "the old one ended"
@@ -189,7 +191,7 @@ fn a_program_that_runs_is_replaced_and_goes_on() {
         .expect("it runs");
     assert_eq!(new.stdout, b"the new one\n");
     // Nothing unfinished stays behind.
-    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 18);
+    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 20);
 }
 
 #[test]
@@ -211,7 +213,7 @@ fn what_people_changed_is_kept() {
     fs::write(folder.join("events/.htaccess"), "# mine\n").expect("written");
     fs::write(folder.join("events/flights.jsonl"), "{}\n").expect("written");
     let text = said(&install(&folder, &arguments), 0);
-    assert!(text.contains("0 written, 19 up to date, 2 kept"), "{text}");
+    assert!(text.contains("0 written, 21 up to date, 2 kept"), "{text}");
     assert_eq!(read(&folder.join("events/.htaccess")), "# mine\n");
     assert_eq!(read(&folder.join("events/flights.jsonl")), "{}\n");
 }
@@ -226,7 +228,7 @@ fn the_responder_is_installed_alone_or_with_the_rest() {
     assert!(!folder.join("cgi-bin").exists());
     let both = ["--cgi-bin", "{}/cgi-bin", "--responder", "{}/bin"];
     let text = said(&install(&folder, &both), 0);
-    assert!(text.contains("18 written, 1 up to date, 0 kept"), "{text}");
+    assert!(text.contains("20 written, 1 up to date, 0 kept"), "{text}");
 }
 
 #[test]
