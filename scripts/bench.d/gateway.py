@@ -101,6 +101,9 @@ class Process:
 class Nginx(Process):
     """One worker, so that its CPU is one figure."""
 
+    # Beside the responder's.
+    upstreams = ""
+
     def __init__(self, folder, locations):
         self.port = free_port()
         configuration = os.path.join(folder, "nginx.conf")
@@ -135,6 +138,7 @@ class Nginx(Process):
                 access_log off;
                 keepalive_requests 1000000;
                 upstream sse_fcgi {{ server unix:{folder}/responder.sock; }}
+                {self.upstreams}
                 server {{
                     listen 127.0.0.1:{self.port} backlog=4096;
                     {locations}
