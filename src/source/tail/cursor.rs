@@ -39,6 +39,8 @@ pub(super) struct Cursor {
     skips_rest: bool,
     /// The last read reached the end of the file.
     drained: bool,
+    /// The file has been seen to be empty.
+    was_empty: bool,
     /// When the head of the file was compared last; `None` when it has to be compared:
     /// files whose lines all end alike can differ only there.
     head_checked_at: Option<Duration>,
@@ -120,6 +122,7 @@ impl Cursor {
             head: Head::empty(),
             pinned: None,
             skips_rest: false,
+            was_empty: false,
             drained: false,
             head_checked_at: None,
             max_line_bytes,
@@ -187,6 +190,16 @@ impl Cursor {
     /// The end of what has been read.
     pub(super) fn known_end(&self) -> u64 {
         self.base + self.buffer.len() as u64
+    }
+
+    /// Notes that the end has been reached, if that is the start as well.
+    pub(super) fn note_empty(&mut self) {
+        self.was_empty = self.known_end() == 0;
+    }
+
+    /// Whether the file was empty when its end was reached last.
+    pub(super) fn was_empty(&self) -> bool {
+        self.was_empty
     }
 
     /// The id of the place.

@@ -186,11 +186,12 @@ impl Tail {
         if active.is_drained() {
             return self.at_end(now, out);
         }
-        let was_empty = active.known_end() == 0;
+        let was_empty = active.was_empty();
         match active.fill(now) {
             Ok(Filled::More) => {
                 self.active_since = now.monotonic;
                 if was_empty {
+                    active.note_empty();
                     return self.first_bytes(now);
                 }
             }
@@ -273,6 +274,7 @@ impl Tail {
         let Some(active) = &mut self.active else {
             return Step::Again;
         };
+        active.note_empty();
         if is_new {
             // It may have been written to between our read and its rotation.
             active.look_again(now);
