@@ -11,11 +11,11 @@ use super::responder::{Responder, peer};
 use super::timers::Whom;
 use crate::gateway::{Framing, fastcgi};
 use crate::request::{
-    Asked, Figures, Head, Lifetime, MetaVariables, Method, Request, SettingError, Settings, Status,
-    StatusAnswer, decide_status, path_below,
+    Answer, Asked, Figures, Head, Lifetime, MetaVariables, Method, Request, SettingError, Settings,
+    Status, StatusAnswer, decide, decide_status, path_below,
 };
 use crate::source::{Now, Stream, WayUp};
-use crate::stream::{self, Delivery, Seat, Spot, Subscription};
+use crate::stream::{self, Delivery, Seat, Spot, Subscription, Terms};
 
 /// What a location serves.
 enum Service {
@@ -108,6 +108,11 @@ impl Responder {
         settings: &Settings,
         now: Now,
     ) {
+        // Before anything is opened or started for it.
+        let is_full = self.subscribers >= self.subscribers_max || self.is_draining();
+        if is_full && let Answer::Stream(head) = decide(request, settings) {
+            return self.turn_away(whom, &head, request, settings, now);
+        }
         let opening = crate::source::Opening {
             settings,
             request,
@@ -156,19 +161,6 @@ impl Responder {
                 terms,
             } => (head, source, gap, terms),
         };
-        if self.subscribers >= self.subscribers_max || self.is_draining() {
-            let (limit, text) = (
-                self.subscribers_max,
-                "are served already; others are asked to come again",
-            );
-            let text =
-                format!("{limit} subscribers {text}; see SSE_MAX_SUBSCRIBERS and LimitNOFILE");
-            if !self.is_draining() {
-                self.log.seldom(Level::Warning, "full house", &text);
-            }
-            let later = format!("retry: {}\n: no place now\n", terms.retry_ms);
-            return self.answer(whom, &head, later.as_bytes(), now);
-        }
         let subscription = Subscription::new(source, gap, terms, now);
         // Only who shares a stream may have to read it by itself again.
         let share = key.map(|key| (key, Rc::new(Spot::new(stream, settings, request))));
@@ -185,6 +177,28 @@ impl Responder {
         peer.seat = Some(Box::new(Seat::new(share, subscription, &head, now)));
         self.subscribers += 1;
         self.serve(whom, now);
+    }
+
+    /// There is no place for one more: it is asked to come again.
+    fn turn_away(
+        &mut self,
+        whom: Whom,
+        head: &Head,
+        request: &Request,
+        settings: &Settings,
+        now: Now,
+    ) {
+        if !self.is_draining() {
+            let limit = self.subscribers_max;
+            let text = format!(
+                "{limit} subscribers are served already; others are asked to come again; \
+                 see SSE_MAX_SUBSCRIBERS and LimitNOFILE"
+            );
+            self.log.seldom(Level::Warning, "full house", &text);
+        }
+        let terms = Terms::new(request, settings, Delivery::Immediate, fastrand::f64());
+        let later = format!("retry: {}\n: no place now\n", terms.retry_ms);
+        self.answer(whom, head, later.as_bytes(), now);
     }
 
     fn answer_status(&mut self, whom: Whom, request: &Request, settings: &Settings, now: Now) {
