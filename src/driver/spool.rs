@@ -49,7 +49,16 @@ const SHARDS: usize = 256;
 
 /// How long a room's members are taken for looked at: when each of a thousand looks every
 /// few seconds, one look is enough.
-const LOOKED_HOLDS: Duration = Duration::from_secs(1);
+const ROOM_HOLDS: Duration = Duration::from_secs(1);
+
+/// The same for private sessions, of which a sweep looks at part: with a hundred thousand it
+/// is once around well within the shortest grace, and takes a few hundredths of a processor
+/// however many come and post.
+const PRIVATE_HOLDS: Duration = Duration::from_millis(100);
+
+/// What the last sweep left: nothing that it could have removed, or perhaps more.
+const SWEPT: u8 = 0;
+const UNSWEPT: u8 = 1;
 
 /// A session's file is read whole where it says who a member is: it is short.
 const MEMBER_MAX_BYTES: u64 = 4 << 10;
@@ -228,35 +237,49 @@ impl SpoolFolder {
         }
     }
 
-    /// Sweeps the folders of private sessions from where the last sweep ended.
+    /// Sweeps the folders of private sessions from where the last sweep ended, at once if
+    /// that left some that it could have removed.
     fn sweep_on(&self, turn: &File, sweep: &mut Sweep<'_>) -> io::Result<()> {
-        let mut next = [0];
-        turn.read_at(&mut next, 0)?;
+        let mut state = [0, SWEPT];
+        turn.read_at(&mut state, 0)?;
+        let [mut next, rest] = state;
+        if rest == SWEPT && was_swept(turn, sweep.now, PRIVATE_HOLDS)? {
+            return Ok(());
+        }
         for _ in 0..SHARDS {
-            self.sweep_shard(&self.shard(next[0]), sweep)?;
+            self.sweep_shard(&self.shard(next), sweep)?;
             if sweep.removed >= REMOVED_MAX {
                 break;
             }
-            next[0] = next[0].wrapping_add(1);
+            next = next.wrapping_add(1);
             if sweep.looked >= LOOKED_MAX {
                 break;
             }
         }
-        turn.write_all_at(&next, 0)
+        let rest = match sweep.removed >= REMOVED_MAX {
+            true => UNSWEPT,
+            false => SWEPT,
+        };
+        turn.write_all_at(&[next, rest], 0)
     }
 
     /// Sweeps a room, unless somebody did just now.
     fn sweep_room(&self, turn: &File, sweep: &mut Sweep<'_>) -> io::Result<()> {
-        let metadata = turn.metadata()?;
-        let swept_ms = metadata.mtime() * 1_000 + metadata.mtime_nsec() / 1_000_000;
-        let since_ms = i128::from(sweep.now.unix_ms) - i128::from(swept_ms);
-        // An empty file is one that was made just now.
-        if metadata.len() > 0 && (0..LOOKED_HOLDS.as_millis() as i128).contains(&since_ms) {
+        if was_swept(turn, sweep.now, ROOM_HOLDS)? {
             return Ok(());
         }
         self.sweep_shard(&self.shard(0), sweep)?;
         turn.write_all_at(&[0], 0)
     }
+}
+
+/// Whether somebody has had this turn to its end less than `holds` ago.
+fn was_swept(turn: &File, now: Now, holds: Duration) -> io::Result<bool> {
+    let metadata = turn.metadata()?;
+    let swept_ms = metadata.mtime() * 1_000 + metadata.mtime_nsec() / 1_000_000;
+    let since_ms = i128::from(now.unix_ms) - i128::from(swept_ms);
+    // An empty file is one that was made just now.
+    Ok(metadata.len() > 0 && (0..holds.as_millis() as i128).contains(&since_ms))
 }
 
 struct Sweep<'a> {
