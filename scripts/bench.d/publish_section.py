@@ -10,9 +10,10 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 
-from gateway import PROJECT, Nginx, Process, can_connect, install, run
-from program import HERE, PATIENCE_SECONDS, Broken, need
+from gateway import PROJECT, Nginx, Process, install
+from program import HERE, PATIENCE_SECONDS, Broken, need, run
 from table import Row
 
 OURS, KEPT, NODE = "sse", "kept", "node"
@@ -65,7 +66,10 @@ def rows(found):
 def said(client, port, name, *what):
     """What the client measured."""
     command = [client, port, f"/{name}/events", f"/{name}/publish", *what]
-    out = run([str(word) for word in command], timeout=4 * PATIENCE_SECONDS)
+    try:
+        out = run([str(word) for word in command], timeout=4 * PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise Broken(f"the client failed to publish by {name}: {error}") from error
     return [float(number) for number in out.split()]
 
 
