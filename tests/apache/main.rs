@@ -20,6 +20,7 @@ macro_rules! under_both {
     };
 }
 
+mod command;
 mod crowd;
 mod events;
 mod head;
