@@ -35,7 +35,7 @@ pub trait Process {
     /// `WouldBlock` when there is nothing now.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Its exit code, 128 and the number of the signal that ended it; `None` while it
+    /// Its exit code, or 128 and the number of the signal that ended it; `None` while it
     /// runs.
     fn exit_code(&mut self) -> Option<i32>;
 }
