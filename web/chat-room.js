@@ -47,6 +47,10 @@ export class ChatRoom {
   #unnamed = 0;
   /** The places of what was shown, in order. @type {string[]} */
   #places = [];
+  /** Those of them that we said ourselves. @type {Set<string>} */
+  #ownPlaces = new Set();
+  /** The offset of what came down last. */
+  #lastDown = -1;
 
   /** @param {RoomListener} listener */
   constructor(listener) {
@@ -124,7 +128,15 @@ export class ChatRoom {
     // A new session hears what its old one said.
     if (this.#places.includes(said.place)) return;
     let at = this.#places.length;
-    if (said.own) {
+    if (!said.own) {
+      // Our own message may have been answered before what was said just before it came
+      // down. (An offset that falls is that of a new file, and comes after all others.)
+      const offset = offsetOf(said.place);
+      const isBefore = (place) => this.#ownPlaces.has(place) && offsetOf(place) > offset;
+      if (offset > this.#lastDown) while (at > 0 && isBefore(this.#places[at - 1])) at -= 1;
+      this.#lastDown = offset;
+    } else {
+      this.#ownPlaces.add(said.place);
       // What came down since it was sent may stand after it; before that, a file may have
       // been exchanged, and places of two files cannot be compared.
       const from = after === null ? 0 : this.#places.indexOf(after) + 1;
@@ -132,7 +144,7 @@ export class ChatRoom {
     }
     const before = this.#places[at] ?? null;
     this.#places.splice(at, 0, said.place);
-    if (this.#places.length > KEEP) this.#places.shift();
+    if (this.#places.length > KEEP) this.#ownPlaces.delete(this.#places.shift());
     this.#listener.onsaid(said, before);
   }
 }
