@@ -17,11 +17,11 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Seek as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{
     FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2, renameat};
@@ -292,6 +292,15 @@ impl Target {
     }
 
     /// The file's name, for the log.
+    /// Its path, as long as nothing is renamed.
+    ///
+    /// # Errors
+    /// Where there is no /proc.
+    pub(super) fn path(&self) -> io::Result<PathBuf> {
+        let folder = fs::read_link(format!("/proc/self/fd/{}", self.folder.as_raw_fd()))?;
+        Ok(folder.join(&self.name))
+    }
+
     pub(super) fn name(&self) -> String {
         self.name.display().to_string()
     }

@@ -11,6 +11,8 @@
 //! 1 and no listener.
 
 #[forbid(unsafe_code)]
+mod answering;
+#[forbid(unsafe_code)]
 mod append;
 #[forbid(unsafe_code)]
 mod body;

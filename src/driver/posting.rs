@@ -13,12 +13,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::answering;
 use super::append::{Terms, Trouble};
-use super::log::Log;
+use super::log::{Level, Log};
 use super::site::{Destination, Refused, Site, take_turn};
 use crate::publish::{Asked, Begun, Next, Post, Record, Replies, Reply, Upload, begin};
 use crate::request::Request;
-use crate::source::Now;
+use crate::source::{Now, WayUp};
 
 /// How soon it comes again at first. A lock is held for the time of one write.
 const AGAIN_FIRST: Duration = Duration::from_micros(200);
@@ -148,6 +149,7 @@ impl Posting {
                     let terms = Terms::of(&self.site.settings, self.site.publishing.durability);
                     return match self.destination.target.append(record, &terms) {
                         Ok(place) => {
+                            self.have_it_answered(record);
                             let id = self.destination.event_id(place);
                             Step::Reply(self.upload.replies().created(&id))
                         }
@@ -156,6 +158,18 @@ impl Posting {
                 }
             };
             self.again = AGAIN_FIRST;
+        }
+    }
+
+    /// Where a session has a command, that answers what has been posted.
+    fn have_it_answered(&self, record: &Record) {
+        let settings = &self.site.settings;
+        if self.site.way != Some(WayUp::Session) || settings.command.is_empty() {
+            return;
+        }
+        if let Err(error) = answering::start(settings, &self.destination.target, record) {
+            let text = format!("SSE_COMMAND cannot answer: {error}; is util-linux installed?");
+            self.log.line(Level::Warning, &text);
         }
     }
 

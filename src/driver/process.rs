@@ -29,7 +29,7 @@ const GRACE: Duration = Duration::from_millis(300);
 const ERROR_LINE_MAX_BYTES: usize = 1024;
 
 /// What is passed on of our environment: nothing that a client sent is in it.
-const ENVIRONMENT: [&str; 8] = [
+pub(super) const ENVIRONMENT: [&str; 8] = [
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
 ];
 

@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::alarm;
 
+use super::answering;
 use super::body;
 use super::clock::{self, Clock};
 use super::exit;
@@ -76,6 +77,9 @@ pub fn run_publish() -> ExitCode {
 /// and anything else is what [`run_cgi`] does.
 #[must_use]
 pub fn run_two_way(stream: &'static Stream) -> ExitCode {
+    if let Some(code) = answering::run_if_asked() {
+        return code;
+    }
     let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
     let meta = MetaVariables::new(std::env::vars_os().map(owned).collect());
     let program = std::env::args_os().next().unwrap_or_default();

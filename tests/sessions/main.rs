@@ -18,6 +18,7 @@ mod post;
 #[path = "../servers/mod.rs"]
 mod servers;
 
+mod answer;
 mod chat;
 mod members;
 mod private;

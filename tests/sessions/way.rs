@@ -19,20 +19,22 @@ pub enum Way {
     Nginx(Box<Site>),
 }
 
+/// Says what it is told, line by line.
+const COMMAND: &str = "sed -u s/^/said:/";
+
 const LOCATIONS: &str = "location = /events/session {
         include snippets/sse-cgi.conf;
         fastcgi_param SSE_STREAM session;
         fastcgi_param SSE_SPOOL {root}/data/spool;
         fastcgi_param SSE_PUBLISH_ALLOW anyone;
     }
-    location = /events/room {
-        include snippets/sse-cgi.conf;
-        fastcgi_param SSE_STREAM room;
-        fastcgi_param SSE_SPOOL {root}/data/spool;
-        fastcgi_param SSE_FILE {root}/data/room.jsonl;
-        fastcgi_param SSE_PUBLISH_ALLOW anyone;
-    }
     location = /events/clock {";
+
+/// The site's own room lets nobody speak.
+const ROOM: [&str; 2] = [
+    "#fastcgi_param SSE_PUBLISH_ALLOW same-origin;",
+    "fastcgi_param SSE_PUBLISH_ALLOW anyone;",
+];
 
 impl Way {
     /// Every gateway process is another one: the way down, and each post.
@@ -45,9 +47,34 @@ impl Way {
         Self::Apache(apache.start())
     }
 
+    /// The same, and a command answers what is posted to a session.
+    pub fn answering_apache(mpm: Mpm) -> Self {
+        let apache = Apache::with(mpm)
+            .workers(12)
+            .set("SSE_SPOOL", "{root}/data/spool")
+            .set("SSE_COMMAND", COMMAND)
+            .set("SSE_PUBLISH_ALLOW", "anyone");
+        Self::Apache(apache.start())
+    }
+
+    /// One responder for all, and the same command.
+    pub fn answering_nginx() -> Self {
+        let answering = LOCATIONS.replacen(
+            "fastcgi_param SSE_SPOOL",
+            &format!("fastcgi_param SSE_COMMAND \"{COMMAND}\";\n        fastcgi_param SSE_SPOOL"),
+            1,
+        );
+        let site = Site::with(Gateway::Nginx)
+            .edit("location = /events/clock {", &answering)
+            .edit(ROOM[0], ROOM[1]);
+        Self::Nginx(Box::new(site.start()))
+    }
+
     /// One responder for all.
     pub fn nginx() -> Self {
-        let site = Site::with(Gateway::Nginx).edit("location = /events/clock {", LOCATIONS);
+        let site = Site::with(Gateway::Nginx)
+            .edit("location = /events/clock {", LOCATIONS)
+            .edit(ROOM[0], ROOM[1]);
         Self::Nginx(Box::new(site.start()))
     }
 

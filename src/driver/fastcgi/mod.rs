@@ -24,6 +24,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use super::answering;
 use super::exit;
 use super::log::{Level, Log, Style};
 use super::start::print;
@@ -46,6 +47,9 @@ pub(super) use options::asks_for_one;
 /// 111 when the system refused something.
 #[must_use]
 pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
+    if let Some(code) = answering::run_if_asked() {
+        return code;
+    }
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let name = std::path::Path::new(&program).file_name().map_or_else(
