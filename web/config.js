@@ -41,6 +41,7 @@ export const gateway = [asked(), remembered()].find((name) => name && Object.has
 const address = gateways[gateway];
 
 export const streams = {
+  answer: address('answer'),
   clock: address('clock'),
   countdown: address('countdown'),
   flights: address('flights'),
