@@ -44,7 +44,7 @@ eventually 60 grep -q '^Whatever appends' "$top/output" || fail "it did not star
 url=$(sed -n 's|^ *\(http://[^ ]*/\)$|\1|p' "$top/output" | head -n 1)
 [[ -n $url ]] || fail "it does not say where it is"
 
-for page in index chat clock countdown flights log status; do
+for page in index answer chat clock countdown flights log status; do
     curl --silent --show-error --fail --max-time 10 --output /dev/null "$url$page.html" \
         || fail "no $page.html"
 done
@@ -57,7 +57,7 @@ has_event() {
     kill "$!" 2>/dev/null || true
     return "$found"
 }
-for name in clock countdown flights timers tail room; do
+for name in clock countdown flights timers tail room answer; do
     for program in "nph-$name.cgi" "$name.cgi"; do
         has_event "cgi-bin/$program" || fail "no event from $program"
     done
