@@ -3,11 +3,16 @@
 //! ```text
 //!  web server ⇄ listen ⇄ peer ⇄ responder (the loop) ⇄ hub of shared streams
 //!                                   │
-//!                     answer: what a request comes to
-//!                     serve:  what is due, to whom it goes
+//!                     door:    who comes in
+//!                     traffic: what comes from peers, and goes to them
+//!                     answer:  what a request comes to
+//!                     serve:   what is due, to whom it goes
+//!                     ending:  the ends of streams and of the responder
 //! ```
 
 mod answer;
+mod door;
+mod ending;
 mod listen;
 mod notify;
 mod options;
@@ -16,6 +21,7 @@ mod responder;
 mod serve;
 mod spread;
 mod timers;
+mod traffic;
 mod upload;
 
 use std::ffi::OsString;
