@@ -327,6 +327,17 @@ impl Drop for Responder {
                 eprintln!("--- the responder had ended: {:?}", self.status);
             }
         }
+        // What it has started ends only with one that is asked to end; the second time at
+        // once.
+        if !self.has_ended() {
+            for _ in 0..2 {
+                let _ = kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGTERM);
+            }
+            let end = Instant::now() + Duration::from_secs(1);
+            while !self.has_ended() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
         if self.status.is_none() {
             self.kill();
         }
