@@ -80,4 +80,4 @@ pub mod clients;
 #[forbid(unsafe_code)]
 pub mod harness;
 
-pub use driver::{run, run_cgi, run_publish, run_responder, run_two_way};
+pub use driver::{run, run_cgi, run_cgi_with_programs, run_publish, run_responder, run_two_way};

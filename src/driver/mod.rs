@@ -54,4 +54,4 @@ mod world;
 
 pub use fastcgi::run_responder;
 pub use publish::{run_publish, run_two_way};
-pub use start::{run, run_cgi};
+pub use start::{run, run_cgi, run_cgi_with_programs};

@@ -24,7 +24,8 @@ use super::log::{Level, Log, Style};
 use super::output::{Output, has_left};
 use super::posting::{Posting, Rest, Step};
 use super::site::Site;
-use super::start::run_cgi;
+use super::start::run_with;
+use super::world::Abilities;
 use crate::gateway::Framing;
 use crate::publish::{Post, Replies, Reply};
 use crate::request::{Lifetime, MetaVariables, Method, Publishing, Request, Settings, Status};
@@ -74,7 +75,7 @@ pub fn run_publish() -> ExitCode {
 }
 
 /// Runs a program whose stream has a way up: a POST is taken as [`run_publish`] takes it,
-/// and anything else is what [`run_cgi`] does.
+/// and anything else is what [`crate::run_cgi`] does.
 #[must_use]
 pub fn run_two_way(stream: &'static Stream) -> ExitCode {
     if let Some(code) = answering::run_if_asked() {
@@ -94,7 +95,7 @@ pub fn run_two_way(stream: &'static Stream) -> ExitCode {
         _ => {
             // Its stream writes as well: who comes and goes.
             let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
-            run_cgi(stream)
+            run_with(stream, Abilities::SESSIONS)
         }
     }
 }

@@ -17,7 +17,7 @@ use super::output::{Output, has_left};
 use super::serve::Server;
 use super::signals::Signals;
 use super::terminal::{self, Typed};
-use super::world::Machine;
+use super::world::{Abilities, Machine};
 use crate::event::Batch;
 use crate::gateway::Framing;
 use crate::request::{Head, Lifetime, MetaVariables, Request, Settings, Status};
@@ -39,13 +39,25 @@ pub fn run(stream: &'static Stream) -> ExitCode {
         let only: &'static Stream = stream;
         return fastcgi::run_responder(Vec::leak(vec![only]));
     }
-    run_cgi(stream)
+    run_with(stream, Abilities::ALL)
 }
 
-/// The same without FastCGI, which makes a program smaller by a fifth: what a server starts
-/// for every connection should be small.
+/// The same for a stream that follows files or time, and without FastCGI, which makes a
+/// program smaller by a quarter: what a server starts for every connection should be small.
+/// Its world has neither programs nor sessions: `World::start`, `World::spool` and
+/// `World::append` fail with `Unsupported`.
 #[must_use]
 pub fn run_cgi(stream: &'static Stream) -> ExitCode {
+    run_with(stream, Abilities::FILES)
+}
+
+/// The same as [`run_cgi`] for a stream that runs programs.
+#[must_use]
+pub fn run_cgi_with_programs(stream: &'static Stream) -> ExitCode {
+    run_with(stream, Abilities::PROGRAMS)
+}
+
+pub(super) fn run_with(stream: &'static Stream, abilities: Abilities) -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
@@ -82,6 +94,7 @@ pub fn run_cgi(stream: &'static Stream) -> ExitCode {
         framing,
         log: Rc::clone(&log),
         clock,
+        abilities,
     };
     let code = finish(&log, program.answer(&meta));
     if framing != Framing::Bare {
@@ -115,6 +128,7 @@ struct Program {
     framing: Framing,
     log: Rc<Log>,
     clock: Clock,
+    abilities: Abilities,
 }
 
 impl Program {
@@ -137,7 +151,7 @@ impl Program {
             self.log.line(Level::Warning, &notice.to_string());
         }
         let request = Request::from_meta(meta);
-        let machine = Rc::new(Machine::new(Rc::clone(&self.log)));
+        let machine = Rc::new(Machine::new(Rc::clone(&self.log), self.abilities));
         let now = self.clock.now();
         let world = Rc::clone(&machine) as Rc<dyn World>;
         let delivery = self.delivery(&request);

@@ -29,10 +29,11 @@ pub(super) struct Machine {
     blind: Rc<Watcher>,
     is_watching: Cell<bool>,
     pub(super) programs: Rc<Programs>,
+    abilities: Abilities,
 }
 
 impl Machine {
-    pub(super) fn new(log: Rc<Log>) -> Self {
+    pub(super) fn new(log: Rc<Log>, abilities: Abilities) -> Self {
         Self {
             log,
             watcher: Rc::new(Watcher::new()),
@@ -40,6 +41,7 @@ impl Machine {
             blind: Rc::new(Watcher::blind()),
             is_watching: Cell::new(true),
             programs: Rc::new(Programs::new()),
+            abilities,
         }
     }
 
@@ -96,16 +98,11 @@ impl World for Machine {
     }
 
     fn start(&self, words: &[String]) -> io::Result<Box<dyn Process>> {
-        let hints = Rc::new(Hints::new());
-        let program = self
-            .programs
-            .start(words, Rc::clone(&hints), Rc::clone(&self.log))?;
-        *self.opened.borrow_mut() = Some(hints);
-        Ok(Box::new(program))
+        self.abilities.start.ok_or(UNSUPPORTED)?(self, words)
     }
 
     fn spool(&self, folder: &Path, kind: SessionKind) -> io::Result<Rc<dyn Spool>> {
-        Ok(Rc::new(SpoolFolder::open(folder, kind)?))
+        self.abilities.spool.ok_or(UNSUPPORTED)?(folder, kind)
     }
 
     fn secret(&self) -> io::Result<[u8; 16]> {
@@ -115,22 +112,82 @@ impl World for Machine {
     }
 
     fn append(&self, settings: &Settings, request: &Request, line: &str) -> io::Result<()> {
-        let target = target(settings, request).map_err(|refused| match refused {
-            Refused::Setting(error) => io::Error::other(error),
-            Refused::Unavailable(text) => io::Error::other(text),
-            _ => io::ErrorKind::NotFound.into(),
-        })?;
-        let record = Record::of_line(line.to_owned())
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        match target.append(&record, &Terms::of(settings, Durability::Process)) {
-            Ok(_) => Ok(()),
-            Err(Trouble::Busy) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(Trouble::NotFound) => Err(io::ErrorKind::NotFound.into()),
-            Err(Trouble::System(error)) => Err(error),
-        }
+        self.abilities.append.ok_or(UNSUPPORTED)?(settings, request, line)
     }
 
     fn utc_offset_seconds(&self, unix_ms: u64) -> i32 {
         clock::utc_offset_seconds(unix_ms)
+    }
+}
+
+const UNSUPPORTED: io::ErrorKind = io::ErrorKind::Unsupported;
+
+type Start = fn(&Machine, &[String]) -> io::Result<Box<dyn Process>>;
+type OpenSpool = fn(&Path, SessionKind) -> io::Result<Rc<dyn Spool>>;
+type Append = fn(&Settings, &Request, &str) -> io::Result<()>;
+
+/// What a program's streams may do besides following files. A program brings along only
+/// what it is given here: one is started for every connection, and small ones start
+/// sooner.
+#[derive(Clone, Copy)]
+pub(super) struct Abilities {
+    start: Option<Start>,
+    spool: Option<OpenSpool>,
+    append: Option<Append>,
+}
+
+impl Abilities {
+    /// Following files is all.
+    pub(super) const FILES: Self = Self {
+        start: None,
+        spool: None,
+        append: None,
+    };
+
+    /// Running programs.
+    pub(super) const PROGRAMS: Self = Self {
+        start: Some(start),
+        ..Self::FILES
+    };
+
+    /// Keeping sessions, and adding lines to files.
+    pub(super) const SESSIONS: Self = Self {
+        spool: Some(spool),
+        append: Some(append),
+        ..Self::FILES
+    };
+
+    /// Everything.
+    pub(super) const ALL: Self = Self {
+        start: Some(start),
+        ..Self::SESSIONS
+    };
+}
+
+fn start(machine: &Machine, words: &[String]) -> io::Result<Box<dyn Process>> {
+    let hints = Rc::new(Hints::new());
+    let log = Rc::clone(&machine.log);
+    let program = machine.programs.start(words, Rc::clone(&hints), log)?;
+    *machine.opened.borrow_mut() = Some(hints);
+    Ok(Box::new(program))
+}
+
+fn spool(folder: &Path, kind: SessionKind) -> io::Result<Rc<dyn Spool>> {
+    Ok(Rc::new(SpoolFolder::open(folder, kind)?))
+}
+
+fn append(settings: &Settings, request: &Request, line: &str) -> io::Result<()> {
+    let target = target(settings, request).map_err(|refused| match refused {
+        Refused::Setting(error) => io::Error::other(error),
+        Refused::Unavailable(text) => io::Error::other(text),
+        _ => io::ErrorKind::NotFound.into(),
+    })?;
+    let record = Record::of_line(line.to_owned())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    match target.append(&record, &Terms::of(settings, Durability::Process)) {
+        Ok(_) => Ok(()),
+        Err(Trouble::Busy) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(Trouble::NotFound) => Err(io::ErrorKind::NotFound.into()),
+        Err(Trouble::System(error)) => Err(error),
     }
 }

@@ -19,7 +19,7 @@ use super::super::clock::Clock;
 use super::super::log::Log;
 use super::super::signals::Signals;
 use super::super::watch::Hints;
-use super::super::world::Machine;
+use super::super::world::{Abilities, Machine};
 use super::listen::Listener;
 use super::notify::Notify;
 use super::options::Options;
@@ -129,7 +129,7 @@ impl Responder {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let signals = Signals::take()?;
         epoll.add(&signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
-        let machine = Rc::new(Machine::new(Rc::clone(&parts.log)));
+        let machine = Rc::new(Machine::new(Rc::clone(&parts.log), Abilities::ALL));
         let clock = Clock::start();
         let descriptors = descriptor_limit();
         let connections_max = (descriptors.saturating_sub(OWN_DESCRIPTORS) as usize).max(1);
