@@ -18,6 +18,8 @@ impl<'a> EventName<'a> {
     pub const CLOSE: EventName<'static> = EventName(Cow::Borrowed("close"));
     /// Something could not be delivered; see [`crate::event::Gap`].
     pub const GAP: EventName<'static> = EventName(Cow::Borrowed("gap"));
+    /// Nothing can be served now; the client comes again.
+    pub const UNAVAILABLE: EventName<'static> = EventName(Cow::Borrowed("unavailable"));
     /// A line of a `jsonl` file that is no JSON object.
     pub const INVALID: EventName<'static> = EventName(Cow::Borrowed("invalid"));
 
@@ -43,6 +45,24 @@ impl<'a> EventName<'a> {
         }
         let clean: String = text.replace(Self::FORBIDDEN, "");
         (!clean.is_empty()).then_some(Self(Cow::Owned(clean)))
+    }
+
+    /// The names that neither a publisher nor a file may give to an event: the stream's
+    /// own, each of which a page acts on, and `open` and `error`, which EventSource
+    /// dispatches itself to the same listeners.
+    pub const RESERVED: [EventName<'static>; 5] = [
+        Self::CLOSE,
+        Self::GAP,
+        Self::UNAVAILABLE,
+        EventName(Cow::Borrowed("open")),
+        EventName(Cow::Borrowed("error")),
+    ];
+
+    /// Whether the name is one of [`EventName::RESERVED`]. Names are case-sensitive, as
+    /// event types are: `Close` is not reserved.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        EventName::RESERVED.iter().any(|name| name.0 == self.0)
     }
 
     const FORBIDDEN: [char; 3] = ['\r', '\n', '\0'];
@@ -71,6 +91,16 @@ impl std::error::Error for InvalidName {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_that_a_page_acts_on_are_reserved() {
+        for name in ["close", "gap", "unavailable", "open", "error"] {
+            assert!(EventName::new(name).unwrap().is_reserved(), "{name}");
+        }
+        for name in ["message", "Close", "closed", "invalid", "errors"] {
+            assert!(!EventName::new(name).unwrap().is_reserved(), "{name}");
+        }
+    }
 
     #[test]
     fn a_name_cannot_break_out_of_its_line() {
