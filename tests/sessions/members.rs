@@ -67,6 +67,28 @@ fn a_late_comer_gets_the_history_and_who_is_here() {
 }
 
 #[test]
+fn two_thousand_visits_do_not_hide_what_was_said() {
+    let place = Place::new();
+    let mut history = String::new();
+    for number in 0..12 {
+        history += &format!("{{\"data\":\"said {number}\"}}\n");
+    }
+    for tag in 0..2_000 {
+        for event in ["join", "leave"] {
+            let tag = format!("\"tag\":\"{tag:016x}\"");
+            history +=
+                &format!("{{{tag},\"event\":\"{event}\",\"data\":{{{tag},\"nick\":\"guest\"}}}}\n");
+        }
+    }
+    place.folder.append("room.jsonl", &history);
+    let mut ann = place.get("room").query("nick=Ann").start();
+    assert_eq!(ann.event().name, "welcome");
+    for number in 2..12 {
+        ann.says(&[&format!("said {number}")]);
+    }
+}
+
+#[test]
 fn a_reconnect_is_neither_join_nor_leave() {
     let place = Place::new();
     let (mut ann, _) = place.member("Ann");

@@ -208,3 +208,14 @@ fn a_record_s_own_id_is_passed_on_where_it_is_wanted() {
     let mut plain = Tail::of(&file).start();
     plain.says(&["a: {\"b\": [1]}", "text"]);
 }
+
+#[test]
+fn many_lines_that_a_filter_drops_do_not_hide_those_before_them() {
+    let chosen: Vec<String> = (0..12).map(|number| format!("INFO {number}")).collect();
+    let dropped: String = (0..100_000)
+        .map(|number| format!("2026-11-28 host app[{number}]: DEBUG nothing\n"))
+        .collect();
+    let expected: Vec<&str> = chosen[2..].iter().map(String::as_str).collect();
+    let text = chosen.join("\n") + "\n" + &dropped;
+    check(&text, &[("SSE_FILTER", "!DEBUG")], &expected);
+}

@@ -512,7 +512,7 @@ impl Cursor {
 
 /// The most bytes of `text`, at most `limit`, that end between two characters. What is
 /// no UTF-8 has no characters to keep together.
-fn char_boundary(text: &[u8], limit: usize) -> usize {
+pub(super) fn char_boundary(text: &[u8], limit: usize) -> usize {
     if text.len() <= limit {
         return text.len();
     }

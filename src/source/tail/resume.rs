@@ -103,11 +103,9 @@ impl Tail {
             return Ok(());
         };
         let end = file.stat()?.size_bytes;
-        let (records, reach_bytes) = (settings.backlog_records, settings.replay_bytes);
-        self.search = Some((
-            backlog::Search::new(&*file, end, records, reach_bytes)?,
-            file,
-        ));
+        let terms = (settings.backlog_records, settings.replay_bytes);
+        let search = backlog::Search::new(&*file, end, terms, self.max_line_bytes)?;
+        self.search = Some((search, file));
         self.search_on()?;
         Ok(())
     }
