@@ -87,7 +87,7 @@ impl Server<'_> {
                 until = lull_at;
             }
             poller.watch_files(self)?;
-            let woken = poller.wait(self, Interest::Errors, until, now)?;
+            let woken = poller.wait_for_news(self, until, now)?;
             if woken.asked_to_end || woken.reader_gone {
                 return Ok(());
             }
@@ -214,6 +214,24 @@ impl Poller {
             }
             Ok(())
         })
+    }
+
+    /// Waits until there is a reason to poll the stream. What the watcher has to say
+    /// may concern nothing that is followed, such as the removal of a watch.
+    fn wait_for_news(
+        &mut self,
+        server: &Server<'_>,
+        until: Duration,
+        now: Now,
+    ) -> io::Result<Woken> {
+        let mut now = now;
+        loop {
+            let woken = self.wait(server, Interest::Errors, until, now)?;
+            if self.hinted || woken.by_time || woken.asked_to_end || woken.reader_gone {
+                return Ok(woken);
+            }
+            now = server.clock.now();
+        }
     }
 
     fn wait(

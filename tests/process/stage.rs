@@ -500,6 +500,14 @@ impl Running {
         fs::read_to_string(self.own.path("stderr")).unwrap_or_default()
     }
 
+    /// Processor time that it has used, in ticks of 10 ms.
+    pub fn processor_ticks(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let after_name = text.rsplit(')').next().unwrap();
+        let fields = after_name.split_whitespace().skip(11).take(2);
+        fields.map(|field| field.parse::<u64>().unwrap()).sum()
+    }
+
     /// A field of /proc/PID/status, such as `VmHWM`, as a number.
     pub fn status(&self, field: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();

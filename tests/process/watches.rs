@@ -89,6 +89,113 @@ fn followers_beyond_the_last_inotify_instance_get_every_line_promptly_and_rest()
     }
 }
 
+/// Starts a follower of a path that it cannot read, by itself or by `command`.
+fn awaiting(file: &Path, command: &[&str]) -> Running {
+    let tail = Program::tail(file).by(command);
+    tail.start().opened()
+}
+
+/// A new user namespace, in which there is nothing left of what inotify needs.
+fn without(what: &str) -> [String; 6] {
+    let script = format!("echo 0 >/proc/sys/user/max_inotify_{what} && exec \"$@\"");
+    ["unshare", "-U", "--map-root-user", "sh", "-c", &script].map(str::to_owned)
+}
+
+#[test]
+fn a_path_that_cannot_be_read_costs_no_processor_time() {
+    let memory = Folder::in_memory();
+    let disk = Folder::new();
+    let mut streams = Vec::new();
+    for folder in [&memory, &disk] {
+        fs::create_dir(folder.path("quiet")).unwrap();
+        folder.write("quiet/plain", "x\n");
+        for (link, target) in [("nowhere", "absent"), ("one", "other"), ("other", "one")] {
+            std::os::unix::fs::symlink(target, folder.path(&format!("quiet/{link}"))).unwrap();
+        }
+        for path in ["missing", "no/such/folder/log", "plain/log", "nowhere"] {
+            streams.push(awaiting(&folder.path(&format!("quiet/{path}")), &[]));
+        }
+        let below = Program::nph("tail").set("SSE_ROOT", folder.path("quiet"));
+        let below = below
+            .set("SSE_AWAIT", "yes")
+            .set("PATH_INFO", "/missing.log");
+        streams.push(below.start().opened());
+        let state = Program::tail(&folder.path("quiet/state")).set("SSE_FORMAT", "state");
+        streams.push(state.start().opened());
+    }
+    // What was followed, and cannot be any more.
+    let mut replaced = Vec::new();
+    for kind in ["folder", "fifo", "link", "loop", "gone", "remade"] {
+        fs::create_dir(memory.path(kind)).unwrap();
+        let file = memory.write(&format!("{kind}/log"), "x\n");
+        let mut stream = Program::tail(&file).start();
+        stream.says(&["x"]);
+        fs::remove_file(&file).unwrap();
+        match kind {
+            "folder" => fs::create_dir(&file).unwrap(),
+            "fifo" => nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+            "link" => std::os::unix::fs::symlink("absent", &file).unwrap(),
+            "loop" => std::os::unix::fs::symlink("log", &file).unwrap(),
+            _ => fs::remove_dir(memory.path(kind)).unwrap(),
+        }
+        if kind == "remade" {
+            fs::create_dir(memory.path(kind)).unwrap();
+        }
+        replaced.push((file, stream));
+    }
+    let mut all: Vec<&Running> = streams.iter().collect();
+    all.extend(replaced.iter().map(|(_, stream)| stream));
+    let wakes = wakes(&all);
+    assert!(wakes.iter().all(|wakes| *wakes <= 6), "{wakes:?}");
+    for stream in &all {
+        assert!(stream.processor_ticks() < 20, "{wakes:?}");
+    }
+    // Each still finds what comes.
+    for (file, stream) in &mut replaced {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::remove_dir(&*file)
+            .or_else(|_| fs::remove_file(&*file))
+            .ok();
+        fs::write(&*file, "back\n").unwrap();
+        while stream.event().data != "back" {}
+    }
+    for (stream, file) in streams.iter_mut().zip(["missing", "no/such/folder/log"]) {
+        let file = memory.path(&format!("quiet/{file}"));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "there\n").unwrap();
+        stream.says(&["there"]);
+    }
+}
+
+#[test]
+fn a_missing_path_costs_no_processor_time_where_inotify_has_nothing_left() {
+    let folder = Folder::in_memory();
+    fs::create_dir(folder.path("quiet")).unwrap();
+    let mut streams = Vec::new();
+    for what in ["instances", "watches"] {
+        let command = without(what);
+        let command = command.each_ref().map(String::as_str);
+        let probe = std::process::Command::new(command[0])
+            .args(&command[1..])
+            .args(["sh", "true"])
+            .output();
+        if !probe.is_ok_and(|output| output.status.success()) {
+            println!("skipped: no user namespace can be made here");
+            return;
+        }
+        let command = [&command[..], &["sh"]].concat();
+        streams.push(awaiting(&folder.path("quiet/missing"), &command));
+        streams.push(awaiting(&folder.path("no/such/log"), &command));
+    }
+    let all: Vec<&Running> = streams.iter().collect();
+    let wakes = wakes(&all);
+    assert!(wakes.iter().all(|wakes| *wakes <= 6), "{wakes:?}");
+    folder.write("quiet/missing", "there\n");
+    for stream in streams.iter_mut().step_by(2) {
+        stream.says(&["there"]);
+    }
+}
+
 #[test]
 fn an_idle_follower_wakes_up_only_for_its_heartbeat() {
     let memory = Folder::in_memory();

@@ -171,6 +171,37 @@ fn idle_subscribers_wake_nobody_but_for_their_heartbeats() {
 }
 
 #[test]
+fn paths_that_cannot_be_read_cost_no_processor_time() {
+    let folder = Folder::new();
+    std::os::unix::fs::symlink("absent", folder.path("nowhere")).unwrap();
+    folder.write("plain", "x\n");
+    let responder = Responder::start(&folder);
+    let paths = ["missing", "no/such/folder/log", "nowhere", "plain/log"];
+    let mut clients: Vec<Client> = Vec::new();
+    for path in paths {
+        for _ in 0..3 {
+            let request = Request::tail(&folder.path(path));
+            clients.push(responder.ask(&request).opened());
+        }
+    }
+    let missing =
+        Request::of("tail").set("SSE_ROOT", folder.path("").as_os_str().as_encoded_bytes());
+    let missing = missing
+        .set("PATH_INFO", "/missing.log")
+        .set("SSE_AWAIT", "yes");
+    clients.push(responder.ask(&missing).opened());
+    // What each path is looked at without a hint, twice a second at most.
+    let before = responder.proc_status("voluntary_ctxt_switches");
+    std::thread::sleep(Duration::from_secs(2));
+    let wakes = responder.proc_status("voluntary_ctxt_switches") - before;
+    assert!(wakes <= 60, "{wakes}");
+    folder.write("missing", "there\n");
+    for client in &mut clients[..3] {
+        client.says(&["there"]);
+    }
+}
+
+#[test]
 fn an_idle_subscriber_costs_a_few_hundred_bytes() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

@@ -2,9 +2,10 @@
 //! instances, so it serves when inotify has none left.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,12 @@ impl Dnotify {
     }
 
     pub(super) fn watch_folder(&mut self, folder: &Path) -> Coverage {
+        // Whoever waits for a file asks again and again.
+        if let Some(watched) = self.folders.get(folder)
+            && is_same(watched.metadata(), folder.metadata())
+        {
+            return Coverage::Part;
+        }
         let watched = File::open(folder).and_then(|opened| {
             notify::watch(opened.as_fd())?;
             Ok(opened)
@@ -43,7 +50,10 @@ impl Dnotify {
                 self.folders.insert(folder.to_owned(), opened);
                 Coverage::Part
             }
-            Err(_) => Coverage::None,
+            Err(_) => {
+                self.folders.remove(folder);
+                Coverage::None
+            }
         }
     }
 
@@ -58,6 +68,11 @@ impl Dnotify {
             .is_ok_and(|read| read == bytes.len())
         {}
     }
+}
+
+fn is_same(one: io::Result<Metadata>, other: io::Result<Metadata>) -> bool {
+    let identity = |of: Metadata| (of.dev(), of.ino());
+    one.is_ok_and(|one| other.is_ok_and(|other| identity(one) == identity(other)))
 }
 
 /// The one line of unsafe code in this crate. Neither the standard library nor nix has

@@ -65,14 +65,36 @@ impl Inotify {
     }
 
     /// Watches names coming and going in the folder, and the folder and those above it
-    /// being moved away.
+    /// being moved away. Called again, it adds and removes only the watches that differ
+    /// from those of the last call: the kernel reports each removal (IN_IGNORED), which
+    /// would wake the caller again and again while a path stays unreadable.
     pub(super) fn watch_folder(
         &mut self,
         folder: &Path,
         name: &OsStr,
         hints: &Rc<Hints>,
     ) -> Coverage {
-        self.forget(hints, |about| *about != About::File);
+        let mut needed = Vec::new();
+        let coverage = self.add_folder(folder, name, &mut needed);
+        self.forget(hints, |watch, about| {
+            *about != About::File
+                && !needed
+                    .iter()
+                    .any(|(own, what)| own == watch && what == about)
+        });
+        for (watch, about) in needed {
+            self.interest(watch, hints, about);
+        }
+        coverage
+    }
+
+    /// Adds the watches that a folder needs; lists them in `needed`.
+    fn add_folder(
+        &self,
+        folder: &Path,
+        name: &OsStr,
+        needed: &mut Vec<(WatchDescriptor, About)>,
+    ) -> Coverage {
         // IN_ATTRIB: a file that could not be read may be readable now.
         let names = AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_ATTRIB
@@ -81,32 +103,36 @@ impl Inotify {
             | AddWatchFlags::IN_MOVED_TO;
         let itself = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
         let no_links = AddWatchFlags::IN_DONT_FOLLOW;
+        let mut add = |folder: &Path, what: AddWatchFlags, about: About| -> bool {
+            let how = AddWatchFlags::IN_ONLYDIR | MASK_ADD;
+            let watch = self.instance.add_watch(folder, what | how);
+            needed.extend(watch.map(|watch| (watch, about)));
+            watch.is_ok()
+        };
         // Fails at a component that is a symbolic link, which could be pointed elsewhere
         // without a hint.
-        let is_no_link = self.add(folder, names | itself | no_links, hints, || {
-            About::Folder(name.to_owned())
-        });
+        let is_no_link = add(
+            folder,
+            names | itself | no_links,
+            About::Folder(name.to_owned()),
+        );
         // Nothing in a folder above concerns us but that it goes.
-        let nothing = || About::Above(OsString::new());
         let mut above = folder.ancestors().skip(1);
         let is_covered = is_no_link
             && is_plain(folder)
             && is_local(folder)
-            && above.all(|dir| self.add(dir, itself | no_links, hints, nothing));
-        if !is_no_link {
-            let followed = self.add(folder, names | itself, hints, || {
-                About::Folder(name.to_owned())
-            });
-            if !followed {
-                return Coverage::None;
-            }
+            && above.all(|dir| add(dir, itself | no_links, About::Above(OsString::new())));
+        if !is_no_link && !add(folder, names | itself, About::Folder(name.to_owned())) {
+            return Coverage::None;
         }
         // As long as anybody has the folder open, or a file that was in it, as we do, its
         // removal is told to nobody but the folder above.
         if let (Some(parent), Some(own)) = (folder.parent(), folder.file_name()) {
-            self.add(parent, AddWatchFlags::IN_DELETE, hints, || {
-                About::Above(own.to_owned())
-            });
+            add(
+                parent,
+                AddWatchFlags::IN_DELETE,
+                About::Above(own.to_owned()),
+            );
         }
         if is_covered {
             Coverage::Whole
@@ -115,36 +141,27 @@ impl Inotify {
         }
     }
 
-    fn add(
-        &mut self,
-        folder: &Path,
-        what: AddWatchFlags,
-        hints: &Rc<Hints>,
-        about: impl Fn() -> About,
-    ) -> bool {
-        let how = AddWatchFlags::IN_ONLYDIR | MASK_ADD;
-        let Ok(watch) = self.instance.add_watch(folder, what | how) else {
-            return false;
-        };
-        self.interest(watch, hints, about());
-        true
-    }
-
+    /// Notes who is told of a watch, and of what; once, however often it is called.
     fn interest(&mut self, watch: WatchDescriptor, hints: &Rc<Hints>, about: About) {
-        let hints = Rc::clone(hints);
-        self.watches
-            .entry(watch)
-            .or_default()
-            .push(Interest { hints, about });
+        let interests = self.watches.entry(watch).or_default();
+        let is_known = about != About::File
+            && interests
+                .iter()
+                .any(|own| Rc::ptr_eq(&own.hints, hints) && own.about == about);
+        if !is_known {
+            let hints = Rc::clone(hints);
+            interests.push(Interest { hints, about });
+        }
     }
 
     /// Ends what somebody wanted to know, and the watches that nobody needs any more.
-    fn forget(&mut self, hints: &Rc<Hints>, which: impl Fn(&About) -> bool) {
+    fn forget(&mut self, hints: &Rc<Hints>, which: impl Fn(&WatchDescriptor, &About) -> bool) {
         let instance = &self.instance;
         self.watches.retain(|watch, interests| {
-            interests.retain(|own| !(Rc::ptr_eq(&own.hints, hints) && which(&own.about)));
-            if interests.is_empty() {
-                // Gone by itself when what it watched is.
+            let had_interests = !interests.is_empty();
+            interests.retain(|own| !(Rc::ptr_eq(&own.hints, hints) && which(watch, &own.about)));
+            if had_interests && interests.is_empty() {
+                // Fails where the kernel has removed it with what it watched.
                 let _ = instance.rm_watch(*watch);
             }
             !interests.is_empty()
@@ -153,7 +170,7 @@ impl Inotify {
 
     /// Ends everything that somebody wanted to know.
     pub(super) fn forget_all(&mut self, hints: &Rc<Hints>) {
-        self.forget(hints, |_| true);
+        self.forget(hints, |_, _| true);
     }
 
     /// Watches writes to an open file, by its descriptor: the name may be another's by
