@@ -209,7 +209,7 @@ class Served:
             listener.listen(4096)
             log = os.path.join(folder, "responder.log")
             env = {"PATH": os.environ["PATH"]}
-            self.responder = Process([responder], log, stdin=listener, env=env)
+            self.responder = Process([responder, "--allow-root"], log, stdin=listener, env=env)
             listener.close()
             self.nginx = Nginx(folder, ("", fastcgi_locations(path)))
             publish = ["file", path]

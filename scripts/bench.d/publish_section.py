@@ -114,7 +114,7 @@ class Both:
             listener.bind(os.path.join(folder, "responder.sock"))
             listener.listen(4096)
             log = os.path.join(folder, "responder.log")
-            self.parts.append(Process([responder], log, stdin=listener, env=env))
+            self.parts.append(Process([responder, "--allow-root"], log, stdin=listener, env=env))
         door = os.path.join(folder, "node.sock")
         node = Process(["node", server, door], os.path.join(folder, "node.log"), env=env)
         self.parts.append(node)

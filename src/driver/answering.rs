@@ -10,7 +10,7 @@
 //! so a process of its own, which belongs to neither, runs the command and adds its lines
 //! to the session's file. It learns nothing of the request but the message.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -28,9 +28,9 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::append::{self, Target, Terms, Trouble};
+use super::environment;
 use super::exit;
 use super::log::{Level, Log, Style};
-use super::process::ENVIRONMENT;
 use crate::publish::Record;
 use crate::request::{Durability, Format, Lifetime, MetaVariables, Settings};
 
@@ -55,11 +55,7 @@ pub(super) fn start(settings: &Settings, target: &Target, posted: &Record) -> io
         .arg(OPTION)
         .arg(target.path()?);
     command.env_clear();
-    for name in ENVIRONMENT {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
+    command.envs(environment::for_programs());
     command.envs(environment_of(settings));
     command
         .stdin(Stdio::from(OwnedFd::from(message)))
@@ -248,11 +244,7 @@ impl Answer {
             .ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = Command::new(program);
         command.args(arguments).env_clear().process_group(0);
-        for name in ENVIRONMENT {
-            if let Some(value) = std::env::var_os(OsStr::new(name)) {
-                command.env(name, value);
-            }
-        }
+        command.envs(environment::for_programs());
         // Standard input is ours: the message.
         let child = command.stdout(Stdio::piped()).spawn()?;
         Ok(Self {

@@ -15,18 +15,17 @@
 //! On NFS, appending is not one step: there, publishers belong on one machine.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{
-    FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
-};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::sys::stat::{FileStat, Mode, fstatat};
 
+use super::beneath;
 use crate::publish::Record;
 use crate::request::{BelowRoot, Durability, Settings};
 use crate::source::tail::TailId;
@@ -323,9 +322,7 @@ impl Target {
 }
 
 pub(super) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    let flags = (OFlag::O_PATH | OFlag::O_DIRECTORY).bits();
-    let folder = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    folder.map(OwnedFd::from)
+    beneath::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY).map(OwnedFd::from)
 }
 
 /// Opens what lies below `folder`, wherever links lead.

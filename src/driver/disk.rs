@@ -2,10 +2,10 @@
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::UNIX_EPOCH;
@@ -13,6 +13,7 @@ use std::time::UNIX_EPOCH;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
+use super::beneath;
 use super::log::{Level, Log};
 use super::watch::{Coverage, FileWatch, Hints, Watcher};
 use crate::request::BelowRoot;
@@ -214,7 +215,10 @@ impl RealDisk {
     /// The folder, to be listed.
     fn list(&self) -> io::Result<fs::ReadDir> {
         match &self.place {
-            Place::Path => fs::read_dir(&self.folder),
+            Place::Path => {
+                beneath::may_list(&self.folder)?;
+                fs::read_dir(&self.folder)
+            }
             Place::Below { root, folder } => {
                 let here = if folder.as_os_str().is_empty() {
                     Path::new(".")
@@ -241,9 +245,7 @@ fn not_there(error: io::Error) -> io::Error {
 const TO_READ: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_NOCTTY);
 
 fn open_root(root: &Path) -> io::Result<File> {
-    let flags = (OFlag::O_PATH | OFlag::O_DIRECTORY).bits();
-    let mut how = OpenOptions::new();
-    how.read(true).custom_flags(flags).open(root)
+    beneath::open(root, OFlag::O_PATH | OFlag::O_DIRECTORY)
 }
 
 /// Opens `name` below `root`, which is the folder of that path now: it can be removed and
@@ -368,10 +370,7 @@ fn is_shortage(error: &io::Error) -> bool {
 
 /// Opens a file to read it, and nothing that is not a regular file.
 pub(super) fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(TO_READ.bits())
-        .open(path);
+    let opened = beneath::open(path, TO_READ);
     regular(opened.map_err(|error| match error.raw_os_error() {
         // A socket, or a device that is not there.
         Some(libc::ENXIO) => no_file("no regular file"),

@@ -11,15 +11,21 @@
 //! 1 and no listener.
 
 #[forbid(unsafe_code)]
+mod accounts;
+#[forbid(unsafe_code)]
 mod answering;
 #[forbid(unsafe_code)]
 mod append;
+#[forbid(unsafe_code)]
+mod beneath;
 #[forbid(unsafe_code)]
 mod body;
 #[forbid(unsafe_code)]
 mod clock;
 #[forbid(unsafe_code)]
 mod disk;
+#[forbid(unsafe_code)]
+mod environment;
 #[forbid(unsafe_code)]
 mod exit;
 #[forbid(unsafe_code)]
@@ -32,6 +38,8 @@ mod open;
 mod output;
 #[forbid(unsafe_code)]
 mod posting;
+#[forbid(unsafe_code)]
+mod privilege;
 #[forbid(unsafe_code)]
 mod process;
 #[forbid(unsafe_code)]

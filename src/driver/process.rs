@@ -18,6 +18,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, raise};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+use super::environment;
 use super::log::Log;
 use super::watch::{Coverage, Hints};
 use crate::source::command::Process;
@@ -27,11 +28,6 @@ const GRACE: Duration = Duration::from_millis(300);
 
 /// What of a program's errors is kept for one line of the log.
 const ERROR_LINE_MAX_BYTES: usize = 1024;
-
-/// What is passed on of our environment: nothing that a client sent is in it.
-pub(super) const ENVIRONMENT: [&str; 8] = [
-    "PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
-];
 
 /// The pipes of all programs, as one descriptor to wait on; and the programs that are
 /// ending.
@@ -128,11 +124,7 @@ impl Programs {
         let (program, arguments) = words.split_first().ok_or(ErrorKind::InvalidInput)?;
         let mut command = Command::new(program);
         command.args(arguments).env_clear().process_group(0);
-        for name in ENVIRONMENT {
-            if let Some(value) = std::env::var_os(name) {
-                command.env(name, value);
-            }
-        }
+        command.envs(environment::for_programs());
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

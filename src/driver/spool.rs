@@ -18,7 +18,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::append::{Target, open_beneath, open_folder};
+use super::beneath;
 use crate::source::{Now, SessionId, SessionKind, Spool};
 
 /// What only we may do anything with.
@@ -75,7 +76,7 @@ impl SpoolFolder {
     pub(super) fn open(path: &Path, kind: SessionKind) -> io::Result<Self> {
         let root = match open_folder(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                match fs::DirBuilder::new().mode(0o700).create(path) {
+                match beneath::make_folder(path, Mode::S_IRWXU) {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                         return Err(error);
                     }

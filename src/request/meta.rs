@@ -12,7 +12,7 @@ pub struct MetaVariables {
 }
 
 /// The settings that belong to a whole process, not to a location.
-pub const PROCESS_SETTINGS: [&str; 2] = ["SSE_LOG", "SSE_MAX_SUBSCRIBERS"];
+pub const PROCESS_SETTINGS: [&str; 3] = ["SSE_ALLOW_COMMANDS", "SSE_LOG", "SSE_MAX_SUBSCRIBERS"];
 
 /// What a name stands for. An empty value counts as absent: nginx sends unset
 /// parameters as empty strings.

@@ -9,6 +9,7 @@
 
 mod accept;
 mod below;
+mod commands;
 mod filter;
 mod head;
 mod last_id;
@@ -26,6 +27,7 @@ pub(crate) use query::fields;
 pub(crate) use units::{duration, size};
 
 pub use below::BelowRoot;
+pub use commands::Commands;
 pub use filter::{Filter, InvalidFilter};
 pub use head::{Head, Status};
 pub use last_id::LastId;

@@ -19,6 +19,7 @@ use crate::event::EventName;
 /// Every name that a setting has, here or in a sister program; anything else that
 /// begins with `SSE_` is probably a slip, and gets a [`Notice`].
 pub const KNOWN_SETTINGS: &[&str] = &[
+    "SSE_ALLOW_COMMANDS",
     "SSE_ALLOW_FILTER",
     "SSE_ALLOW_ORIGIN",
     "SSE_AWAIT",
@@ -537,7 +538,7 @@ impl Reader<'_> {
             .collect())
     }
 
-    fn command(&self, name: &str) -> Result<Vec<String>, SettingError> {
+    pub(super) fn command(&self, name: &str) -> Result<Vec<String>, SettingError> {
         let remedy = "not a command; write a program and its arguments, with quotes closed";
         Ok(self.read(name, shlex::split, remedy)?.unwrap_or_default())
     }

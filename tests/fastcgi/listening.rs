@@ -27,7 +27,14 @@ fn wait_for_events(site: &Site) {
 #[test]
 fn it_makes_a_socket_for_the_servers_group_alone() {
     let site = Site::with(Gateway::Nginx).without_responder().start();
-    let mut command = vec!["{program}", "--socket", "{socket}", "--mode", "0660"];
+    let mut command = vec![
+        "{program}",
+        "--allow-root",
+        "--socket",
+        "{socket}",
+        "--mode",
+        "0660",
+    ];
     if becomes_server_user() {
         command.extend(["--group", SERVER_USER]);
     }
@@ -60,7 +67,7 @@ fn it_listens_on_a_tcp_port() {
         .without_responder()
         .start();
     let address = format!("127.0.0.1:{port}");
-    let _responder = site.run(&["{program}", "--listen", &address], None);
+    let _responder = site.run(&["{program}", "--allow-root", "--listen", &address], None);
     wait_for_events(&site);
 }
 
@@ -72,7 +79,10 @@ fn it_inherits_a_tcp_socket_as_descriptor_0() {
         .edit("server unix:", &format!("server 127.0.0.1:{port}; #"))
         .without_responder()
         .start();
-    let _responder = site.run(&["{program}"], Some(OwnedFd::from(listener)));
+    let _responder = site.run(
+        &["{program}", "--allow-root"],
+        Some(OwnedFd::from(listener)),
+    );
     wait_for_events(&site);
 }
 
@@ -81,7 +91,7 @@ fn it_takes_the_socket_that_systemd_passes() {
     let mut site = Site::with(Gateway::Nginx).without_responder().start();
     let listener = site.hold_socket();
     // As systemd does it: descriptor 3, and who is meant by the variables.
-    let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" 3<&0 0</dev/null";
+    let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --allow-root 3<&0 0</dev/null";
     let command = ["sh", "-c", script, "{program}"];
     let _responder = site.run(&command, Some(OwnedFd::from(listener)));
     wait_for_events(&site);
@@ -100,6 +110,7 @@ fn spawn_fcgi_starts_it() {
         "{socket}",
         "--",
         "{program}",
+        "--allow-root",
     ];
     let _responder = site.run(&command, None);
     wait_for_events(&site);

@@ -153,7 +153,7 @@ fn log(path: &Path) -> File {
 fn start_responder(folder: &Folder) -> Child {
     let socket = folder.join("responder.sock");
     let child = tied(env!("CARGO_BIN_EXE_sse-fcgi"))
-        .arg("--socket")
+        .args(["--allow-root", "--socket"])
         .arg(&socket)
         .stdout(Stdio::null())
         .stderr(log(&folder.join("responder.log")))

@@ -31,6 +31,7 @@ impl Responder {
         let socket = folder.path("responder.sock");
         let mut words: Vec<OsString> = before.iter().map(OsString::from).collect();
         words.push(env!("CARGO_BIN_EXE_sse-fcgi").into());
+        words.push("--allow-root".into());
         words.push("--socket".into());
         words.push(socket.clone().into());
         let mut command = Command::new(&words[0]);

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::client::{COMPLETE, Client, Request};
 use crate::parser::Item;
-use crate::stage::{DEADLINE, Folder, Responder, Start, wait_for};
+use crate::stage::{DEADLINE, Folder, Start, wait_for};
 
 /// Whether the process of this number runs; one that nobody has waited for does not.
 fn runs(pid: u32) -> bool {
@@ -78,7 +78,7 @@ fn is_gone_within_a_second(pids: &[u32], cause: impl FnOnce()) {
 #[test]
 fn everybody_has_a_run_of_its_own_whose_end_is_told() {
     let folder = Folder::new();
-    let responder = Responder::start(&folder);
+    let responder = Start::at_socket(&folder).allowing_commands().start();
     let request = command(&folder, "echo one; echo two; exit 3");
     for count in 1..=3 {
         let mut client = responder.ask(&request);
@@ -94,7 +94,7 @@ fn everybody_has_a_run_of_its_own_whose_end_is_told() {
 #[test]
 fn a_program_deaf_to_sigterm_is_gone_a_second_after_its_client() {
     let folder = Folder::new();
-    let responder = Responder::start(&folder);
+    let responder = Start::at_socket(&folder).allowing_commands().start();
     let text = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
     for request in [command(&folder, text), shared(&folder, text)] {
         let _ = fs::remove_file(folder.path("pids"));
@@ -111,7 +111,7 @@ fn all_programs_are_gone_when_the_responder_has_ended() {
         "echo ready; exec sleep 600",
     ] {
         let folder = Folder::new();
-        let mut responder = Responder::start(&folder);
+        let mut responder = Start::at_socket(&folder).allowing_commands().start();
         let requests = [
             command(&folder, text),
             shared(&folder, text),
@@ -138,7 +138,7 @@ fn all_programs_are_gone_when_the_responder_has_ended() {
 #[test]
 fn a_program_ends_at_its_time_and_at_the_age_of_its_stream() {
     let folder = Folder::new();
-    let responder = Responder::start(&folder);
+    let responder = Start::at_socket(&folder).allowing_commands().start();
     let text = "trap '' TERM; while :; do sleep 0.05; done";
     for request in [command(&folder, text), shared(&folder, text)] {
         for (name, said) in [
@@ -160,7 +160,7 @@ fn a_program_ends_at_its_time_and_at_the_age_of_its_stream() {
 #[test]
 fn one_too_many_is_asked_to_come_again() {
     let folder = Folder::new();
-    let responder = Responder::start(&folder);
+    let responder = Start::at_socket(&folder).allowing_commands().start();
     let request = command(&folder, "echo ready; exec sleep 600").set("SSE_COMMAND_MAX", "2");
     let mut first = responder.ask(&request);
     let mut second = responder.ask(&request);
@@ -192,7 +192,10 @@ fn one_too_many_is_asked_to_come_again() {
 fn errors_are_the_logs_and_a_missing_program_is_a_500_that_names_the_setting() {
     let folder = Folder::new();
     let log = folder.path("log");
-    let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();
+    let responder = Start::at_socket(&folder)
+        .allowing_commands()
+        .set("SSE_LOG", &log)
+        .start();
     let mut client = responder.ask(&command(&folder, "echo oh no >&2; echo out"));
     client.says(&["out", "close: 0"]);
     client.whole();
@@ -216,7 +219,7 @@ fn errors_are_the_logs_and_a_missing_program_is_a_500_that_names_the_setting() {
 #[test]
 fn a_slow_reader_makes_its_program_wait_and_costs_no_memory() {
     let folder = Folder::new();
-    let responder = Responder::start(&folder);
+    let responder = Start::at_socket(&folder).allowing_commands().start();
     let done = folder.path("done");
     let text = format!(
         "yes 0123456789 | head -c 100000000; touch '{}'",
@@ -241,7 +244,7 @@ fn a_slow_reader_makes_its_program_wait_and_costs_no_memory() {
 fn one_run_serves_fifty_who_come_whenever_and_ends_with_the_last() {
     let folder = Folder::new();
     let file = folder.write("file", "");
-    let responder = Responder::start(&folder);
+    let responder = Start::at_socket(&folder).allowing_commands().start();
     let request = shared(&folder, &follow(&file));
     let mut clients = Vec::new();
     for number in 0..50 {
@@ -265,7 +268,7 @@ fn one_run_serves_fifty_who_come_whenever_and_ends_with_the_last() {
 fn all_who_share_a_run_are_told_its_end_and_the_next_one_starts_another() {
     let folder = Folder::new();
     let file = folder.write("file", "");
-    let responder = Responder::start(&folder);
+    let responder = Start::at_socket(&folder).allowing_commands().start();
     let request = shared(&folder, &follow(&file));
     let mut clients: Vec<Client> = (0..10).map(|_| responder.ask(&request).opened()).collect();
     folder.append("file", "a\nend\n");
@@ -289,7 +292,7 @@ fn all_who_share_a_run_are_told_its_end_and_the_next_one_starts_another() {
 #[test]
 fn a_firehose_is_shared_too_and_whoever_cannot_follow_has_a_gap_and_goes_on() {
     let folder = Folder::new();
-    let responder = Responder::start(&folder);
+    let responder = Start::at_socket(&folder).allowing_commands().start();
     let text = "seq 1000000000";
     let request = shared(&folder, text)
         .set("SSE_COMMAND_OUTPUT", "100G")
@@ -327,7 +330,7 @@ fn a_firehose_is_shared_too_and_whoever_cannot_follow_has_a_gap_and_goes_on() {
 #[test]
 fn who_comes_while_a_slow_one_still_reads_a_run_that_is_over_starts_another() {
     let folder = Folder::new();
-    let responder = Responder::start(&folder);
+    let responder = Start::at_socket(&folder).allowing_commands().start();
     // More than a socket holds, less than the ring.
     let request = shared(
         &folder,
@@ -350,7 +353,7 @@ fn who_comes_while_a_slow_one_still_reads_a_run_that_is_over_starts_another() {
 fn a_client_with_a_limit_of_its_own_shares_the_run_too() {
     let folder = Folder::new();
     let file = folder.write("file", "");
-    let responder = Responder::start(&folder);
+    let responder = Start::at_socket(&folder).allowing_commands().start();
     let request = shared(&folder, &follow(&file));
     let limited = request.clone().query("evs_buffer_size_limit=100000");
     let mut first = responder.ask(&limited).opened();

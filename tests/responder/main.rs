@@ -3,6 +3,7 @@
 #[path = "../wire/parser.rs"]
 mod parser;
 
+mod accounts;
 mod chaos;
 mod client;
 mod crowd;
@@ -15,6 +16,7 @@ mod kept;
 mod life;
 mod listening;
 mod named;
+mod permits;
 mod protocol;
 mod quiet;
 mod scarce;

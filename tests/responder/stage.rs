@@ -112,7 +112,8 @@ impl Start {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         Self {
             before: Vec::new(),
-            arguments: Vec::new(),
+            // Tests run as root, too.
+            arguments: vec!["--allow-root".into()],
             variables: Vec::new(),
             stdin: Stdio::null(),
             stderr: folder.path(&format!("stderr-{number}")),
@@ -123,6 +124,17 @@ impl Start {
     pub fn argument(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.arguments.push(argument.as_ref().into());
         self
+    }
+
+    /// Without `--allow-root`.
+    pub fn refusing_root(mut self) -> Self {
+        self.arguments.retain(|argument| argument != "--allow-root");
+        self
+    }
+
+    /// Running the programs that requests name.
+    pub fn allowing_commands(self) -> Self {
+        self.argument("--allow-commands")
     }
 
     pub fn set(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {

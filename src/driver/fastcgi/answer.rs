@@ -1,8 +1,10 @@
 //! From a request's parameters to a stream, or to the answer that there is none.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 
+use super::super::beneath;
 use super::super::clock;
 use super::super::log::Level;
 use super::super::open::{Answered, open};
@@ -22,6 +24,17 @@ enum Service {
     Stream(&'static Stream),
     Publish,
     Status,
+}
+
+/// Whether `SSE_COMMAND` has a meaning for a stream.
+fn runs_commands(stream: &Stream) -> bool {
+    stream.settings.contains(&"SSE_COMMAND") || WayUp::of(stream) == Some(WayUp::Session)
+}
+
+/// Whether a request may name this path.
+pub(super) fn permit_path(name: &str, path: &Path) -> Result<(), SettingError> {
+    beneath::check(path)
+        .map_err(|problem| SettingError::new(name, path.as_os_str().as_encoded_bytes(), problem))
 }
 
 impl Responder {
@@ -55,6 +68,9 @@ impl Responder {
             }
             Err(error) => return self.refuse_setting(whom, &error, now),
         };
+        if let Err(error) = self.permit(&service, &settings) {
+            return self.refuse_setting(whom, &error, now);
+        }
         let mut request = Request::from_meta(&meta);
         request.path_info = path_below(&meta);
         match service {
@@ -97,6 +113,27 @@ impl Responder {
                 );
                 SettingError::new("SSE_STREAM", name.as_bytes(), remedy)
             }),
+        }
+    }
+
+    /// Whether a request may name what its settings name: whoever can connect to our socket
+    /// chooses them.
+    fn permit(&self, service: &Service, settings: &Settings) -> Result<(), SettingError> {
+        let paths = [
+            ("SSE_FILE", &settings.file),
+            ("SSE_ROOT", &settings.root),
+            ("SSE_SPOOL", &settings.spool),
+        ];
+        for (name, path) in paths {
+            if let Some(path) = path {
+                permit_path(name, path)?;
+            }
+        }
+        match service {
+            Service::Stream(stream) if runs_commands(stream) => {
+                self.commands.permit(&settings.command)
+            }
+            _ => Ok(()),
         }
     }
 

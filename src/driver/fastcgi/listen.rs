@@ -5,14 +5,13 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname};
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::unistd::{Group, User};
 
 use super::options::{Place, UnixPlace};
 
@@ -171,8 +170,8 @@ fn tcp(address: SocketAddr) -> Result<TcpListener, String> {
 fn unix(place: &UnixPlace) -> Result<(UnixListener, Made), String> {
     let path = &place.path;
     let shown = path.display();
-    let owner = ids(place)?;
     make_room(path)?;
+    make_folder(place)?;
     // Until it has its mode, nobody else may connect. umask(2) is the only way to have that
     // from the first moment, and nothing else runs yet.
     let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
@@ -187,10 +186,8 @@ fn unix(place: &UnixPlace) -> Result<(UnixListener, Made), String> {
             identity: (metadata.dev(), metadata.ino()),
         })
         .map_err(|error| format!("--socket {shown}: {error}"))?;
-    if let (user, group) = owner
-        && (user.is_some() || group.is_some())
-    {
-        std::os::unix::fs::chown(path, user, group).map_err(|error| {
+    if place.owner.is_some() || place.group.is_some() {
+        chown(path, place.owner, place.group).map_err(|error| {
             format!("--socket {shown}: --owner, --group: {error}; only root gives files away")
         })?;
     }
@@ -199,24 +196,25 @@ fn unix(place: &UnixPlace) -> Result<(UnixListener, Made), String> {
     Ok((listener, made))
 }
 
-fn ids(place: &UnixPlace) -> Result<(Option<u32>, Option<u32>), String> {
-    let user = place.owner.as_ref().map(|name| {
-        let numeric = || name.parse().ok();
-        let named = User::from_name(name).ok().flatten();
-        named
-            .map(|user| user.uid.as_raw())
-            .or_else(numeric)
-            .ok_or(format!("--owner {name}: no such user"))
-    });
-    let group = place.group.as_ref().map(|name| {
-        let numeric = || name.parse().ok();
-        let named = Group::from_name(name).ok().flatten();
-        named
-            .map(|group| group.gid.as_raw())
-            .or_else(numeric)
-            .ok_or(format!("--group {name}: no such group"))
-    });
-    Ok((user.transpose()?, group.transpose()?))
+/// Makes the socket's folder for the user of `--user`, who can then remove the socket at the
+/// end: /run is empty after a start of the machine.
+fn make_folder(place: &UnixPlace) -> Result<(), String> {
+    let (Some(folder), Some(owner)) = (place.path.parent(), place.folder_owner) else {
+        return Ok(());
+    };
+    if folder.as_os_str().is_empty() || folder.exists() {
+        return Ok(());
+    }
+    let made = fs::create_dir(folder)
+        .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o755)))
+        .and_then(|()| chown(folder, Some(owner), None));
+    made.map_err(|error| {
+        format!(
+            "--socket {}: make {}: {error}; name a path in a folder that exists",
+            place.path.display(),
+            folder.display()
+        )
+    })
 }
 
 /// Removes a socket that nobody listens on any more. (A second one that does so at the same

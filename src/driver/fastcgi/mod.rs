@@ -31,13 +31,16 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use super::answering;
+use super::beneath;
+use super::environment;
 use super::exit;
 use super::log::{Level, Log, Style};
+use super::privilege;
 use super::start::print;
-use crate::request::{MetaVariables, Settings, subscribers_max};
+use crate::request::{Commands, MetaVariables, Settings, subscribers_max};
 use crate::source::Stream;
 use listen::Listener;
-use options::Typed;
+use options::{CommandsOption, Typed};
 use responder::{Parts, Responder};
 
 pub(super) use listen::is_inherited;
@@ -73,11 +76,28 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
             return exit::usage();
         }
     };
+    if let Err(problem) = privilege::check(options.user.as_ref(), options.may_be_root) {
+        log.line(Level::Error, &problem);
+        return exit::usage();
+    }
     let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
     let defaults = MetaVariables::new(std::env::vars_os().map(owned).collect());
-    if let Some(path) = Settings::log(&defaults) {
-        log.open(&path);
+    let open_log = || {
+        if let Some(path) = Settings::log(&defaults) {
+            log.open(&path);
+        }
+    };
+    if options.user.is_none() {
+        open_log();
     }
+    let commands = match Commands::of_process(&defaults) {
+        Ok(_) if options.commands == CommandsOption::Allowed => Commands::Any,
+        Ok(commands) => commands,
+        Err(error) => {
+            log.line(Level::Error, &error.to_string());
+            return exit::usage();
+        }
+    };
     let subscribers_max = match subscribers_max(&defaults) {
         Ok(most) => most,
         Err(error) => {
@@ -92,9 +112,23 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
             return exit::usage();
         }
     };
+    if let Some(user) = &options.user {
+        if let Err(problem) = privilege::become_account(user) {
+            log.line(Level::Error, &problem);
+            return exit::system();
+        }
+        environment::belongs_to(user);
+        // As the user who will reopen it.
+        open_log();
+    }
+    if let Err(problem) = beneath::confine(&options.beneath) {
+        log.line(Level::Error, &problem);
+        return exit::usage();
+    }
     let parts = Parts {
         streams,
         options,
+        commands,
         defaults,
         subscribers_max,
         listener,

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt as _};
 
+use super::super::accounts::{self, Account};
+use super::super::privilege::MayBeRoot;
 use crate::request::{duration, size};
 
 /// What was typed.
@@ -31,6 +33,20 @@ pub(super) struct Options {
     pub(super) params_bytes: usize,
     /// How many pairs.
     pub(super) pairs: usize,
+    /// Whom to become once the socket is bound (`--user`).
+    pub(super) user: Option<Account>,
+    pub(super) may_be_root: MayBeRoot,
+    /// Whether requests may name programs to run.
+    pub(super) commands: CommandsOption,
+    /// Folders that what requests name must lie below; none: anywhere.
+    pub(super) beneath: Vec<PathBuf>,
+}
+
+/// Whether `--allow-commands` was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommandsOption {
+    Absent,
+    Allowed,
 }
 
 /// Where requests come from.
@@ -45,8 +61,12 @@ pub(super) enum Place {
 pub(super) struct UnixPlace {
     pub(super) path: PathBuf,
     pub(super) mode: u32,
-    pub(super) owner: Option<String>,
-    pub(super) group: Option<String>,
+    /// Numbers of the user and the group that it belongs to; `None`: those of `--user`, else
+    /// of this process.
+    pub(super) owner: Option<u32>,
+    pub(super) group: Option<u32>,
+    /// The user of `--user`, for whom its folder is made where that is missing.
+    pub(super) folder_owner: Option<u32>,
 }
 
 /// The mode of a socket: whoever may write to it may ask anything of us.
@@ -84,6 +104,10 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Typed, lexopt::Error
         request_timeout: Duration::from_secs(10),
         params_bytes: 256 * 1024,
         pairs: 2000,
+        user: None,
+        may_be_root: MayBeRoot::No,
+        commands: CommandsOption::Absent,
+        beneath: Vec::new(),
     };
     while let Some(argument) = parser.next()? {
         let name = match argument {
@@ -105,8 +129,12 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Typed, lexopt::Error
             "socket" => socket = Some(PathBuf::from(parser.value()?)),
             "listen" => listen = Some(address(&parser.value()?.string()?)?),
             "mode" => mode = Some(octal(&parser.value()?.string()?)?),
-            "owner" => owner = Some(parser.value()?.string()?),
-            "group" => group = Some(parser.value()?.string()?),
+            "owner" => owner = Some(named(&name, &mut parser, accounts::uid)?),
+            "group" => group = Some(named(&name, &mut parser, accounts::gid)?),
+            "user" => options.user = Some(named(&name, &mut parser, accounts::account)?),
+            "allow-root" => options.may_be_root = MayBeRoot::Yes,
+            "allow-commands" => options.commands = CommandsOption::Allowed,
+            "beneath" => options.beneath.push(PathBuf::from(parser.value()?)),
             "drain" => options.drain = span(&name, &parser.value()?.string()?)?,
             "request-timeout" => {
                 options.request_timeout =
@@ -128,8 +156,9 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Typed, lexopt::Error
         (Some(path), None) => Place::Unix(UnixPlace {
             path,
             mode: mode.unwrap_or(MODE),
-            owner,
-            group,
+            folder_owner: options.user.as_ref().map(|user| user.uid),
+            owner: owner.or(options.user.as_ref().map(|user| user.uid)),
+            group: group.or(options.user.as_ref().map(|user| user.gid)),
         }),
         (None, _) if has_rights => {
             return Err("--mode, --owner and --group belong to --socket".into());
@@ -142,6 +171,16 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Typed, lexopt::Error
 
 fn span(name: &str, text: &str) -> Result<Duration, lexopt::Error> {
     duration(text).ok_or_else(|| format!("--{name} {text}: no duration such as 5s").into())
+}
+
+/// Reads the value of an option that names a user or a group.
+fn named<T>(
+    option: &str,
+    parser: &mut Parser,
+    find: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, lexopt::Error> {
+    let text = parser.value()?.string()?;
+    find(&text).map_err(|problem| format!("--{option} {text}: {problem}").into())
 }
 
 fn octal(text: &str) -> Result<u32, lexopt::Error> {
@@ -164,20 +203,34 @@ fn help(program: &str) -> String {
     format!(
         "{program}: Server-Sent Events for a web server, as a FastCGI responder
 
-usage: {program} --socket PATH [--mode 0660] [--owner USER] [--group GROUP]
+usage: {program} --socket PATH [--mode 0660] [--owner USER] [--group GROUP] [--user USER]
        {program} --listen ADDRESS:PORT
        {program}                        the socket is inherited: systemd, spawn-fcgi, lighttpd
 
 What it serves is configured in the web server, for each location, by parameters such as
 SSE_STREAM, SSE_FILE and SSE_ROOT; its own environment holds their defaults. See README.
 
+Whoever can connect to the socket chooses these parameters, and so reads, and with
+SSE_STREAM=publish appends to, every file that this process may read or write. Give the
+socket to the web server's user only, and confine the responder with --user and --beneath.
+
 options:
   --socket PATH           a socket in the file system; a stale one is replaced
-  --mode MODE             its mode; default 0660: whoever may write to it may ask anything
+  --mode MODE             its mode; default 0660
   --owner USER, --group GROUP
-                          its owner and group; default: this process's
+                          its owner and group; default: those of --user, else this
+                          process's. Names are those of /etc/passwd and /etc/group; a
+                          number always does
   --listen ADDRESS:PORT   a TCP socket; the address's default is 127.0.0.1. Nobody but the
                           web server may reach it: FCGI_WEB_SERVER_ADDRS lists who may
+  --user USER[:GROUP]     become this user once the socket is bound, with its groups in
+                          /etc/group; SSE_LOG is opened as this user. Root must name one.
+                          The socket's folder is made for it where that is missing
+  --allow-root            serve as root all the same
+  --allow-commands        run the programs that requests name by SSE_COMMAND. Default: only
+                          the one that SSE_COMMAND in this process's own environment names
+  --beneath DIR           refuse files, folders and token files that are not below DIR, by
+                          whatever links; may be repeated. Default: anywhere
   --drain DURATION        after SIGTERM, how long streams may take to end; default 5s
   --request-timeout DURATION
                           how long a web server may take to send a request; default 10s
@@ -190,6 +243,7 @@ environment, for the whole process:
   SSE_LOG                 a file to log to, as JSON lines; SIGHUP opens it anew
   SSE_MAX_SUBSCRIBERS     more are asked to come again; default 50000, and as many as
                           there are descriptors for
+  SSE_ALLOW_COMMANDS      yes: as --allow-commands
 
 signals: SIGTERM and SIGINT end every stream at the end of an event, a second one at
 once; SIGHUP opens the log anew
@@ -237,6 +291,15 @@ mod tests {
         check(&["--socket", "/a", "--mode", "9"], "--mode 9: no octal");
         check(&["--listen", "here"], "--listen here: no address");
         check(&["--drain", "soon"], "--drain soon: no duration");
+        check(
+            &["--user", "no such"],
+            "--user no such: no such user in /etc/passwd",
+        );
+        check(
+            &["--socket", "/a", "--group", "no such"],
+            "--group no such: no such group in /etc/group; correct the name, or give the number",
+        );
+        check(&["--beneath"], "missing argument for option '--beneath'");
         check(&["--nonsense"], "invalid option '--nonsense'");
         check(&["a"], "unexpected argument");
         check(&["--help"], "sse-fcgi: Server-Sent Events");

@@ -26,7 +26,7 @@ use super::options::Options;
 use super::peer::Peer;
 use super::timers::{Timers, Whom};
 use crate::gateway::fastcgi;
-use crate::request::MetaVariables;
+use crate::request::{Commands, MetaVariables};
 use crate::source::{Now, Stream, World};
 use crate::stream::Hub;
 
@@ -83,6 +83,8 @@ pub(super) struct Responder {
     pub(super) options: Options,
     /// The settings of the process's environment.
     pub(super) defaults: MetaVariables,
+    /// The programs that requests may have run.
+    pub(super) commands: Commands,
     pub(super) subscribers_max: usize,
     /// Beyond it nobody is accepted: who is served needs descriptors for files.
     pub(super) connections_max: usize,
@@ -119,6 +121,7 @@ pub(super) struct Parts {
     pub(super) streams: &'static [&'static Stream],
     pub(super) options: Options,
     pub(super) defaults: MetaVariables,
+    pub(super) commands: Commands,
     pub(super) subscribers_max: usize,
     pub(super) listener: Listener,
     pub(super) log: Rc<Log>,
@@ -139,6 +142,7 @@ impl Responder {
             streams: parts.streams,
             options: parts.options,
             defaults: parts.defaults,
+            commands: parts.commands,
             subscribers_max: parts.subscribers_max.min(places.max(1)),
             connections_max,
             clock,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::super::log::Level;
 use super::super::posting::{Posting, Step};
 use super::super::site::Site;
+use super::answer::permit_path;
 use super::peer::Phase;
 use super::responder::{Responder, peer};
 use super::timers::Whom;
@@ -33,6 +34,11 @@ impl Responder {
             }
             Err(error) => return self.refuse_post(whom, request, &error, now),
         };
+        if let Some(path) = &publishing.token_file
+            && let Err(error) = permit_path("SSE_PUBLISH_TOKEN_FILE", path)
+        {
+            return self.refuse_post(whom, request, &error, now);
+        }
         let site = Rc::new(Site {
             settings,
             publishing,
