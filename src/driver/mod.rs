@@ -20,6 +20,7 @@ mod append;
 mod beneath;
 #[forbid(unsafe_code)]
 mod body;
+mod children;
 #[forbid(unsafe_code)]
 mod clock;
 #[forbid(unsafe_code)]

@@ -161,7 +161,7 @@ impl Posting {
         }
     }
 
-    /// Where a session has a command, that answers what has been posted.
+    /// Starts the command of a session, where there is one, to answer what was posted.
     fn have_it_answered(&self, record: &Record) {
         let settings = &self.site.settings;
         if self.site.way != Some(WayUp::Session) || settings.command.is_empty() {
@@ -189,6 +189,8 @@ impl Posting {
                 return Step::Again { at };
             }
             // Swept since it was found.
+        } else if let Some(problem) = answering::problem(settings) {
+            self.log.line(Level::Warning, &problem);
             Delay::Trouble(Trouble::NotFound) if self.destination.session.is_some() => {
                 Refused::NoSession
             }

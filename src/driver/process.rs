@@ -1,7 +1,7 @@
 //! Programs whose output is a stream.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt as _;
@@ -15,16 +15,16 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, raise};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+use super::children::{self, GRACE, group_of};
 use super::environment;
 use super::log::Log;
 use super::watch::{Coverage, Hints};
 use crate::source::command::Process;
 
-/// How long a program may take to end after SIGTERM.
-const GRACE: Duration = Duration::from_millis(300);
+/// How often orphans are looked for.
+const REAP_EVERY: Duration = Duration::from_secs(1);
 
 /// What of a program's errors is kept for one line of the log.
 const ERROR_LINE_MAX_BYTES: usize = 1024;
@@ -37,6 +37,10 @@ pub(super) struct Programs {
     readers: RefCell<BTreeMap<u64, Rc<Hints>>>,
     next: RefCell<u64>,
     ending: RefCell<Vec<Ending>>,
+    /// The programs that have been started and not been reaped.
+    own: RefCell<BTreeSet<Pid>>,
+    /// When orphans were reaped last; `None` where they are not ours to reap.
+    reaped_at: Cell<Option<Instant>>,
     /// How many may run at once.
     limit: Cell<usize>,
     /// What has come while signals were not blocked.
@@ -51,16 +55,20 @@ struct Ending {
 }
 
 impl Ending {
-    /// Whether nothing of it is left.
+    /// Whether nothing of it is left that could be ended.
     fn is_over(&mut self) -> bool {
-        if Instant::now() >= self.until {
+        let now = Instant::now();
+        // A group that was killed and is still there consists of zombies that nobody has
+        // waited for, or of what we may not kill: neither counts as a running program.
+        let is_killed = now >= self.until + GRACE;
+        if now >= self.until {
             end_group(&self.child, Signal::SIGKILL);
         }
         // (`try_wait` remembers.) A group outlives its leader, and keeps its number as long
         // as it has members; numbers that are free come round again only after all others,
         // which takes longer than the grace.
         !matches!(self.child.try_wait(), Ok(None))
-            && killpg(group_of(&self.child), None) == Err(Errno::ESRCH)
+            && (is_killed || killpg(group_of(&self.child), None) == Err(Errno::ESRCH))
     }
 }
 
@@ -74,6 +82,8 @@ impl Programs {
             readers: RefCell::new(BTreeMap::new()),
             next: RefCell::new(0),
             ending: RefCell::new(Vec::new()),
+            own: RefCell::new(BTreeSet::new()),
+            reaped_at: Cell::new(children::inherits_orphans().then(Instant::now)),
             limit: Cell::new(usize::MAX),
             heard: RefCell::new(Vec::new()),
         }
@@ -138,6 +148,7 @@ impl Programs {
             }
             _ => error,
         })?;
+        self.own.borrow_mut().insert(group_of(&child));
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
         hints.set_coverage(Coverage::Whole);
@@ -204,8 +215,28 @@ impl Programs {
     /// Sees to the programs that are ending; says when to do so again.
     pub(super) fn bury(&self) -> Option<Duration> {
         let mut ending = self.ending.borrow_mut();
-        ending.retain_mut(|ending| !ending.is_over());
+        self.reap_orphans(!ending.is_empty());
+        ending.retain_mut(|ending| {
+            let is_over = ending.is_over();
+            if is_over {
+                self.own.borrow_mut().remove(&group_of(&ending.child));
+            }
+            !is_over
+        });
         (!ending.is_empty()).then_some(Duration::from_millis(50))
+    }
+
+    /// As process 1 of a container, or as a subreaper, we inherit what programs leave
+    /// behind. As zombies they would keep their groups alive, and the table of processes
+    /// would fill up.
+    fn reap_orphans(&self, at_once: bool) {
+        let Some(reaped_at) = self.reaped_at.get() else {
+            return;
+        };
+        if at_once || reaped_at.elapsed() >= REAP_EVERY {
+            children::reap_orphans(|pid| self.own.borrow().contains(&pid));
+            self.reaped_at.set(Some(Instant::now()));
+        }
     }
 
     /// Ends what is ending, and waits for it: this process is about to end as well. What
@@ -230,10 +261,6 @@ fn never_wait(pipe: BorrowedFd<'_>) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(pipe, FcntlArg::F_GETFL)?);
     fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
-}
-
-fn group_of(leader: &Child) -> Pid {
-    Pid::from_raw(leader.id().cast_signed())
 }
 
 fn end_group(leader: &Child, signal: Signal) {
@@ -310,15 +337,7 @@ impl Process for Running {
 
     fn exit_code(&mut self) -> Option<i32> {
         self.read_errors();
-        let child = self.child.as_ref()?;
-        let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        match waitid(Id::Pid(group_of(child)), how) {
-            Ok(WaitStatus::Exited(_, code)) => Some(code),
-            // As a shell says it.
-            Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
-            Ok(_) => None,
-            Err(_) => Some(-1),
-        }
+        children::exit_code(self.child.as_ref()?)
     }
 }
 

@@ -35,6 +35,7 @@ use crate::request::{BelowRoot, LastId, Request, SettingError, Settings};
 pub use clock::Clock;
 pub use command::Command;
 pub use countdown::Countdown;
+pub(crate) use record::{Record as Line, text_of};
 pub use room::Author;
 pub use script::Script;
 pub use spool::{SessionId, SessionKind, Spool};

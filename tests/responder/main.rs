@@ -3,6 +3,9 @@
 #[path = "../wire/parser.rs"]
 mod parser;
 
+#[path = "../faults/root.rs"]
+mod root;
+
 mod accounts;
 mod chaos;
 mod client;
@@ -11,6 +14,7 @@ mod stage;
 mod wire;
 
 mod command;
+mod container;
 mod hub;
 mod kept;
 mod life;
@@ -19,6 +23,7 @@ mod named;
 mod permits;
 mod protocol;
 mod quiet;
+mod replaced;
 mod scarce;
 mod slow;
 mod status;

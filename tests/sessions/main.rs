@@ -20,6 +20,7 @@ mod servers;
 
 mod answer;
 mod chat;
+mod commands;
 mod members;
 mod private;
 mod spool;
