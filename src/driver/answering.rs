@@ -276,7 +276,7 @@ impl Session {
                 }
                 Err(Trouble::Busy) => return Err(io::Error::other("the session's file is locked")),
                 Err(Trouble::NotFound) => return Err(io::ErrorKind::NotFound.into()),
-                Err(Trouble::System(error)) => return Err(error),
+                Err(Trouble::System(error) | Trouble::Hidden(error)) => return Err(error),
             }
         }
     }

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2, renameat};
 use nix::sys::stat::{FileStat, Mode, fstatat};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::beneath;
 use crate::publish::Record;
@@ -53,6 +54,14 @@ enum NamedBy {
     Client,
 }
 
+/// What a target's name stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    There,
+    /// Nothing yet: the first record makes it.
+    ToCome,
+}
+
 /// What to do where there is no such file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
@@ -76,6 +85,8 @@ pub(super) enum Trouble {
     Busy,
     /// There is no such file, and none is to be made; or no file that may be known of.
     NotFound,
+    /// The same for the client; the administrator can learn what is wrong with the file.
+    Hidden(io::Error),
     /// The system refuses. Of the record, nothing, a torn part, or, where the disk did not
     /// confirm it, all may be in the file.
     System(io::Error),
@@ -180,6 +191,27 @@ impl Target {
         Err(Trouble::Busy)
     }
 
+    /// Whether the file is there.
+    ///
+    /// # Errors
+    /// [`Trouble::NotFound`] where no file of that name is to be made, or a client named
+    /// what is no file.
+    pub(super) fn presence(&self) -> Result<Presence, Trouble> {
+        match self.state(&self.name) {
+            Ok(state) if self.named_by == NamedBy::Administrator || is_file(&state) => {
+                Ok(Presence::There)
+            }
+            Ok(_) => Err(Trouble::NotFound),
+            // Between two steps of a rotation there is no file for a moment.
+            Err(Errno::ENOENT) if self.state(&self.nth(1)).is_ok() => Ok(Presence::There),
+            Err(Errno::ENOENT) => match self.missing {
+                Missing::Made => Ok(Presence::ToCome),
+                Missing::Told => Err(Trouble::NotFound),
+            },
+            Err(error) => Err(self.no_file(error)),
+        }
+    }
+
     /// The file, locked, and its size; `None` when it lost its name to another one on the
     /// way.
     fn open_locked(&self) -> Result<Option<(Flock<File>, u64)>, Trouble> {
@@ -218,9 +250,8 @@ impl Target {
     /// to what is no stream.
     fn no_file(&self, error: Errno) -> Trouble {
         match error {
-            Errno::ELOOP | Errno::EISDIR | Errno::ENXIO if self.named_by == NamedBy::Client => {
-                Trouble::NotFound
-            }
+            Errno::EISDIR | Errno::ENXIO if self.named_by == NamedBy::Client => Trouble::NotFound,
+            _ if self.named_by == NamedBy::Client => hidden(error),
             Errno::ENXIO => Trouble::System(io::Error::other("no regular file")),
             _ => error.into(),
         }
@@ -290,7 +321,6 @@ impl Target {
         open_beneath(&self.folder, Path::new(name), always | flags, mode).map(File::from)
     }
 
-    /// The file's name, for the log.
     /// Its path, as long as nothing is renamed.
     ///
     /// # Errors
@@ -300,6 +330,7 @@ impl Target {
         Ok(folder.join(&self.name))
     }
 
+    /// The file's name, for the log.
     pub(super) fn name(&self) -> String {
         self.name.display().to_string()
     }
@@ -308,7 +339,12 @@ impl Target {
     /// of the stream's file, made a hidden one, and `suffix`.
     pub(super) fn open_beside(&self, suffix: &str) -> Result<Flock<File>, Trouble> {
         let mut name = OsString::from(".");
-        name.push(&self.name);
+        if self.name.len() + name.len() + suffix.len() <= BelowRoot::PART_MAX_BYTES {
+            name.push(&self.name);
+        } else {
+            // No name of a file can be so long; the hash of it stands for it.
+            name.push(format!("{:016x}", xxh3_64(self.name.as_encoded_bytes())));
+        }
         name.push(suffix);
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -345,12 +381,18 @@ pub(super) fn open_beneath(
     }
 }
 
-/// What is outside of a root, or no folder, looks like what is missing.
+fn is_file(state: &FileStat) -> bool {
+    state.st_mode & libc::S_IFMT == libc::S_IFREG
+}
+
+/// What is outside of a root, no folder, or not for us to open looks like what is missing.
+/// Any other error says nothing of the name: EIO, ESTALE, no memory or descriptor left.
 fn hidden(error: Errno) -> Trouble {
     match error {
-        Errno::ENOENT | Errno::ENOTDIR | Errno::EXDEV | Errno::ELOOP | Errno::EACCES => {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::EXDEV | Errno::ELOOP | Errno::ENAMETOOLONG => {
             Trouble::NotFound
         }
+        Errno::EACCES | Errno::EPERM => Trouble::Hidden(error.into()),
         _ => error.into(),
     }
 }

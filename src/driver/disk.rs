@@ -259,6 +259,10 @@ fn open_below(root: &Path, name: &Path, flags: OFlag) -> io::Result<OwnedFd> {
         match openat2(&root, name, how) {
             // Something was renamed while the kernel looked whether it is below.
             Err(Errno::EAGAIN) => {}
+            // A loop of links leads to no file, as does a socket; they have no kind of
+            // their own.
+            Err(Errno::ELOOP) => return Err(no_file("a loop of symbolic links")),
+            Err(Errno::ENXIO) => return Err(no_file("no regular file")),
             result => return Ok(result?),
         }
     }
@@ -363,7 +367,13 @@ impl Disk for RealDisk {
 
 /// Whether an error says what the system lacks, and nothing of the path.
 fn is_shortage(error: &io::Error) -> bool {
-    let lacks = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::EIO];
+    let lacks = [
+        Errno::EMFILE,
+        Errno::ENFILE,
+        Errno::ENOMEM,
+        Errno::EIO,
+        Errno::ESTALE,
+    ];
     let number = error.raw_os_error();
     lacks.into_iter().any(|lack| number == Some(lack as i32))
 }

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::answering;
-use super::append::{Terms, Trouble};
+use super::append::{Presence, Terms, Trouble};
 use super::log::{Level, Log};
 use super::site::{Destination, Refused, Site, take_turn};
 use crate::publish::{Asked, Begun, Next, Post, Record, Replies, Reply, Upload, begin};
@@ -34,6 +34,8 @@ pub(super) struct Posting {
     upload: Upload,
     destination: Destination,
     stage: Stage,
+    /// It has been counted against its client's rate.
+    is_counted: bool,
     /// How soon to come again, at the most.
     again: Duration,
 }
@@ -102,6 +104,7 @@ impl Posting {
             upload,
             destination,
             stage: Stage::Turn,
+            is_counted: false,
             again: AGAIN_FIRST,
         })
     }
@@ -133,9 +136,18 @@ impl Posting {
     pub(super) fn at(&mut self, now: Now) -> Step {
         loop {
             self.stage = match &self.stage {
-                Stage::Turn => match self.turn(now) {
-                    Ok(()) => Stage::Body,
-                    Err(trouble) => return self.trouble(trouble, now),
+                Stage::Turn => match self.destination.presence() {
+                    Ok(Presence::There) => match self.turn(now) {
+                        Ok(()) => {
+                            self.is_counted = true;
+                            Stage::Body
+                        }
+                        Err(delay) => return self.trouble(delay, now),
+                    },
+                    // Counting leaves a file behind: only beside a file that is there, or
+                    // is about to be.
+                    Ok(Presence::ToCome) => Stage::Body,
+                    Err(trouble) => return self.trouble(Delay::Trouble(trouble), now),
                 },
                 Stage::Body => match self.upload.at(now.monotonic) {
                     Next::More => {
@@ -144,6 +156,13 @@ impl Posting {
                     }
                     Next::Reply(reply) => return Step::Reply(reply),
                     Next::Record(record) => Stage::Record(record),
+                },
+                Stage::Record(_) if !self.is_counted => match self.turn(now) {
+                    Ok(()) => {
+                        self.is_counted = true;
+                        continue;
+                    }
+                    Err(delay) => return self.trouble(delay, now),
                 },
                 Stage::Record(record) => {
                     let terms = Terms::of(&self.site.settings, self.site.publishing.durability);
@@ -170,6 +189,8 @@ impl Posting {
         if let Err(error) = answering::start(settings, &self.destination.target, record) {
             let text = format!("SSE_COMMAND cannot answer: {error}; is util-linux installed?");
             self.log.line(Level::Warning, &text);
+        } else if let Some(problem) = answering::problem(settings) {
+            self.log.line(Level::Warning, &problem);
         }
     }
 
@@ -189,8 +210,6 @@ impl Posting {
                 return Step::Again { at };
             }
             // Swept since it was found.
-        } else if let Some(problem) = answering::problem(settings) {
-            self.log.line(Level::Warning, &problem);
             Delay::Trouble(Trouble::NotFound) if self.destination.session.is_some() => {
                 Refused::NoSession
             }

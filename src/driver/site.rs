@@ -3,13 +3,14 @@
 //!
 //! Nothing here waits.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::append::{Missing, Target, Trouble};
+use super::append::{Missing, Presence, Target, Trouble};
 use super::disk;
 use super::log::{Level, Log};
 use super::spool::SpoolFolder;
@@ -18,7 +19,7 @@ use crate::publish::{Post, Replies, Reply, Tokens};
 use crate::request::{
     Absent, BelowRoot, Format, Grant, Publishing, Request, SettingError, Settings,
 };
-use crate::source::room::{history_settings, members_of};
+use crate::source::room::{history_settings, may_be_room, members_of};
 use crate::source::tail::TailId;
 use crate::source::{Author, Now, SessionId, SessionKind, Spool as _, WayUp};
 
@@ -36,6 +37,8 @@ pub(super) enum Refused {
     Setting(SettingError),
     /// No such file, or none that may be known of.
     NotFound,
+    /// The same for the client; for the log, why.
+    Hidden(String),
     /// No such session, or none any more.
     NoSession,
     /// It is said when to come again.
@@ -56,6 +59,7 @@ impl Refused {
         let name = target.name();
         Self::Unavailable(match trouble {
             Trouble::NotFound => return Self::NotFound,
+            Trouble::Hidden(error) => return Self::Hidden(hidden(&name, &error)),
             Trouble::Busy => format!("publish to {name}: others held its lock all the time"),
             Trouble::System(error) => format!("publish to {name}: {error}"),
         })
@@ -65,7 +69,7 @@ impl Refused {
     pub(super) fn reply(&self, replies: &Replies) -> Reply {
         match self {
             Self::Setting(_) => replies.misconfigured(),
-            Self::NotFound => replies.not_found(),
+            Self::NotFound | Self::Hidden(_) => replies.not_found(),
             Self::NoSession => replies.no_session(),
             Self::TooOften(wait) => replies.too_many(*wait),
             Self::Unavailable(_) => replies.unavailable(),
@@ -76,7 +80,7 @@ impl Refused {
     pub(super) fn log(&self, log: &Log) {
         match self {
             Self::Setting(error) => log.line(Level::Error, &error.to_string()),
-            Self::Unavailable(text) => log.line(Level::Warning, text),
+            Self::Unavailable(text) | Self::Hidden(text) => log.line(Level::Warning, text),
             Self::NotFound | Self::NoSession | Self::TooOften(_) => {}
         }
     }
@@ -117,7 +121,7 @@ impl Site {
             Some(WayUp::Session) => {
                 let spool = open_spool(settings, SessionKind::Private)?;
                 // What cannot be swept now, the next one sweeps.
-                let _ = spool.sweep(now, settings.session_grace, &mut |_| Ok(()));
+                let _ = spool.sweep(now, &mut |_| Ok(()));
                 let id = named().ok_or(Refused::NoSession)?;
                 let folder = spool.session(id).map_err(of_session)?;
                 let name = SessionKind::Private.file_name();
@@ -129,6 +133,9 @@ impl Site {
                 })
             }
             Some(WayUp::Room) => {
+                if !may_be_room(settings, request) {
+                    return Err(Refused::NotFound);
+                }
                 let spool = open_spool(settings, members_of(settings, request))?;
                 let id = named().ok_or(Refused::NoSession)?;
                 let stored = spool.read(id).map_err(of_session)?;
@@ -161,6 +168,14 @@ impl Destination {
         self.turns.as_ref().unwrap_or(&self.target)
     }
 
+    /// Whether the file is there beside which posts are counted. A session's is.
+    pub(super) fn presence(&self) -> Result<Presence, Trouble> {
+        match self.session {
+            Some(_) if self.turns.is_some() => Ok(Presence::There),
+            _ => self.target.presence(),
+        }
+    }
+
     /// The id that the event has on the way down to who posted.
     pub(super) fn event_id(&self, place: TailId) -> String {
         match self.session {
@@ -172,7 +187,8 @@ impl Destination {
 
 fn open_spool(settings: &Settings, kind: SessionKind) -> Result<SpoolFolder, Refused> {
     let folder = settings.required_spool()?;
-    SpoolFolder::open(folder, kind).map_err(|error| unavailable(folder, &error))
+    SpoolFolder::open(folder, kind, settings.session_grace)
+        .map_err(|error| unavailable(folder, &error))
 }
 
 /// Why a session cannot be posted to.
@@ -202,6 +218,9 @@ pub(super) fn target(settings: &Settings, request: &Request) -> Result<Target, R
         };
         return Target::below(root, &name, missing).map_err(|trouble| match trouble {
             Trouble::System(error) => unavailable(root, &error),
+            Trouble::Hidden(error) => {
+                Refused::Hidden(hidden(&root.join(name.as_path()).display(), &error))
+            }
             _ => Refused::NotFound,
         });
     }
@@ -216,6 +235,10 @@ pub(super) fn target(settings: &Settings, request: &Request) -> Result<Target, R
         return Err(SettingError::new("SSE_FILE", value, remedy).into());
     }
     Target::at(path).map_err(|error| unavailable(path, &error))
+}
+
+fn hidden(name: &impl Display, error: &io::Error) -> String {
+    format!("publish to {name}: {error}, answered with 404; let this user write the file")
 }
 
 fn unavailable(path: &Path, error: &io::Error) -> Refused {

@@ -10,17 +10,19 @@
 //!     77ab…/member.json
 //! ```
 //!
-//! A session's folder carries the time at which its stream was there last. Whoever sets
-//! it holds the folder's lock shared, and whoever removes it holds it alone and looks at
-//! the time again: so nothing that is in use goes. The locks are held for a moment, and
-//! nobody waits for one.
+//! A session's folder carries two times: that of its modification, when its stream was
+//! there last, and that of its access, when its grace ends. Locations can share a spool and
+//! have different graces: the later of a session's own and the sweeper's counts. Whoever
+//! sets the times holds the folder's lock shared, and whoever removes the folder holds it
+//! alone and reads them again: so nothing that is in use is removed. The locks are held for
+//! a moment, and nobody waits for one.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag};
@@ -69,11 +71,16 @@ pub(super) struct SpoolFolder {
     root: OwnedFd,
     path: PathBuf,
     kind: SessionKind,
+    /// How long the sessions of this location outlive their streams.
+    grace: Duration,
 }
+
+/// The longest grace that a session's times can state: the longest that can be set.
+const GRACE_MAX_MS: i128 = 24 * 3600 * 1_000;
 
 impl SpoolFolder {
     /// Opens the folder, and makes it if it is not there.
-    pub(super) fn open(path: &Path, kind: SessionKind) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, kind: SessionKind, grace: Duration) -> io::Result<Self> {
         let root = match open_folder(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match beneath::make_folder(path, Mode::S_IRWXU) {
@@ -93,6 +100,7 @@ impl SpoolFolder {
             root,
             path: path.to_owned(),
             kind,
+            grace,
         })
     }
 
@@ -161,13 +169,38 @@ impl SpoolFolder {
         Ok(names)
     }
 
-    /// Whether the stream of what a place holds has been away for longer than `grace`.
-    fn has_ended(&self, place: &Path, now: Now, grace: Duration) -> bool {
+    /// Whether the stream of what a place holds has been away for longer than its grace,
+    /// and than this location's.
+    fn has_ended(&self, place: &Path, now: Now) -> bool {
         self.state(place).is_ok_and(|state| {
-            let touched_ms = state.st_mtime * 1_000 + state.st_mtime_nsec / 1_000_000;
-            let away_ms = i128::from(now.unix_ms) - i128::from(touched_ms);
-            away_ms > grace.as_millis() as i128
+            let ms = |seconds: i64, nanoseconds: i64| {
+                i128::from(seconds) * 1_000 + i128::from(nanoseconds) / 1_000_000
+            };
+            let touched_ms = ms(state.st_mtime, state.st_mtime_nsec);
+            let own_end_ms = ms(state.st_atime, state.st_atime_nsec);
+            // The kernel may set it too, and whoever reads the folder: never to less than
+            // the time of a visit.
+            let own_end_ms = own_end_ms.min(touched_ms + GRACE_MAX_MS);
+            let end_ms = own_end_ms.max(touched_ms + self.grace.as_millis() as i128);
+            i128::from(now.unix_ms) > end_ms
         })
+    }
+
+    /// Sets a session's times: its stream is there now.
+    fn set_times(&self, folder: &File) -> io::Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let end = TimeSpec::from_duration(now.unwrap_or_default() + self.grace);
+        Ok(futimens(folder, &end, &TimeSpec::UTIME_NOW)?)
+    }
+
+    /// Fills a session's folder, which has just been made.
+    fn fill(&self, id: SessionId, content: &[u8]) -> io::Result<()> {
+        let folder = self.session(id)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+        let name = Path::new(self.kind.file_name());
+        let file = open_beneath(&folder, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        File::from(file).write_all(content)?;
+        self.set_times(&File::from(folder))
     }
 
     /// Sweeps one folder.
@@ -178,7 +211,7 @@ impl SpoolFolder {
             }
             sweep.looked += 1;
             let place = Path::new(shard).join(&name);
-            if !self.has_ended(&place, sweep.now, sweep.grace) {
+            if !self.has_ended(&place, sweep.now) {
                 continue;
             }
             let folder = match self.locked(&place, FlockArg::LockExclusiveNonblock) {
@@ -186,11 +219,14 @@ impl SpoolFolder {
                 // Its stream is coming back, or somebody else sweeps it.
                 Err(_) => continue,
             };
-            if !self.has_ended(&place, sweep.now, sweep.grace) {
+            if !self.has_ended(&place, sweep.now) {
                 continue;
             }
             let stored = self.read_at(&folder).unwrap_or_default();
-            (sweep.ended)(&stored)?;
+            match (sweep.ended)(&stored) {
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => continue,
+                told => told?,
+            }
             sweep.removed += 1;
             // One that holds what we did not make must not keep all others.
             let _ = self.remove(&place, &folder);
@@ -285,7 +321,6 @@ fn was_swept(turn: &File, now: Now, holds: Duration) -> io::Result<bool> {
 
 struct Sweep<'a> {
     now: Now,
-    grace: Duration,
     ended: &'a mut dyn FnMut(&[u8]) -> io::Result<()>,
     looked: usize,
     removed: usize,
@@ -298,17 +333,12 @@ impl Spool for SpoolFolder {
             Err(error) => return Err(error.into()),
         }
         mkdirat(&self.root, &self.place(id), OURS)?;
-        let folder = self.session(id)?;
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-        let name = Path::new(self.kind.file_name());
-        let file = open_beneath(&folder, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        File::from(file).write_all(content)
+        self.fill(id, content)
     }
 
     fn touch(&self, id: SessionId) -> io::Result<()> {
         let folder = self.locked(&self.place(id), FlockArg::LockSharedNonblock)?;
-        let now = TimeSpec::UTIME_NOW;
-        Ok(futimens(&*folder, &now, &now)?)
+        self.set_times(&folder)
     }
 
     fn file(&self, id: SessionId) -> PathBuf {
@@ -339,18 +369,12 @@ impl Spool for SpoolFolder {
         Ok(all)
     }
 
-    fn sweep(
-        &self,
-        now: Now,
-        grace: Duration,
-        ended: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn sweep(&self, now: Now, ended: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let Some(turn) = self.turn()? else {
             return Ok(());
         };
         let mut sweep = Sweep {
             now,
-            grace,
             ended,
             looked: 0,
             removed: 0,

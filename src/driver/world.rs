@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::append::{Terms, Trouble};
 use super::clock;
@@ -101,8 +102,13 @@ impl World for Machine {
         self.abilities.start.ok_or(UNSUPPORTED)?(self, words)
     }
 
-    fn spool(&self, folder: &Path, kind: SessionKind) -> io::Result<Rc<dyn Spool>> {
-        self.abilities.spool.ok_or(UNSUPPORTED)?(folder, kind)
+    fn spool(
+        &self,
+        folder: &Path,
+        kind: SessionKind,
+        grace: Duration,
+    ) -> io::Result<Rc<dyn Spool>> {
+        self.abilities.spool.ok_or(UNSUPPORTED)?(folder, kind, grace)
     }
 
     fn secret(&self) -> io::Result<[u8; 16]> {
@@ -123,7 +129,7 @@ impl World for Machine {
 const UNSUPPORTED: io::ErrorKind = io::ErrorKind::Unsupported;
 
 type Start = fn(&Machine, &[String]) -> io::Result<Box<dyn Process>>;
-type OpenSpool = fn(&Path, SessionKind) -> io::Result<Rc<dyn Spool>>;
+type OpenSpool = fn(&Path, SessionKind, Duration) -> io::Result<Rc<dyn Spool>>;
 type Append = fn(&Settings, &Request, &str) -> io::Result<()>;
 
 /// What a program's streams may do besides following files. A program brings along only
@@ -172,14 +178,14 @@ fn start(machine: &Machine, words: &[String]) -> io::Result<Box<dyn Process>> {
     Ok(Box::new(program))
 }
 
-fn spool(folder: &Path, kind: SessionKind) -> io::Result<Rc<dyn Spool>> {
-    Ok(Rc::new(SpoolFolder::open(folder, kind)?))
+fn spool(folder: &Path, kind: SessionKind, grace: Duration) -> io::Result<Rc<dyn Spool>> {
+    Ok(Rc::new(SpoolFolder::open(folder, kind, grace)?))
 }
 
 fn append(settings: &Settings, request: &Request, line: &str) -> io::Result<()> {
     let target = target(settings, request).map_err(|refused| match refused {
         Refused::Setting(error) => io::Error::other(error),
-        Refused::Unavailable(text) => io::Error::other(text),
+        Refused::Unavailable(text) | Refused::Hidden(text) => io::Error::other(text),
         _ => io::ErrorKind::NotFound.into(),
     })?;
     let record = Record::of_line(line.to_owned())
@@ -188,6 +194,6 @@ fn append(settings: &Settings, request: &Request, line: &str) -> io::Result<()> 
         Ok(_) => Ok(()),
         Err(Trouble::Busy) => Err(io::ErrorKind::WouldBlock.into()),
         Err(Trouble::NotFound) => Err(io::ErrorKind::NotFound.into()),
-        Err(Trouble::System(error)) => Err(error),
+        Err(Trouble::System(error) | Trouble::Hidden(error)) => Err(error),
     }
 }

@@ -39,8 +39,8 @@ pub(crate) use policy::{granted, preflight, with_cors};
 pub use publishing::{Durability, Grant, Publishing, Rate};
 pub use query::Query;
 pub use settings::{
-    Absent, CommandSharing, Format, KNOWN_SETTINGS, Lifetime, Notice, QueryFilter, SettingError,
-    Settings, SourceId, subscribers_max,
+    Absent, CommandSharing, Format, KNOWN_SETTINGS, Lifetime, Notice, Publishers, QueryFilter,
+    SettingError, Settings, SourceId, subscribers_max,
 };
 pub use status_page::{Figures, StatusAnswer, decide_status};
 

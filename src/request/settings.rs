@@ -138,6 +138,8 @@ pub struct Settings {
     pub file_max_bytes: Option<u64>,
     /// `SSE_FILE_KEEP`: how many rotated files are kept, 1 to 100. Default 3.
     pub file_keep: u32,
+    /// Whether `SSE_PUBLISH_ALLOW` lets anybody publish here at all.
+    pub publishers: Publishers,
     /// `SSE_SPOOL`: the folder where sessions live.
     pub spool: Option<PathBuf>,
     /// `SSE_SESSION_GRACE`: how long a session outlives its stream, 10s to 24h. Default
@@ -176,6 +178,15 @@ pub enum Absent {
     NotFound,
     /// The stream opens, and waits for the file.
     Awaited,
+}
+
+/// Whether there is anybody who may publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publishers {
+    /// There is nobody.
+    None,
+    /// There is somebody: [`Publishing`](super::Publishing) holds who.
+    Some,
 }
 
 /// Who gets the output of one run of a program.
@@ -293,6 +304,10 @@ impl Settings {
             format: read.format()?,
             file,
             root,
+            publishers: match read.words("SSE_PUBLISH_ALLOW")?[..] {
+                [] => Publishers::None,
+                _ => Publishers::Some,
+            },
             absent: read.choice("SSE_AWAIT", Absent::NotFound, Absent::Awaited)?,
             suffixes: read.words("SSE_SUFFIXES")?,
             filter: read

@@ -55,7 +55,12 @@ impl Followed {
             let remedy = format!("{error}; name a folder that this user can read");
             SettingError::new("SSE_ROOT", root.as_os_str().as_encoded_bytes(), remedy).into()
         })?;
-        if settings.absent == Absent::NotFound && disk.open().is_err() {
+        if settings.absent == Absent::NotFound
+            && let Err(error) = disk.open()
+        {
+            if !says_what_the_name_is(&error) {
+                return Err(short_of(&setting, &error));
+            }
             // Between a rename and the new file there is none, for a moment. Where nothing
             // can be opened now, whether it is there cannot be told, and a 404 would end the
             // client's stream for good.
@@ -101,6 +106,9 @@ impl Followed {
         // Below a root, whatever is wrong looks like a name that is not there; but what the
         // system lacks is not wrong with the name.
         if *name != "SSE_FILE" {
+            if !says_what_the_name_is(&error) {
+                return Err(short_of(&self.setting, &error));
+            }
             let siblings = self.disk.siblings();
             return match siblings {
                 Ok(_) => Ok(None),
@@ -135,6 +143,15 @@ fn says_what_the_root_is(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
     let kinds = [InvalidInput, NotADirectory, NotFound, PermissionDenied];
     kinds.contains(&error.kind())
+}
+
+/// Whether an error is about the name: it leads to nothing, to no file, out of the root or
+/// to what this user may not read. Any other is trouble that passes, and says nothing of
+/// whether the file is there: EIO, ESTALE, no memory or descriptor left.
+fn says_what_the_name_is(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, InvalidFilename, IsADirectory};
+    let kinds = [CrossesDevices, InvalidFilename, IsADirectory];
+    says_what_the_root_is(error) || kinds.contains(&error.kind())
 }
 
 /// There is no descriptor left, or the like.

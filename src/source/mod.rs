@@ -142,11 +142,17 @@ pub trait World {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
-    /// The sessions of a kind below the folder that `SSE_SPOOL` names.
+    /// The sessions of a kind below the folder that `SSE_SPOOL` names. Those that are kept
+    /// alive here outlive their streams by `grace`.
     ///
     /// # Errors
     /// When there is no such folder and none can be made, or others may write in it.
-    fn spool(&self, _folder: &Path, _kind: SessionKind) -> std::io::Result<Rc<dyn Spool>> {
+    fn spool(
+        &self,
+        _folder: &Path,
+        _kind: SessionKind,
+        _grace: Duration,
+    ) -> std::io::Result<Rc<dyn Spool>> {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 

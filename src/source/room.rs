@@ -12,9 +12,11 @@
 //! session's id, and its nick.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use super::spool::{SessionId, SessionKind, Spool};
 use super::tail;
 use super::{Next, Now, OpenError, Opened, Opening, Source, Stream, World};
 use crate::event::{Batch, Event, EventId, EventName};
-use crate::request::{Filter, Format, LastId, Method, Nick, Request, Settings};
+use crate::request::{Filter, Format, LastId, Method, Nick, Publishers, Request, Settings};
 
 /// The stream `room`.
 pub static STREAM: Stream = Stream {
@@ -160,6 +162,41 @@ pub fn members_of(settings: &Settings, request: &Request) -> SessionKind {
     }
 }
 
+/// Whether a request may mean a room. Below `SSE_ROOT` the client chooses the name, and a
+/// room's history is written to by whoever reads it: no log, and no rotated file, is one.
+#[must_use]
+pub fn may_be_room(settings: &Settings, request: &Request) -> bool {
+    let name = request.path_info.as_deref().unwrap_or_default();
+    settings.root.is_none() || Format::of_name(Path::new(OsStr::from_bytes(name))) == Format::Jsonl
+}
+
+/// Whether a room's own lines, of who comes and goes, are added to its history. Below
+/// `SSE_ROOT` a GET of any name would be enough to write to the file: there, the location
+/// must let somebody publish.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Announcing {
+    Yes,
+    No,
+}
+
+impl Announcing {
+    fn of(settings: &Settings) -> Self {
+        match settings.root.is_some() && settings.publishers == Publishers::None {
+            true => Self::No,
+            false => Self::Yes,
+        }
+    }
+}
+
+/// The field of a member's session that says that the others were not told of its coming.
+const UNANNOUNCED: &str = "unannounced";
+
+/// Whether the others were told that the member of this session has come.
+fn was_announced(stored: &[u8]) -> bool {
+    let stored = serde_json::from_slice::<BTreeMap<String, String>>(stored);
+    stored.is_ok_and(|stored| !stored.contains_key(UNANNOUNCED))
+}
+
 /// The settings of a history: it is `jsonl`, whatever it is called.
 #[must_use]
 pub fn history_settings(settings: &Settings) -> Settings {
@@ -170,6 +207,10 @@ pub fn history_settings(settings: &Settings) -> Settings {
 }
 
 fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
+    if !may_be_room(opening.settings, opening.request) {
+        return Err(OpenError::NotFound);
+    }
+    let announcing = Announcing::of(opening.settings);
     let kind = members_of(opening.settings, opening.request);
     let spool = open_spool(opening, kind)?;
     let comer = Comer::of(opening, &*spool)?;
@@ -215,7 +256,11 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         Comer::Returned(id, _) => (id, false, inner_gap),
         Comer::New(gap) => {
             let id = SessionId::of(secret()?);
-            let stored = format!("{{{}}}\n", author.fields());
+            let unannounced = match announcing {
+                Announcing::Yes => String::new(),
+                Announcing::No => format!(",\"{UNANNOUNCED}\":\"\""),
+            };
+            let stored = format!("{{{}{unannounced}}}\n", author.fields());
             spool.make(id, stored.as_bytes()).map_err(trouble)?;
             (id, true, gap.or(inner_gap))
         }
@@ -225,11 +270,12 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         id,
         // Who missed something may have missed who came and went.
         welcome: is_new || gap.is_some(),
-        join: is_new,
+        join: is_new && announcing == Announcing::Yes,
         join_at: opening.now.monotonic,
         look_at: opening.now.monotonic,
         look_every: settings.heartbeat,
         warned: false,
+        announcing,
         author,
         spool,
         history: History {
@@ -271,6 +317,7 @@ struct Room {
     look_every: Duration,
     /// It has been said that nobody can be told who is here.
     warned: bool,
+    announcing: Announcing,
 }
 
 impl Room {
@@ -333,12 +380,19 @@ impl Room {
             return;
         }
         let history = &self.history;
-        let grace = history.settings.session_grace;
-        let swept = self.spool.sweep(now, grace, &mut |stored| {
+        let announcing = self.announcing;
+        let swept = self.spool.sweep(now, &mut |stored| {
             match Author::parse(stored) {
-                Some(author) => history.append(&author.event_line("leave")),
-                // Its process ended before it had written who it is.
-                None => Ok(()),
+                // The others learn of it from a location that may tell them.
+                Some(_) if announcing == Announcing::No && was_announced(stored) => {
+                    Err(io::ErrorKind::Unsupported.into())
+                }
+                Some(author) if was_announced(stored) => {
+                    history.append(&author.event_line("leave"))
+                }
+                // One that was not announced, or whose process ended before it had written
+                // who it is.
+                _ => Ok(()),
             }
         });
         let wait = match swept {

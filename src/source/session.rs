@@ -37,13 +37,12 @@ pub static STREAM: Stream = Stream {
 const AGAIN: Duration = Duration::from_secs(1);
 
 fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
-    let settings = opening.settings;
     let spool = open_spool(opening, SessionKind::Private)?;
     if opening.request.method != Method::Get {
         return Ok(Opened::Stream(Box::new(Nothing), None));
     }
     // What cannot be swept now, the next one sweeps.
-    let _ = spool.sweep(opening.now, settings.session_grace, &mut |_| Ok(()));
+    let _ = spool.sweep(opening.now, &mut |_| Ok(()));
     match Comer::of(opening, &*spool)? {
         Comer::Returned(id, place) => {
             open_at(opening, spool, id, LastId::Given(place.event_id()), None)
@@ -103,7 +102,8 @@ pub(super) fn open_spool(
     kind: SessionKind,
 ) -> Result<Rc<dyn Spool>, OpenError> {
     let folder = opening.settings.required_spool()?;
-    opening.world.spool(folder, kind).map_err(|error| {
+    let grace = opening.settings.session_grace;
+    opening.world.spool(folder, kind, grace).map_err(|error| {
         let remedy = format!(
             "{error}; name a folder that this user can write in, and nobody else, \
              or one to be made"

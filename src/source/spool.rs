@@ -7,7 +7,6 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::Now;
 
@@ -111,18 +110,14 @@ pub trait Spool {
     /// What the system says of the folder.
     fn all(&self) -> io::Result<Vec<Vec<u8>>>;
 
-    /// Removes sessions whose streams have been away for longer than `grace`, a bounded
-    /// number of them. Of each, `ended` is told first what its file holds; where it fails,
-    /// that session and all others stay.
+    /// Removes sessions whose streams have been away for longer than their grace, and than
+    /// that of this spool, a bounded number of them. Of each, `ended` is told first what its
+    /// file holds; where it fails, that session and all others stay; where it fails with
+    /// `Unsupported`, that session alone.
     ///
     /// Two may do this at the same time: each session is told of once, unless one of the
     /// two is killed while it does.
-    fn sweep(
-        &self,
-        now: Now,
-        grace: Duration,
-        ended: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<()>;
+    fn sweep(&self, now: Now, ended: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod crowd;
 mod data;
 mod files;
 mod killed;
+mod names;
 mod rate;
 mod responder;
 mod rotation;

@@ -235,6 +235,64 @@ fn a_name_below_a_root_is_a_room_of_its_own() {
 }
 
 #[test]
+fn a_get_of_a_room_below_a_root_writes_to_no_file_that_is_no_room_or_where_nobody_may_publish() {
+    let place = Place::new();
+    let root = place.folder.path("rooms");
+    fs::create_dir(&root).unwrap();
+    let line = "{\"data\":\"said\"}\n";
+    let names = [
+        "access.log",
+        "one.jsonl.1",
+        "one.jsonl.old",
+        "one",
+        "one.jsonl",
+    ];
+    for name in names {
+        fs::write(root.join(name), line).unwrap();
+    }
+    let get = |name: &str| -> Program {
+        let get = place.get("room").set("SSE_FILE", "").set("SSE_ROOT", &root);
+        get.set("SSE_FORMAT", "jsonl")
+            .set("PATH_INFO", format!("/{name}"))
+    };
+    let allowed = |name: &str| get(name).set("SSE_PUBLISH_ALLOW", "same-origin");
+    for name in &names[..4] {
+        for program in [
+            get(name),
+            allowed(name),
+            allowed(name).set("SSE_AWAIT", "yes"),
+        ] {
+            let (_, head, _) = program.run();
+            assert!(head.starts_with("Status: 404"), "{name}: {head}");
+        }
+    }
+    // A room where nobody may publish is read, and its members are not announced.
+    let mut quiet = get("one.jsonl").query("nick=Ann").start();
+    assert_eq!(json(&quiet.event().data)["count"], 1);
+    quiet.says(&["said"]);
+    for name in names {
+        assert_eq!(fs::read_to_string(root.join(name)).unwrap(), line, "{name}");
+    }
+    // Who may speak may be announced.
+    let mut member = allowed("one.jsonl").query("nick=Bob").start();
+    assert_eq!(json(&member.event().data)["count"], 2);
+    member.says(&["said"]);
+    assert_eq!(said(&quiet.event()).0, "Bob");
+    let room = fs::read_to_string(root.join("one.jsonl")).unwrap();
+    assert_eq!(room.lines().count(), 2, "{room}");
+    let post = place
+        .post("room", "x")
+        .unset("SSE_FILE")
+        .set("SSE_ROOT", &root);
+    let id = member.last_id().split('.').next().unwrap().to_owned();
+    let post = post.set("HTTP_X_SESSION_ID", id).set("SSE_FORMAT", "jsonl");
+    for name in &names[..4] {
+        let to_other = post.clone().set("PATH_INFO", format!("/{name}"));
+        to_other.send().is_error("404 Not Found");
+    }
+}
+
+#[test]
 fn who_only_comes_and_goes_lets_the_history_grow_to_its_limit_and_no_further() {
     let place = Place::new();
     let mut witness = place.get("room").query("nick=Ann").start();

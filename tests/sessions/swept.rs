@@ -73,6 +73,36 @@ fn a_session_that_is_in_use_stays_whoever_sweeps() {
 }
 
 #[test]
+fn locations_that_share_a_spool_leave_each_other_s_sessions_their_own_grace() {
+    let place = Place::new();
+    let with_grace = |grace: &str| place.get("session").set("SSE_SESSION_GRACE", grace);
+    let mut long = with_grace("1h").start();
+    let id = crate::spool::session_of(&long.event());
+    let session = place.sessions().remove(0);
+    // Its stream, which would tell that it is there after a quarter of an hour, is alive; for
+    // the shortest grace it would have been away for too long.
+    let at = SystemTime::now() - Duration::from_secs(60);
+    let touched = FileTimes::new().set_modified(at);
+    File::open(&session).unwrap().set_times(touched).unwrap();
+    for _ in 0..3 {
+        // A sweep once in a tenth of a second.
+        std::thread::sleep(Duration::from_millis(110));
+        with_grace("10s").start().event();
+    }
+    assert!(session.exists());
+    let post = place.post("session", "x").set("HTTP_X_SESSION_ID", &id);
+    post.set("SSE_SESSION_GRACE", "10s").created();
+    long.says(&["x"]);
+    drop(long);
+    // Its own grace is over.
+    set_away(&session, 2 * HOUR);
+    wait_for("the end of a session", || {
+        with_grace("10s").start().event();
+        (!session.exists()).then_some(())
+    });
+}
+
+#[test]
 fn sweepers_at_the_same_time_and_clients_that_return_do_each_other_no_harm() {
     let place = Place::new();
     let sessions: Vec<(String, String)> = (0..40)

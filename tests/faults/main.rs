@@ -1,0 +1,20 @@
+//! Faults of the system, injected: errors of single system calls by strace, and small file
+//! systems that become full.
+//!
+//! Most of it needs root; where a fault cannot be injected, the test says so and passes.
+
+#[path = "../wire/parser.rs"]
+mod parser;
+
+// Made for the streams, for publishing and for sessions; here all are used in part.
+#[allow(dead_code)]
+#[path = "../process/stage.rs"]
+mod stage;
+
+#[allow(dead_code)]
+#[path = "../publish/post.rs"]
+mod post;
+
+mod root;
+
+mod errors;
