@@ -22,7 +22,11 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, fch
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, openat2, renameat};
+use nix::fcntl::{
+    AtFlags, FallocateFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, fallocate, openat2,
+    renameat,
+};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{FileStat, Mode, fstatat};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -406,6 +410,7 @@ fn write(file: &File, size_bytes: u64, record: &Record) -> Result<TailId, Troubl
             _ => Begin::OnANewLine,
         },
     };
+    reserve(file, size_bytes, record.as_bytes().len() as u64 + 1)?;
     for _ in 0..TURNS {
         match write_once(file, record, begin)? {
             Written::Whole(id) => return Ok(id),
@@ -415,6 +420,37 @@ fn write(file: &File, size_bytes: u64, record: &Record) -> Result<TailId, Troubl
         }
     }
     Err(Trouble::Busy)
+}
+
+/// Within a block a write is whole or nothing: what is there has its place.
+const BLOCK_BYTES: u64 = 4096;
+
+/// Reserves the space for what is to be appended, so that a disk that becomes full refuses
+/// the record as a whole, and not after half of it. The file's size stays. Where the file
+/// system cannot do this, nothing is reserved.
+fn reserve(file: &File, size_bytes: u64, length_bytes: u64) -> Result<(), Trouble> {
+    let end = size_bytes + length_bytes;
+    // A limit on the size is one of writing, which not every file system tells of here.
+    if end > getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft) {
+        return Err(Errno::EFBIG.into());
+    }
+    let last_block = |size: u64| size.saturating_sub(1) / BLOCK_BYTES;
+    if size_bytes > 0 && last_block(size_bytes) == last_block(end) {
+        return Ok(());
+    }
+    let (Ok(offset), Ok(length)) = (size_bytes.try_into(), length_bytes.try_into()) else {
+        return Err(Errno::EFBIG.into());
+    };
+    loop {
+        let flags = FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        return match fallocate(file, flags, offset, length) {
+            Err(Errno::EINTR) => continue,
+            Err(error @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EIO)) => {
+                Err(error.into())
+            }
+            _ => Ok(()),
+        };
+    }
 }
 
 /// How a record begins.

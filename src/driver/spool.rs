@@ -333,7 +333,12 @@ impl Spool for SpoolFolder {
             Err(error) => return Err(error.into()),
         }
         mkdirat(&self.root, &self.place(id), OURS)?;
-        self.fill(id, content)
+        self.fill(id, content).inspect_err(|_| {
+            // A full disk must not be left with a session that holds half of what it needs.
+            if let Ok(folder) = self.session(id) {
+                let _ = self.remove(&self.place(id), &File::from(folder));
+            }
+        })
     }
 
     fn touch(&self, id: SessionId) -> io::Result<()> {

@@ -15,6 +15,12 @@ mod stage;
 #[path = "../publish/post.rs"]
 mod post;
 
+#[allow(dead_code)]
+#[path = "../sessions/spool.rs"]
+mod spool;
+
+mod disk;
 mod root;
 
 mod errors;
+mod full;
