@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use chrono::{DateTime, NaiveDateTime, Utc};
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::header::AUTHORIZATION;
 use ureq::http::{HeaderName, HeaderValue, Uri};
@@ -177,10 +178,29 @@ pub(super) fn describe(error: &Error) -> String {
     }
 }
 
-/// Seconds of a `Retry-After` (RFC 9110 §10.2.3); of a date, nothing: clocks differ.
+/// How long a `Retry-After` asks to wait (RFC 9110 §10.2.3). A date is compared with the
+/// answer's own `Date`, since the server's clock may differ from ours.
 pub(super) fn retry_after(headers: &ureq::http::HeaderMap) -> Option<Duration> {
-    let text = headers.get("retry-after")?.to_str().ok()?;
-    Some(Duration::from_secs(text.trim().parse().ok()?))
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let wish = text("retry-after")?;
+    if !wish.is_empty() && wish.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(wish.parse().unwrap_or(u64::MAX)));
+    }
+    let until = date(wish)?;
+    let now = text("date").and_then(date).unwrap_or_else(Utc::now);
+    Some((until - now).to_std().unwrap_or_default())
+}
+
+/// A date in any form that RFC 9110 §5.6.7 allows.
+fn date(text: &str) -> Option<DateTime<Utc>> {
+    let text = text.strip_suffix(" GMT").unwrap_or(text);
+    let forms = [
+        "%a, %d %b %Y %H:%M:%S",
+        "%A, %d-%b-%y %H:%M:%S",
+        "%a %b %e %H:%M:%S %Y",
+    ];
+    let parse = |form: &&str| NaiveDateTime::parse_from_str(text, form).ok();
+    forms.iter().find_map(parse).map(|date| date.and_utc())
 }
 
 #[cfg(test)]
@@ -207,6 +227,41 @@ mod tests {
         ] {
             assert!(Access::to(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_retry_after_is_seconds_or_a_date() {
+        let after = |fields: &[(&'static str, &str)]| {
+            let mut headers = ureq::http::HeaderMap::new();
+            for (name, value) in fields {
+                headers.insert(*name, HeaderValue::from_str(value).unwrap());
+            }
+            retry_after(&headers).map(|wait| wait.as_secs())
+        };
+        let of = |wish| {
+            after(&[
+                ("retry-after", wish),
+                ("date", "Sun, 06 Nov 1994 08:49:00 GMT"),
+            ])
+        };
+        assert_eq!(of("7"), Some(7));
+        assert_eq!(of(" 7 "), Some(7));
+        assert_eq!(of("99999999999999999999"), Some(u64::MAX));
+        assert_eq!(of("Sun, 06 Nov 1994 08:49:37 GMT"), Some(37));
+        assert_eq!(of("Sunday, 06-Nov-94 08:49:37 GMT"), Some(37));
+        assert_eq!(of("Sun Nov  6 08:49:37 1994"), Some(37));
+        assert_eq!(of("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        for wrong in ["", "-1", "1.5", "soon", "Sun, 31 Nov 1994 08:49:37 GMT"] {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
+        assert_eq!(after(&[]), None);
+        // Without a Date, by our own clock.
+        let soon = (Utc::now() + chrono::TimeDelta::seconds(100)).to_rfc2822();
+        let wait = after(&[("retry-after", &soon.replace("+0000", "GMT"))]);
+        assert!(
+            wait.is_some_and(|wait| (90..=100).contains(&wait)),
+            "{wait:?}"
+        );
     }
 
     #[test]

@@ -14,11 +14,16 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 /// The longest time that a server's own wish is heeded.
 const WISH_MAX: Duration = Duration::from_secs(3600);
 
+/// The longest time that is added to a server's own wish.
+const WISH_SPREAD_MAX: Duration = Duration::from_secs(60);
+
 /// The wait before the next attempt.
 ///
 /// `retry` is the stream's; `failures` counts the attempts that came to nothing since the
-/// last stream; `wish` is a `Retry-After`; `random` lies in 0..1 and makes the wait 0.75 to
-/// 1.5 times as long, so that a restart is no stampede.
+/// last stream; `random` lies in 0..1 and makes the wait 0.75 to 1.5 times as long, so that
+/// the clients of a restarted server do not all return at once. `wish` is a `Retry-After`:
+/// the wait is never shorter, and up to half of it longer (a minute at most), since many
+/// clients may have been given the same one.
 pub(super) fn wait(
     retry: Duration,
     failures: u32,
@@ -30,7 +35,9 @@ pub(super) fn wait(
     let backed_off = retry.saturating_mul(1 << doublings);
     let base = backed_off.min(BACK_OFF_MAX.max(retry));
     let jittered = base.mul_f64(0.75 + 0.75 * random);
-    jittered.max(wish.unwrap_or_default().min(WISH_MAX))
+    let wish = wish.unwrap_or_default().min(WISH_MAX);
+    let spread = (wish / 2).min(WISH_SPREAD_MAX);
+    jittered.max(wish + spread.mul_f64(random))
 }
 
 #[cfg(test)]
@@ -64,8 +71,21 @@ mod tests {
 
     #[test]
     fn a_server_may_wish_for_more_and_not_for_less() {
-        check(2000, 1, Some(10), [10_000, 10_000]);
+        check(2000, 1, Some(10), [10_000, 15_000]);
         check(2000, 1, Some(2), [2000, 3000]);
-        check(2000, 1, Some(u64::MAX), [3_600_000, 3_600_000]);
+        check(2000, 1, Some(u64::MAX), [3_600_000, 3_660_000]);
+    }
+
+    #[test]
+    fn clients_that_were_given_the_same_retry_after_do_not_return_together() {
+        let wish = Some(Duration::from_secs(30));
+        let wait_of = |random| wait(RETRY_DEFAULT, 1, wish, random);
+        let waits = [0.0, 0.25, 0.5, 0.75].map(wait_of);
+        assert!(
+            waits
+                .windows(2)
+                .all(|pair| pair[0] + Duration::from_secs(3) < pair[1])
+        );
+        assert!(waits[0] >= Duration::from_secs(30));
     }
 }

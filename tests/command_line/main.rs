@@ -4,8 +4,10 @@
 mod command;
 mod end;
 mod help;
+mod hostile;
 mod publish;
 mod read;
+mod redirect;
 mod resume;
 mod server;
 mod stage;

@@ -131,7 +131,8 @@ fn what_is_no_stream_is_refused_with_its_status() {
         (answer("401 Unauthorized", "", ""), "HTTP 401 Unauthorized"),
         (
             answer("200 OK", "Content-Type: text/html\r\n", "data: a\n\n"),
-            "no event stream, but text/html",
+            "no event stream, but text/html: probably a login page; \
+             see --token-file and --header",
         ),
         (
             answer("200 OK", "", ""),

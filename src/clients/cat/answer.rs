@@ -28,6 +28,30 @@ pub(super) fn judge(status: u16, content_type: Option<&str>) -> Answer {
     }
 }
 
+/// What is wrong with a 200 that is no stream. `moved_to` is where a redirect led, if it
+/// was one.
+pub(super) fn mistaken_for_a_stream(content_type: Option<&str>, moved_to: Option<&str>) -> String {
+    let media = content_type.and_then(|text| text.split(';').next());
+    let is_page = media.is_some_and(|media| {
+        let media = media.trim();
+        let is = |other| media.eq_ignore_ascii_case(other);
+        is("text/html") || is("application/xhtml+xml")
+    });
+    let kind = content_type.unwrap_or("nothing that says what it is");
+    match (is_page, moved_to) {
+        // Whoever may not read the stream is sent to a page on which to log in.
+        (true, Some(url)) => format!(
+            "no event stream, but {kind}: a redirect to the login page {url}; \
+             see --token-file and --header"
+        ),
+        (true, None) => format!(
+            "no event stream, but {kind}: probably a login page; see --token-file and --header"
+        ),
+        (false, Some(url)) => format!("no event stream, but {kind} from {url}"),
+        (false, None) => format!("no event stream, but {kind}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

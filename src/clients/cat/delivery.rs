@@ -13,6 +13,9 @@ use super::parser::Event;
 /// A larger heap of printed events is written before the next is added.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// The names of the events by which a stream speaks of itself.
+const OWN_NAMES: [&str; 4] = ["gap", "unavailable", "close", "heartbeat"];
+
 /// Where events go.
 #[derive(Debug)]
 pub(super) struct Delivery<'a> {
@@ -49,7 +52,11 @@ impl<'a> Delivery<'a> {
     pub(super) fn deliver(&mut self, event: &Event) -> Result<Delivered, Failure> {
         let Options { events, form, .. } = self.options;
         let is_wanted = if events.is_empty() {
-            *form == Form::Json || !["gap", "close"].contains(&&*event.name)
+            match form {
+                Form::Data => !OWN_NAMES.contains(&&*event.name),
+                // A heartbeat is no news. The others tell how complete the output is.
+                Form::Json => event.name != "heartbeat",
+            }
         } else {
             events.contains(&event.name)
         };
@@ -134,7 +141,7 @@ fn json(event: &Event) -> Vec<u8> {
     let mut serializer = serde_json::Serializer::new(&mut line);
     let mut write = || {
         let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry("id", &event.id)?;
+        map.serialize_entry("id", &*event.id)?;
         map.serialize_entry("event", &event.name)?;
         map.serialize_entry("data", &event.data)?;
         map.end()

@@ -1,8 +1,8 @@
-//! Gap: what a `gap` event says, for a person.
+//! Gap: what the data of a `gap` or an `unavailable` event says, for a person.
 
 use serde_json::Value;
 
-/// `truncated`, or `truncated, 120 bytes`; a gap of another server as it came.
+/// `truncated`, or `truncated, 120 bytes`; the data of another server as it came.
 pub(super) fn describe(data: &str) -> String {
     let Ok(Value::Object(gap)) = serde_json::from_str(data) else {
         return data.to_owned();
@@ -23,6 +23,10 @@ mod tests {
         for (data, expected) in [
             (r#"{"reason":"cut","bytes":12}"#, "cut, 12 bytes"),
             (r#"{"reason":"unknown-id"}"#, "unknown-id"),
+            (
+                r#"{"reason":"the file cannot be read"}"#,
+                "the file cannot be read",
+            ),
             (r#"{"bytes":1}"#, r#"{"bytes":1}"#),
             ("lost", "lost"),
             ("", ""),

@@ -7,6 +7,7 @@ mod gap;
 mod options;
 mod parser;
 mod reading;
+mod redirect;
 mod state;
 
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ use reading::End;
 
 /// Runs `sse-cat` with the arguments of the process.
 ///
-/// Exit codes: 0 done, 1 the command failed, 22 the server refused, 100 wrong usage, 111
+/// Exit codes: 0 done, 1 the command failed, 22 the server refused (or sent a login page), 100 wrong usage, 111
 /// the system or the network refused something, 124 the time was up too early. It ends by
 /// SIGINT or SIGTERM when one of them was sent to it.
 #[must_use]

@@ -20,8 +20,9 @@ until the server says by 204 that there is no more. When a connection ends it co
 back after the stream's `retry:` time (0.75 to 1.5 times that), after failures up to
 a minute later, and misses nothing that the server still has.
 
-  --json             prints each event as one line {\"id\",\"event\",\"data\"}; `gap` and
-                     `close` too, which are otherwise told on stderr and not at all
+  --json             prints each event as one line {\"id\",\"event\",\"data\"}; `gap`,
+                     `unavailable` and `close` too. Without --json, the first two
+                     are reported on stderr only, and `close` is not reported
   --event NAME       only events of this name; more than once for more names. Those
                      without a name are called message
   --state FILE       begins after the id in FILE, and keeps there the id of the last
@@ -34,7 +35,9 @@ a minute later, and misses nothing that the server still has.
                      twice the longest time between two signs of life of sse-cgi]
   --token-file FILE  sends the token in FILE as Authorization: Bearer
   --header TEXT      sends a field, 'Name: value'; @FILE: each line of FILE, which
-                     other users of the machine cannot see in the list of processes
+                     other users of the machine cannot see in the list of processes.
+                     After a redirect, these fields and the token are sent to the
+                     URL's own scheme, host and port only
   --exec PROGRAM [ARGUMENT]...
                      runs this for every event, one after another, instead of
                      printing it. It takes all that follows, and no shell is asked:
@@ -45,10 +48,11 @@ a minute later, and misses nothing that the server still has.
   --keep-going       goes on when the command fails
   --help, --version
 
-stderr: what went wrong, and each gap in the stream
+stderr: what went wrong, each gap in the stream, and why the server has nothing now
 exit:   0 the stream is over, --count is reached, --timeout is up, or nobody reads
         any more; 1 the command failed; 22 the server refused (its status is told),
-        or it is no event stream; 100 wrong usage; 111 the system refused something,
+        or it is no event stream, for example a login page; 100 wrong usage; 111 the
+        system refused something,
         or --timeout was up before the server answered; 124 --timeout was up before
         --count events. SIGINT and SIGTERM let it finish the event in hand, then end
         it as such; the second one ends it at once

@@ -3,6 +3,7 @@
 //! It is fed as the network gives: pieces of any size, split anywhere. `tests` feeds each
 //! case whole and byte by byte.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use memchr::{memchr, memchr2};
@@ -11,8 +12,9 @@ use memchr::{memchr, memchr2};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     /// The last event id as of this event, whether or not it brought it; '' for none.
-    pub(crate) id: String,
-    /// `message` where the stream gave none.
+    /// Shared: a server can follow one long id by thousands of short events.
+    pub(crate) id: Arc<str>,
+    /// `message` where the stream gave none. Cut at [`Parser::NAME_MAX_BYTES`].
     pub(crate) name: String,
     /// Its lines joined by LF.
     pub(crate) data: String,
@@ -24,9 +26,11 @@ pub(crate) enum Heard {
     /// An event.
     Event(Event),
     /// The place of the stream moved without an event.
-    Place(String),
+    Place(Arc<str>),
     /// The time to wait before coming back.
     Retry(Duration),
+    /// An id longer than [`Parser::ID_MAX_BYTES`], which was ignored: so many bytes.
+    LongId(usize),
 }
 
 /// A line, or the data of one event, is longer than [`Parser::EVENT_MAX_BYTES`].
@@ -45,20 +49,28 @@ pub(crate) struct Parser {
     data: String,
     name: String,
     /// The last event id buffer; it takes effect with the next blank line.
-    id: String,
+    id: Arc<str>,
     /// The id that has taken effect.
-    last_id: String,
+    last_id: Arc<str>,
 }
 
 impl Parser {
     /// 64 MiB: no stream of ours has a larger event, and memory has an end.
     pub(crate) const EVENT_MAX_BYTES: usize = 64 << 20;
 
+    /// 64 KiB: no server accepts a longer `Last-Event-ID`. A longer id is ignored, as one
+    /// that contains NUL is.
+    pub(crate) const ID_MAX_BYTES: usize = 64 << 10;
+
+    /// 64 KiB: a longer string does not fit into the environment of a command (Linux
+    /// allows 128 KiB), which would then fail at every run.
+    pub(crate) const NAME_MAX_BYTES: usize = 64 << 10;
+
     /// A parser for a connection that goes on after `last_id`.
-    pub(crate) fn after(last_id: &str) -> Self {
+    pub(crate) fn after(last_id: &Arc<str>) -> Self {
         Self {
-            id: last_id.to_owned(),
-            last_id: last_id.to_owned(),
+            id: Arc::clone(last_id),
+            last_id: Arc::clone(last_id),
             ..Self::default()
         }
     }
@@ -114,8 +126,17 @@ impl Parser {
                 self.data.push_str(&text);
                 self.data.push('\n');
             }
-            b"event" => self.name = text.into_owned(),
-            b"id" if !value.contains(&0) => self.id = text.into_owned(),
+            b"event" => {
+                self.name = text.into_owned();
+                let mut end = self.name.len().min(Self::NAME_MAX_BYTES);
+                while !self.name.is_char_boundary(end) {
+                    end -= 1;
+                }
+                self.name.truncate(end);
+            }
+            b"id" if value.contains(&0) => {}
+            b"id" if text.len() > Self::ID_MAX_BYTES => heard.push(Heard::LongId(text.len())),
+            b"id" => self.id = text.into(),
             b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
                 let ms = text.parse().unwrap_or(u64::MAX);
                 heard.push(Heard::Retry(Duration::from_millis(ms)));
@@ -129,7 +150,7 @@ impl Parser {
         let mut data = std::mem::take(&mut self.data);
         let has_moved = self.last_id != self.id;
         if has_moved {
-            self.last_id.clone_from(&self.id);
+            self.last_id = Arc::clone(&self.id);
         }
         // Each data line brought its LF: no data at all is no event.
         if data.pop().is_some() {
@@ -138,10 +159,10 @@ impl Parser {
             } else {
                 name
             };
-            let id = self.last_id.clone();
+            let id = Arc::clone(&self.last_id);
             heard.push(Heard::Event(Event { id, name, data }));
         } else if has_moved {
-            heard.push(Heard::Place(self.last_id.clone()));
+            heard.push(Heard::Place(Arc::clone(&self.last_id)));
         }
     }
 }
@@ -152,7 +173,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn fed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Heard> {
-        let (mut parser, mut heard) = (Parser::after(""), Vec::new());
+        let (mut parser, mut heard) = (Parser::default(), Vec::new());
         for piece in pieces {
             parser.feed(piece, &mut heard).unwrap();
         }
@@ -160,7 +181,8 @@ mod tests {
     }
 
     fn event(id: &str, name: &str, data: &str) -> Heard {
-        let [id, name, data] = [id, name, data].map(str::to_owned);
+        let [name, data] = [name, data].map(str::to_owned);
+        let id = id.into();
         Heard::Event(Event { id, name, data })
     }
 
@@ -238,12 +260,12 @@ mod tests {
 
     #[test]
     fn an_id_alone_moves_the_place() {
-        check("id: 1\n\nid: 1\n\n\nid: 2", &[Heard::Place("1".to_owned())]);
+        check("id: 1\n\nid: 1\n\n\nid: 2", &[Heard::Place("1".into())]);
     }
 
     #[test]
     fn a_new_connection_goes_on_with_the_last_id() {
-        let (mut parser, mut heard) = (Parser::after("7"), Vec::new());
+        let (mut parser, mut heard) = (Parser::after(&"7".into()), Vec::new());
         parser.feed(b"data: a\n\nid: 7\n\n", &mut heard).unwrap();
         assert_eq!(heard, [event("7", "message", "a")]);
     }
@@ -274,11 +296,50 @@ mod tests {
     #[test]
     fn too_long_an_event_is_refused_before_it_fills_the_memory() {
         let piece = vec![b'x'; 1 << 20];
-        let (mut parser, mut heard) = (Parser::after(""), Vec::new());
+        let (mut parser, mut heard) = (Parser::default(), Vec::new());
         parser.feed(b"data: a\n\ndata: ", &mut heard).unwrap();
         let fed = (0..64).map(|_| parser.feed(&piece, &mut heard));
         assert_eq!(fed.last(), Some(Err(TooLong)));
         assert_eq!(heard, [event("", "message", "a")]);
+    }
+
+    #[test]
+    fn a_long_id_is_kept_once_for_all_events_that_follow_it() {
+        let id = "i".repeat(Parser::ID_MAX_BYTES);
+        let wire = format!("id: {id}\n{}", "data\n\n".repeat(10_000));
+        let heard = fed([wire.as_bytes()]);
+        let ids = heard.iter().map(|heard| match heard {
+            Heard::Event(event) => &event.id,
+            other => panic!("{other:?}"),
+        });
+        let mut ids = ids.collect::<Vec<_>>();
+        assert_eq!((ids.len(), ids[0].len()), (10_000, id.len()));
+        ids.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        assert_eq!(ids.len(), 1, "the id was copied");
+    }
+
+    #[test]
+    fn too_long_an_id_is_ignored_and_reported() {
+        let long = "i".repeat(Parser::ID_MAX_BYTES + 1);
+        check(
+            format!("id: 1\ndata: a\n\nid: {long}\ndata: b\n\nid: {long}\n\nid: 2\n\n"),
+            &[
+                event("1", "message", "a"),
+                Heard::LongId(long.len()),
+                event("1", "message", "b"),
+                Heard::LongId(long.len()),
+                Heard::Place("2".into()),
+            ],
+        );
+    }
+
+    #[test]
+    fn too_long_a_name_is_cut_between_two_characters() {
+        let whole = "n".repeat(Parser::NAME_MAX_BYTES - 1);
+        check(
+            format!("event: {whole}\u{e9}{whole}\ndata: a\n\n"),
+            &[event("", &whole, "a")],
+        );
     }
 
     proptest! {

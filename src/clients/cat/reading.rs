@@ -3,26 +3,29 @@
 //! ```text
 //!   connect ──200──► read ──its end──► wait `retry` ──► connect
 //!      │  └─204, close, --count ──► over
+//!      ├─3xx ─► the next URL; secrets go to the first one's origin only
 //!      ├─4xx, no stream ──────────► refused
 //!      └─5xx, no connection ──────► wait, longer each time ──► connect
 //! ```
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ureq::http::{HeaderValue, Response};
+use ureq::http::{HeaderValue, Response, Uri};
 use ureq::{Agent, Body};
 
 use super::super::access::{Trouble, agent, describe, retry_after};
 use super::super::exit::Exit;
 use super::super::pace::{self, RETRY_DEFAULT};
 use super::super::{Failure, note};
-use super::answer::{Answer, judge};
+use super::answer::{Answer, judge, mistaken_for_a_stream};
 use super::delivery::{Delivered, Delivery};
 use super::ending::{Ending, Why};
 use super::gap;
 use super::options::Options;
 use super::parser::{Event, Heard, Parser};
+use super::redirect::{is_redirect, is_same_origin, resolve};
 use super::state::State;
 
 /// Browsers follow twenty.
@@ -49,18 +52,19 @@ enum Attempt {
 /// Reads to the end.
 pub(super) fn run(options: &Options) -> Result<End, Failure> {
     let state = options.state.as_deref().map(State::open).transpose()?;
-    let agent = agent(options.silence, REDIRECTS_MAX);
+    let agent = agent(options.silence, 0);
     let shut = agent.clone();
     let ending = Ending::watch(move || shut.shutdown())
         .map_err(|error| Failure::new(Exit::System, format!("watch for signals: {error}")))?;
     let kept = state.as_ref().map_or("", State::id);
     let mut reading = Reading {
         last_id: if kept.is_empty() {
-            &options.last_id
+            &*options.last_id
         } else {
             kept
         }
-        .to_owned(),
+        .into(),
+        unavailable: None,
         delivery: Delivery::new(options),
         deadline: options.timeout.map(|timeout| Instant::now() + timeout),
         retry: RETRY_DEFAULT,
@@ -81,7 +85,9 @@ struct Reading<'a> {
     state: Option<State>,
     delivery: Delivery<'a>,
     /// The id of the last event that is done with.
-    last_id: String,
+    last_id: Arc<str>,
+    /// Why the server has nothing now, as it was reported last.
+    unavailable: Option<String>,
     retry: Duration,
     /// How many events were.
     delivered: u64,
@@ -158,32 +164,12 @@ impl Reading<'_> {
     }
 
     fn attempt(&mut self) -> Result<Attempt, Failure> {
-        let url = &self.options.access.url;
-        let refused = |text: String| Failure::new(Exit::Refused, format!("{url}: {text}"));
-        let mut request = self.options.access.apply(self.agent.get(url));
-        request = request.header("Accept", "text/event-stream");
-        request = request.header("Cache-Control", "no-cache");
-        // An id that no header can hold cannot be told; then it is as at first.
-        if !self.last_id.is_empty()
-            && let Ok(id) = HeaderValue::from_str(&self.last_id)
-                .or_else(|_| HeaderValue::from_bytes(self.last_id.as_bytes()))
-        {
-            request = request.header("Last-Event-ID", id);
-        }
-        let left = self
-            .deadline
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let request = request
-            .config()
-            .timeout_global(left.map(|left| left.max(Duration::from_millis(1))))
-            .build();
-        let mut response = match request.call() {
-            Ok(response) => response,
-            Err(error) if Trouble::of(&error) == Trouble::Lasting => {
-                return Err(refused(describe(&error)));
-            }
-            Err(error) => return Ok(Attempt::Failed(describe(&error), None)),
+        let (mut response, url) = match self.request()? {
+            Ok(answered) => answered,
+            Err(failed) => return Ok(failed),
         };
+        let asked = &self.options.access.url;
+        let refused = |text: String| Failure::new(Exit::Refused, format!("{asked}: {text}"));
         self.has_been_answered = true;
         let content_type = response.headers().get("content-type");
         let content_type = content_type.and_then(|value| value.to_str().ok());
@@ -196,11 +182,68 @@ impl Reading<'_> {
                 Ok(Attempt::Failed(format!("HTTP {status}"), wish))
             }
             Answer::Refused if status == 200 => {
-                let kind = content_type.unwrap_or("nothing that says what it is");
-                Err(refused(format!("no event stream, but {kind}")))
+                let moved_to = (url != *asked).then(|| url.to_string());
+                Err(refused(mistaken_for_a_stream(
+                    content_type,
+                    moved_to.as_deref(),
+                )))
             }
             Answer::Refused => Err(refused(format!("HTTP {status}"))),
         }
+    }
+
+    /// Sends the request, and follows redirects. What the answer is, and where it is from.
+    fn request(&self) -> Result<Result<(Response<Body>, Uri), Attempt>, Failure> {
+        let asked = &self.options.access.url;
+        let refused = |text: &str| Failure::new(Exit::Refused, format!("{asked}: {text}"));
+        let mut url = asked.clone();
+        // A redirect back to the first origin does not make it trusted again: another
+        // server chose the path.
+        let mut has_left = false;
+        for _ in 0..=REDIRECTS_MAX {
+            let response = match self.call(&url, has_left) {
+                Ok(response) => response,
+                Err(error) if Trouble::of(&error) == Trouble::Lasting => {
+                    return Err(refused(&describe(&error)));
+                }
+                Err(error) => return Ok(Err(Attempt::Failed(describe(&error), None))),
+            };
+            if !is_redirect(response.status().as_u16()) {
+                return Ok(Ok((response, url)));
+            }
+            let location = response.headers().get("location");
+            let Some(location) = location.and_then(|value| value.to_str().ok()) else {
+                return Ok(Ok((response, url)));
+            };
+            url = resolve(&url, location).map_err(|wrong| refused(wrong.0))?;
+            has_left |= !is_same_origin(&url, asked);
+        }
+        let text = format!("more than {REDIRECTS_MAX} redirects, the last one to {url}");
+        Err(refused(&text))
+    }
+
+    fn call(&self, url: &Uri, has_left: bool) -> Result<Response<Body>, ureq::Error> {
+        let mut request = self.agent.get(url);
+        if !has_left {
+            request = self.options.access.apply(request);
+        }
+        request = request.header("Accept", "text/event-stream");
+        request = request.header("Cache-Control", "no-cache");
+        // An id that no header can hold cannot be told; then it is as at first.
+        if !self.last_id.is_empty()
+            && let Ok(id) = HeaderValue::from_str(&self.last_id)
+                .or_else(|_| HeaderValue::from_bytes(self.last_id.as_bytes()))
+        {
+            request = request.header("Last-Event-ID", id);
+        }
+        let left = self
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        request
+            .config()
+            .timeout_global(left.map(|left| left.max(Duration::from_millis(1))))
+            .build()
+            .call()
     }
 
     fn read(&mut self, response: &mut Response<Body>) -> Result<Attempt, Failure> {
@@ -208,6 +251,7 @@ impl Reading<'_> {
         let mut body = response.body_mut().as_reader();
         let mut piece = vec![0; 64 * 1024];
         let mut heard = Vec::new();
+        let mut has_long_id = false;
         loop {
             let count = match body.read(&mut piece) {
                 // An agent that was shut down shows as an end, too; the caller looks.
@@ -227,6 +271,13 @@ impl Reading<'_> {
                     }
                     Heard::Place(id) => {
                         self.last_id = id;
+                        None
+                    }
+                    Heard::LongId(bytes) => {
+                        if !std::mem::replace(&mut has_long_id, true) {
+                            let text = format!("ids of {bytes} bytes are ignored: too long");
+                            note("sse-cat", &text);
+                        }
                         None
                     }
                     Heard::Event(event) => self.take(event)?,
@@ -254,10 +305,15 @@ impl Reading<'_> {
 
     /// Delivers an event; says whether it was the last.
     fn take(&mut self, event: Event) -> Result<Option<End>, Failure> {
-        if event.name == "gap" {
-            note("sse-cat", &format!("gap: {}", gap::describe(&event.data)));
+        match &*event.name {
+            "gap" => note("sse-cat", &format!("gap: {}", gap::describe(&event.data))),
+            "unavailable" => self.note_unavailable(&event.data),
+            "heartbeat" => {}
+            _ => self.unavailable = None,
         }
         match self.delivery.deliver(&event) {
+            // It counts nothing that the stream had: --count waits for that.
+            Ok(Delivered::Yes) if event.name == "unavailable" => {}
             Ok(Delivered::Yes) => self.delivered += 1,
             Ok(Delivered::NotWanted) => {}
             Ok(Delivered::ReaderLeft) => return Ok(Some(End::Outside(Why::ReaderLeft))),
@@ -275,6 +331,17 @@ impl Reading<'_> {
             return self.settle();
         }
         Ok(None)
+    }
+
+    /// The server has nothing now, and the connection ends or waits. A server that says so
+    /// at each attempt is reported once.
+    fn note_unavailable(&mut self, data: &str) {
+        let reason = gap::describe(data);
+        if self.unavailable.as_deref() != Some(&*reason) {
+            let url = &self.options.access.url;
+            note("sse-cat", &format!("{url}: unavailable: {reason}"));
+            self.unavailable = Some(reason);
+        }
     }
 
     /// Lets go of what was printed, and only then says that it is done.

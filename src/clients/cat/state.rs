@@ -4,32 +4,32 @@
 //! finds the old id or the new one and never half of one. It is locked (flock) by whoever
 //! uses it: a job of cron that takes longer than its interval would otherwise do the same
 //! events twice. The new file is locked before it takes the old one's place, so that there
-//! is no moment without a lock.
+//! is no moment without a lock. The new file has a name that nobody can guess, and is
+//! created, never opened (O_EXCL): in a folder that others can write to, they cannot have
+//! put a link or a FIFO there.
 //!
 //! It is not forced to the disk: after a power cut the id may be an older one, and events
 //! come again. That a program did what it did is no more durable than that.
 
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use super::super::Failure;
 use super::super::exit::Exit;
+use super::parser::Parser;
 
-/// A server takes no longer ones; a larger file is somebody else's.
-const ID_MAX_BYTES: u64 = 64 * 1024;
+/// A larger file was not written by us.
+const ID_MAX_BYTES: u64 = Parser::ID_MAX_BYTES as u64;
 
 /// The file, for as long as this lives ours alone.
 #[derive(Debug)]
 pub(super) struct State {
     path: PathBuf,
-    /// What stands there until it is renamed.
-    draft: PathBuf,
     id: String,
     lock: Flock<File>,
 }
@@ -43,6 +43,13 @@ impl State {
             let text = format!("--state {}: {error}", path.display());
             Failure::new(Exit::System, text)
         };
+        // Before it is opened: opening a device can have effects, and a FIFO or a folder
+        // must never be replaced.
+        let refuse_others = |metadata: io::Result<fs::Metadata>| match metadata {
+            Ok(metadata) if !metadata.is_file() => Err(wrong(&"want a regular file")),
+            _ => Ok(()),
+        };
+        refuse_others(fs::metadata(path))?;
         let lock = loop {
             let file = OpenOptions::new()
                 .read(true)
@@ -50,8 +57,11 @@ impl State {
                 .create(true)
                 .truncate(false)
                 .mode(0o600)
+                // A FIFO that was put there just now must not block us.
+                .custom_flags(OFlag::O_NONBLOCK.bits())
                 .open(path)
                 .map_err(|error| wrong(&error))?;
+            refuse_others(file.metadata())?;
             let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
             let lock = lock.map_err(|(_, errno)| match errno {
                 Errno::EWOULDBLOCK => wrong(&"another sse-cat is using it"),
@@ -70,15 +80,19 @@ impl State {
         if id.len() as u64 > ID_MAX_BYTES || id.contains(['\n', '\r', '\0']) {
             return Err(wrong(&"this is not a file of sse-cat's: want one id"));
         }
-        let mut draft = OsString::from(".");
-        draft.push(path.file_name().unwrap_or_default());
-        draft.push(".new");
-        Ok(Self {
-            draft: path.with_file_name(draft),
+        let state = Self {
             id: id.to_owned(),
             path,
             lock,
-        })
+        };
+        // A folder that cannot be written to is found now, and not after the first event,
+        // which would then be done again at each run.
+        let draft = state.draft().map_err(|error| {
+            let folder = state.path.parent().unwrap_or(&state.path).display();
+            wrong(&format!("create a file in {folder}: {error}"))
+        })?;
+        let _ = fs::remove_file(draft.1);
+        Ok(state)
     }
 
     /// The id in it; '' for none.
@@ -88,7 +102,8 @@ impl State {
 
     /// Puts `id` there, if it is another one.
     pub(super) fn keep(&mut self, id: &str) -> Result<(), Failure> {
-        if id == self.id {
+        // (The parser gives no longer one; --last-id may.)
+        if id == self.id || id.len() as u64 > ID_MAX_BYTES {
             return Ok(());
         }
         let lock = self.replace(id).map_err(|error| {
@@ -101,18 +116,38 @@ impl State {
     }
 
     fn replace(&self, id: &str) -> io::Result<Flock<File>> {
+        let (mut file, draft) = self.draft()?;
+        let write = || {
+            file.write_all(format!("{id}\n").as_bytes())?;
+            let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+                .map_err(|(_, errno)| io::Error::from(errno))?;
+            fs::rename(&draft, &self.path)?;
+            Ok(lock)
+        };
+        write().inspect_err(|_| {
+            let _ = fs::remove_file(&draft);
+        })
+    }
+
+    /// A new file in the same folder, and its path.
+    fn draft(&self) -> io::Result<(File, PathBuf)> {
         let mode = self.lock.metadata()?.mode() & 0o777;
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(&self.draft)?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, errno)| io::Error::from(errno))?;
-        (&*lock).write_all(format!("{id}\n").as_bytes())?;
-        fs::rename(&self.draft, &self.path)?;
-        Ok(lock)
+        let mut tries = 0;
+        loop {
+            // Independent of the state's own name, which may be as long as a name can be.
+            let name = format!(".sse-cat.{:016x}.new", fastrand::u64(..));
+            let path = self.path.with_file_name(name);
+            let file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(mode)
+                .open(&path);
+            tries += 1;
+            match file {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < 8 => {}
+                file => return Ok((file?, path)),
+            }
+        }
     }
 }
 
