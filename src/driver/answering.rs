@@ -168,7 +168,7 @@ pub(super) fn run_if_asked() -> Option<ExitCode> {
     let is_asked = std::env::var_os("GATEWAY_INTERFACE").is_none()
         && arguments.next().is_some_and(|first| first == OPTION);
     let path = arguments.next().filter(|_| is_asked)?;
-    let log = Log::new("answer", Style::Server);
+    let log = Log::new("answer", Style::Process);
     Some(match run(Path::new(&path), &log) {
         Ok(()) => exit::done(),
         Err(error) => {

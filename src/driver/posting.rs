@@ -119,6 +119,11 @@ impl Posting {
         self.upload.end();
     }
 
+    /// The log of its request.
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// How many bytes it would take in.
     pub(super) fn wanted_bytes(&self) -> usize {
         self.upload.wanted_bytes()

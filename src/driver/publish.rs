@@ -28,7 +28,9 @@ use super::start::run_with;
 use super::world::Abilities;
 use crate::gateway::Framing;
 use crate::publish::{Post, Replies, Reply};
-use crate::request::{Lifetime, MetaVariables, Method, Publishing, Request, Settings, Status};
+use crate::request::{
+    Label, Lifetime, MetaVariables, Method, Publishing, Request, Settings, Status,
+};
 use crate::source::{Stream, WayUp};
 
 /// Runs `publish`: one POST, as nph-CGI or as plain CGI, or standard input in a terminal.
@@ -45,15 +47,16 @@ pub fn run_publish() -> ExitCode {
     let framing = Framing::of(&meta, &program);
     let style = match framing {
         Framing::Bare => Style::Terminal,
-        _ => Style::Server,
+        _ => Style::Gateway,
     };
     let name = Path::new(&program).file_name().unwrap_or(&program);
-    let log = Rc::new(Log::new(&name.to_string_lossy(), style));
+    let log = Log::new(&name.to_string_lossy(), style);
     let mut input = Input::Gateway;
     // Under a gateway the arguments are the client's.
     if framing == Framing::Bare {
         match typed(arguments) {
             Ok(Typed::Post(settings, body)) => {
+                log.call_settings(vec![("SSE_FILE", "FILE".into())]);
                 for (name, value) in settings {
                     meta.push(name, &value);
                 }
@@ -71,7 +74,7 @@ pub fn run_publish() -> ExitCode {
             }
         }
     }
-    Program::new(framing, log, None).finish(&meta, input)
+    Program::new(framing, &log, &meta, None).finish(&meta, input)
 }
 
 /// Runs a program whose stream has a way up: a POST is taken as [`run_publish`] takes it,
@@ -89,8 +92,8 @@ pub fn run_two_way(stream: &'static Stream) -> ExitCode {
     match WayUp::of(stream) {
         Some(way) if is_post => {
             let name = Path::new(&program).file_name().unwrap_or(&program);
-            let log = Rc::new(Log::new(&name.to_string_lossy(), Style::Server));
-            Program::new(framing, log, Some(way)).finish(&meta, Input::Gateway)
+            let log = Log::new(&name.to_string_lossy(), Style::Gateway);
+            Program::new(framing, &log, &meta, Some(way)).finish(&meta, Input::Gateway)
         }
         _ => {
             // Its stream writes as well: who comes and goes.
@@ -171,10 +174,14 @@ struct Program {
 }
 
 impl Program {
-    fn new(framing: Framing, log: Rc<Log>, way: Option<WayUp>) -> Self {
+    fn new(framing: Framing, log: &Log, meta: &MetaVariables, way: Option<WayUp>) -> Self {
+        let label = match framing {
+            Framing::Bare => Label::default(),
+            _ => Label::of(meta),
+        };
         Self {
             framing,
-            log,
+            log: Rc::new(log.for_request(&label)),
             clock: Clock::start(),
             way,
         }

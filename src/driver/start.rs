@@ -20,7 +20,7 @@ use super::terminal::{self, Typed};
 use super::world::{Abilities, Machine};
 use crate::event::Batch;
 use crate::gateway::Framing;
-use crate::request::{Head, Lifetime, MetaVariables, Request, Settings, Status};
+use crate::request::{Head, Label, Lifetime, MetaVariables, Request, Settings, Status};
 use crate::source::{Stream, World};
 use crate::stream::{Delivery, Subscription, Terms};
 
@@ -69,14 +69,15 @@ pub(super) fn run_with(stream: &'static Stream, abilities: Abilities) -> ExitCod
     let style = if framing == Framing::Bare {
         Style::Terminal
     } else {
-        Style::Server
+        Style::Gateway
     };
-    let log = Rc::new(Log::new(&name.to_string_lossy(), style));
+    let log = Log::new(&name.to_string_lossy(), style);
     // Under a gateway the arguments are the client's: a query without `=` becomes
     // arguments (RFC 3875 §4.4), so they are not even looked at.
     if framing == Framing::Bare {
         match terminal::read(stream, arguments) {
             Typed::Settings(settings) => {
+                log.call_settings(terminal::options_of(stream, &settings, &meta));
                 for (name, value) in settings {
                     meta.push(&name, &value);
                 }
@@ -89,6 +90,11 @@ pub(super) fn run_with(stream: &'static Stream, abilities: Abilities) -> ExitCod
         }
     }
     let clock = Clock::start();
+    let label = match framing {
+        Framing::Bare => Label::default(),
+        _ => Label::of(&meta),
+    };
+    let log = Rc::new(log.for_request(&label));
     let program = Program {
         stream,
         framing,
@@ -184,7 +190,6 @@ impl Program {
                 return self.come_back_later(&output, &head, terms);
             }
         };
-        self.log.serving();
         let mut batch = Batch::new();
         batch.head(&self.framing.write(&head, &clock::http_date()));
         let subscription = Subscription::new(source, gap, terms, now);

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use lexopt::{Arg, Parser, ValueExt as _};
 
+use crate::request::{MetaVariables, Value};
 use crate::source::Stream;
 
 /// What was typed.
@@ -184,6 +185,24 @@ fn parse(stream: &Stream, arguments: Vec<OsString>) -> Result<Typed, lexopt::Err
 fn choices<'a>(stream: &'a Stream) -> impl Iterator<Item = &'static Choice> + 'a {
     let uses = |c: &&Choice| stream.settings.contains(&c.setting) || COMMON.contains(&c.setting);
     CHOICES.iter().filter(uses)
+}
+
+/// The options of a stream, by setting: messages call settings so, except those that the
+/// environment sets.
+pub(super) fn options_of(
+    stream: &Stream,
+    typed: &[(String, Vec<u8>)],
+    environment: &MetaVariables,
+) -> Vec<(&'static str, String)> {
+    let is_option = |choice: &&Choice| {
+        let is_typed = typed.iter().any(|(name, _)| name == choice.setting);
+        is_typed || environment.get(choice.setting) == Value::Absent
+    };
+    let option = |choice: &Choice| {
+        let option = format!("--{}", option_name(choice.setting));
+        (choice.setting, option)
+    };
+    choices(stream).filter(is_option).map(option).collect()
 }
 
 fn option_name(setting: &str) -> String {

@@ -16,19 +16,20 @@ use super::site::{Refused, target};
 use super::spool::SpoolFolder;
 use super::watch::{Hints, Watcher};
 use crate::publish::Record;
-use crate::request::{BelowRoot, Durability, Request, Settings};
+use crate::request::{BelowRoot, Durability, Label, Request, Settings};
 use crate::source::command::Process;
 use crate::source::{SessionKind, Spool, World, tail};
 
 /// The real one.
+#[derive(Clone)]
 pub(super) struct Machine {
     pub(super) watcher: Rc<Watcher>,
     log: Rc<Log>,
     /// What is told of the path that was opened last.
-    opened: RefCell<Option<Rc<Hints>>>,
-    /// A watcher that watches nothing, for who is told of changes by others.
+    opened: Rc<RefCell<Option<Rc<Hints>>>>,
+    /// A watcher that watches nothing, for sources that a shared stream notifies.
     blind: Rc<Watcher>,
-    is_watching: Cell<bool>,
+    is_watching: Rc<Cell<bool>>,
     pub(super) programs: Rc<Programs>,
     abilities: Abilities,
 }
@@ -38,12 +39,20 @@ impl Machine {
         Self {
             log,
             watcher: Rc::new(Watcher::new()),
-            opened: RefCell::new(None),
+            opened: Rc::new(RefCell::new(None)),
             blind: Rc::new(Watcher::blind()),
-            is_watching: Cell::new(true),
+            is_watching: Rc::new(Cell::new(true)),
             programs: Rc::new(Programs::new()),
             abilities,
         }
+    }
+
+    /// The same machine, whose lines for the administrator name a request.
+    pub(super) fn for_request(&self, label: &Label) -> Rc<dyn World> {
+        Rc::new(Self {
+            log: Rc::new(self.log.for_request(label)),
+            ..self.clone()
+        })
     }
 
     /// What a followed path has from us.

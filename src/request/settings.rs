@@ -407,13 +407,18 @@ impl Settings {
 ///
 /// # Errors
 /// When it is no number.
-pub fn subscribers_max(meta: &MetaVariables) -> Result<usize, SettingError> {
+pub fn subscribers_max(meta: &MetaVariables) -> Result<(usize, Vec<Notice>), SettingError> {
     let mut read = Reader {
         meta,
         notices: Vec::new(),
     };
-    let most = read.count("SSE_MAX_SUBSCRIBERS", 50_000, 1_000_000)?;
-    Ok(most.max(1) as usize)
+    let remedy = "not a number; write digits only, such as 50000";
+    let name = "SSE_MAX_SUBSCRIBERS";
+    let most = read.read(name, units::count, remedy)?;
+    let most = most.map_or(50_000, |most| {
+        read.clamp(name, most, (1, 1_000_000), |n| n.to_string())
+    });
+    Ok((most as usize, read.notices))
 }
 
 pub(super) fn path(meta: &MetaVariables, name: &str) -> Option<PathBuf> {
@@ -588,14 +593,46 @@ impl Reader<'_> {
             .filter(|name| name.starts_with(b"SSE_"))
             .filter(|name| !KNOWN_SETTINGS.iter().any(|known| known.as_bytes() == *name))
             .map(|name| {
-                Notice(format!(
-                    "{}: no such setting, it is ignored",
-                    printable(name)
-                ))
+                let text = format!("{}: no such setting, it is ignored", printable(name));
+                Notice(match nearest(name) {
+                    Some(known) => format!("{text}; did you mean {known}?"),
+                    None => text,
+                })
             })
             .collect();
         self.notices.extend(slips);
     }
+}
+
+/// The setting whose name is so much like an unknown one that it was probably meant.
+fn nearest(name: &[u8]) -> Option<&'static str> {
+    let name = name.get(..64).unwrap_or(name);
+    KNOWN_SETTINGS
+        .iter()
+        .map(|known| (edits(name, known.as_bytes()), *known))
+        .min()
+        .filter(|(edits, known)| *edits <= 2 || *edits * 4 <= known.len() - "SSE_".len())
+        .map(|(_, known)| known)
+}
+
+/// How many bytes have to be inserted, removed, replaced, or exchanged with their
+/// neighbour to make `b` of `a` (the optimal string alignment distance).
+fn edits(a: &[u8], b: &[u8]) -> usize {
+    let mut rows: [Vec<usize>; 3] = [Vec::new(), Vec::new(), (0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        rows.rotate_left(1);
+        rows[2] = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(rows[1][j] + 1).min(rows[2][j - 1] + 1);
+            let is_exchanged = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if is_exchanged {
+                least = least.min(rows[0][j - 2] + 1);
+            }
+            rows[2].push(least);
+        }
+    }
+    rows[2][b.len()]
 }
 
 /// Whether `text` is a serialized origin (RFC 6454 §6.2), `null`, or `*`: a browser
@@ -650,6 +687,20 @@ mod tests {
             parse(&[("SSE_HEARTBEAT", ""), ("SSE_BACKLOG", "")]),
             parse(&[])
         );
+    }
+
+    #[test]
+    fn the_setting_that_was_probably_meant_is_named() {
+        for (name, expected) in [
+            ("SSE_FLIE", Some("SSE_FILE")),
+            ("SSE_FILES", Some("SSE_FILE")),
+            ("SSE_HEART_BEAT", Some("SSE_HEARTBEAT")),
+            ("SSE_PUBLISH_TOKENFILE", Some("SSE_PUBLISH_TOKEN_FILE")),
+            ("SSE_WHATEVER_THIS_IS", None),
+            ("SSE_", None),
+        ] {
+            assert_eq!(nearest(name.as_bytes()), expected, "{name}");
+        }
     }
 
     #[test]
@@ -720,7 +771,10 @@ mod tests {
     #[test]
     fn a_slip_in_a_name_is_noticed() {
         let (_, notices) = parse(&[("SSE_FLIE", "/x"), ("HTTP_SSE_FILE", "/etc/passwd")]).unwrap();
-        assert_eq!(notices, ["SSE_FLIE: no such setting, it is ignored"]);
+        assert_eq!(
+            notices,
+            ["SSE_FLIE: no such setting, it is ignored; did you mean SSE_FILE?"]
+        );
     }
 
     #[test]

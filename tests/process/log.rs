@@ -89,13 +89,14 @@ fn a_setting_that_does_not_exist_or_is_out_of_range_is_noticed_and_served() {
 fn a_log_file_gets_lines_of_json_and_the_server_s_log_nothing() {
     let folder = Folder::new();
     let log = folder.path("sse.log");
-    let program = || {
+    let program = |path: &str| {
         Program::nph("clock")
             .set("SSE_LOG", &log)
             .set("SSE_FLIE", "a\"b")
+            .set("REQUEST_URI", path)
     };
-    program().start().event();
-    let mut stream = program().start();
+    program("/a?x=secret").start().event();
+    let mut stream = program("/b").start();
     stream.event();
     assert_eq!(stream.stderr(), "");
     let text = std::fs::read_to_string(&log).unwrap();
@@ -105,8 +106,11 @@ fn a_log_file_gets_lines_of_json_and_the_server_s_log_nothing() {
         assert_eq!(record["level"], "warning");
         assert_eq!(
             record["message"],
-            "SSE_FLIE: no such setting, it is ignored"
+            "SSE_FLIE: no such setting, it is ignored; did you mean SSE_FILE?"
         );
+        assert_eq!(record["client"], "127.0.0.1");
+        assert_eq!(record["method"], "GET");
+        assert_eq!(record["path"].as_str().unwrap().len(), 2);
         assert!(record["time"].as_str().unwrap().ends_with('Z'));
         assert!(record["program"].as_str().unwrap().contains("clock"));
     }

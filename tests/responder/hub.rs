@@ -282,7 +282,7 @@ fn play(seed: u64, subscribers: usize) {
         .count();
     assert_eq!(on_it, 1, "seed {seed}: {:?}", responder.descriptors());
     assert_eq!(responder.figure("subscribers"), subscribers as u64);
-    assert_eq!(responder.stderr(), "");
+    assert_eq!(responder.warnings(), [""; 0]);
 }
 
 #[test]

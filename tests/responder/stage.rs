@@ -298,6 +298,14 @@ impl Responder {
         fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 
+    /// Its lines on stderr that tell of something wrong.
+    pub fn warnings(&self) -> Vec<String> {
+        let is_info = |line: &&str| line.contains(": info: ");
+        let said = self.stderr();
+        let lines = said.lines().filter(|line| !is_info(line));
+        lines.map(str::to_owned).collect()
+    }
+
     /// A field of /proc/PID/status, such as `VmRSS`, as a number.
     pub fn proc_status(&self, field: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();

@@ -6,17 +6,17 @@ use std::rc::Rc;
 
 use super::super::beneath;
 use super::super::clock;
-use super::super::log::Level;
+use super::super::log::{Level, Log};
 use super::super::open::{Answered, open};
 use super::peer::{Phase, RequestLog};
 use super::responder::{Responder, peer};
 use super::timers::Whom;
 use crate::gateway::{Framing, fastcgi};
 use crate::request::{
-    Answer, Asked, Figures, Head, Lifetime, MetaVariables, Method, Request, SettingError, Settings,
-    Status, StatusAnswer, decide, decide_status, path_below,
+    Answer, Asked, Figures, Head, Label, Lifetime, MetaVariables, Method, Notice, Request,
+    SettingError, Settings, Status, StatusAnswer, decide, decide_status, path_below,
 };
-use crate::source::{Now, Stream, WayUp};
+use crate::source::{Now, Stream, WayUp, World};
 use crate::stream::{self, Delivery, Seat, Spot, Subscription, Terms};
 
 /// What a location serves.
@@ -46,6 +46,7 @@ impl Responder {
         peer.phase = Phase::Serving;
         peer.request = RequestLog {
             number,
+            label: Label::of(&params),
             ..RequestLog::default()
         };
         let meta = params.over(&self.defaults);
@@ -53,10 +54,8 @@ impl Responder {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse_setting(whom, &error, now),
         };
-        for notice in notices {
-            // Every request has the same settings.
-            let text = notice.to_string();
-            self.log.seldom(Level::Warning, &text, &text);
+        for notice in self.new_notices(notices) {
+            self.say(whom, Level::Warning, &notice.to_string());
         }
         let service = match self.service(&meta) {
             Ok(Some(service)) => service,
@@ -84,6 +83,13 @@ impl Responder {
             }
             Service::Stream(stream) => self.open(whom, stream, &request, &settings, now),
         }
+    }
+
+    /// Those that are about the request, and not about the process, of which the first
+    /// lines of the log have them.
+    pub(super) fn new_notices(&self, mut notices: Vec<Notice>) -> Vec<Notice> {
+        notices.retain(|notice| !self.notices.contains(notice));
+        notices
     }
 
     fn service(&self, meta: &MetaVariables) -> Result<Option<Service>, SettingError> {
@@ -168,13 +174,14 @@ impl Responder {
         let live = key.as_ref().and_then(|key| self.hub.place(key));
         self.machine.set_watching(is_watched);
         self.machine.programs.set_limit(settings.commands_max);
+        let world = self.world_for(whom);
         let answered = open(
             stream,
             request,
             settings,
             Delivery::Immediate,
             now,
-            &self.world,
+            &world,
             live.as_deref(),
         );
         self.machine.set_watching(true);
@@ -231,7 +238,7 @@ impl Responder {
                 "{limit} subscribers are served already; others are asked to come again; \
                  see SSE_MAX_SUBSCRIBERS and LimitNOFILE"
             );
-            self.log.seldom(Level::Warning, "full house", &text);
+            self.log.rate_limited(Level::Warning, "full house", &text);
         }
         let terms = Terms::new(request, settings, Delivery::Immediate, fastrand::f64());
         let later = format!("retry: {}\n: no place now\n", terms.retry_ms);
@@ -291,17 +298,41 @@ impl Responder {
         self.answer(whom, &Head::new(Status::InternalServerError), b"", now);
     }
 
-    /// A line for the web server's log, and for ours where we have one.
+    /// Writes a line that names the request, to our log and to the web server's.
     pub(super) fn say(&mut self, whom: Whom, level: Level, text: &str) {
-        self.log.to_file(level, text);
-        if let Some(peer) = peer(&mut self.peers, whom) {
-            let line = format!("sse-cgi: {text}\n");
+        let log = self.log_for(whom);
+        log.line(level, text);
+        self.pass_on(whom, &log.take_copies());
+    }
+
+    /// The log of a peer's request.
+    pub(super) fn log_for(&mut self, whom: Whom) -> Log {
+        let label = self.label(whom);
+        self.log.for_web_server(&label)
+    }
+
+    /// The world as a peer's source sees it.
+    pub(super) fn world_for(&mut self, whom: Whom) -> Rc<dyn World> {
+        let label = self.label(whom);
+        self.machine.for_request(&label)
+    }
+
+    fn label(&mut self, whom: Whom) -> Label {
+        let peer = self.peer(whom);
+        peer.map(|peer| peer.request.label.clone())
+            .unwrap_or_default()
+    }
+
+    /// Lines for the web server's log.
+    pub(super) fn pass_on(&mut self, whom: Whom, lines: &[String]) {
+        let Some(peer) = peer(&mut self.peers, whom) else {
+            return;
+        };
+        let id = peer.connection.request_id();
+        let id = id.unwrap_or(super::peer::SHARED_ID);
+        for line in lines {
             let mut records = Vec::new();
-            let id = peer
-                .connection
-                .request_id()
-                .unwrap_or(super::peer::SHARED_ID);
-            fastcgi::stderr(id, line.as_bytes(), &mut records);
+            fastcgi::stderr(id, format!("sse-cgi: {line}\n").as_bytes(), &mut records);
             peer.push(&records);
         }
     }

@@ -52,7 +52,7 @@ impl Responder {
             }
             match listener.accept() {
                 Ok(Accepted::Peer(socket)) => self.welcome(socket, now),
-                Ok(Accepted::Stranger(address)) => self.log.seldom(
+                Ok(Accepted::Stranger(address)) => self.log.rate_limited(
                     Level::Warning,
                     "stranger",
                     &format!("{address}: not one of FCGI_WEB_SERVER_ADDRS; refused"),
@@ -71,7 +71,7 @@ impl Responder {
     /// become free when somebody leaves.
     pub(super) fn cannot_accept(&mut self, error: &io::Error, now: Now) {
         self.counters.accept_errors += 1;
-        self.log.seldom(
+        self.log.rate_limited(
             Level::Error,
             "accept",
             &format!("accept: {error}; raise LimitNOFILE, or ulimit -n"),
@@ -106,7 +106,7 @@ impl Responder {
         if let Err(error) = self.epoll.add(&peer, event) {
             self.counters.accept_errors += 1;
             let text = format!("epoll: {error}; raise fs.epoll.max_user_watches");
-            return self.log.seldom(Level::Error, "epoll", &text);
+            return self.log.rate_limited(Level::Error, "epoll", &text);
         }
         entry.insert(peer);
         self.wake_at(whom, now.monotonic + self.options.request_timeout);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::super::log::StreamEnd;
+use super::super::log::{Level, StreamEnd};
+use super::listen::Listener;
 use super::peer::{Phase, RequestLog};
 use super::responder::{HOUSEKEEPING, Responder, number, peer};
 use super::timers::Whom;
@@ -32,6 +33,7 @@ impl Responder {
         let Some(seat) = peer.seat.take() else { return };
         peer.hints = None;
         self.subscribers -= 1;
+        self.counters.ended += 1;
         let request = std::mem::take(&mut peer.request);
         peer.request.number = request.number;
         self.counters.events += request.events;
@@ -46,7 +48,7 @@ impl Responder {
     }
 
     pub(super) fn say_end(&self, request: &RequestLog, reason: &str, age: Duration) {
-        self.log.stream_end(&StreamEnd {
+        self.log.for_request(&request.label).stream_end(&StreamEnd {
             request: request.number,
             stream: request.stream,
             reason,
@@ -54,6 +56,34 @@ impl Responder {
             events: request.events,
             bytes: request.bytes,
         });
+    }
+
+    /// The first line of a process.
+    pub(super) fn log_start(&self, descriptors: u64) {
+        let address = self.listener.as_ref().map(Listener::address);
+        let text = format!(
+            "sse-cgi {} listens on {}; it serves at most {} subscribers, with {descriptors} \
+             descriptors",
+            env!("CARGO_PKG_VERSION"),
+            address.unwrap_or_default(),
+            self.subscribers_max,
+        );
+        self.log.line(Level::Info, &text);
+    }
+
+    /// The last line of a process.
+    pub(super) fn log_end(&self, now: Now) {
+        let Some((signal, streams)) = self.ended_by else {
+            return;
+        };
+        let uptime = now.monotonic - self.started.monotonic;
+        // Those that did not end in time end with the process.
+        let ended = self.counters.ended + self.subscribers as u64;
+        let seconds = uptime.as_secs_f64();
+        let text = format!(
+            "ended by {signal} after {seconds:.1} s; {ended} streams ended, {streams} of them now"
+        );
+        self.log.line(Level::Info, &text);
     }
 
     /// Does what signals ask for; says whether to end at once.
@@ -64,6 +94,7 @@ impl Responder {
             } else if self.draining_until.is_some() {
                 return true;
             } else {
+                self.ended_by = Some((signal, self.subscribers));
                 self.drain(now);
             }
         }

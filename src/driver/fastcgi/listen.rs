@@ -43,14 +43,29 @@ pub(super) enum Accepted {
     Stranger(IpAddr),
 }
 
+/// Why there is no listening socket: a line that says what is wrong and what to do.
+pub(super) enum Refused {
+    /// The command line or the environment is wrong.
+    Usage(String),
+    /// The system refuses.
+    System(String),
+}
+
+impl From<String> for Refused {
+    fn from(problem: String) -> Self {
+        Self::System(problem)
+    }
+}
+
 impl Listener {
     /// Opens it where the command line says.
     ///
     /// # Errors
-    /// A line that says what is wrong and what to do.
-    pub(super) fn open(place: &Place) -> Result<Self, String> {
+    /// When it cannot be opened.
+    pub(super) fn open(place: &Place) -> Result<Self, Refused> {
+        let allowed = allowed().map_err(Refused::Usage)?;
         let (socket, made) = match place {
-            Place::Inherited => (inherited()?, None),
+            Place::Inherited => (inherited().map_err(Refused::Usage)?, None),
             Place::Tcp(address) => (Socket::Tcp(tcp(*address)?), None),
             Place::Unix(place) => {
                 let (socket, made) = unix(place)?;
@@ -65,8 +80,24 @@ impl Listener {
         Ok(Self {
             socket,
             made,
-            allowed: allowed()?,
+            allowed,
         })
+    }
+
+    /// Where it listens, for the log.
+    pub(super) fn address(&self) -> String {
+        let unknown = |_| "a socket".to_owned();
+        match &self.socket {
+            Socket::Tcp(listener) => listener
+                .local_addr()
+                .map_or_else(unknown, |address| address.to_string()),
+            Socket::Unix(listener) => listener.local_addr().map_or_else(unknown, |address| {
+                let path = address.as_pathname();
+                path.map_or("an unnamed socket".into(), |path| {
+                    path.display().to_string()
+                })
+            }),
+        }
     }
 
     /// The next one who has connected.
@@ -167,7 +198,7 @@ fn tcp(address: SocketAddr) -> Result<TcpListener, String> {
     })
 }
 
-fn unix(place: &UnixPlace) -> Result<(UnixListener, Made), String> {
+fn unix(place: &UnixPlace) -> Result<(UnixListener, Made), Refused> {
     let path = &place.path;
     let shown = path.display();
     make_room(path)?;

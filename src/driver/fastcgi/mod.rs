@@ -37,10 +37,12 @@ use super::exit;
 use super::log::{Level, Log, Style};
 use super::privilege;
 use super::start::print;
-use crate::request::{Commands, MetaVariables, Settings, subscribers_max};
+use crate::request::{
+    Commands, Lifetime, MetaVariables, Notice, Publishing, Settings, subscribers_max,
+};
 use crate::source::Stream;
-use listen::Listener;
-use options::{CommandsOption, Typed};
+use listen::{Listener, Refused};
+use options::{CommandsOption, Place, Typed};
 use responder::{Parts, Responder};
 
 pub(super) use listen::is_inherited;
@@ -65,19 +67,19 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
         || "sse-fcgi".into(),
         |name| name.to_string_lossy().into_owned(),
     );
-    let log = Rc::new(Log::new(&name, Style::Server));
+    let log = Rc::new(Log::new(&name, Style::Process));
     let options = match options::read(&name, arguments.collect()) {
         Typed::Options(options) => options,
         Typed::Question { answer } => {
             return print(&answer).unwrap_or_else(|_| exit::system());
         }
         Typed::Wrong(problem) => {
-            log.line(Level::Error, &problem);
+            log.startup_error(&problem);
             return exit::usage();
         }
     };
     if let Err(problem) = privilege::check(options.user.as_ref(), options.may_be_root) {
-        log.line(Level::Error, &problem);
+        log.startup_error(&problem);
         return exit::usage();
     }
     let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
@@ -94,27 +96,32 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
         Ok(_) if options.commands == CommandsOption::Allowed => Commands::Any,
         Ok(commands) => commands,
         Err(error) => {
-            log.line(Level::Error, &error.to_string());
+            log.startup_error(&error.to_string());
             return exit::usage();
         }
     };
-    let subscribers_max = match subscribers_max(&defaults) {
-        Ok(most) => most,
+    let (subscribers_max, mut notices) = match subscribers_max(&defaults) {
+        Ok(read) => read,
         Err(error) => {
-            log.line(Level::Error, &error.to_string());
+            log.startup_error(&error.to_string());
             return exit::usage();
         }
     };
+    let is_systemd_s = std::env::var_os("LISTEN_FDS").is_some();
     let listener = match Listener::open(&options.place) {
         Ok(listener) => listener,
-        Err(problem) => {
-            log.line(Level::Error, &problem);
+        Err(Refused::Usage(problem)) => {
+            log.startup_error(&problem);
             return exit::usage();
+        }
+        Err(Refused::System(problem)) => {
+            log.startup_error(&problem);
+            return exit::system();
         }
     };
     if let Some(user) = &options.user {
         if let Err(problem) = privilege::become_account(user) {
-            log.line(Level::Error, &problem);
+            log.startup_error(&problem);
             return exit::system();
         }
         environment::belongs_to(user);
@@ -122,14 +129,22 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
         open_log();
     }
     if let Err(problem) = beneath::confine(&options.beneath) {
-        log.line(Level::Error, &problem);
+        log.startup_error(&problem);
         return exit::usage();
+    }
+    if matches!(options.place, Place::Inherited) && !is_systemd_s {
+        log.stderr_is_the_web_server_s();
+    }
+    notices.extend(notices_of(&defaults, &log));
+    for notice in &notices {
+        log.line(Level::Warning, &notice.to_string());
     }
     let parts = Parts {
         streams,
         options,
         commands,
         defaults,
+        notices,
         subscribers_max,
         listener,
         log: Rc::clone(&log),
@@ -137,11 +152,32 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
     finish(&log, Responder::new(parts).and_then(Responder::run))
 }
 
+/// What is to be said of the settings that the environment holds for all locations. One
+/// that cannot be read is no reason to end: a location may override it.
+fn notices_of(defaults: &MetaVariables, log: &Log) -> Vec<Notice> {
+    let settings = Settings::parse(defaults, Lifetime::Unlimited);
+    let publishing = Publishing::parse(defaults);
+    let mut notices = Vec::new();
+    for read in [
+        settings.map(|(_, notices)| notices),
+        publishing.map(|(_, notices)| notices),
+    ] {
+        match read {
+            Ok(read) => notices.extend(read),
+            Err(error) => log.line(
+                Level::Warning,
+                &format!("{error}; requests get a 500 unless their location sets it"),
+            ),
+        }
+    }
+    notices
+}
+
 fn finish(log: &Log, result: io::Result<()>) -> ExitCode {
     match result {
         Ok(()) => exit::done(),
         Err(error) => {
-            log.line(Level::Error, &error.to_string());
+            log.startup_error(&error.to_string());
             exit::system()
         }
     }

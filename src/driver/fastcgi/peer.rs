@@ -13,6 +13,7 @@ use super::super::posting::Posting;
 use super::super::watch::Hints;
 use super::spread::Spread;
 use crate::gateway::fastcgi::{self, After, Connection};
+use crate::request::Label;
 use crate::source::Now;
 use crate::stream::{Chunk, Ring, Seat};
 
@@ -55,9 +56,10 @@ pub(super) struct Peer {
 }
 
 /// What the log says of a request when it ends.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(super) struct RequestLog {
     pub(super) number: u64,
+    pub(super) label: Label,
     pub(super) stream: &'static str,
     pub(super) events: u64,
     pub(super) bytes: u64,

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::Signal;
 use slab::Slab;
 
 use super::super::clock::Clock;
@@ -26,7 +27,7 @@ use super::options::Options;
 use super::peer::Peer;
 use super::timers::{Timers, Whom};
 use crate::gateway::fastcgi;
-use crate::request::{Commands, MetaVariables};
+use crate::request::{Commands, MetaVariables, Notice};
 use crate::source::{Now, Stream, World};
 use crate::stream::Hub;
 
@@ -76,6 +77,8 @@ pub(super) struct Counters {
     pub(super) bytes: u64,
     pub(super) dropped: u64,
     pub(super) accept_errors: u64,
+    /// Streams that have ended.
+    pub(super) ended: u64,
 }
 
 pub(super) struct Responder {
@@ -85,6 +88,8 @@ pub(super) struct Responder {
     pub(super) defaults: MetaVariables,
     /// The programs that requests may have run.
     pub(super) commands: Commands,
+    /// What has been said of them.
+    pub(super) notices: Vec<Notice>,
     pub(super) subscribers_max: usize,
     /// Beyond it nobody is accepted: who is served needs descriptors for files.
     pub(super) connections_max: usize,
@@ -113,6 +118,8 @@ pub(super) struct Responder {
     pub(super) generation: u32,
     /// When the streams must have ended, once we were asked to.
     pub(super) draining_until: Option<Duration>,
+    /// The signal that asked us to, and how many streams it ended.
+    pub(super) ended_by: Option<(Signal, usize)>,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -122,6 +129,7 @@ pub(super) struct Parts {
     pub(super) options: Options,
     pub(super) defaults: MetaVariables,
     pub(super) commands: Commands,
+    pub(super) notices: Vec<Notice>,
     pub(super) subscribers_max: usize,
     pub(super) listener: Listener,
     pub(super) log: Rc<Log>,
@@ -143,6 +151,7 @@ impl Responder {
             options: parts.options,
             defaults: parts.defaults,
             commands: parts.commands,
+            notices: parts.notices,
             subscribers_max: parts.subscribers_max.min(places.max(1)),
             connections_max,
             clock,
@@ -169,9 +178,11 @@ impl Responder {
             requests: 0,
             generation: 0,
             draining_until: None,
+            ended_by: None,
             buffer: vec![0; READ_BYTES],
         };
         responder.listen(true)?;
+        responder.log_start(descriptors);
         Ok(responder)
     }
 
@@ -185,6 +196,7 @@ impl Responder {
         loop {
             let now = self.clock.now();
             if self.is_drained(now) {
+                self.log_end(now);
                 return Ok(());
             }
             let count = match self.epoll.wait(&mut events, self.timeout(now)) {
@@ -198,6 +210,7 @@ impl Responder {
                     LISTENER => self.accept(now),
                     SIGNALS => {
                         if self.obey(now) {
+                            self.log_end(now);
                             return Ok(());
                         }
                     }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::super::log::Level;
 use super::peer::{Delivered, SHARED_ID, Sent};
 use super::responder::{self, Responder, peer};
 use super::spread::Spread;
@@ -355,6 +356,7 @@ impl Responder {
     /// Has a peer read by itself from where it is: it has fallen out of the ring, or must
     /// be told of changes itself.
     fn read_by_itself(&mut self, whom: Whom, now: Now) -> bool {
+        let world = self.world_for(whom);
         let Some(peer) = peer(&mut self.peers, whom) else {
             return false;
         };
@@ -373,7 +375,7 @@ impl Responder {
         let live = shared
             .filter(|_| others)
             .map(|shared| Rc::clone(shared.place()));
-        let opened = seat.read_by_itself(&spot, live.as_deref(), now, &self.world);
+        let opened = seat.read_by_itself(&spot, live.as_deref(), now, &world);
         self.machine.set_watching(true);
         match opened {
             Ok(()) => {
@@ -389,15 +391,12 @@ impl Responder {
                 true
             }
             Err(OpenError::Temporary(trouble)) => {
-                let level = super::super::log::Level::Warning;
-                self.log.seldom(level, "catching up", &trouble);
+                self.say(whom, Level::Warning, &trouble);
                 self.wake_at(whom, now.monotonic + TRY_AGAIN);
                 false
             }
             Err(error) => {
-                let text = error.to_string();
-                let level = super::super::log::Level::Error;
-                self.log.seldom(level, "catching up", &text);
+                self.say(whom, Level::Error, &error.to_string());
                 self.end(whom, "gone", now);
                 false
             }

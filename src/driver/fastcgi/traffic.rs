@@ -68,7 +68,7 @@ impl Responder {
             if peer.asks_too_much(answer_bytes) {
                 self.counters.dropped += 1;
                 let text = "a peer asked on and on and took no answer; closed";
-                self.log.seldom(Level::Warning, "untaken", text);
+                self.log.rate_limited(Level::Warning, "untaken", text);
                 return self.remove(whom, "takes nothing");
             }
             match taken {
@@ -110,7 +110,7 @@ impl Responder {
                 Err(error) => {
                     self.counters.dropped += 1;
                     let text = format!("a peer sent what is no FastCGI: {error}; closed");
-                    self.log.seldom(Level::Warning, "malformed", &text);
+                    self.log.rate_limited(Level::Warning, "malformed", &text);
                     return self.remove(whom, "malformed");
                 }
             }
@@ -218,7 +218,7 @@ impl Responder {
                 }
                 self.counters.dropped += 1;
                 let text = "a peer did not send a whole request in time; closed";
-                self.log.seldom(Level::Warning, "slow request", text);
+                self.log.rate_limited(Level::Warning, "slow request", text);
                 self.remove(whom, "slow request");
             }
             Phase::Ending(_) => {}

@@ -26,9 +26,8 @@ impl Responder {
     ) {
         let publishing = match Publishing::parse(meta) {
             Ok((publishing, notices)) => {
-                for notice in notices {
-                    let text = notice.to_string();
-                    self.log.seldom(Level::Warning, &text, &text);
+                for notice in self.new_notices(notices) {
+                    self.say(whom, Level::Warning, &notice.to_string());
                 }
                 publishing
             }
@@ -45,9 +44,9 @@ impl Responder {
             way,
         });
         let post = Post::from_meta(meta);
-        let log = Rc::clone(&self.log);
-        let (begun, overheard) = log.overhear(|| Posting::begin(&site, request, &post, now, &log));
-        self.pass_on(whom, &overheard);
+        let log = Rc::new(self.log_for(whom));
+        let begun = Posting::begin(&site, request, &post, now, &log);
+        self.pass_on(whom, &log.take_copies());
         match begun {
             Err(reply) => self.reply(whom, &reply, now),
             Ok(posting) => {
@@ -87,20 +86,19 @@ impl Responder {
 
     /// Takes a POST as far as it goes.
     pub(super) fn go_on_with_post(&mut self, whom: Whom, now: Now) {
-        let log = Rc::clone(&self.log);
         let Some(peer) = peer(&mut self.peers, whom) else {
             return;
         };
         let Some(posting) = &mut peer.posting else {
             return;
         };
-        let (step, overheard) = log.overhear(|| posting.at(now));
-        match step {
+        match posting.at(now) {
             Step::Bytes { until } => self.wake_at(whom, until),
             Step::Again { at } => self.wake_at(whom, at),
             Step::Reply(reply) => {
+                let lines = posting.log().take_copies();
                 peer.posting = None;
-                self.pass_on(whom, &overheard);
+                self.pass_on(whom, &lines);
                 self.reply(whom, &reply, now);
             }
         }
@@ -108,12 +106,5 @@ impl Responder {
 
     fn reply(&mut self, whom: Whom, reply: &Reply, now: Now) {
         self.answer(whom, &reply.head, &reply.body, now);
-    }
-
-    /// What was said for the administrator goes to the web server's log as well.
-    fn pass_on(&mut self, whom: Whom, overheard: &[(Level, String)]) {
-        for (level, text) in overheard {
-            self.say(whom, *level, text);
-        }
     }
 }

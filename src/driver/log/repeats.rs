@@ -1,0 +1,203 @@
+//! Which lines of the log are repeats: a table of fixed size, as bytes, so that memory
+//! or a file that processes share can hold it.
+//!
+//! A line has a slot in the one bucket that its hash chooses. The slot holds when the line
+//! was written last, and how many were suppressed since. Where a bucket is full, the
+//! oldest line is forgotten: it is written again too early, but never lost.
+//!
+//! Pure: whoever stores the table need not know what it means.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The same line is written once in this time.
+pub(super) const PERIOD_MS: u64 = 60_000;
+
+/// How many different lines with a request are written in [`PERIOD_MS`]: a client that
+/// makes up paths must not fill the disk.
+pub(super) const LINES_MAX: u64 = 200;
+
+/// How many buckets a table has.
+pub(super) const BUCKETS: u64 = 256;
+
+/// How many lines a bucket holds.
+const SLOTS: usize = 8;
+
+const SLOT_BYTES: usize = 24;
+
+/// A part of the table.
+pub(super) type Bucket = [u8; SLOTS * SLOT_BYTES];
+
+/// The hash of a line without its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key(u64);
+
+impl Key {
+    /// That of all lines together, for [`admit`].
+    pub(super) const ALL: Self = Self(1);
+
+    pub(super) fn of(parts: &[&[u8]]) -> Self {
+        // 0 is an empty slot, 1 is `ALL`.
+        Self(xxh3_64(&parts.join(&0)).max(2))
+    }
+
+    /// Which bucket is its, from 0 to [`BUCKETS`].
+    pub(super) fn bucket(self) -> u64 {
+        self.0 % BUCKETS
+    }
+}
+
+/// What to do with a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Write it, and how many were suppressed since it was written last.
+    Write {
+        suppressed: u64,
+    },
+    Suppress,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    key: u64,
+    /// When the line was written last; milliseconds since 1970.
+    since_ms: u64,
+    count: u64,
+}
+
+/// Whether a line is to be written at `now_ms`; counts it if not.
+pub(super) fn repeat(bucket: &mut Bucket, key: Key, now_ms: u64) -> Verdict {
+    let (place, mut slot) = find(bucket, key);
+    let verdict = if slot.is_over(now_ms) {
+        let suppressed = slot.count;
+        (slot.since_ms, slot.count) = (now_ms, 0);
+        Verdict::Write { suppressed }
+    } else {
+        slot.count += 1;
+        Verdict::Suppress
+    };
+    put(bucket, place, slot);
+    verdict
+}
+
+/// Whether one more line may be written at `now_ms`, whatever it says. `bucket` is that of
+/// [`Key::ALL`]. `suppressed` are those of the period before.
+pub(super) fn admit(bucket: &mut Bucket, now_ms: u64) -> Verdict {
+    let (place, mut slot) = find(bucket, Key::ALL);
+    let mut suppressed = 0;
+    if slot.is_over(now_ms) {
+        suppressed = slot.count.saturating_sub(LINES_MAX);
+        (slot.since_ms, slot.count) = (now_ms, 0);
+    }
+    slot.count += 1;
+    let is_admitted = slot.count <= LINES_MAX;
+    put(bucket, place, slot);
+    if is_admitted {
+        Verdict::Write { suppressed }
+    } else {
+        Verdict::Suppress
+    }
+}
+
+impl Slot {
+    /// Also where the clock was set back, or the table is damaged.
+    fn is_over(self, now_ms: u64) -> bool {
+        !(self.since_ms..self.since_ms.saturating_add(PERIOD_MS)).contains(&now_ms)
+    }
+}
+
+/// The slot of a key, or the one that is given up for it.
+fn find(bucket: &Bucket, key: Key) -> (usize, Slot) {
+    let slots: [Slot; SLOTS] = std::array::from_fn(|place| slot(bucket, place));
+    if let Some(place) = slots.iter().position(|slot| slot.key == key.0) {
+        return (place, slots[place]);
+    }
+    let is_all = |slot: &Slot| slot.key == Key::ALL.0;
+    let oldest = slots
+        .iter()
+        .enumerate()
+        .min_by_key(|(_, slot)| (is_all(slot), slot.since_ms));
+    let place = oldest.map_or(0, |(place, _)| place);
+    let new = Slot {
+        key: key.0,
+        since_ms: 0,
+        count: 0,
+    };
+    (place, new)
+}
+
+fn slot(bucket: &Bucket, place: usize) -> Slot {
+    let numbers = &bucket.as_chunks::<8>().0[3 * place..];
+    Slot {
+        key: u64::from_le_bytes(numbers[0]),
+        since_ms: u64::from_le_bytes(numbers[1]),
+        count: u64::from_le_bytes(numbers[2]),
+    }
+}
+
+fn put(bucket: &mut Bucket, place: usize, slot: Slot) {
+    let numbers = &mut bucket.as_chunks_mut::<8>().0[3 * place..];
+    numbers[0] = slot.key.to_le_bytes();
+    numbers[1] = slot.since_ms.to_le_bytes();
+    numbers[2] = slot.count.to_le_bytes();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: Bucket = [0; SLOTS * SLOT_BYTES];
+    const START: u64 = 1_800_000_000_000;
+    const FIRST: Verdict = Verdict::Write { suppressed: 0 };
+
+    #[test]
+    fn the_same_line_is_written_once_a_minute_with_a_count() {
+        let mut bucket = EMPTY;
+        let key = Key::of(&[b"a", b"b"]);
+        assert_eq!(repeat(&mut bucket, key, START), FIRST);
+        for second in 1..60 {
+            let now = START + second * 1_000;
+            assert_eq!(repeat(&mut bucket, key, now), Verdict::Suppress);
+        }
+        let other = Key::of(&[b"ab", b""]);
+        assert_eq!(repeat(&mut bucket, other, START), FIRST);
+        let again = Verdict::Write { suppressed: 59 };
+        assert_eq!(repeat(&mut bucket, key, START + PERIOD_MS), again);
+        assert_eq!(repeat(&mut bucket, key, START + 2 * PERIOD_MS), FIRST);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_or_a_damaged_table_silences_no_line() {
+        let mut bucket = EMPTY;
+        let key = Key::of(&[b"a"]);
+        assert_eq!(repeat(&mut bucket, key, START), FIRST);
+        assert_eq!(repeat(&mut bucket, key, START - 1), FIRST);
+        let mut bucket = [0xff; SLOTS * SLOT_BYTES];
+        assert_eq!(repeat(&mut bucket, key, START), FIRST);
+    }
+
+    #[test]
+    fn a_full_bucket_forgets_the_oldest_line() {
+        let mut bucket = EMPTY;
+        for number in 0..1_000_u64 {
+            let key = Key(number + 2);
+            assert_eq!(repeat(&mut bucket, key, START + number), FIRST);
+        }
+        assert_eq!(
+            repeat(&mut bucket, Key(1_001), START + 1_000),
+            Verdict::Suppress
+        );
+    }
+
+    #[test]
+    fn no_client_can_make_up_more_lines_than_the_limit() {
+        let mut bucket = EMPTY;
+        let written = (0..10_000)
+            .filter(|_| admit(&mut bucket, START) == FIRST)
+            .count();
+        assert_eq!(written as u64, LINES_MAX);
+        let suppressed = 10_000 - LINES_MAX;
+        let next = Verdict::Write { suppressed };
+        assert_eq!(admit(&mut bucket, START + PERIOD_MS), next);
+        assert_eq!(admit(&mut bucket, START + PERIOD_MS), FIRST);
+    }
+}
