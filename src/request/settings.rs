@@ -565,11 +565,16 @@ impl Reader<'_> {
 
     fn event_name(&self, name: &str) -> Result<Option<EventName<'static>>, SettingError> {
         let parse = |text: &str| EventName::new(text.to_owned()).ok();
-        self.read(
-            name,
-            parse,
-            "not an event name; write UTF-8 text without line breaks",
-        )
+        let remedy = "not an event name; write UTF-8 text without line breaks";
+        let event = self.read(name, parse, remedy)?;
+        match event {
+            Some(event) if event.is_reserved() => {
+                let remedy = "only the stream itself and EventSource use this name; \
+                              choose another";
+                Err(SettingError::new(name, event.as_str().as_bytes(), remedy))
+            }
+            event => Ok(event),
+        }
     }
 
     fn origins(&self, name: &str) -> Result<Vec<String>, SettingError> {

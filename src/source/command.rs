@@ -1,6 +1,7 @@
 //! A program's output, line by line, then `close` with its exit code.
 
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::lines::LineEncoding;
@@ -146,22 +147,32 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
             _ => OpenError::Temporary(format!("SSE_COMMAND={name}: {error}")),
         }
     })?;
+    let world = Rc::clone(opening.world);
+    let program = settings.command[0].clone();
+    let format = settings.format.unwrap_or(Format::Lines);
+    let encoding = LineEncoding::new(settings, format, move |problem| {
+        world.warn(&format!("SSE_COMMAND={program}: {problem}"));
+    });
     Ok(Opened::Stream(
-        Box::new(Command::new(process, settings, opening.now)),
+        Box::new(Command::new(process, encoding, settings, opening.now)),
         gap,
     ))
 }
 
 impl Command {
-    fn new(process: Box<dyn Process>, settings: &Settings, now: Now) -> Self {
-        let format = settings.format.unwrap_or(Format::Lines);
+    fn new(
+        process: Box<dyn Process>,
+        encoding: LineEncoding,
+        settings: &Settings,
+        now: Now,
+    ) -> Self {
         Self {
             process: Some(process),
             is_to_be_shared: settings.command_sharing == CommandSharing::Shared,
             look_after: LOOK.0,
             start_unix_ms: now.unix_ms,
             lines: 0,
-            encoding: LineEncoding::new(settings, format),
+            encoding,
             max_line_bytes: settings.max_line_bytes,
             held_back: Vec::new(),
             left_out_bytes: 0,
@@ -338,6 +349,12 @@ mod tests {
         }
     }
 
+    fn command(process: impl Process + 'static, settings: &Settings, now: Now) -> Command {
+        let format = settings.format.unwrap_or(Format::Lines);
+        let encoding = LineEncoding::new(settings, format, |_| {});
+        Command::new(Box::new(process), encoding, settings, now)
+    }
+
     fn check(settings: &[(&str, &str)], said: &[&'static [u8]], code: i32, expected: &str) {
         let meta = MetaVariables::of(settings);
         let settings = Settings::parse(&meta, Lifetime::Unlimited).unwrap().0;
@@ -349,7 +366,7 @@ mod tests {
             said: said.iter().copied().collect(),
             code,
         };
-        let mut command = Command::new(Box::new(process), &settings, now);
+        let mut command = command(process, &settings, now);
         let mut out = Batch::new();
         while command.poll(now, &mut out) != Next::End {}
         let text = String::from_utf8(out.as_bytes().to_vec()).unwrap();
@@ -422,7 +439,7 @@ mod tests {
             monotonic: Duration::ZERO,
             unix_ms: 7,
         };
-        let mut command = Command::new(Box::new(Lingers(10)), &settings.unwrap().0, now);
+        let mut command = command(Lingers(10), &settings.unwrap().0, now);
         let mut out = Batch::new();
         let mut pauses_ms = Vec::new();
         while let Next::At(at) = command.poll(now, &mut out) {
@@ -445,7 +462,7 @@ mod tests {
             said: VecDeque::from([b"one\n".as_slice()]),
             code: 0,
         };
-        let mut command = Command::new(Box::new(process), &settings, now);
+        let mut command = command(process, &settings, now);
         let mut out = Batch::new();
         assert_eq!(command.poll(now, &mut out), Next::At(now.monotonic));
         assert!(out.is_empty());

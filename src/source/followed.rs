@@ -16,6 +16,8 @@ pub(super) struct Followed {
     pub(super) is_json: bool,
     /// The setting that names it and its value, for messages.
     setting: (&'static str, PathBuf),
+    /// Its path, for messages.
+    path: PathBuf,
 }
 
 impl Followed {
@@ -86,6 +88,10 @@ impl Followed {
             is_json: name
                 .extension()
                 .is_some_and(|extension| extension == "json"),
+            path: match setting.0 {
+                "SSE_ROOT" => setting.1.join(name),
+                _ => setting.1.clone(),
+            },
             setting,
         }
     }
@@ -130,6 +136,11 @@ impl Followed {
         };
         let trouble = format!("{name}={path}: {error}{remedy}");
         Err(OpenError::Temporary(trouble))
+    }
+
+    /// The file's path, for messages.
+    pub(super) fn path(&self) -> String {
+        self.path.display().to_string()
     }
 
     /// The file's path, or its root's, for messages.

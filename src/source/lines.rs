@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::record::{Record, text_of};
+use super::record::{Record, text_of, without_mark};
 use crate::event::{Batch, Event, EventId, EventName};
 use crate::request::{Format, Settings, SourceId};
 
@@ -12,14 +12,18 @@ pub(super) struct LineEncoding {
     /// The name of events in the format `lines`.
     name: Option<EventName<'static>>,
     source_id: SourceId,
+    /// Takes a line for the administrator.
+    warn: Box<dyn Fn(&str)>,
 }
 
 impl LineEncoding {
-    pub(super) fn new(settings: &Settings, format: Format) -> Self {
+    /// `warn` takes a problem of a line, without where the line comes from.
+    pub(super) fn new(settings: &Settings, format: Format, warn: impl Fn(&str) + 'static) -> Self {
         Self {
             format,
             name: settings.event.clone(),
             source_id: settings.source_id,
+            warn: Box::new(warn),
         }
     }
 
@@ -53,26 +57,60 @@ impl LineEncoding {
                 data: line,
             });
         };
-        if let Some(comment) = &record.comment {
-            out.comment(comment);
+        let is_foreign = record.is_foreign();
+        if !is_foreign {
+            if let Some(comment) = &record.comment {
+                out.comment(comment);
+            }
+            if let Some(retry_ms) = record.retry_ms {
+                out.retry(retry_ms);
+            }
+            if !record.is_event() {
+                return;
+            }
         }
-        if let Some(retry_ms) = record.retry_ms {
-            out.retry(retry_ms);
-        }
-        if !record.is_event() {
-            return;
-        }
-        let data = match (self.source_id, record.id) {
+        let is_reserved = record.event.as_ref().is_some_and(EventName::is_reserved);
+        let (name, data) = match record.event {
+            _ if is_foreign => (None, Some(without_mark(&text))),
+            Some(name) if is_reserved => {
+                (self.warn)(&reserved(&name));
+                // Without data, the name is all there is to tell.
+                (None, record.data.or(Some(without_mark(&text))))
+            }
+            name => (name, record.data),
+        };
+        self.json_event(id, name, record.id, data, out);
+    }
+
+    /// Appends an event with `data`, which is JSON.
+    fn json_event(
+        &self,
+        id: Option<EventId<'_>>,
+        name: Option<EventName<'_>>,
+        own_id: Option<&str>,
+        data: Option<&str>,
+        out: &mut Batch,
+    ) {
+        let data = match (self.source_id, own_id) {
             (SourceId::PassedOn, Some(own)) => {
-                let data = record.data.unwrap_or("null");
+                let data = data.unwrap_or("null").trim();
                 Cow::Owned(format!("{{\"source_id\":{own},\"data\":{data}}}").into_bytes())
             }
-            _ => record.data.map(text_of).unwrap_or_default(),
+            _ => data.map(text_of).unwrap_or_default(),
         };
         out.event(&Event {
             id,
-            name: record.event,
+            name,
             data: &data,
         });
     }
+}
+
+/// What is said of a name that a source gives and may not.
+pub(super) fn reserved(name: &EventName<'_>) -> String {
+    format!(
+        "an event is named {}, which only the stream itself and EventSource may use; it is sent \
+         as a plain message; choose another name",
+        name.as_str()
+    )
 }

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use crate::event::EventName;
 
-/// What an object line says. Unknown fields are passed over; of a field that comes
-/// twice, the last one counts; a known field of the wrong type counts as absent.
+/// What an object line says. Of a field that comes twice, the last one counts. A known
+/// field of the wrong type counts as absent, and as a field of somebody else's.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Record<'a> {
     /// `event`: a string. CR, LF and NUL are left out.
@@ -26,6 +26,10 @@ pub(crate) struct Record<'a> {
     pub after: Option<Cow<'a, [u8]>>,
     /// `every`, as text: scripts only.
     pub every: Option<Cow<'a, [u8]>>,
+    /// Whether there is `after` or `every`, of any type.
+    has_times: bool,
+    /// Whether there is a field that is none of these.
+    has_others: bool,
 }
 
 impl<'a> Record<'a> {
@@ -34,12 +38,22 @@ impl<'a> Record<'a> {
     /// # Errors
     /// When it is not one JSON object and nothing else.
     pub(crate) fn parse(line: &'a str) -> Result<Self, serde_json::Error> {
-        // Notepad's mark at the start of a file is no part of the JSON.
-        let line = line.strip_prefix('\u{FEFF}').unwrap_or(line);
-        let mut reader = serde_json::Deserializer::from_str(line);
+        let mut reader = serde_json::Deserializer::from_str(without_mark(line));
         let record = reader.deserialize_map(RecordVisitor)?;
         reader.end()?;
         Ok(record)
+    }
+
+    /// Whether a line of a `jsonl` file is somebody else's JSON: it has no `data`, and
+    /// fields that are not ours. Then all of it is the event's data, and none of its
+    /// fields means anything to us.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.data.is_none() && (self.has_others || self.has_times)
+    }
+
+    /// The same for a line of a script, where `after` and `every` are ours.
+    pub(crate) fn is_foreign_in_script(&self) -> bool {
+        self.data.is_none() && self.has_others
     }
 
     /// Whether the line is an event: it has a name or data, or it has nothing at all.
@@ -49,6 +63,12 @@ impl<'a> Record<'a> {
             || self.data.is_some()
             || (self.retry_ms.is_none() && self.comment.is_none())
     }
+}
+
+/// The line without a byte order mark, which Notepad puts at the start of a file and
+/// which is no part of the JSON.
+pub(crate) fn without_mark(line: &str) -> &str {
+    line.strip_prefix('\u{FEFF}').unwrap_or(line)
 }
 
 struct RecordVisitor;
@@ -65,7 +85,9 @@ impl<'de> Visitor<'de> for RecordVisitor {
         while let Some(key) = map.next_key::<Text<'de>>()? {
             match &*key.0 {
                 b"event" => {
-                    let text = string(map.next_value()?).map(lossy);
+                    let raw: &'de RawValue = map.next_value()?;
+                    let text = string(raw).map(lossy);
+                    record.has_others |= text.is_none() && !is_null(raw);
                     record.event = text.and_then(EventName::cleaned);
                 }
                 b"data" => {
@@ -79,12 +101,24 @@ impl<'de> Visitor<'de> for RecordVisitor {
                 b"retry" => {
                     let raw: &'de RawValue = map.next_value()?;
                     record.retry_ms = whole_number(raw.get()).map(|ms| ms.clamp(1_000, 3_600_000));
+                    record.has_others |= record.retry_ms.is_none() && !is_null(raw);
                 }
-                b"comment" => record.comment = string(map.next_value()?),
-                b"after" => record.after = string(map.next_value()?),
-                b"every" => record.every = string(map.next_value()?),
+                b"comment" => {
+                    let raw: &'de RawValue = map.next_value()?;
+                    record.comment = string(raw);
+                    record.has_others |= record.comment.is_none() && !is_null(raw);
+                }
+                b"after" => {
+                    record.after = string(map.next_value()?);
+                    record.has_times = true;
+                }
+                b"every" => {
+                    record.every = string(map.next_value()?);
+                    record.has_times = true;
+                }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
+                    record.has_others = true;
                 }
             }
         }
@@ -96,6 +130,10 @@ impl<'de> Visitor<'de> for RecordVisitor {
 fn whole_number(json: &str) -> Option<u64> {
     let all_digits = !json.is_empty() && json.bytes().all(|b| b.is_ascii_digit());
     all_digits.then(|| json.parse().unwrap_or(u64::MAX))
+}
+
+fn is_null(raw: &RawValue) -> bool {
+    raw.get() == "null"
 }
 
 /// The text of a JSON string; `None` for any other value. Half of a surrogate pair
@@ -206,6 +244,37 @@ mod tests {
         check("{\"\\u0065vent\":\"a\"}", Some("a"), None);
         let half = Record::parse(r#"{"data":"\ud800!"}"#).unwrap();
         assert!(text_of(half.data.unwrap()).ends_with(b"!"));
+    }
+
+    #[test]
+    fn a_line_without_data_and_with_other_fields_is_foreign() {
+        for (line, jsonl, script) in [
+            (r#"{"msg":"hi"}"#, true, true),
+            (r#"{"msg":"x","retry":3}"#, true, true),
+            (r#"{"event":"close","logger":"db"}"#, true, true),
+            (r#"{"after":"3s"}"#, true, false),
+            (r#"{"every":5,"event":"x"}"#, true, false),
+            (r#"{"event":5}"#, true, true),
+            (r#"{"retry":"soon"}"#, true, true),
+            (r#"{"comment":["a"]}"#, true, true),
+            (r#"{"msg":"hi","data":1}"#, false, false),
+            (r#"{"msg":"hi","data":null}"#, false, false),
+            (
+                r#"{"event":null,"retry":null,"comment":null}"#,
+                false,
+                false,
+            ),
+            (
+                r#"{"event":"x","id":5,"retry":3,"comment":"c"}"#,
+                false,
+                false,
+            ),
+            ("{}", false, false),
+        ] {
+            let record = Record::parse(line).unwrap();
+            assert_eq!(record.is_foreign(), jsonl, "{line}");
+            assert_eq!(record.is_foreign_in_script(), script, "{line}");
+        }
     }
 
     #[test]

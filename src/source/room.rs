@@ -243,6 +243,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         tail::Extra {
             filter: Some(Filter::unless_starts_with(&author.line_start())),
             uncounted: is_coming_or_going,
+            ..tail::Extra::default()
         },
     )?;
     let (inner, inner_gap) = match inner {

@@ -1,10 +1,12 @@
 //! Timed events from a JSON Lines script.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 use std::path::Path;
 
+use super::lines::reserved;
 use super::record::{Record, text_of};
 use super::{
     CLOCK_SKEW_MS, Next, Now, OpenError, Opened, Opening, Source, Stream, digits, moment,
@@ -149,18 +151,29 @@ fn load(opening: &Opening<'_>, path: &Path) -> Result<Vec<Line>, OpenError> {
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
     {
-        let parsed =
-            parse_line(line).map_err(|problem| wrong(format!("line {}: {problem}", index + 1)))?;
+        let number = index + 1;
+        let mut parsed =
+            parse_line(line).map_err(|problem| wrong(format!("line {number}: {problem}")))?;
+        if let Some(name) = parsed.event.take_if(|name| may_not_name(name)) {
+            let problem = format!("line {number}: {}", reserved(&name));
+            opening.world.warn(&wrong(problem).to_string());
+        }
         lines.push(parsed);
     }
     Ok(lines)
+}
+
+/// Whether a script may not use this name: `close` ends a script, and the other reserved
+/// names mean nothing in one.
+fn may_not_name(name: &EventName<'_>) -> bool {
+    name.is_reserved() && *name != EventName::CLOSE
 }
 
 fn parse_line(line: &str) -> Result<Line, String> {
     let record = Record::parse(line).map_err(|error| {
         format!("{error}; write one JSON object, such as {{\"after\":\"3s\",\"data\":\"x\"}}")
     })?;
-    let time = |name: &str, text: &Option<std::borrow::Cow<'_, [u8]>>| {
+    let time = |name: &str, text: &Option<Cow<'_, [u8]>>| {
         let Some(text) = text else { return Ok(None) };
         let parsed = std::str::from_utf8(text).ok().and_then(duration);
         parsed.map(|d| Some(d.as_millis() as u64)).ok_or_else(|| {
@@ -172,20 +185,30 @@ fn parse_line(line: &str) -> Result<Line, String> {
     let after_ms = time("after", &record.after)?;
     let every_ms = time("every", &record.every)?.map(|ms| ms.max(EVERY_MIN_MS));
     let first_ms = after_ms.or(every_ms);
-    Ok(Line {
+    let mut parsed = Line {
         after_ms: first_ms.ok_or(
             "neither after nor every; write when the event is due, such as \"after\":\"3s\"",
         )?,
         every_ms,
-        is_event: record.is_event(),
-        event: record.event.map(EventName::into_owned),
-        data: record
-            .data
-            .map(|json| text_of(json).into_owned())
-            .unwrap_or_default(),
-        retry_ms: record.retry_ms,
-        comment: record.comment.map(std::borrow::Cow::into_owned),
-    })
+        event: None,
+        data: line.into(),
+        retry_ms: None,
+        comment: None,
+        is_event: true,
+    };
+    // All of somebody else's JSON is the data, and its fields mean nothing to us.
+    if !record.is_foreign_in_script() {
+        parsed.is_event = record.is_event();
+        parsed.event = record.event.map(EventName::into_owned);
+        let has_only_a_name =
+            record.data.is_none() && parsed.event.as_ref().is_some_and(may_not_name);
+        if !has_only_a_name {
+            parsed.data = record.data.map(text_of).unwrap_or_default().into_owned();
+        }
+        parsed.retry_ms = record.retry_ms;
+        parsed.comment = record.comment.map(Cow::into_owned);
+    }
+    Ok(parsed)
 }
 
 impl Script {

@@ -82,7 +82,10 @@ fn open_at(
             request: &request,
             ..*opening
         },
-        tail::Extra::default(),
+        tail::Extra {
+            name: Some("session"),
+            ..tail::Extra::default()
+        },
     )?;
     Ok(match inner {
         Opened::Stream(inner, inner_gap) => {

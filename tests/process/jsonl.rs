@@ -131,3 +131,76 @@ fn a_backlog_counts_lines_that_are_not_empty() {
     let mut stream = Program::tail(&file).set("SSE_BACKLOG", "2").start();
     stream.says(&["2", "3"]);
 }
+
+#[test]
+fn a_line_of_somebody_else_s_json_is_a_message_and_sets_no_retry() {
+    let folder = Folder::new();
+    let lines = [
+        r#"{"msg":"hi"}"#,
+        r#"{"msg":"x","retry":3}"#,
+        r#"{"event":"close","logger":"db"}"#,
+        r#"  {"level":"info", "id":5, "comment":"c"}"#,
+        r#"{"retry":"soon"}"#,
+        r#"{"event":7}"#,
+        r#"{"after":"1s"}"#,
+    ];
+    let text = format!(
+        "{}\n{{\"data\":\"end\",\"msg\":\"x\"}}\n",
+        lines.join("\r\n")
+    );
+    let file = folder.write("log.ndjson", text);
+    let mut stream = Program::tail(&file).start().opened();
+    let mut said = Vec::new();
+    while said.last().is_none_or(|last| last != "end") {
+        match stream.next() {
+            Some(Item::Event(event)) => said.push(crate::stage::shown(&event)),
+            Some(Item::Blank { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(said[..lines.len()], lines);
+    // With a record's own id passed on, all of them have the same form.
+    let mut stream = Program::tail(&file).set("SSE_SOURCE_ID", "yes").start();
+    let own = r#"{"source_id":5,"data":{"level":"info", "id":5, "comment":"c"}}"#;
+    assert_eq!(stream.events(4)[3].data, own);
+}
+
+#[test]
+fn a_line_of_our_own_fields_is_what_it_was() {
+    let folder = Folder::new();
+    let text = "{\"event\":\"x\"}\n{}\n{\"retry\":2000}\n{\"comment\":\"c\"}\n\
+                {\"event\":\"x\",\"retry\":3000,\"id\":1}\n{\"id\":1}\n";
+    let file = folder.write("log.jsonl", text);
+    let mut stream = Program::tail(&file).start();
+    stream.says(&["x: ", ""]);
+    assert_eq!(stream.next(), Some(Item::Retry(2000)));
+    assert_eq!(stream.next(), Some(Item::Comment(" c".into())));
+    assert_eq!(stream.next(), Some(Item::Retry(3000)));
+    stream.says(&["x: ", ""]);
+}
+
+#[test]
+fn a_file_cannot_close_the_page_or_speak_for_the_stream_or_eventsource() {
+    let folder = Folder::new();
+    let names = ["close", "gap", "unavailable", "error", "open"];
+    let with_data = |name: &&str| format!("{{\"event\":\"{name}\",\"data\":\"of {name}\"}}\n");
+    let mut text: String = names.iter().map(with_data).collect();
+    text.push_str("{\"event\":\"close\"}\n{\"event\":\"Close\",\"data\":1}\n");
+    let file = folder.write("log.jsonl", text);
+    let log = folder.path("errors.log");
+    let mut stream = Program::tail(&file).set("SSE_LOG", &log).start();
+    stream.says(&[
+        "of close",
+        "of gap",
+        "of unavailable",
+        "of error",
+        "of open",
+        "{\"event\":\"close\"}",
+        "Close: 1",
+    ]);
+    let said = std::fs::read_to_string(log).unwrap();
+    for name in names {
+        let line = format!("log.jsonl: an event is named {name}, which only the stream itself");
+        assert!(said.contains(&line), "{said}");
+    }
+}

@@ -26,6 +26,16 @@ fn a_bad_setting_is_a_500_that_says_nothing_and_a_line_that_says_all() {
             "not a list of origins",
         ),
         ("SSE_COUNT", "many", "not a number; write digits only"),
+        (
+            "SSE_EVENT",
+            "close",
+            "only the stream itself and EventSource",
+        ),
+        (
+            "SSE_EVENT",
+            "error",
+            "only the stream itself and EventSource",
+        ),
     ] {
         let (head, said) = refused(Program::plain("clock").set(name, value));
         assert_eq!(

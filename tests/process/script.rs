@@ -199,3 +199,28 @@ fn a_folder_is_no_script() {
         .start();
     assert!(stream.head().starts_with("HTTP/1.1 500 "));
 }
+
+#[test]
+fn a_script_cannot_speak_for_the_stream_or_eventsource_but_may_end() {
+    let folder = Folder::new();
+    let text = r#"{"after":"0s","event":"error","data":"a"}
+{"after":"0s","event":"gap"}
+{"after":"0s","msg":"b","retry":1}
+{"after":"0s","event":"close","data":"c"}
+"#;
+    let mut stream = script(&folder, text).start();
+    stream.says(&[
+        "a",
+        r#"{"after":"0s","event":"gap"}"#,
+        r#"{"after":"0s","msg":"b","retry":1}"#,
+        "close: c",
+    ]);
+    let said = stream.stderr();
+    for part in [
+        "line 1: an event is named error",
+        "line 2: an event is named gap",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains("close"), "{said}");
+}

@@ -5,7 +5,7 @@ use std::io;
 use super::anchor::{IdText, TailId};
 use super::cursor::{Cursor, Line};
 use crate::event::{Batch, Gap, Reason};
-use crate::request::{Filter, Format, Settings};
+use crate::request::{Filter, Format};
 use crate::source::lines::LineEncoding;
 
 /// How the lines of a file become events.
@@ -18,9 +18,9 @@ pub(super) struct Encoding {
 }
 
 impl Encoding {
-    pub(super) fn new(settings: &Settings, format: Format, filters: Vec<Filter>) -> Self {
+    pub(super) fn new(lines: LineEncoding, filters: Vec<Filter>) -> Self {
         Self {
-            lines: LineEncoding::new(settings, format),
+            lines,
             filters,
             uncounted: |_| false,
         }

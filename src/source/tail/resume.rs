@@ -14,6 +14,7 @@ use super::{Later, Tail, backlog};
 use crate::event::{Gap, Reason};
 use crate::request::{Filter, Format, QueryFilter, SettingError, Settings};
 use crate::source::followed::Followed;
+use crate::source::lines::LineEncoding;
 use crate::source::{OpenError, Opened, Opening, resume_point, state};
 
 /// How much is looked through at once for the last records: a regular expression takes
@@ -31,6 +32,8 @@ pub(in crate::source) struct Extra {
     pub(in crate::source) filter: Option<Filter>,
     /// Which records do not count in a backlog.
     pub(in crate::source) uncounted: fn(&[u8]) -> bool,
+    /// What the file is called in messages, where its path is a secret.
+    pub(in crate::source) name: Option<&'static str>,
 }
 
 impl Default for Extra {
@@ -38,6 +41,7 @@ impl Default for Extra {
         Self {
             filter: None,
             uncounted: |_| false,
+            name: None,
         }
     }
 }
@@ -57,8 +61,12 @@ pub(in crate::source) fn open_with(
     let current = followed.open()?;
     let display = followed.display();
     let (point, bad_id) = resume_point(&opening.request.last_id, TailId::parse);
-    let encoding =
-        Encoding::new(settings, followed.format, filters).counting_all_but(extra.uncounted);
+    let world = Rc::clone(opening.world);
+    let name = extra.name.map_or_else(|| followed.path(), str::to_owned);
+    let lines = LineEncoding::new(settings, followed.format, move |problem| {
+        world.warn(&format!("{name}: {problem}"));
+    });
+    let encoding = Encoding::new(lines, filters).counting_all_but(extra.uncounted);
     let mut tail = Tail::new(
         followed.disk,
         encoding,
