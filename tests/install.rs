@@ -34,7 +34,9 @@ fn install(folder: &Folder, arguments: &[&str]) -> Output {
         "nph-session",
         "nph-tail",
         "publish",
+        "sse-cat",
         "sse-fcgi",
+        "sse-publish",
     ] {
         let file = built.join(name);
         if !file.exists() {
@@ -229,6 +231,63 @@ fn the_responder_is_installed_alone_or_with_the_rest() {
     let both = ["--cgi-bin", "{}/cgi-bin", "--responder", "{}/bin"];
     let text = said(&install(&folder, &both), 0);
     assert!(text.contains("20 written, 1 up to date, 0 kept"), "{text}");
+}
+
+#[test]
+fn the_tools_are_installed_alone_or_with_the_rest() {
+    let folder = Folder::new();
+    let text = said(&install(&folder, &["--tools", "{}/bin"]), 0);
+    assert!(text.contains("2 written, 0 up to date, 0 kept"), "{text}");
+    assert_eq!(names_in(&folder.join("bin")), ["sse-cat", "sse-publish"]);
+    assert_eq!(mode_of(&folder.join("bin/sse-cat")), 0o755);
+    let all = ["--tools", "{}/bin", "--responder", "{}/bin"];
+    let text = said(&install(&folder, &all), 0);
+    assert!(text.contains("1 written, 2 up to date, 0 kept"), "{text}");
+}
+
+/// A copy of the project's scripts, without programs, and what they say as root does: with a
+/// PATH that leads to no rustc.
+fn without_rustc(folder: &Folder, arguments: &[&str]) -> Output {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    folder.make("project/scripts");
+    for name in ["scripts/build", "scripts/install"] {
+        fs::copy(project.join(name), folder.join("project").join(name)).expect("copied");
+    }
+    Command::new(folder.join("project/scripts/install"))
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("SUDO_USER", "ann")
+        .output()
+        .expect("bash runs scripts/install")
+}
+
+#[test]
+fn root_need_not_have_rustc_to_install_what_was_built() {
+    if ["/usr/bin/rustc", "/bin/rustc"]
+        .iter()
+        .any(|path| Path::new(path).exists())
+    {
+        println!("skipped: rustc is in every PATH here");
+        return;
+    }
+    let folder = Folder::new();
+    let target = folder.join("bin").display().to_string();
+    let text = said(&without_rustc(&folder, &["--responder", &target]), 111);
+    assert!(!text.contains("command not found"), "{text}");
+    assert!(
+        text.contains("scripts/build") && text.contains("a user who has cargo"),
+        "{text}"
+    );
+    if nix::unistd::geteuid().is_root() {
+        assert!(text.contains("sudo -iu ann "), "{text}");
+    }
+    // What somebody else has built.
+    folder.make("project/target/some-host/release");
+    let built = folder.join("project/target/some-host/release/sse-fcgi");
+    fs::write(built, "#!/bin/sh\n").expect("written");
+    said(&without_rustc(&folder, &["--responder", &target]), 0);
+    assert_eq!(names_in(&folder.join("bin")), ["sse-fcgi"]);
 }
 
 #[test]
