@@ -7,6 +7,8 @@
  * @module
  */
 
+import { usual } from './site.js';
+
 /**
  * A program whose name begins with `nph-` writes straight to the browser, and
  * Apache holds its output back over HTTP/2; the same program under the plain
@@ -32,11 +34,8 @@ export const gateways = {
   fastcgi: (name) => `/events/${name}`,
 };
 
-/** The way that is taken when nobody asks for another. */
-const USUAL = 'cgi';
-
 /** The way that is taken, one of `gateways`. */
-export const gateway = [asked(), remembered()].find((name) => name && Object.hasOwn(gateways, name)) ?? USUAL;
+export const gateway = [asked(), remembered()].find((name) => name && Object.hasOwn(gateways, name)) ?? usual;
 
 const address = gateways[gateway];
 

@@ -1,8 +1,20 @@
 /**
- * The page's own fixed elements.
+ * The page's own fixed elements, and the links to pages that not every site has.
  *
  * @module
  */
+
+import { pages } from './site.js';
+
+const names = { chat: 'Chat', answer: 'Answer', status: 'Status' };
+
+for (const page of pages) {
+  const link = document.createElement('a');
+  link.href = `${page}.html`;
+  link.textContent = names[page] ?? page;
+  if (location.pathname.endsWith(`/${page}.html`)) link.setAttribute('aria-current', 'page');
+  document.querySelector('nav.top')?.append(link);
+}
 
 /**
  * @param {string} id

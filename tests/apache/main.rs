@@ -26,6 +26,7 @@ mod events;
 mod head;
 mod http2;
 mod life;
+mod links;
 mod multitude;
 mod settings;
 mod shared_hosting;

@@ -32,6 +32,7 @@ mod crowd;
 mod events;
 mod head;
 mod life;
+mod links;
 mod listening;
 mod nginx;
 mod peer;

@@ -16,6 +16,7 @@ use super::daemon::{Daemon, all_logs, free_port, start_on_free_port};
 use super::folder::Folder;
 use super::h2o;
 use super::lighttpd;
+use super::links::install_pages;
 use super::nginx::{self, Edits};
 use super::patience::wait_until;
 use super::processes::kill_running_from;
@@ -42,9 +43,16 @@ pub struct Builder {
     edits: Edits,
     tls: bool,
     http2: bool,
+    has_pages: bool,
 }
 
 impl Builder {
+    /// Installs the pages and the examples, too.
+    pub fn with_pages(mut self) -> Builder {
+        self.has_pages = true;
+        self
+    }
+
     /// Uses another responder than ours.
     pub fn responder(mut self, responder: Responder) -> Builder {
         self.responder = responder;
@@ -107,6 +115,9 @@ impl Builder {
         folder.make_public("logs");
         folder.make_public("data");
         folder.make_public("data/logs");
+        if self.has_pages {
+            install_pages(&folder);
+        }
         let tls_port = free_port();
         if self.tls {
             nginx::make_certificate(&folder);
@@ -194,6 +205,7 @@ impl Site {
             edits: Edits::default(),
             tls: false,
             http2: false,
+            has_pages: false,
         }
     }
 

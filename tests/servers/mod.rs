@@ -21,6 +21,7 @@ pub mod folder;
 pub mod gateway;
 pub mod h2o;
 pub mod lighttpd;
+pub mod links;
 pub mod nginx;
 pub mod patience;
 pub mod processes;
