@@ -28,3 +28,4 @@ mod scarce;
 mod slow;
 mod status;
 mod streams;
+mod unavailable;
