@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::unistd::{Whence, lseek};
 
 use super::beneath;
 use super::log::{Level, Log};
@@ -437,6 +438,22 @@ impl DiskFile for RealFile {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
+        }
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
+        let Ok(from) = i64::try_from(offset) else {
+            return Ok(None);
+        };
+        match lseek(&self.file, from, Whence::SeekData) {
+            Ok(start) => {
+                let end = lseek(&self.file, start, Whence::SeekHole).unwrap_or(i64::MAX);
+                Ok(Some((start as u64, end as u64)))
+            }
+            // There is no data after it.
+            Err(Errno::ENXIO) => Ok(None),
+            // What this file system cannot tell is read.
+            Err(_) => Ok(Some((offset, u64::MAX))),
         }
     }
 }

@@ -15,6 +15,7 @@ mod stage;
 mod big;
 mod by_name;
 mod filters;
+mod holes;
 mod killed;
 mod limits;
 mod mounts;

@@ -6,7 +6,7 @@ use std::io;
 use super::anchor::read_full;
 use super::cursor::char_boundary;
 use super::disk::DiskFile;
-use super::newline;
+use super::{newline, nul};
 
 /// How much is read at a time, backwards: a backlog of ten lines is in the first.
 const BLOCK_BYTES: u64 = 8 * 1024;
@@ -15,53 +15,49 @@ const BLOCK_BYTES: u64 = 8 * 1024;
 /// A longer line is read once more, as soon as it is known where it starts.
 const KEPT_MOST_BYTES: u64 = 64 * 1024;
 
+/// How much of the NULs at the end of a file is passed over by one call: they cost only
+/// the reading.
+const TRIM_BYTES: u64 = 8 << 20;
+
 /// A search for the place before the last lines of a file that count, but no further
 /// back than it may reach. The place is the start of a line, and the unfinished line at
-/// the end is none.
+/// the end is none. Holes and the NULs at the end are passed over, and are no part of the
+/// reach.
 ///
 /// How long it takes is the reach over how fast lines are told to count: 16 MiB are
 /// passed over in 15 ms, but in more than a second by a regular expression.
 pub(super) struct Search {
-    floor: u64,
+    reach_bytes: u64,
+    /// Everything before it is text, or to be looked at.
     end: u64,
-    /// Everything from here on has been dealt with; it is right after a newline. `None`
-    /// where there is no whole line within reach.
-    line_end: Option<u64>,
+    phase: Phase,
     left: usize,
     /// A line that is longer counts by its first bytes, which are the record.
     max_line_bytes: usize,
     block: Block,
 }
 
+/// What is being looked for.
+enum Phase {
+    /// The end of the data.
+    End,
+    /// The end of the last whole line.
+    LastLine,
+    /// Lines that count, before this boundary.
+    Lines(Boundary),
+}
+
 impl Search {
     /// For the last `records` lines of the first `end` bytes.
-    pub(super) fn new(
-        file: &dyn DiskFile,
-        end: u64,
-        (records, reach_bytes): (usize, u64),
-        max_line_bytes: usize,
-    ) -> io::Result<Self> {
-        let block = Block::of(BLOCK_BYTES, KEPT_MOST_BYTES);
-        Self::by(block, file, end, (records, reach_bytes), max_line_bytes)
-    }
-
-    fn by(
-        mut block: Block,
-        file: &dyn DiskFile,
-        end: u64,
-        (records, reach_bytes): (usize, u64),
-        max_line_bytes: usize,
-    ) -> io::Result<Self> {
-        let floor = end.saturating_sub(reach_bytes);
-        let newline = block.newline_before(file, end, floor)?;
-        Ok(Self {
-            floor,
+    pub(super) fn new(end: u64, records: usize, reach_bytes: u64, max_line_bytes: usize) -> Self {
+        Self {
+            reach_bytes,
             end,
-            line_end: newline.map(|newline| newline + 1),
+            phase: Phase::End,
             left: records,
             max_line_bytes,
-            block,
-        })
+            block: Block::of(BLOCK_BYTES, KEPT_MOST_BYTES),
+        }
     }
 
     /// Searches on, over about `most_bytes`; `None` when the place is further back.
@@ -72,38 +68,87 @@ impl Search {
         most_bytes: u64,
         mut counts: impl FnMut(&[u8]) -> bool,
     ) -> io::Result<Option<u64>> {
-        let Some(mut line_end) = self.line_end else {
-            return line_start_from(file, self.floor, self.end).map(Some);
-        };
-        let stop = line_end.saturating_sub(most_bytes);
-        while self.left > 0 && line_end > self.floor {
-            if line_end < stop {
+        if matches!(self.phase, Phase::End) {
+            let (end, is_found) = nul::trimmed_end(file, self.end, TRIM_BYTES)?;
+            self.end = end;
+            if !is_found {
                 return Ok(None);
             }
-            let newline = self.block.newline_before(file, line_end - 1, self.floor)?;
-            let start = match newline {
-                Some(newline) => newline + 1,
-                None if self.floor == 0 => 0,
+            self.block.floor = end.saturating_sub(self.reach_bytes);
+            self.phase = Phase::LastLine;
+        }
+        if matches!(self.phase, Phase::LastLine) {
+            let looked_at = self.block.line_before(file, self.end, Kind::Newline)?;
+            let Some(last) = looked_at.before else {
+                return line_start_from(file, self.block.floor, self.end).map(Some);
+            };
+            self.phase = Phase::Lines(last);
+        }
+        let Phase::Lines(place) = &mut self.phase else {
+            return Ok(None);
+        };
+        let stop = place.after.saturating_sub(most_bytes);
+        while self.left > 0 && place.after > self.block.floor {
+            if place.after < stop {
+                return Ok(None);
+            }
+            let line = self.block.line_before(file, place.end, place.kind)?;
+            let before = match line.before {
+                Some(before) => before,
+                None if self.block.floor == 0 => Boundary::START,
                 // The line begins before the reach.
                 None => break,
             };
-            let line = self
-                .block
-                .line(file, start, line_end - 1, self.max_line_bytes)?;
-            if counts(record(&line, self.max_line_bytes)) {
-                self.left -= 1;
+            // Between a newline and a hole there is no line.
+            let is_line = place.kind == Kind::Newline || before.after < line.end;
+            if is_line {
+                let read = self
+                    .block
+                    .read(file, before.after, line.end, self.max_line_bytes)?;
+                if counts(record(&read, place.kind, self.max_line_bytes)) {
+                    self.left -= 1;
+                }
             }
-            line_end = start;
-            self.line_end = Some(start);
+            *place = before;
         }
-        Ok(Some(line_end))
+        Ok(Some(place.after))
     }
 }
 
-/// The record that the follower makes of a line without its newline, of which at least
-/// `max_line_bytes` and two are here.
-fn record(line: &[u8], max_line_bytes: usize) -> &[u8] {
-    let whole = line.strip_suffix(b"\r").unwrap_or(line);
+/// What separates two lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Boundary {
+    kind: Kind,
+    /// Where the line before it ends.
+    end: u64,
+    /// Where the line after it begins.
+    after: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Newline,
+    /// A hole, or a long run of NULs.
+    Hole,
+}
+
+impl Boundary {
+    const START: Self = Self {
+        kind: Kind::Newline,
+        end: 0,
+        after: 0,
+    };
+}
+
+/// The record that the follower makes of a line that ends with a boundary of that `kind`.
+/// Of a line that is longer than `max_line_bytes`, there may be no more than these, two
+/// bytes and its leading NULs.
+fn record(line: &[u8], kind: Kind, max_line_bytes: usize) -> &[u8] {
+    let line = &line[nul::leading(line)..];
+    let whole = match kind {
+        Kind::Newline => line.strip_suffix(b"\r").unwrap_or(line),
+        Kind::Hole => line,
+    };
     &whole[..char_boundary(whole, max_line_bytes)]
 }
 
@@ -127,14 +172,30 @@ pub(super) fn line_start_from(file: &dyn DiskFile, from: u64, limit: u64) -> io:
     Ok(limit)
 }
 
+/// NULs that were written have to be read to be passed over, and in a responder others
+/// wait so long.
+const NULS_MAX: u64 = 64 << 20;
+
 /// A part of the file, moved backwards.
 struct Block {
     start: u64,
     bytes: Vec<u8>,
+    /// It moves no further back; a hole that is passed over moves it.
+    floor: u64,
+    /// So many NULs that were written, too, are no part of the reach.
+    nuls_left: u64,
     /// How much is read at a time.
     read_bytes: u64,
     /// How much of a line is kept from one block to the next.
     kept_most_bytes: u64,
+}
+
+/// A line, seen from its end.
+struct LookedAt {
+    /// Where it ends, without NULs that fill it up.
+    end: u64,
+    /// What it begins behind; `None` where that is not within reach.
+    before: Option<Boundary>,
 }
 
 impl Block {
@@ -142,62 +203,145 @@ impl Block {
         Self {
             start: 0,
             bytes: Vec::new(),
+            floor: 0,
+            nuls_left: NULS_MAX,
             read_bytes,
             kept_most_bytes,
         }
     }
 
-    /// Where the last newline before `line_end` is, but not before `floor`. What is held
-    /// of the line that it comes before stays.
-    fn newline_before(
+    /// The line that ends at `line_end`, with a boundary of that `kind`. What is held of
+    /// it stays.
+    fn line_before(
         &mut self,
         file: &dyn DiskFile,
         line_end: u64,
-        floor: u64,
-    ) -> io::Result<Option<u64>> {
+        kind: Kind,
+    ) -> io::Result<LookedAt> {
+        let mut line_end = line_end;
         let mut end = line_end;
         loop {
             let held_end = self.start + self.bytes.len() as u64;
             if end > self.start && end <= held_end {
-                let part = &self.bytes[..(end - self.start) as usize];
-                if let Some(found) = newline::last(part) {
-                    return Ok(Some(self.start + found as u64));
+                let known = &self.bytes[..(line_end.min(held_end) - self.start) as usize];
+                let newline = newline::last(&known[..(end - self.start) as usize]);
+                let line = newline.map_or(0, |newline| newline + 1);
+                let at = |index: usize| self.start + (line + index) as u64;
+                // NULs that fill up a line are no part of it.
+                let data = nul::data_end(&known[line..]);
+                let nuls = known.len() - line - data;
+                let is_at_end = line_end <= held_end && nuls > 0;
+                if is_at_end && (kind == Kind::Hole || nuls >= nul::RUN_BYTES) {
+                    line_end = at(data);
+                    end = end.min(line_end);
+                    continue;
+                }
+                let run = nul::last_run(&known[line..]).filter(|run| line + run.1 < known.len());
+                if let Some((run, after)) = run {
+                    let before = Some(Boundary {
+                        kind: Kind::Hole,
+                        end: at(run),
+                        after: at(after),
+                    });
+                    return Ok(LookedAt {
+                        end: line_end,
+                        before,
+                    });
+                }
+                if let Some(newline) = newline {
+                    let newline = self.start + newline as u64;
+                    let before = Some(Boundary {
+                        kind: Kind::Newline,
+                        end: newline,
+                        after: newline + 1,
+                    });
+                    return Ok(LookedAt {
+                        end: line_end,
+                        before,
+                    });
                 }
                 end = self.start;
             }
-            if end <= floor {
-                return Ok(None);
-            }
-            let start = end.saturating_sub(self.read_bytes).max(floor);
-            // The next block overlaps nothing: what is held of the line that is being
-            // looked at is put behind it, and the lines after that one are not.
-            let kept_bytes = line_end - end;
-            let keep = if end == self.start
-                && kept_bytes <= self.kept_most_bytes
-                && line_end <= held_end
-            {
-                self.bytes.truncate(kept_bytes as usize);
-                std::mem::take(&mut self.bytes)
-            } else {
-                Vec::new()
+            let nothing = LookedAt {
+                end: line_end,
+                before: None,
             };
-            let mut bytes = vec![0; (end - start) as usize];
-            let read = read_full(file, &mut bytes, start)?;
-            bytes.truncate(read);
-            if (read as u64) < end - start {
-                // Truncated while being read: there is nothing to go back over.
-                self.bytes.clear();
-                return Ok(None);
+            if end > self.floor {
+                if !self.move_back(file, end, line_end)? {
+                    return Ok(nothing);
+                }
+                let read = &self.bytes[..(end - self.start) as usize];
+                if nul::leading(read) < read.len() {
+                    continue;
+                }
+            } else if end == 0 || end != self.start || self.bytes.first() != Some(&0) {
+                return Ok(nothing);
             }
-            bytes.extend_from_slice(&keep);
-            self.start = start;
-            self.bytes = bytes;
+            // All of the block may be in a hole, or the reach ends in one.
+            let hole = nul::hole_start(file, self.start)?;
+            if hole == self.start {
+                match end > self.floor {
+                    true => continue,
+                    false => return Ok(nothing),
+                }
+            }
+            let after = self.start + nul::leading(&self.bytes) as u64;
+            self.floor = self.floor.saturating_sub(self.start - hole);
+            self.bytes.clear();
+            self.start = hole;
+            let is_run = after - hole >= nul::RUN_BYTES as u64;
+            if is_run && after < line_end {
+                let before = Some(Boundary {
+                    kind: Kind::Hole,
+                    end: hole,
+                    after,
+                });
+                return Ok(LookedAt {
+                    end: line_end,
+                    before,
+                });
+            }
+            if after >= line_end {
+                line_end = hole;
+            }
+            end = hole;
         }
     }
 
-    /// The line from `start` to `end`; of one that is not held and longer than
-    /// `max_line_bytes` and a line end, not less than these.
-    fn line(
+    /// Reads the block that ends at `end`, of the line that ends at `line_end`; `false`
+    /// when the file is no longer so long.
+    fn move_back(&mut self, file: &dyn DiskFile, end: u64, line_end: u64) -> io::Result<bool> {
+        let start = end.saturating_sub(self.read_bytes).max(self.floor);
+        let mut bytes = vec![0; (end - start) as usize];
+        if read_full(file, &mut bytes, start)? < bytes.len() {
+            // Truncated while being read: there is nothing to go back over.
+            self.bytes.clear();
+            return Ok(false);
+        }
+        if start == self.floor {
+            let nuls = (nul::leading(&bytes) as u64).min(self.nuls_left);
+            self.nuls_left -= nuls;
+            self.floor = self.floor.saturating_sub(nuls);
+        }
+        // The next block overlaps nothing: what is held of the line that is being looked
+        // at is put behind it, and the lines after that one are not. Of a line that is too
+        // long to be kept, enough is to find a run of NULs.
+        if end == self.start {
+            let kept = match line_end - end {
+                kept if kept <= self.kept_most_bytes => kept,
+                _ => self.kept_most_bytes.min(nul::RUN_BYTES as u64),
+            };
+            let kept = self.bytes.len().min(kept as usize);
+            bytes.extend_from_slice(&self.bytes[..kept]);
+        }
+        self.start = start;
+        self.bytes = bytes;
+        Ok(true)
+    }
+
+    /// The line from `start` to `end`. Of one that is not held, no more is read than what
+    /// the record is made of.
+    fn read(
         &self,
         file: &dyn DiskFile,
         start: u64,
@@ -209,8 +353,8 @@ impl Block {
             let at = |offset: u64| (offset - self.start) as usize;
             return Ok(Cow::Borrowed(&self.bytes[at(start)..at(end)]));
         }
-        let length = (end - start).min(max_line_bytes as u64 + 2);
-        let mut bytes = vec![0; length as usize];
+        let needed = max_line_bytes + 2 + nul::RUN_BYTES;
+        let mut bytes = vec![0; (end - start).min(needed as u64) as usize];
         let read = read_full(file, &mut bytes, start)?;
         bytes.truncate(read);
         Ok(Cow::Owned(bytes))
@@ -225,7 +369,7 @@ mod tests {
 
     /// In small steps.
     fn last_records(file: &MemoryFile, end: u64, records: usize, reach: u64) -> u64 {
-        let mut search = Search::new(file, end, (records, reach), 1 << 20).unwrap();
+        let mut search = Search::new(end, records, reach, 1 << 20);
         loop {
             if let Some(place) = search.run(file, 20, |_| true).unwrap() {
                 return place;
@@ -243,7 +387,12 @@ mod tests {
     }
 
     fn lines() -> impl Strategy<Value = Vec<u8>> {
-        let piece = prop_oneof!["[a-z]{0,9}\n", "[a-z]{0,9}", "x{9000}\n", "y{20000}"];
+        let piece = prop_oneof![
+            "[a-z]{0,9}\n",
+            "[a-z]{0,9}",
+            Just("x".repeat(9_000) + "\n"),
+            Just("y".repeat(20_000)),
+        ];
         prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat().into_bytes())
     }
 
@@ -294,10 +443,9 @@ mod tests {
             max_line_bytes in 16usize..80,
         ) {
             let file = MemoryFile::of(&text);
-            let block = Block::of(read_bytes, kept_most_bytes);
-            let terms = (records, 1 << 30);
             let end = text.len() as u64;
-            let mut search = Search::by(block, &file, end, terms, max_line_bytes).unwrap();
+            let mut search = Search::new(end, records, 1 << 30, max_line_bytes);
+            search.block = Block::of(read_bytes, kept_most_bytes);
             let place = loop {
                 if let Some(place) = search.run(&file, 7, counts).unwrap() {
                     break place;

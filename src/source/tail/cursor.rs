@@ -8,6 +8,8 @@
 //! seen, so that a file that was truncated and has grown again is recognised by the
 //! same system call that reads on.
 
+mod padding;
+
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -47,6 +49,12 @@ pub(super) struct Cursor {
     max_line_bytes: usize,
     /// How much the next read asks for.
     ask_bytes: usize,
+    /// NULs behind what has been read.
+    padding: Option<padding::Padding>,
+    /// A hole begins at the end of what has been read, and something follows it here.
+    hole_to: Option<u64>,
+    /// The line before the hole that was passed last.
+    before_hole: Vec<u8>,
 }
 
 /// What is next in a file.
@@ -73,6 +81,8 @@ pub(super) enum Line<'a> {
 pub(super) enum Filled {
     /// New bytes.
     More,
+    /// Only NULs so far, and there may be something behind them: go on.
+    Padding,
     /// Nothing new.
     AtEnd,
     /// The file is not the one that was read so far: it is shorter, or other bytes
@@ -127,6 +137,9 @@ impl Cursor {
             head_checked_at: None,
             max_line_bytes,
             ask_bytes: ASK_LEAST_BYTES,
+            padding: None,
+            hole_to: None,
+            before_hole: Vec::new(),
         }
     }
 
@@ -220,7 +233,8 @@ impl Cursor {
     /// Whether the place is one that is given while the file is followed: between two
     /// lines, or where a record was cut.
     pub(super) fn is_at_record_end(&self) -> bool {
-        self.skips_rest || matches!(self.byte_before(), None | Some(b'\n'))
+        // (After a hole, a line begins.)
+        self.skips_rest || matches!(self.byte_before(), None | Some(b'\n' | 0))
     }
 
     /// The id of the place at `index` of the buffer, whose head is known.
@@ -241,15 +255,17 @@ impl Cursor {
     pub(super) fn next_line(&mut self) -> io::Result<Line<'_>> {
         let scan_from = (self.scanned - self.base) as usize;
         let Some(distance) = newline::first(&self.buffer[scan_from..]) else {
-            self.note_unfinished();
-            return Ok(Line::Unfinished);
+            return self.line_before_nuls();
         };
         let newline = scan_from + distance;
         let after = self.base + newline as u64 + 1;
         if self.skips_rest || self.pinned.is_some() {
-            return self.finish_part(after);
+            return self.line_with_nuls(newline);
         }
         let start = (self.offset - self.base) as usize;
+        if self.buffer[start] == 0 || padding::may_hold_run(newline - start) {
+            return self.line_with_nuls(newline);
+        }
         let end = newline - usize::from(newline > start && self.buffer[newline - 1] == b'\r');
         if end - start > self.max_line_bytes {
             return self.cut(start, end, newline + 1);
@@ -273,12 +289,13 @@ impl Cursor {
         }
     }
 
-    /// A line whose bytes are not all here ends before `after`.
-    fn finish_part(&mut self, after: u64) -> io::Result<Line<'_>> {
+    /// A line whose bytes are not all here ends at `end`, and what follows begins at
+    /// `after`.
+    fn finish_part(&mut self, end: u64, after: u64) -> io::Result<Line<'_>> {
         if self.skips_rest {
-            self.finish_skipped(after)
+            self.finish_skipped(end, after)
         } else {
-            self.finish_overlong(after - 1, after)
+            self.finish_overlong(end, after)
         }
     }
 
@@ -331,14 +348,13 @@ impl Cursor {
         })
     }
 
-    /// The rest of a line whose first part the client has ends at `after`.
-    fn finish_skipped(&mut self, after: u64) -> io::Result<Line<'_>> {
+    /// The rest of a line whose first part the client has ends at `end`.
+    fn finish_skipped(&mut self, end: u64, after: u64) -> io::Result<Line<'_>> {
         let from = self.offset;
-        let end = after - 1;
         let Some(before_end) = self.move_to(end, after)? else {
             return Ok(Line::Unfinished);
         };
-        let carriage_return = end > from && before_end == Some(b'\r');
+        let carriage_return = after > end && end > from && before_end == Some(b'\r');
         let left_out_bytes = end - from - u64::from(carriage_return);
         Ok(Line::Rest {
             left_out_bytes,
@@ -363,7 +379,8 @@ impl Cursor {
         self.offset = after;
         self.scanned = after;
         // What follows the line in the buffer stays; the window is put before it.
-        self.buffer.forget((after - self.base) as usize);
+        let passed = (after - self.base).min(self.buffer.len() as u64);
+        self.buffer.forget(passed as usize);
         self.base = after - window.len() as u64;
         self.buffer.put_before(&window);
         Ok(Some(before_end))
@@ -426,6 +443,7 @@ impl Cursor {
             self.head_checked_at = Some(now.monotonic);
         }
         self.compact();
+        self.hole_to = None;
         let known = self.buffer.len();
         // All that is held back is read again: it is to become a record together with
         // what follows, and the start of it need not be like the start of another.
@@ -456,17 +474,21 @@ impl Cursor {
         if !self.drained {
             self.ask_bytes = (self.ask_bytes * 4).min(ASK_MOST_BYTES);
         }
-        Ok(if read == overlap {
-            Filled::AtEnd
-        } else {
-            Filled::More
-        })
+        if read == overlap {
+            return Ok(Filled::AtEnd);
+        }
+        let seen_to = self.known_end();
+        if self.trim(known) {
+            return Ok(Filled::More);
+        }
+        self.see_padding(seen_to)
     }
 
     /// Gives back what a burst took: a follower that waits should cost no memory.
     pub(super) fn rest(&mut self) {
         self.ask_bytes = ASK_LEAST_BYTES;
         self.compact();
+        self.before_hole = Vec::new();
         self.buffer.shrink(ASK_LEAST_BYTES);
     }
 
@@ -528,7 +550,10 @@ pub(super) fn char_boundary(text: &[u8], limit: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::memory::MemoryFile;
+    use super::super::nul;
     use super::*;
 
     const NOW: Now = Now {
@@ -552,14 +577,16 @@ mod tests {
                     id,
                     cut_id,
                 } => {
-                    assert_eq!(cut_id.offset_bytes, place + bytes.len() as u64);
+                    // (NULs before it are passed over.)
+                    assert!(cut_id.offset_bytes >= place + bytes.len() as u64);
+                    assert!(cut_id.offset_bytes + left_out_bytes <= id.offset_bytes);
                     got.push((text(&bytes), left_out_bytes, id.offset_bytes));
                 }
                 Line::Rest { left_out_bytes, id } => {
                     got.push((String::new(), left_out_bytes, id.offset_bytes));
                 }
                 Line::Unfinished => match cursor.fill(NOW).unwrap() {
-                    Filled::More => {}
+                    Filled::More | Filled::Padding => {}
                     Filled::AtEnd => return got,
                     Filled::Rewritten => panic!("nobody wrote"),
                 },
@@ -625,5 +652,93 @@ mod tests {
         ] {
             assert_eq!(char_boundary(text, limit), expected, "{text:?}");
         }
+    }
+
+    /// The records of a text without NULs, with NULs put where they make no difference
+    /// but for the places: `None` stands for a long run of them in the middle of a line.
+    fn padded(pieces: &[(String, usize, bool)]) -> (Vec<u8>, Vec<String>) {
+        let (mut bytes, mut records) = (Vec::new(), Vec::new());
+        for (text, nuls, ends) in pieces {
+            bytes.resize(bytes.len() + nuls, 0);
+            bytes.extend_from_slice(text.as_bytes());
+            records.push(text.clone());
+            if *ends {
+                bytes.push(b'\n');
+            } else {
+                // A run ends it.
+                bytes.resize(bytes.len() + nul::RUN_BYTES, 0);
+            }
+        }
+        bytes.extend_from_slice(b"last\n");
+        records.push("last".into());
+        (bytes, records)
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<(String, usize, bool)>> {
+        let nuls = prop_oneof![Just(0usize), 0usize..200, 3_000usize..10_000, Just(140_000)];
+        prop::collection::vec(("[a-z]{1,9}|x{100}|y{9000}", nuls, any::<bool>()), 0..8)
+    }
+
+    proptest! {
+        #[test]
+        fn holes_are_passed_over_and_every_place_is_exact(
+            pieces in pieces(),
+            trailing in prop_oneof![Just(0usize), Just(10), Just(100_000)],
+            max_line_bytes in prop_oneof![Just(16usize), Just(1 << 20)],
+        ) {
+            let (mut bytes, mut records) = padded(&pieces);
+            for record in &mut records {
+                record.truncate(max_line_bytes);
+            }
+            bytes.resize(bytes.len() + trailing, 0);
+            let file = Rc::new(MemoryFile::of(&bytes));
+            let at_start = Cursor::at_start(file.clone(), TailId::start_after(None), max_line_bytes);
+            let mut cursor = at_start;
+            let got = read(&mut cursor);
+            let texts: Vec<&str> = got.iter().map(|record| record.0.as_str()).collect();
+            prop_assert_eq!(&texts, &records);
+            // Nothing of the padding is left out with a gap.
+            let left_out: u64 = got.iter().map(|record| record.1).sum();
+            let length = |piece: &(String, usize, bool)| piece.0.len().saturating_sub(max_line_bytes);
+            prop_assert_eq!(left_out as usize, pieces.iter().map(length).sum::<usize>());
+            for (index, (_, _, place)) in got.iter().enumerate() {
+                let mut from = Cursor::at(file.clone(), *place, max_line_bytes).unwrap().unwrap();
+                prop_assert!(from.is_at_record_end());
+                prop_assert_eq!(&read(&mut from)[..], &got[index + 1..]);
+            }
+            // Seen from the end.
+            for count in 0..records.len() + 1 {
+                let size = bytes.len() as u64;
+                let mut search = super::super::backlog::Search::new(size, count, 1 << 30, max_line_bytes);
+                let place = loop {
+                    if let Some(place) = search.run(&*file, 1 << 20, |_| true).unwrap() {
+                        break place;
+                    }
+                };
+                let mut from = Cursor::at(file.clone(), place, max_line_bytes).unwrap().unwrap();
+                let first = records.len().saturating_sub(count);
+                prop_assert_eq!(&read(&mut from)[..], &got[first..]);
+            }
+        }
+    }
+
+    #[test]
+    fn padding_that_is_written_over_is_read_as_it_comes() {
+        let file = Rc::new(MemoryFile::of(&[b"one\n", &[0; 200_000][..]].concat()));
+        let start = TailId::start_after(None);
+        let mut cursor = Cursor::at_start(file.clone(), start, 1 << 20);
+        assert_eq!(read(&mut cursor).len(), 1);
+        let mut at = 4;
+        for text in ["two\n", "thr", "ee\n", "four\nfive\n"] {
+            cursor.look_again(NOW);
+            file.write_at(at, text.as_bytes());
+            at += text.len();
+            let lines = text.matches('\n').count();
+            assert_eq!(read(&mut cursor).len(), lines, "{text:?}");
+        }
+        // Behind all of it, and in the midst of it.
+        file.write_at(250_000, b"six\n");
+        cursor.look_again(NOW);
+        assert_eq!(read(&mut cursor), [("six".to_owned(), 0, 250_004)]);
     }
 }

@@ -71,6 +71,16 @@ pub trait DiskFile {
     /// # Errors
     /// What the system says.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// The first piece of the file at or after `offset` that is in no hole: its start,
+    /// and an end behind which a hole may begin. `None` when nothing but a hole follows.
+    /// A disk that cannot tell says that all is data.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
+        Ok(Some((offset, u64::MAX)))
+    }
 }
 
 /// Device and inode. Two of them are comparable only while one of the files is held

@@ -33,6 +33,16 @@ impl MemoryFile {
         }))
     }
 
+    /// Writes in place, and behind the end.
+    pub(super) fn write_at(&self, offset: usize, text: &[u8]) {
+        let mut bytes = self.0.bytes.borrow_mut();
+        let end = offset + text.len();
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        bytes[offset..end].copy_from_slice(text);
+    }
+
     pub(super) fn bytes(&self) -> Vec<u8> {
         self.0.bytes.borrow().clone()
     }
@@ -55,6 +65,22 @@ impl DiskFile for MemoryFile {
         let length = buffer.len().min(bytes.len() - from);
         buffer[..length].copy_from_slice(&bytes[from..from + length]);
         Ok(length)
+    }
+
+    /// Every block of 64 NULs is a hole.
+    fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
+        let bytes = self.0.bytes.borrow();
+        let is_hole = |block: usize| {
+            let end = bytes.len().min((block + 1) * 64);
+            bytes[block * 64..end].iter().all(|byte| *byte == 0)
+        };
+        let blocks = bytes.len().div_ceil(64);
+        let Some(first) = (offset as usize / 64..blocks).find(|block| !is_hole(*block)) else {
+            return Ok(None);
+        };
+        let end = (first..blocks).find(|block| is_hole(*block));
+        let start = offset.max(first as u64 * 64);
+        Ok(Some((start, end.unwrap_or(blocks) as u64 * 64)))
     }
 }
 

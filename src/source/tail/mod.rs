@@ -36,6 +36,7 @@ mod memory;
 #[cfg(test)]
 mod model;
 mod newline;
+mod nul;
 mod records;
 mod resume;
 mod shared;
@@ -195,6 +196,7 @@ impl Tail {
                     return self.first_bytes(now);
                 }
             }
+            Ok(Filled::Padding) => {}
             Ok(Filled::AtEnd) => return self.at_end(now, out),
             Ok(Filled::Rewritten) => return self.rewritten(now, out),
             // EIO and its like: nothing is skipped until it can be read again.
@@ -472,7 +474,8 @@ impl Tail {
             while !out.is_full() && steps < STEPS_MAX {
                 steps += 1;
                 let read_on = encoding.emit_late_lines(&mut old.cursor, out).is_ok()
-                    && (old.cursor.fill(now)).is_ok_and(|filled| filled == Filled::More);
+                    && (old.cursor.fill(now))
+                        .is_ok_and(|filled| matches!(filled, Filled::More | Filled::Padding));
                 if !read_on {
                     break;
                 }

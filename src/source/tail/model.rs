@@ -115,6 +115,20 @@ impl History {
         self.disk.append(&self.writing, text.as_bytes());
     }
 
+    /// Leaves a hole, or is given a file that is filled up with NULs. A long one within a
+    /// line ends it.
+    fn pad(&mut self) {
+        let nuls = [1, 100, 5_000, 70_000][self.random.usize(0..4)];
+        if nuls >= 4096 && !self.unfinished.is_empty() {
+            self.written.push(std::mem::take(&mut self.unfinished));
+        } else if !self.unfinished.is_empty() {
+            // So that two short ones do not make a long one.
+            self.disk.append(&self.writing, b"+");
+            self.unfinished.push('+');
+        }
+        self.disk.append(&self.writing, &vec![0; nuls]);
+    }
+
     /// What was unfinished when its file was left is a record of its own.
     fn leave_file(&mut self) {
         if !self.unfinished.is_empty() {
@@ -336,6 +350,7 @@ fn without_truncation_a_client_has_exactly_what_was_written() {
                     h.rotate_by_rename();
                 }
                 18 if !h.kept.is_empty() => h.reconnect(),
+                19 if h.random.bool() => h.pad(),
                 _ => h.poll_sometimes(),
             }
         }

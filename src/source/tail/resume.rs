@@ -7,10 +7,10 @@ use std::rc::Rc;
 use super::anchor::{self, TailId};
 use super::cursor::Cursor;
 use super::disk::{Disk, DiskFile, Sibling};
-use super::newline;
 use super::records::Encoding;
 use super::siblings::{SIBLINGS_MAX, is_compressed, newest_first};
 use super::{Later, Tail, backlog};
+use super::{newline, nul};
 use crate::event::{Gap, Reason};
 use crate::request::{Filter, Format, QueryFilter, SettingError, Settings};
 use crate::source::followed::Followed;
@@ -20,6 +20,9 @@ use crate::source::{OpenError, Opened, Opening, resume_point, state};
 /// How much is looked through at once for the last records: a regular expression takes
 /// 25 ms for it, and in a responder all others wait so long.
 const SEARCH_BYTES: u64 = 256 * 1024;
+
+/// How far back NULs that were written at the end of a file are looked through at once.
+const TRIM_BYTES: u64 = 256 << 20;
 
 /// Opens the stream `tail`.
 pub(super) fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
@@ -111,8 +114,8 @@ impl Tail {
             return Ok(());
         };
         let end = file.stat()?.size_bytes;
-        let terms = (settings.backlog_records, settings.replay_bytes);
-        let search = backlog::Search::new(&*file, end, terms, self.max_line_bytes)?;
+        let (records, reach_bytes) = (settings.backlog_records, settings.replay_bytes);
+        let search = backlog::Search::new(end, records, reach_bytes, self.max_line_bytes);
         self.search = Some((search, file));
         self.search_on()?;
         Ok(())
@@ -202,18 +205,29 @@ impl Tail {
         for later in &self.later {
             sizes.push(later.file.stat()?.size_bytes);
         }
+        if sizes.iter().sum::<u64>() <= replay_bytes {
+            return Ok(None);
+        }
+        // Only what is not in a hole is sent.
+        let (active, from) = (Rc::clone(active.file()), active.offset());
+        let files = std::iter::once((&active, from));
+        let files = files.chain(self.later.iter().map(|later| (&later.file, 0)));
+        for (size, (file, from)) in sizes.iter_mut().zip(files) {
+            let (end, _) = nul::trimmed_end(&**file, from + *size, TRIM_BYTES)?;
+            *size = nul::data_bytes(&**file, from, end)?;
+        }
         let total: u64 = sizes.iter().sum();
         if total <= replay_bytes {
             return Ok(None);
         }
         let mut skipped = 0;
-        let mut file = Rc::clone(active.file());
-        let mut from = active.offset();
+        let (mut file, mut from) = (active, from);
         for size in sizes {
             let over = total - skipped - replay_bytes.min(total - skipped);
             if over < size || self.later.is_empty() {
-                let end = from + size;
-                let start = backlog::line_start_from(&*file, from + over.min(size), end)?;
+                let end = file.stat()?.size_bytes;
+                let place = nul::place_after(&*file, (from, end), over.min(size))?;
+                let start = backlog::line_start_from(&*file, place, end)?;
                 skipped += start - from;
                 self.active = self.cursor_at_line(&file, start)?;
                 break;
@@ -242,7 +256,8 @@ impl Tail {
         }
         let cursor = Cursor::at(Rc::clone(file), offset, self.max_line_bytes)?;
         Ok(cursor.map(|cursor| match cursor.byte_before() {
-            None | Some(b'\n') => cursor,
+            // (After a hole, a line begins.)
+            None | Some(b'\n' | 0) => cursor,
             Some(_) => cursor.skip_rest_of_line(),
         }))
     }
@@ -276,7 +291,11 @@ fn was_cut(file: &dyn DiskFile, offset: u64, max_line_bytes: usize) -> io::Resul
     let from = offset.saturating_sub(least);
     let mut before = vec![0; (offset - from) as usize];
     let read = anchor::read_full(file, &mut before, from)?;
-    Ok(offset >= least && newline::first(&before[..read]).is_none())
+    let before = &before[..read];
+    // A place after a hole is the start of a line.
+    let data = nul::data_end(before);
+    let is_after_hole = data == 0 || read - data >= nul::RUN_BYTES;
+    Ok(offset >= least && !is_after_hole && newline::first(before).is_none())
 }
 
 /// The rotated files, newest first, that are older than the one with the identity `own`.
