@@ -135,8 +135,11 @@ pub(super) fn agent(silence: Duration, redirects: u32) -> Agent {
 /// What kind of trouble an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// No attempt will do better: a certificate, a redirect in a circle.
+    /// No attempt will do better: a redirect in a circle, a URL that cannot be requested.
     Lasting,
+    /// No secure connection: a certificate that is not trusted, a server without TLS. Nothing
+    /// was sent, and no attempt will do better until somebody changes something.
+    Insecure,
     /// Nothing of the request reached anybody; another attempt cannot do anything twice.
     Unsent,
     /// It broke while under way.
@@ -147,7 +150,8 @@ impl Trouble {
     /// Judges an error by what had been done when it came.
     pub(super) fn of(error: &Error) -> Self {
         match error {
-            Error::Rustls(_) | Error::Tls(_) | Error::TooManyRedirects => Self::Lasting,
+            Error::Rustls(_) | Error::Tls(_) => Self::Insecure,
+            Error::TooManyRedirects => Self::Lasting,
             Error::BadUri(_) | Error::Http(_) | Error::InvalidProxyUrl => Self::Lasting,
             Error::HostNotFound | Error::ConnectionFailed | Error::ConnectProxyFailed(_) => {
                 Self::Unsent
@@ -158,8 +162,8 @@ impl Trouble {
                 | io::ErrorKind::HostUnreachable
                 | io::ErrorKind::NetworkUnreachable
                 | io::ErrorKind::AddrNotAvailable => Self::Unsent,
-                // Rustls's own errors come wrapped where the handshake did I/O.
-                io::ErrorKind::InvalidData => Self::Lasting,
+                _ if tls_error(error).is_some() => Self::Insecure,
+                _ if is_lookup(error) => Self::Unsent,
                 _ => Self::Broken,
             },
             _ => Self::Broken,
@@ -171,11 +175,75 @@ impl Trouble {
 pub(super) fn describe(error: &Error) -> String {
     match error {
         Error::HostNotFound => "no such host".into(),
+        Error::Rustls(error) => describe_tls(error),
+        Error::Tls(text) => format!("no secure connection: {text}"),
+        Error::ConnectionFailed => "the connection failed".into(),
         Error::Timeout(ureq::Timeout::PerRead) => "the server has fallen silent".into(),
         Error::Timeout(what) => format!("took too long ({what:?})"),
-        Error::Io(error) => error.to_string().to_lowercase(),
+        Error::Io(error) => match tls_error(error) {
+            Some(error) => describe_tls(error),
+            None if is_lookup(error) => format!("no such host, or no name server ({error})"),
+            None => describe_io(error),
+        },
         error => error.to_string(),
     }
+}
+
+fn describe_io(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused: nothing listens there".into(),
+        _ => error.to_string().to_lowercase(),
+    }
+}
+
+/// Whether a name could not be looked up. The standard library gives this error no kind.
+fn is_lookup(error: &io::Error) -> bool {
+    let text = error.to_string();
+    text.starts_with("failed to lookup address information")
+}
+
+/// Rustls's own error: it comes wrapped where the handshake did I/O.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref::<rustls::Error>()
+}
+
+/// Why there is no secure connection, in the words of people.
+fn describe_tls(error: &rustls::Error) -> String {
+    use rustls::{AlertDescription, CertificateError as Certificate, Error, InvalidMessage};
+    let reason = match error {
+        Error::InvalidCertificate(error) => match error {
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                "the server's certificate has expired"
+            }
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                "the server's certificate is not valid yet; is the clock right?"
+            }
+            Certificate::NotValidForName => "the server's certificate is for another host name",
+            Certificate::NotValidForNameContext { expected, .. } => {
+                let name = expected.to_str();
+                return format!(
+                    "no secure connection: the server's certificate is not valid for name {name}"
+                );
+            }
+            Certificate::UnknownIssuer => {
+                "the server's certificate is not trusted: its issuer is unknown here (set \
+                 SSL_CERT_FILE to a file of certificates that are)"
+            }
+            Certificate::Revoked => "the server's certificate was revoked",
+            _ => "the server's certificate is not valid",
+        },
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "the server does not speak TLS on this port; is it http://?"
+        }
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the server asks for a certificate of the client"
+        }
+        Error::AlertReceived(_) => "the server refused the TLS handshake",
+        Error::PeerIncompatible(_) => "the server and this program share no TLS version or cipher",
+        Error::NoCertificatesPresented => "the server presented no certificate",
+        error => return format!("no secure connection: the TLS handshake failed ({error})"),
+    };
+    format!("no secure connection: {reason}")
 }
 
 /// How long a `Retry-After` asks to wait (RFC 9110 §10.2.3). A date is compared with the

@@ -36,6 +36,19 @@ pub(super) struct Account {
     pub(super) home: PathBuf,
 }
 
+/// The user that this process is, for messages: `www-data (uid 33)`.
+pub(super) fn own_name() -> String {
+    let uid = nix::unistd::geteuid().as_raw();
+    let found = find(Path::new(PASSWD), |line| {
+        let user = User::parse(line)?;
+        (user.uid == uid).then_some(user.name)
+    });
+    match found {
+        Ok(Some(name)) => format!("{} (uid {uid})", name.escape_ascii()),
+        _ => format!("uid {uid}"),
+    }
+}
+
 /// The number of the user that `text` names; a number stands for itself.
 ///
 /// # Errors

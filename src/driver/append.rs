@@ -56,6 +56,8 @@ enum NamedBy {
     Administrator,
     /// Then what is no file looks like what is not there.
     Client,
+    /// The same, for a file in a session's folder.
+    Ourselves,
 }
 
 /// What a target's name stands for.
@@ -163,7 +165,7 @@ impl Target {
             folder,
             name: name.into(),
             missing: Missing::Told,
-            named_by: NamedBy::Client,
+            named_by: NamedBy::Ourselves,
         }
     }
 
@@ -254,9 +256,14 @@ impl Target {
     /// to what is no stream.
     fn no_file(&self, error: Errno) -> Trouble {
         match error {
-            Errno::EISDIR | Errno::ENXIO if self.named_by == NamedBy::Client => Trouble::NotFound,
-            _ if self.named_by == NamedBy::Client => hidden(error),
-            Errno::ENXIO => Trouble::System(io::Error::other("no regular file")),
+            Errno::EISDIR | Errno::ENXIO if self.named_by != NamedBy::Administrator => {
+                Trouble::NotFound
+            }
+            _ if self.named_by != NamedBy::Administrator => hidden(error),
+            Errno::ENXIO => {
+                let kind = io::ErrorKind::InvalidInput;
+                Trouble::System(io::Error::new(kind, "no regular file"))
+            }
             _ => error.into(),
         }
     }
@@ -335,8 +342,14 @@ impl Target {
     }
 
     /// The file's name, for the log.
-    pub(super) fn name(&self) -> String {
-        self.name.display().to_string()
+    /// Its path, or its name where that cannot be told, for the log.
+    /// A session's is a secret: the name of its folder lets others post to it.
+    pub(super) fn display(&self) -> String {
+        if self.named_by == NamedBy::Ourselves {
+            return format!("{} of a session", self.name.display());
+        }
+        let path = self.path().unwrap_or_else(|_| self.name.clone().into());
+        path.display().to_string()
     }
 
     /// Opens a small file of ours that lies beside the stream's, locked: its name is that

@@ -14,10 +14,12 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::{Whence, lseek};
 
+use super::accounts;
 use super::beneath;
 use super::log::{Level, Log};
 use super::watch::{Coverage, FileWatch, Hints, Watcher};
 use crate::request::BelowRoot;
+use crate::source::explain;
 use crate::source::tail::{Disk, DiskFile, Identity, Sibling, Stat, rotation_suffix};
 
 /// A path, watched as long as it is followed.
@@ -177,17 +179,29 @@ impl RealDisk {
     /// What is wrong with a path that should be a file, for the administrator. That it is
     /// not there yet is nothing wrong, and what a client may name below a root is no
     /// business of the log.
-    fn tell(&self, opened: &io::Result<Rc<dyn DiskFile>>) {
-        let Err(error) = opened else { return };
+    fn tell(&self, error: &io::Error) {
         if error.kind() == io::ErrorKind::NotFound || !matches!(self.place, Place::Path) {
             return;
         }
         let path = self.folder.join(&self.name);
         let line = format!(
-            "{}: {error}; it is awaited; put a regular file there that this user can read",
-            path.display()
+            "{}: {}",
+            path.display(),
+            explain(
+                error,
+                &accounts::own_name(),
+                "it is waited for; put a regular file there that it can read"
+            )
         );
         self.world.log.line(Level::Warning, &line);
+    }
+
+    /// Keeps what is wrong with the path, and tells it if it is new.
+    fn note(&mut self, error: &io::Error) {
+        if self.has_been_open && self.trouble != Some(error.kind()) {
+            self.tell(error);
+        }
+        self.trouble = Some(error.kind());
     }
 
     /// The state of what the path names.
@@ -296,7 +310,11 @@ impl Disk for RealDisk {
                 self.doubt_the_folder();
             }
         }
-        looked.map_err(not_there)
+        let looked = looked.map_err(not_there);
+        if let Err(error) = &looked {
+            self.note(error);
+        }
+        looked
     }
 
     fn identity(&mut self) -> io::Result<Identity> {
@@ -314,12 +332,13 @@ impl Disk for RealDisk {
             self.watch_anew();
         }
         let opened = self.stat().and_then(|_| self.open_named(&self.name));
-        let trouble = opened.as_ref().err().map(io::Error::kind);
-        if trouble != self.trouble && self.has_been_open {
-            self.tell(&opened);
+        match &opened {
+            Ok(_) => {
+                self.trouble = None;
+                self.has_been_open = true;
+            }
+            Err(error) => self.note(error),
         }
-        self.trouble = trouble;
-        self.has_been_open |= opened.is_ok();
         opened
     }
 

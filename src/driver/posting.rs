@@ -17,8 +17,8 @@ use super::answering;
 use super::append::{Presence, Terms, Trouble};
 use super::log::{Level, Log};
 use super::site::{Destination, Refused, Site, take_turn};
-use crate::publish::{Asked, Begun, Next, Post, Record, Replies, Reply, Upload, begin};
-use crate::request::Request;
+use crate::publish::{Asked, Begun, Next, Post, Record, Replies, Reply, Upload, begin, denial};
+use crate::request::{Request, Status};
 use crate::source::{Now, WayUp};
 
 /// How soon it comes again at first. A lock is held for the time of one write.
@@ -91,7 +91,13 @@ impl Posting {
             tokens: &tokens,
         };
         let mut upload = match begin(asked, now.monotonic) {
-            Begun::Reply(reply) => return Err(reply),
+            Begun::Reply(reply) => {
+                if reply.head.status == Status::Forbidden {
+                    let text = denial(request, post, &site.publishing);
+                    log.line(Level::Warning, &text);
+                }
+                return Err(reply);
+            }
             Begun::Upload(upload) => upload,
         };
         let mut destination = site.destination(request, post, now).map_err(refuse)?;

@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use super::accounts;
 use super::append::{Missing, Presence, Target, Trouble};
 use super::disk;
 use super::log::{Level, Log};
@@ -20,8 +21,9 @@ use crate::request::{
     Absent, BelowRoot, Format, Grant, Publishing, Request, SettingError, Settings,
 };
 use crate::source::room::{history_settings, may_be_room, members_of};
+use crate::source::session::SPOOL_REMEDY;
 use crate::source::tail::TailId;
-use crate::source::{Author, Now, SessionId, SessionKind, Spool as _, WayUp};
+use crate::source::{Author, Now, SessionId, SessionKind, Spool as _, WayUp, explain, is_lasting};
 
 /// The file that is published to, and how.
 pub(super) struct Site {
@@ -45,6 +47,8 @@ pub(super) enum Refused {
     TooOften(Duration),
     /// The file cannot be written to now; for the log.
     Unavailable(String),
+    /// Nor later, until somebody changes something.
+    Unwritable(String),
 }
 
 impl From<SettingError> for Refused {
@@ -56,13 +60,16 @@ impl From<SettingError> for Refused {
 impl Refused {
     /// Why a record could not be added.
     pub(super) fn of(target: &Target, trouble: Trouble) -> Self {
-        let name = target.name();
-        Self::Unavailable(match trouble {
-            Trouble::NotFound => return Self::NotFound,
-            Trouble::Hidden(error) => return Self::Hidden(hidden(&name, &error)),
-            Trouble::Busy => format!("publish to {name}: others held its lock all the time"),
-            Trouble::System(error) => format!("publish to {name}: {error}"),
-        })
+        let path = target.display();
+        match trouble {
+            Trouble::NotFound => Self::NotFound,
+            Trouble::Hidden(error) => Self::Hidden(hidden(&path, &error)),
+            Trouble::Busy => {
+                let text = format!("publish to {path}: others held its lock all the time");
+                Self::Unavailable(text)
+            }
+            Trouble::System(error) => unavailable(&path, &error),
+        }
     }
 
     /// What the client is told.
@@ -73,6 +80,7 @@ impl Refused {
             Self::NoSession => replies.no_session(),
             Self::TooOften(wait) => replies.too_many(*wait),
             Self::Unavailable(_) => replies.unavailable(),
+            Self::Unwritable(_) => replies.unwritable(),
         }
     }
 
@@ -80,6 +88,7 @@ impl Refused {
     pub(super) fn log(&self, log: &Log) {
         match self {
             Self::Setting(error) => log.line(Level::Error, &error.to_string()),
+            Self::Unwritable(text) => log.line(Level::Error, text),
             Self::Unavailable(text) | Self::Hidden(text) => log.line(Level::Warning, text),
             Self::NotFound | Self::NoSession | Self::TooOften(_) => {}
         }
@@ -94,8 +103,9 @@ impl Site {
                 let read = disk::open_regular(path).and_then(|(file, _)| read_tokens(&file));
                 read.map_err(|error| {
                     let value = path.as_os_str().as_encoded_bytes();
-                    let remedy = format!("{error}; name a file of tokens that this user can read");
-                    SettingError::new("SSE_PUBLISH_TOKEN_FILE", value, remedy)
+                    let remedy = "name a file of tokens that this user can read";
+                    let text = explain(&error, &accounts::own_name(), remedy);
+                    SettingError::new("SSE_PUBLISH_TOKEN_FILE", value, text)
                 })
             }
             _ => Ok(Tokens::default()),
@@ -123,11 +133,17 @@ impl Site {
                 // What cannot be swept now, the next one sweeps.
                 let _ = spool.sweep(now, &mut |_| Ok(()));
                 let id = named().ok_or(Refused::NoSession)?;
-                let folder = spool.session(id).map_err(of_session)?;
+                let folder = spool
+                    .session(id)
+                    .map_err(|error| of_session(settings, &error))?;
                 let name = SessionKind::Private.file_name();
                 Ok(Destination {
                     target: Target::within(folder, name),
-                    turns: Some(spool.counted("private").map_err(of_session)?),
+                    turns: Some(
+                        spool
+                            .counted("private")
+                            .map_err(|error| of_session(settings, &error))?,
+                    ),
                     session: Some(id),
                     author: None,
                 })
@@ -138,7 +154,9 @@ impl Site {
                 }
                 let spool = open_spool(settings, members_of(settings, request))?;
                 let id = named().ok_or(Refused::NoSession)?;
-                let stored = spool.read(id).map_err(of_session)?;
+                let stored = spool
+                    .read(id)
+                    .map_err(|error| of_session(settings, &error))?;
                 let author = Author::parse(&stored).ok_or(Refused::NoSession)?;
                 Ok(Destination {
                     target: target(&history_settings(settings), request)?,
@@ -187,15 +205,29 @@ impl Destination {
 
 fn open_spool(settings: &Settings, kind: SessionKind) -> Result<SpoolFolder, Refused> {
     let folder = settings.required_spool()?;
-    SpoolFolder::open(folder, kind, settings.session_grace)
-        .map_err(|error| unavailable(folder, &error))
+    let opened = SpoolFolder::open(folder, kind, settings.session_grace);
+    opened.map_err(|error| {
+        let text = explain(&error, &accounts::own_name(), SPOOL_REMEDY);
+        let value = folder.as_os_str().as_encoded_bytes();
+        let wrong = SettingError::new("SSE_SPOOL", value, text);
+        match is_lasting(&error) {
+            true => Refused::Setting(wrong),
+            false => Refused::Unavailable(wrong.to_string()),
+        }
+    })
 }
 
 /// Why a session cannot be posted to.
-fn of_session(error: io::Error) -> Refused {
-    match error.kind() {
-        io::ErrorKind::NotFound => Refused::NoSession,
-        _ => Refused::Unavailable(format!("SSE_SPOOL: {error}")),
+fn of_session(settings: &Settings, error: &io::Error) -> Refused {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Refused::NoSession;
+    }
+    let folder = settings.spool.as_deref().unwrap_or(Path::new(""));
+    let text = explain(error, &accounts::own_name(), SPOOL_REMEDY);
+    let text = format!("SSE_SPOOL={}: {text}", folder.display());
+    match is_lasting(error) {
+        true => Refused::Unwritable(text),
+        false => Refused::Unavailable(text),
     }
 }
 
@@ -217,7 +249,7 @@ pub(super) fn target(settings: &Settings, request: &Request) -> Result<Target, R
             Absent::NotFound => Missing::Told,
         };
         return Target::below(root, &name, missing).map_err(|trouble| match trouble {
-            Trouble::System(error) => unavailable(root, &error),
+            Trouble::System(error) => unavailable(&root.display(), &error),
             Trouble::Hidden(error) => {
                 Refused::Hidden(hidden(&root.join(name.as_path()).display(), &error))
             }
@@ -234,15 +266,37 @@ pub(super) fn target(settings: &Settings, request: &Request) -> Result<Target, R
                       or set SSE_FORMAT=jsonl";
         return Err(SettingError::new("SSE_FILE", value, remedy).into());
     }
-    Target::at(path).map_err(|error| unavailable(path, &error))
+    Target::at(path).map_err(|error| unavailable(&path.display(), &error))
 }
 
 fn hidden(name: &impl Display, error: &io::Error) -> String {
-    format!("publish to {name}: {error}, answered with 404; let this user write the file")
+    let remedy = "clients get a 404; let it write the file and its folder";
+    let text = explain(error, &accounts::own_name(), remedy);
+    format!("publish to {name}: {text}")
 }
 
-fn unavailable(path: &Path, error: &io::Error) -> Refused {
-    Refused::Unavailable(format!("{}: {error}", path.display()))
+fn unavailable(path: &impl Display, error: &io::Error) -> Refused {
+    let text = format!("publish to {path}: {}", unwritten(error));
+    match is_lasting(error) {
+        true => Refused::Unwritable(text),
+        false => Refused::Unavailable(text),
+    }
+}
+
+/// Why a file could not be written to, and what to do.
+pub(super) fn unwritten(error: &io::Error) -> String {
+    use io::ErrorKind::{
+        FileTooLarge, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    let remedy = match error.kind() {
+        PermissionDenied => "let it write the file and its folder",
+        NotFound => "make the folder, or correct the path",
+        ReadOnlyFilesystem => "name a path on a file system that is writable",
+        StorageFull | QuotaExceeded => "make room on the disk",
+        FileTooLarge => "raise the limit on the size of files (ulimit -f)",
+        _ => "the path must be a regular file that it can write",
+    };
+    explain(error, &accounts::own_name(), remedy)
 }
 
 fn read_tokens(file: &File) -> io::Result<Tokens> {

@@ -94,7 +94,8 @@ impl SpoolFolder {
         };
         let mode = File::from(root.try_clone()?).metadata()?.mode();
         if mode & OTHERS_WRITE != 0 {
-            return Err(io::Error::other("others may write in it"));
+            let text = "others may write in it";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
         Ok(Self {
             root,

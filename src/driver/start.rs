@@ -18,9 +18,11 @@ use super::serve::Server;
 use super::signals::Signals;
 use super::terminal::{self, Typed};
 use super::world::{Abilities, Machine};
-use crate::event::{Batch, Unavailable};
+use crate::event::Batch;
 use crate::gateway::Framing;
-use crate::request::{Head, Label, Lifetime, MetaVariables, Request, Settings, Status};
+use crate::request::{
+    Head, Label, Lifetime, MetaVariables, Method, Request, Settings, WRONG_SETTING,
+};
 use crate::source::{Stream, World};
 use crate::stream::{Delivery, Subscription, Terms};
 
@@ -151,7 +153,7 @@ impl Program {
         }
         let (settings, notices) = match Settings::parse(meta, lifetime) {
             Ok(parsed) => parsed,
-            Err(error) => return Ok(self.refuse_setting(&output, &error.to_string())),
+            Err(error) => return Ok(self.refuse_setting(&output, meta, &error.to_string())),
         };
         for notice in notices {
             self.log.line(Level::Warning, &notice.to_string());
@@ -179,20 +181,15 @@ impl Program {
             } => (head, source, gap, terms),
             Answered::End(head) => return self.end_with(&output, &head),
             Answered::Mistaken(error) => {
-                return Ok(self.refuse_setting(&output, &error.to_string()));
+                return Ok(self.refuse_setting(&output, meta, &error.to_string()));
             }
             Answered::Later {
                 head,
                 terms,
-                reason,
                 trouble,
             } => {
                 self.log.line(Level::Warning, &trouble);
-                return self.come_back_later(&output, &head, terms, reason);
-            }
-            Answered::HeadLater { head, trouble } => {
-                self.log.line(Level::Warning, &trouble);
-                return self.end_with(&output, &head);
+                return self.come_back_later(&output, &head, terms);
             }
         };
         let mut batch = Batch::new();
@@ -229,25 +226,26 @@ impl Program {
     }
 
     /// The client learns that something is wrong, and the log what.
-    fn refuse_setting(&self, output: &Output, problem: &str) -> ExitCode {
+    fn refuse_setting(&self, output: &Output, meta: &MetaVariables, problem: &str) -> ExitCode {
         self.log.line(Level::Error, problem);
-        let _ = self.end_with(output, &Head::new(Status::InternalServerError));
+        let mut bytes = self
+            .framing
+            .write(&Head::wrong_setting(), &clock::http_date());
+        let has_body = Request::from_meta(meta).method != Method::Head;
+        if has_body && self.framing != Framing::Bare {
+            bytes.extend_from_slice(WRONG_SETTING.as_bytes());
+        }
+        let _ = output.write(&bytes);
         exit::usage()
     }
 
     /// Trouble that passes is no status, which would end the client's `EventSource` for
-    /// good: it is a stream that says so and asks to be opened again.
-    fn come_back_later(
-        &self,
-        output: &Output,
-        head: &Head,
-        terms: Terms,
-        reason: Unavailable,
-    ) -> io::Result<ExitCode> {
+    /// good: it is a stream that asks to be opened again.
+    fn come_back_later(&self, output: &Output, head: &Head, terms: Terms) -> io::Result<ExitCode> {
         let mut batch = Batch::new();
         batch.head(&self.framing.write(head, &clock::http_date()));
         batch.retry(terms.retry_ms);
-        batch.unavailable(reason);
+        batch.comment(b"not available now");
         output.write(batch.as_bytes())?;
         Ok(match self.framing {
             Framing::Bare => exit::system(),

@@ -3,16 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::accounts;
 use super::append::{Terms, Trouble};
 use super::clock;
 use super::disk::{self, RealDisk, Surroundings};
 use super::log::{Level, Log};
 use super::process::Programs;
-use super::site::{Refused, target};
+use super::site::{Refused, target, unwritten};
 use super::spool::SpoolFolder;
 use super::watch::{Hints, Watcher};
 use crate::publish::Record;
@@ -94,6 +95,27 @@ impl World for Machine {
 
     fn warn(&self, message: &str) {
         self.log.line(Level::Warning, message);
+    }
+
+    fn user(&self) -> String {
+        accounts::own_name()
+    }
+
+    fn missing_folder(&self, path: &Path) -> Option<PathBuf> {
+        let path = std::path::absolute(path).ok()?;
+        // What cannot be looked at is not known to be missing.
+        let is_missing = |folder: &&Path| match folder.metadata() {
+            Ok(metadata) => !metadata.is_dir(),
+            Err(error) => {
+                matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                )
+            }
+        };
+        let folders = path.ancestors().skip(1);
+        let missing = folders.take_while(is_missing).last();
+        missing.map(Path::to_owned)
     }
 
     fn read(&self, path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
@@ -194,7 +216,9 @@ fn spool(folder: &Path, kind: SessionKind, grace: Duration) -> io::Result<Rc<dyn
 fn append(settings: &Settings, request: &Request, line: &str) -> io::Result<()> {
     let target = target(settings, request).map_err(|refused| match refused {
         Refused::Setting(error) => io::Error::other(error),
-        Refused::Unavailable(text) | Refused::Hidden(text) => io::Error::other(text),
+        Refused::Unavailable(text) | Refused::Unwritable(text) | Refused::Hidden(text) => {
+            io::Error::other(text)
+        }
         _ => io::ErrorKind::NotFound.into(),
     })?;
     let record = Record::of_line(line.to_owned())
@@ -203,6 +227,9 @@ fn append(settings: &Settings, request: &Request, line: &str) -> io::Result<()> 
         Ok(_) => Ok(()),
         Err(Trouble::Busy) => Err(io::ErrorKind::WouldBlock.into()),
         Err(Trouble::NotFound) => Err(io::ErrorKind::NotFound.into()),
-        Err(Trouble::System(error) | Trouble::Hidden(error)) => Err(error),
+        Err(Trouble::System(error) | Trouble::Hidden(error)) => {
+            let text = format!("append to {}: {}", target.display(), unwritten(&error));
+            Err(io::Error::new(error.kind(), text))
+        }
     }
 }

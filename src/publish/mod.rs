@@ -16,6 +16,7 @@
 //! drive the same machine.
 
 mod body;
+mod denial;
 mod message;
 mod permit;
 mod post;
@@ -26,6 +27,7 @@ mod token;
 mod upload;
 
 pub use body::{Body, Progress};
+pub use denial::denial;
 pub use message::{Media, Message, Problem};
 pub use permit::{Verdict, permit};
 pub use post::{Length, Post};

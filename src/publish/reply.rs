@@ -135,6 +135,12 @@ impl Replies {
         self.error_with(retry_in(head, Duration::from_secs(5)), "cannot write now")
     }
 
+    /// 503: the file cannot be written to, and waiting does not help.
+    #[must_use]
+    pub fn unwritable(&self) -> Reply {
+        self.error(Status::ServiceUnavailable, "cannot write")
+    }
+
     /// 500: a setting is wrong. Which is for the log alone.
     #[must_use]
     pub fn misconfigured(&self) -> Reply {

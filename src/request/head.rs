@@ -38,6 +38,10 @@ pub enum Status {
     ServiceUnavailable,
 }
 
+/// The body of a 500: without one, a person with `curl` sees nothing at all. To a parser of
+/// event streams it is an unknown field.
+pub const WRONG_SETTING: &str = "error: see the server's error log\n";
+
 impl Status {
     /// Code and reason phrase, as a status line and `Status:` write them.
     #[must_use]
@@ -91,6 +95,15 @@ impl Head {
             .with("Content-Type", "text/event-stream")
             .with("Cache-Control", "no-cache")
             .with("X-Accel-Buffering", "no")
+    }
+
+    /// The head of [`WRONG_SETTING`]: a setting cannot be used. Which one is for the log.
+    #[must_use]
+    pub fn wrong_setting() -> Self {
+        Self::new(Status::InternalServerError)
+            .with("Content-Type", "text/plain; charset=utf-8")
+            .with("Cache-Control", "no-store")
+            .with("Content-Length", WRONG_SETTING.len().to_string())
     }
 
     /// The same with one more field.

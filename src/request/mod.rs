@@ -30,7 +30,7 @@ pub(crate) use units::{duration, size};
 pub use below::BelowRoot;
 pub use commands::Commands;
 pub use filter::{Filter, InvalidFilter};
-pub use head::{Head, Status};
+pub use head::{Head, Status, WRONG_SETTING};
 pub use label::Label;
 pub use last_id::LastId;
 pub use meta::{MetaVariables, PROCESS_SETTINGS, Value};
@@ -39,7 +39,7 @@ pub use place::{Asked, path_below};
 pub use policy::{Answer, Ways, decide, decide_among};
 pub(crate) use policy::{granted, preflight, with_cors};
 pub use publishing::{Durability, Grant, Publishing, Rate};
-pub use query::{Heartbeat, Query};
+pub use query::Query;
 pub use settings::{
     Absent, CommandSharing, Format, KNOWN_SETTINGS, Lifetime, Notice, Publishers, QueryFilter,
     SettingError, Settings, SourceId, subscribers_max,

@@ -266,13 +266,15 @@ impl fmt::Display for Notice {
     }
 }
 
-/// A value for a log line: one line, at most 80 characters.
+/// A value for a log line: one line. A path is not cut; anything else has at most 80
+/// characters.
 fn printable(value: &[u8]) -> String {
     let text = value.escape_ascii().to_string();
-    if text.len() <= 80 {
+    let most = if value.starts_with(b"/") { 1024 } else { 80 };
+    if text.len() <= most {
         text
     } else {
-        format!("{}...", &text[..80])
+        format!("{}...", &text[..most])
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::tail::{Disk, DiskFile, Sibling, Stat};
-use super::{OpenError, Opening};
+use super::{OpenError, Opening, World, explain};
 use crate::request::{Absent, BelowRoot, Format, SettingError};
 
 /// A file to follow, and what kind its name says it is.
@@ -16,8 +16,11 @@ pub(super) struct Followed {
     pub(super) is_json: bool,
     /// The setting that names it and its value, for messages.
     setting: (&'static str, PathBuf),
-    /// Its path, for messages.
+    /// Its whole path, for messages.
     path: PathBuf,
+    /// Nothing had this path when it was opened.
+    is_missing: bool,
+    world: Rc<dyn World>,
 }
 
 impl Followed {
@@ -30,8 +33,8 @@ impl Followed {
         let Some(root) = &settings.root else {
             let path = settings.required_file()?;
             let disk = opening.world.disk(&path);
-            let named = (path.clone(), ("SSE_FILE", path));
-            return Ok(Self::new(disk, &named.0, settings.format, named.1));
+            let setting = ("SSE_FILE", path.clone());
+            return Ok(Self::new(opening, disk, path, setting));
         };
         let asked = opening.request.path_info.as_deref().unwrap_or_default();
         let setting = ("SSE_ROOT", root.clone());
@@ -40,13 +43,8 @@ impl Followed {
             return match settings.absent {
                 Absent::NotFound => Err(OpenError::NotFound),
                 Absent::Awaited => {
-                    let name = PathBuf::from("absent");
-                    Ok(Self::new(
-                        Box::new(Nowhere),
-                        &name,
-                        settings.format,
-                        setting,
-                    ))
+                    let path = root.join("absent");
+                    Ok(Self::new(opening, Box::new(Nowhere), path, setting))
                 }
             };
         };
@@ -54,8 +52,9 @@ impl Followed {
             if !says_what_the_root_is(&error) {
                 return short_of(&setting, &error);
             }
-            let remedy = format!("{error}; name a folder that this user can read");
-            SettingError::new("SSE_ROOT", root.as_os_str().as_encoded_bytes(), remedy).into()
+            let remedy = "name a folder that it can read";
+            let text = explain(&error, &opening.world.user(), remedy);
+            SettingError::new("SSE_ROOT", root.as_os_str().as_encoded_bytes(), text).into()
         })?;
         if settings.absent == Absent::NotFound
             && let Err(error) = disk.open()
@@ -70,30 +69,49 @@ impl Followed {
                 .siblings()
                 .map_err(|error| short_of(&setting, &error))?;
             if siblings.is_empty() {
+                let path = root.join(name.as_path());
+                warn_of_hidden(&**opening.world, &path, &error, "clients get a 404");
                 return Err(OpenError::NotFound);
             }
         }
-        Ok(Self::new(disk, name.as_path(), settings.format, setting))
+        let path = root.join(name.as_path());
+        Ok(Self::new(opening, disk, path, setting))
     }
 
     fn new(
+        opening: &Opening<'_>,
         disk: Box<dyn Disk>,
-        name: &Path,
-        format: Option<Format>,
+        path: PathBuf,
         setting: (&'static str, PathBuf),
     ) -> Self {
+        let format = opening.settings.format;
         Self {
             disk,
-            format: format.unwrap_or_else(|| Format::of_name(name)),
-            is_json: name
+            format: format.unwrap_or_else(|| Format::of_name(&path)),
+            is_json: path
                 .extension()
                 .is_some_and(|extension| extension == "json"),
-            path: match setting.0 {
-                "SSE_ROOT" => setting.1.join(name),
-                _ => setting.1.clone(),
-            },
             setting,
+            path,
+            is_missing: false,
+            world: Rc::clone(opening.world),
         }
+    }
+
+    /// Tells the administrator that the file is waited for: he may have meant another path.
+    pub(super) fn warn_of_missing(&self) {
+        if !self.is_missing {
+            return;
+        }
+        let path = self.path.display();
+        let missing = match self.world.missing_folder(&self.path) {
+            Some(folder) => format!("the folder {} is missing", folder.display()),
+            None => "its folder is there".into(),
+        };
+        let name = self.setting.0;
+        self.world.warn(&format!(
+            "{name}: {path} is not there yet; waiting; {missing}; create it, or correct {name}"
+        ));
     }
 
     /// Opens the file, if it is there and can be read; otherwise it is waited for.
@@ -107,6 +125,7 @@ impl Followed {
         };
         let (name, path) = &self.setting;
         if error.kind() == io::ErrorKind::NotFound {
+            self.is_missing = true;
             return Ok(None);
         }
         // Below a root, whatever is wrong looks like a name that is not there; but what the
@@ -117,7 +136,10 @@ impl Followed {
             }
             let siblings = self.disk.siblings();
             return match siblings {
-                Ok(_) => Ok(None),
+                Ok(_) => {
+                    warn_of_hidden(&*self.world, &self.path, &error, "it is waited for");
+                    Ok(None)
+                }
                 Err(error) => Err(short_of(&self.setting, &error)),
             };
         }
@@ -129,13 +151,17 @@ impl Followed {
         }
         // What it holds cannot be told now: a client that has an id keeps it, and comes
         // again.
-        let path = path.display();
         let remedy = match error.kind() {
-            io::ErrorKind::PermissionDenied => "; let this user read the file",
-            _ => "",
+            io::ErrorKind::PermissionDenied => {
+                "let it read the file and search the folders above it"
+            }
+            _ => "clients are asked to come again",
         };
-        let trouble = format!("{name}={path}: {error}{remedy}");
-        Err(OpenError::Temporary(trouble))
+        let text = explain(&error, &self.world.user(), remedy);
+        Err(OpenError::Temporary(format!(
+            "{name}={}: {text}",
+            path.display()
+        )))
     }
 
     /// The file's path, for messages.
@@ -163,6 +189,22 @@ fn says_what_the_name_is(error: &io::Error) -> bool {
     use io::ErrorKind::{CrossesDevices, InvalidFilename, IsADirectory};
     let kinds = [CrossesDevices, InvalidFilename, IsADirectory];
     says_what_the_root_is(error) || kinds.contains(&error.kind())
+}
+
+/// Tells the administrator why a client that names a file below a root does not get it, where
+/// the file is there.
+fn warn_of_hidden(world: &dyn World, path: &Path, error: &io::Error, outcome: &str) {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied};
+    let remedy = match error.kind() {
+        PermissionDenied => "let it read the file and search the folders above it",
+        CrossesDevices => {
+            "a link leads out of SSE_ROOT; remove it, or set SSE_ROOT to a folder \
+                           that contains both"
+        }
+        _ => return,
+    };
+    let text = explain(error, &world.user(), &format!("{outcome}; {remedy}"));
+    world.warn(&format!("SSE_ROOT: {}: {text}", path.display()));
 }
 
 /// There is no descriptor left, or the like.

@@ -25,11 +25,12 @@ mod state;
 pub mod tail;
 
 use std::fmt;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
+use crate::event::{Batch, EventId, Gap, Reason};
 use crate::request::{BelowRoot, LastId, Request, SettingError, Settings};
 
 pub use clock::Clock;
@@ -93,13 +94,6 @@ pub trait Source {
         true
     }
 
-    /// Why there is nothing to read, as of the last poll; `None` when there is something,
-    /// or will be by the nature of the stream. A stream that stays so for a while tells
-    /// its client.
-    fn unavailable(&self) -> Option<Unavailable> {
-        None
-    }
-
     /// It has been quiet for a while: memory that a burst took is given back.
     fn rest(&mut self) {}
 }
@@ -133,6 +127,16 @@ pub trait World {
 
     /// A line for the administrator: the stream is served, but something is not right.
     fn warn(&self, message: &str);
+
+    /// The user that this process is, for messages.
+    fn user(&self) -> String {
+        "this user".into()
+    }
+
+    /// The first folder on the way to `path` that is not there.
+    fn missing_folder(&self, _path: &Path) -> Option<PathBuf> {
+        None
+    }
 
     /// A whole small file.
     ///
@@ -279,6 +283,31 @@ impl WayUp {
             _ => None,
         }
     }
+}
+
+/// What the system said about a path, to whom, and what to do, for the administrator.
+pub(crate) fn explain(error: &io::Error, user: &str, remedy: &str) -> String {
+    format!("{error}; this process runs as {user}; {remedy}")
+}
+
+/// Whether waiting does not end an error: permissions and names stay as they are until
+/// somebody changes them. A disk that is full, or descriptors that are used up, do not.
+pub(crate) fn is_lasting(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+        ReadOnlyFilesystem, Unsupported,
+    };
+    let kinds = [
+        InvalidFilename,
+        InvalidInput,
+        IsADirectory,
+        NotADirectory,
+        NotFound,
+        PermissionDenied,
+        ReadOnlyFilesystem,
+        Unsupported,
+    ];
+    kinds.contains(&error.kind())
 }
 
 /// A last id that a source has made sense of, or why it could not.

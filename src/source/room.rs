@@ -214,6 +214,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     let kind = members_of(opening.settings, opening.request);
     let spool = open_spool(opening, kind)?;
     let comer = Comer::of(opening, &*spool)?;
+    let trouble = |error: io::Error| trouble(opening, &error);
     let secret = || opening.world.secret().map_err(trouble);
     let (author, last_id) = match &comer {
         &Comer::Returned(id, place) => {
@@ -243,6 +244,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         tail::Extra {
             filter: Some(Filter::unless_starts_with(&author.line_start())),
             uncounted: is_coming_or_going,
+            missing: tail::Missing::IsUsual,
             ..tail::Extra::default()
         },
     )?;

@@ -9,12 +9,15 @@
 //! a client that returns with its Last-Event-ID has its session again, in any process.
 
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::spool::{SessionId, SessionKind, Spool};
 use super::tail::{self, TailId};
-use super::{Next, Now, OpenError, Opened, Opening, Source, Stream, resume_point};
+use super::{
+    Next, Now, OpenError, Opened, Opening, Source, Stream, explain, is_lasting, resume_point,
+};
 use crate::event::{Batch, EventId, Gap, Reason};
 use crate::request::{Format, LastId, Method, SettingError, Settings};
 
@@ -48,9 +51,16 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
             open_at(opening, spool, id, LastId::Given(place.event_id()), None)
         }
         Comer::New(gap) => {
-            let id = SessionId::of(opening.world.secret().map_err(trouble)?);
+            let id = SessionId::of(
+                opening
+                    .world
+                    .secret()
+                    .map_err(|error| trouble(opening, &error))?,
+            );
             let welcome = format!("{{\"event\":\"welcome\",\"data\":{{\"session\":\"{id}\"}}}}\n");
-            spool.make(id, welcome.as_bytes()).map_err(trouble)?;
+            spool
+                .make(id, welcome.as_bytes())
+                .map_err(|error| trouble(opening, &error))?;
             open_at(opening, spool, id, LastId::None, gap)
         }
     }
@@ -106,13 +116,8 @@ pub(super) fn open_spool(
 ) -> Result<Rc<dyn Spool>, OpenError> {
     let folder = opening.settings.required_spool()?;
     let grace = opening.settings.session_grace;
-    opening.world.spool(folder, kind, grace).map_err(|error| {
-        let remedy = format!(
-            "{error}; name a folder that this user can write in, and nobody else, \
-             or one to be made"
-        );
-        SettingError::new("SSE_SPOOL", folder.as_os_str().as_encoded_bytes(), remedy).into()
-    })
+    let opened = opening.world.spool(folder, kind, grace);
+    opened.map_err(|error| trouble_with(opening, folder, &error, is_lasting(&error)))
 }
 
 /// Who opens a stream.
@@ -139,14 +144,37 @@ impl Comer {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Ok(Self::New(Some(Gap::new(Reason::UnknownId))))
             }
-            Err(error) => Err(trouble(error)),
+            Err(error) => Err(trouble(opening, &error)),
         }
     }
 }
 
-/// Trouble with the spool that passes.
-pub(super) fn trouble(error: io::Error) -> OpenError {
-    OpenError::Temporary(format!("SSE_SPOOL: {error}"))
+/// What to do about a spool that cannot be used.
+pub(crate) const SPOOL_REMEDY: &str =
+    "name a folder that it can write in, and nobody else, or one to be made";
+
+/// Trouble with what is in the spool: a client that returns later may find it ended, unless
+/// somebody has to do something first.
+pub(super) fn trouble(opening: &Opening<'_>, error: &io::Error) -> OpenError {
+    let folder = opening.settings.spool.as_deref().unwrap_or(Path::new(""));
+    // What is missing was swept at this moment.
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    trouble_with(opening, folder, error, is_lasting(error) && !is_missing)
+}
+
+fn trouble_with(
+    opening: &Opening<'_>,
+    folder: &Path,
+    error: &io::Error,
+    is_lasting: bool,
+) -> OpenError {
+    let text = explain(error, &opening.world.user(), SPOOL_REMEDY);
+    let wrong = SettingError::new("SSE_SPOOL", folder.as_os_str().as_encoded_bytes(), text);
+    if is_lasting {
+        OpenError::Setting(wrong)
+    } else {
+        OpenError::Temporary(wrong.to_string())
+    }
 }
 
 /// A source whose events belong to a session, and which keeps that alive.

@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::followed::Followed;
 use super::tail::{Disk, DiskFile, Stat};
 use super::{Next, Now, OpenError, Opened, Opening, Source, resume_point};
-use crate::event::{Batch, Event, EventId, EventName, Gap, Reason, Unavailable};
+use crate::event::{Batch, Event, EventId, EventName, Gap, Reason};
 
 /// How long a file that is written in place must have been left alone.
 const SETTLED: Duration = Duration::from_millis(50);
@@ -86,6 +86,10 @@ fn parse(id: &str) -> Option<Known> {
 /// Opens the format `state` of the stream `tail`.
 pub(super) fn open(opening: &Opening<'_>, mut followed: Followed) -> Result<Opened, OpenError> {
     let file = match followed.open() {
+        Ok(None) => {
+            followed.warn_of_missing();
+            None
+        }
         Ok(file) => file,
         // Whatever it holds by then, it can be told when it can be read.
         Err(OpenError::Temporary(trouble)) => {
@@ -232,14 +236,6 @@ impl Source for State {
                 self.is_done = true;
                 Next::Change
             }
-        }
-    }
-
-    fn unavailable(&self) -> Option<Unavailable> {
-        match (&self.seen, &self.file) {
-            (None, _) => Some(Unavailable::Missing),
-            (Some(_), None) => Some(Unavailable::Unreadable),
-            (Some(_), Some(_)) => None,
         }
     }
 

@@ -176,3 +176,24 @@ fn the_token_is_sent() {
             .failed(100);
     }
 }
+
+#[test]
+fn a_host_that_cannot_be_reached_was_sent_nothing() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let refused = format!("http://127.0.0.1:{port}/x");
+    for (url, words) in [
+        ("http://nosuch.invalid/x", "no such host"),
+        (&*refused, "connection refused"),
+    ] {
+        let said = publish([url, "text"]).told("").end().failed(111);
+        assert!(
+            said.contains(words) && said.contains("nothing was sent"),
+            "{said}"
+        );
+        assert!(!said.contains("may have been published"), "{said}");
+    }
+}

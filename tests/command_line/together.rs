@@ -140,13 +140,15 @@ fn only_the_token_opens_the_way_up() {
 }
 
 #[test]
-fn a_server_that_does_not_speak_tls_is_refused() {
+fn a_server_that_does_not_speak_tls_is_not_called_a_refusal() {
     let site = Site::start();
     let url = site.url("nph-tail").replace("http:", "https:");
-    let said = cat([&url]).end().failed(22);
+    let said = cat([&url]).end().failed(111);
     assert!(said.starts_with(&format!("sse-cat: {url}: ")), "{said}");
-    let said = publish(["--retry=20s", &*url, "x"]).end().failed(22);
+    let said = publish(["--retry=20s", &*url, "x"]).end().failed(111);
     assert!(said.starts_with(&format!("sse-publish: {url}: ")), "{said}");
+    assert!(said.contains("does not speak TLS on this port"), "{said}");
+    assert!(said.contains("nothing was sent"), "{said}");
 }
 
 #[test]

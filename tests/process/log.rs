@@ -40,7 +40,8 @@ fn a_bad_setting_is_a_500_that_says_nothing_and_a_line_that_says_all() {
         let (head, said) = refused(Program::plain("clock").set(name, value));
         assert_eq!(
             head,
-            "Status: 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+            "Status: 500 Internal Server Error\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Cache-Control: no-store\r\nContent-Length: 34\r\n\r\n"
         );
         assert_eq!(said.lines().count(), 1, "{said:?}");
         assert!(
@@ -176,19 +177,142 @@ fn a_stderr_that_is_the_client_never_gets_a_line() {
 }
 
 #[test]
-fn nothing_is_said_on_stderr_once_a_stream_is_served() {
+fn what_goes_wrong_while_a_stream_is_served_is_said_unless_stderr_is_the_client() {
     let folder = Folder::new();
     let file = folder.write("log", "a\n");
     let mut stream = Program::tail(&file).set("SSE_HEARTBEAT", "1s").start();
     stream.says(&["a"]);
-    // Trouble of every kind that a follower lives through.
-    folder.write("log", "");
-    assert_eq!(stream.event().name, "gap");
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();
     stream.beat();
     std::fs::remove_dir(&file).unwrap();
     folder.append("log", "b\n");
     stream.says(&["b"]);
-    assert_eq!(stream.stderr(), "");
+    let said = stream.stderr();
+    let path = file.to_str().unwrap();
+    for part in [
+        "127.0.0.1 GET /cgi-bin/nph-tail.cgi: ",
+        path,
+        "a folder",
+        "(uid ",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+}
+
+#[test]
+fn a_missing_path_is_reported_with_the_folder_that_is_missing() {
+    let folder = Folder::new();
+    for (name, missing) in [
+        ("logg/deep/app.log", "logg is missing"),
+        ("app.log", "its folder is there"),
+        ("state/app.log", "state is missing"),
+    ] {
+        let path = folder.path(name);
+        let mut program = Program::tail(&path);
+        if name.starts_with("state") {
+            program = program.set("SSE_FORMAT", "state");
+        }
+        let stream = program.start().opened();
+        let said = stream.stderr();
+        let waiting = format!("{} is not there yet; waiting; ", path.display());
+        assert!(said.contains(&waiting) && said.contains(missing), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn what_is_unreadable_below_the_root_is_a_404_and_a_line_that_says_why() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("root/closed")).unwrap();
+    std::fs::create_dir(folder.path("shut")).unwrap();
+    for name in [
+        "root/secret.log",
+        "root/closed/a.log",
+        "shut/a.log",
+        "outside.log",
+    ] {
+        folder.write(name, "x\n");
+    }
+    symlink(folder.path("outside.log"), folder.path("root/link.log")).unwrap();
+    for (name, mode) in [
+        ("root/secret.log", 0o000),
+        ("root/closed", 0o000),
+        ("shut", 0o000),
+    ] {
+        set_permissions(folder.path(name), Permissions::from_mode(mode)).unwrap();
+    }
+    for (root, name, remedy) in [
+        ("root", "/secret.log", "let it read the file"),
+        ("root", "/closed/a.log", "let it read the file"),
+        ("shut", "/a.log", "let it read the file"),
+        ("root", "/link.log", "a link leads out of SSE_ROOT"),
+    ] {
+        let program = Program::nph("tail")
+            .set("SSE_ROOT", folder.path(root))
+            .set("PATH_INFO", name)
+            .by_user(54_322, &folder);
+        let mut stream = program.start();
+        let head = stream.head();
+        assert!(head.starts_with("HTTP/1.1 404 "), "{root}{name}: {head}");
+        assert_eq!(stream.next(), None);
+        let path = format!("{}{name}", folder.path(root).display());
+        let said = stream.stderr();
+        for part in [&path, remedy, "uid ", "clients get a 404"] {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    // What is not there is no business of the log.
+    let program = Program::nph("tail").set("SSE_ROOT", folder.path("root"));
+    let mut stream = program.set("PATH_INFO", "/missing.log").start();
+    assert!(stream.head().starts_with("HTTP/1.1 404 "));
+    assert_eq!((stream.next(), stream.stderr()), (None, String::new()));
+    for name in ["root/closed", "shut"] {
+        set_permissions(folder.path(name), Permissions::from_mode(0o700)).unwrap();
+    }
+}
+
+#[test]
+fn the_same_problem_with_the_same_path_is_written_once_a_minute_by_all_processes() {
+    let folder = Folder::new();
+    let log = folder.path("sse.log");
+    let ask = |path: &str, client: &str| {
+        let program = Program::nph("clock").set("SSE_LOG", &log);
+        let program = program.set("SSE_INTERVAL", "x").set("REMOTE_ADDR", client);
+        assert_eq!(program.set("REQUEST_URI", path).run().0, 100);
+    };
+    for number in 0..5 {
+        ask("/a?nocache=1", &format!("192.0.2.{number}"));
+    }
+    ask("/b", "192.0.2.1");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let named = |line: &serde_json::Value| {
+        let part = |name: &str| line[name].as_str().unwrap().to_owned();
+        [part("client"), part("method"), part("path")].join(" ")
+    };
+    let named: Vec<String> = lines.iter().map(named).collect();
+    assert_eq!(named, ["192.0.2.0 GET /a", "192.0.2.1 GET /b"]);
+}
+
+#[test]
+fn a_500_has_a_body_of_one_line_and_a_head_request_has_none() {
+    let bad = |program: Program| program.set("SSE_INTERVAL", "x");
+    for program in [Program::nph("clock"), Program::plain("clock")] {
+        let mut stream = bad(program).start();
+        let head = stream.head();
+        assert!(head.contains("Content-Length: 34\r\n"), "{head}");
+        assert_eq!(stream.rest_as_text(), "error: see the server's error log\n");
+    }
+    let mut stream = bad(Program::nph("clock"))
+        .set("REQUEST_METHOD", "HEAD")
+        .start();
+    assert!(stream.head().starts_with("HTTP/1.1 500 "));
+    assert_eq!(stream.rest_as_text(), "");
 }

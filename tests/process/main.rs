@@ -17,5 +17,4 @@ mod resume;
 mod script;
 mod terminal;
 mod time;
-mod unavailable;
 mod watches;

@@ -270,6 +270,7 @@ impl Program {
             own,
             unread_head: self.gateway.then(Vec::new),
             head: String::new(),
+            body: Vec::new(),
             parser: Parser::default(),
             items: VecDeque::new(),
         }
@@ -324,6 +325,8 @@ pub struct Running {
     /// What has come of the head, until all of it has.
     unread_head: Option<Vec<u8>>,
     head: String,
+    /// Of an answer that is no stream.
+    body: Vec<u8>,
     parser: Parser,
     items: VecDeque<Item>,
 }
@@ -344,18 +347,34 @@ impl Running {
     /// Takes in what a read brought.
     pub fn take(&mut self, bytes: &[u8]) {
         match &mut self.unread_head {
-            None => self.parser.feed(bytes),
+            None => self.take_body(bytes),
             Some(unread) => {
                 unread.extend_from_slice(bytes);
                 if let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
                     let body = unread.split_off(end + 4);
                     self.head = String::from_utf8(std::mem::take(unread)).unwrap();
                     self.unread_head = None;
-                    self.parser.feed(&body);
+                    self.take_body(&body);
                 }
             }
         }
         self.items.extend(std::iter::from_fn(|| self.parser.next()));
+    }
+
+    /// Only a 200 is a stream.
+    fn take_body(&mut self, bytes: &[u8]) {
+        let status = self.head.lines().next().unwrap_or_default();
+        if self.head.is_empty() || status.contains(" 200 ") {
+            self.parser.feed(bytes);
+        } else {
+            self.body.extend_from_slice(bytes);
+        }
+    }
+
+    /// All of a body that is no stream.
+    pub fn rest_as_text(&mut self) -> String {
+        assert_eq!(self.next(), None);
+        String::from_utf8(std::mem::take(&mut self.body)).unwrap()
     }
 
     /// The response head, once all of it has come.

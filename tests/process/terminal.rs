@@ -203,3 +203,32 @@ fn a_terminal_gets_the_stream() {
     assert_eq!(text.matches("\"epoch_ms\"").count(), 2);
     assert!(text.contains("event: close"));
 }
+
+#[test]
+fn in_a_terminal_a_setting_is_called_by_its_option() {
+    for (program, arguments, expected) in [
+        (
+            TAIL,
+            &["--backlog", "x", "/tmp/a"][..],
+            "--backlog x: not a number",
+        ),
+        (
+            CLOCK,
+            &["--interval", "soon"],
+            "--interval soon: not a duration",
+        ),
+        (TAIL, &[], "--file: not set"),
+    ] {
+        let (code, _, err) = typed(program, arguments);
+        assert_eq!(code, Some(100));
+        assert!(err.contains(expected) && !err.contains("SSE_"), "{err}");
+    }
+    // What the environment sets is called by its name there.
+    let output = Command::new(TAIL)
+        .env_clear()
+        .env("SSE_BACKLOG", "x")
+        .output()
+        .unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(err.contains("SSE_BACKLOG=x: not a number"), "{err}");
+}

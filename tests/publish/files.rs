@@ -143,3 +143,18 @@ fn a_record_can_wait_for_the_disk() {
         "{\"data\":\"x\"}\n"
     );
 }
+
+#[test]
+fn a_file_that_cannot_be_written_is_named_with_user_and_remedy_and_no_time_to_come_again() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("folder.jsonl")).unwrap();
+    for name in ["folder.jsonl", "missing/a.jsonl"] {
+        let path = folder.path(name);
+        let answer = Post::text(&path, "x").send();
+        answer.is_error("503 Service Unavailable");
+        assert_eq!(answer.field("Retry-After"), None, "{answer:?}");
+        for part in [path.to_str().unwrap(), "this process runs as ", "uid "] {
+            assert!(answer.errors.contains(part), "{part} in {answer:?}");
+        }
+    }
+}

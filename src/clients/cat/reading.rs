@@ -206,6 +206,10 @@ impl Reading<'_> {
                 Err(error) if Trouble::of(&error) == Trouble::Lasting => {
                     return Err(refused(&describe(&error)));
                 }
+                Err(error) if Trouble::of(&error) == Trouble::Insecure => {
+                    let text = format!("{url}: {}", describe(&error));
+                    return Err(Failure::new(Exit::System, text));
+                }
                 Err(error) => return Ok(Err(Attempt::Failed(describe(&error), None))),
             };
             if !is_redirect(response.status().as_u16()) {

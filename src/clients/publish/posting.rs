@@ -119,7 +119,14 @@ fn attempt(agent: &Agent, options: &Options, body: &str) -> Attempt {
             let text = format!("{url}: {}", describe(&error));
             return match Trouble::of(&error) {
                 Trouble::Lasting => Attempt::Failed(Failure::new(Exit::Refused, text)),
-                Trouble::Unsent => Attempt::NotNow(Failure::new(Exit::System, text), None),
+                Trouble::Insecure => {
+                    let text = format!("{text}; nothing was sent");
+                    Attempt::Failed(Failure::new(Exit::System, text))
+                }
+                Trouble::Unsent => {
+                    let text = format!("{text}; nothing was sent");
+                    Attempt::NotNow(Failure::new(Exit::System, text), None)
+                }
                 Trouble::Broken => {
                     let text = format!("{text}; it may have been published");
                     Attempt::Failed(Failure::new(Exit::System, text))

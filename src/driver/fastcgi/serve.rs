@@ -152,25 +152,12 @@ impl Responder {
             }
             return self.end(whom, reason(Ended::Aged), now);
         }
-        let mut notice = Batch::new();
-        if let Some(seat) = &mut peer.seat
-            && seat.notice_at().is_some()
-        {
-            seat.notice(shared.unavailable(), now, &mut notice);
-        }
-        if !notice.is_empty() {
-            peer.push_stdout(notice.as_bytes());
-            return match peer.flush(now) {
-                Sent::Gone => self.remove(whom, "left"),
-                Sent::Blocked => self.blocked(whom, now),
-                Sent::All => self.make_ready(whom),
-            };
-        }
         match peer.deliver(shared.ring(), None, now) {
             Delivered::FellOut if !shared.can_go_back() => {
                 let mut batch = Batch::new();
                 if let Some(seat) = &mut peer.seat {
-                    seat.skip(shared, now, &mut batch);
+                    seat.skip(shared, &mut batch);
+                    seat.beaten(now);
                 }
                 peer.push_stdout(batch.as_bytes());
                 return match peer.flush(now) {
@@ -215,10 +202,7 @@ impl Responder {
         let Some(seat) = &peer.seat else { return };
         // Many fall silent together: they are woken together.
         let silent_at = rounded_up(seat.silent_at(), seat.terms().heartbeat / 64);
-        let at = [seat.aged_at(), seat.notice_at()]
-            .into_iter()
-            .flatten()
-            .fold(silent_at, Duration::min);
+        let at = seat.aged_at().map_or(silent_at, |at| at.min(silent_at));
         self.wake_at(whom, at);
     }
 
@@ -251,7 +235,11 @@ impl Responder {
             return;
         }
         let mut batch = Batch::new();
-        seat.beat(now, &mut batch);
+        match seat.untold() {
+            Some(id) => batch.id_only(id),
+            None => batch.comment(b""),
+        }
+        seat.beaten(now);
         peer.push_stdout(batch.as_bytes());
         match peer.flush(now) {
             Sent::All => {}

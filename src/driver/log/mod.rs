@@ -321,13 +321,13 @@ impl Shared {
 
     fn text_line(&self, level: Level, label: Option<&Label>, message: &str) -> String {
         let (program, word) = (&self.program, level.word());
-        let request = label.map_or(String::new(), |label| format!("{label}: "));
+        let request = label.map_or(String::new(), |label| format!(" {label}"));
         match self.style {
-            Style::Terminal => format!("{program}: {word}: {request}{message}\n"),
+            Style::Terminal => format!("{program}{request}: {word}: {message}\n"),
             // mod_cgid's error log gets our lines as they are.
             Style::Gateway | Style::Process => {
                 let time = clock::log_time();
-                format!("[{time}] {program}: {word}: {request}{message}\n")
+                format!("[{time}] {program}{request}: {word}: {message}\n")
             }
         }
     }

@@ -48,11 +48,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Next, Now, Source, Stream};
-use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
+use crate::event::{Batch, EventId, Gap, Reason};
 
 pub use anchor::TailId;
 pub use disk::{Disk, DiskFile, Identity, Sibling, Stat};
-pub(super) use resume::{Extra, open_with};
+pub(super) use resume::{Extra, Missing, open_with};
 pub use siblings::rotation_suffix;
 
 use cursor::{Cursor, Filled};
@@ -532,11 +532,6 @@ impl Source for Tail {
     fn rest(&mut self) {
         let old = self.lingering.iter_mut().map(|old| &mut old.cursor);
         self.active.iter_mut().chain(old).for_each(Cursor::rest);
-    }
-
-    fn unavailable(&self) -> Option<Unavailable> {
-        let has_none = self.active.is_none() && self.search.is_none();
-        has_none.then_some(Unavailable::Missing)
     }
 
     fn position(&self) -> Option<EventId<'static>> {

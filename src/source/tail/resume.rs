@@ -37,6 +37,17 @@ pub(in crate::source) struct Extra {
     pub(in crate::source) uncounted: fn(&[u8]) -> bool,
     /// What the file is called in messages, where its path is a secret.
     pub(in crate::source) name: Option<&'static str>,
+    /// Whether a missing file is reported to the administrator.
+    pub(in crate::source) missing: Missing,
+}
+
+/// What a missing file means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source) enum Missing {
+    /// Perhaps a wrong path.
+    IsReported,
+    /// It is made when there is something to write.
+    IsUsual,
 }
 
 impl Default for Extra {
@@ -45,6 +56,7 @@ impl Default for Extra {
             filter: None,
             uncounted: |_| false,
             name: None,
+            missing: Missing::IsReported,
         }
     }
 }
@@ -62,6 +74,9 @@ pub(in crate::source) fn open_with(
     let mut filters = filters(opening)?;
     filters.extend(extra.filter);
     let current = followed.open()?;
+    if current.is_none() && extra.missing == Missing::IsReported && extra.name.is_none() {
+        followed.warn_of_missing();
+    }
     let display = followed.display();
     let (point, bad_id) = resume_point(&opening.request.last_id, TailId::parse);
     let world = Rc::clone(opening.world);

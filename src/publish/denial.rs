@@ -1,0 +1,121 @@
+//! Why a post is not allowed, for the administrator: the client is not told.
+
+use super::post::Post;
+use crate::request::{Grant, Publishing, Request};
+
+/// The longest value of a client that is repeated, in bytes.
+const VALUE_MAX_BYTES: usize = 100;
+
+/// Says which rules refused a post, and by what: never a token.
+#[must_use]
+pub fn denial(request: &Request, post: &Post, publishing: &Publishing) -> String {
+    if publishing.allow.is_empty() {
+        return "publish: not allowed (403): SSE_PUBLISH_ALLOW is not set, so nobody may; set it \
+                to token, user, same-origin or anyone"
+            .into();
+    }
+    let reasons: Vec<String> = publishing
+        .allow
+        .iter()
+        .map(|grant| match grant {
+            Grant::Token => {
+                "token: the token that was sent is not in SSE_PUBLISH_TOKEN_FILE".into()
+            }
+            Grant::User if post.user.is_none() => {
+                "user: the web server has authenticated nobody (REMOTE_USER is not set)".into()
+            }
+            Grant::User => format!("user: {}", foreign(request, post)),
+            Grant::SameOrigin if page(request, post).is_empty() => {
+                "same-origin: neither Origin nor Sec-Fetch-Site was sent".into()
+            }
+            Grant::SameOrigin => {
+                let host = post.host.as_deref().unwrap_or(b"(none)");
+                let page = page(request, post);
+                format!("same-origin: {page} is not of Host {}", shown(host))
+            }
+            Grant::Anyone => format!("anyone: {}", foreign(request, post)),
+        })
+        .collect();
+    format!("publish: not allowed (403): {}", reasons.join("; "))
+}
+
+fn foreign(request: &Request, post: &Post) -> String {
+    let page = page(request, post);
+    format!("a page of another site ({page}), which SSE_ALLOW_ORIGIN does not name")
+}
+
+/// What tells which page posts.
+fn page(request: &Request, post: &Post) -> String {
+    let fields = [
+        ("Origin", &request.origin),
+        ("Sec-Fetch-Site", &post.fetch_site),
+    ];
+    let fields = fields.into_iter().filter_map(|(name, value)| {
+        let value = value.as_ref()?;
+        Some(format!("{name} {}", shown(value)))
+    });
+    fields.collect::<Vec<_>>().join(", ")
+}
+
+fn shown(value: &[u8]) -> String {
+    let cut = &value[..value.len().min(VALUE_MAX_BYTES)];
+    let more = if cut.len() < value.len() { "..." } else { "" };
+    format!("{}{more}", cut.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::MetaVariables;
+
+    #[track_caller]
+    fn check(pairs: &[(&str, &str)], expected: &str) {
+        let meta = MetaVariables::of(&[pairs, &[("SSE_PUBLISH_TOKEN_FILE", "/t")]].concat());
+        let text = denial(
+            &Request::from_meta(&meta),
+            &Post::from_meta(&meta),
+            &Publishing::parse(&meta).unwrap().0,
+        );
+        assert_eq!(
+            text.strip_prefix("publish: not allowed (403): "),
+            Some(expected)
+        );
+    }
+
+    #[test]
+    fn the_rule_and_the_origin_that_refused_are_named_and_no_token_is() {
+        let evil = ("HTTP_ORIGIN", "https://evil.example");
+        let host = ("HTTP_HOST", "example.org");
+        check(
+            &[],
+            "SSE_PUBLISH_ALLOW is not set, so nobody may; set it to token, user, same-origin or \
+             anyone",
+        );
+        check(
+            &[
+                ("SSE_PUBLISH_ALLOW", "token same-origin"),
+                ("HTTP_AUTHORIZATION", "Bearer secret"),
+                evil,
+                host,
+            ],
+            "token: the token that was sent is not in SSE_PUBLISH_TOKEN_FILE; same-origin: \
+             Origin https://evil.example is not of Host example.org",
+        );
+        check(
+            &[("SSE_PUBLISH_ALLOW", "user"), evil],
+            "user: the web server has authenticated nobody (REMOTE_USER is not set)",
+        );
+        check(
+            &[
+                ("SSE_PUBLISH_ALLOW", "anyone"),
+                ("HTTP_SEC_FETCH_SITE", "cross-site\n"),
+            ],
+            "anyone: a page of another site (Sec-Fetch-Site cross-site\\n), which \
+             SSE_ALLOW_ORIGIN does not name",
+        );
+        check(
+            &[("SSE_PUBLISH_ALLOW", "same-origin")],
+            "same-origin: neither Origin nor Sec-Fetch-Site was sent",
+        );
+    }
+}

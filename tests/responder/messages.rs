@@ -1,0 +1,181 @@
+//! What an administrator sees of a responder, wherever its stderr leads.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::Signal;
+
+use crate::client::Request;
+use crate::stage::{Folder, Start, wait_for};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_sse-fcgi");
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn an_error_is_printed_where_stdout_and_stderr_are_the_same_file_pipe_or_socket() {
+    let folder = Folder::new();
+    let bogus = || command(&["--bogus"]);
+    let file = File::create(folder.path("out")).unwrap();
+    let code = bogus()
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
+        .status()
+        .unwrap();
+    assert_eq!(code.code(), Some(100));
+    assert!(folder.read("out").contains("--bogus"));
+
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let status = bogus()
+        .stdout(writer.try_clone().unwrap())
+        .stderr(writer)
+        .status();
+    assert_eq!(status.unwrap().code(), Some(100));
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    assert!(said.contains("--bogus"), "{said}");
+
+    // A socket, as systemd's journal is; with a setting that is wrong.
+    let (mut journal, theirs) = UnixStream::pair().unwrap();
+    let theirs = OwnedFd::from(theirs);
+    let path = folder.path("socket");
+    let status = command(&["--allow-root", "--socket", path.to_str().unwrap()])
+        .env("SSE_MAX_SUBSCRIBERS", "many")
+        .stdout(theirs.try_clone().unwrap())
+        .stderr(theirs)
+        .status();
+    assert_eq!(status.unwrap().code(), Some(100));
+    let mut said = String::new();
+    journal.read_to_string(&mut said).unwrap();
+    assert!(
+        said.contains("SSE_MAX_SUBSCRIBERS=many: not a number"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_start_and_the_end_are_one_line_each() {
+    let folder = Folder::new();
+    let file = folder.write("log", "1\n");
+    let start = Start::at_socket(&folder)
+        .set("SSE_MAX_SUBSCRIBERS", "0")
+        .set("SSE_FLIE", "x");
+    let mut responder = start.start();
+    let socket = folder.path("socket");
+    let said = wait_for("the first lines", || {
+        let said = responder.stderr();
+        said.contains(": info: ").then_some(said)
+    });
+    let first = said.lines().find(|line| line.contains(": info: ")).unwrap();
+    for part in [
+        env!("CARGO_PKG_VERSION"),
+        socket.to_str().unwrap(),
+        "at most 1 subscribers",
+        "descriptors",
+    ] {
+        assert!(first.contains(part), "{part} in {first}");
+    }
+    assert!(
+        said.contains("SSE_MAX_SUBSCRIBERS=0: out of range, 1 is used"),
+        "{said}"
+    );
+    assert!(said.contains("SSE_FLIE: no such setting"), "{said}");
+    let mut client = responder.ask(&Request::tail(&file));
+    client.says(&["1"]);
+    responder.signal(Signal::SIGTERM);
+    assert_eq!(responder.code(), 0);
+    let said = responder.stderr();
+    let last = said.lines().last().unwrap();
+    assert!(last.contains(": info: ended by SIGTERM after "), "{last}");
+    assert!(last.contains("1 streams ended, 1 of them now"), "{last}");
+    // What the environment sets is said once, and not for each request.
+    assert_eq!(said.matches("SSE_FLIE").count(), 1, "{said}");
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_blocks_nobody() {
+    let folder = Folder::new();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    let path = folder.path("socket");
+    let mut child = command(&["--allow-root", "--socket", path.to_str().unwrap()])
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let mut client = wait_for("a connection", || {
+        crate::client::Client::unix(&path, 1).ok()
+    });
+    client.ask(&Request::of("nonsense"));
+    assert_eq!(client.status(), 500);
+    drop(reader);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_misspelt_setting_of_a_location_is_named_with_the_one_that_was_meant() {
+    let folder = Folder::new();
+    let responder = Start::at_socket(&folder).start();
+    let request = Request::of("tail").set("SSE_FLIE", "/x");
+    let mut client = responder.ask(
+        &request
+            .set("REQUEST_URI", "/events/x?token=secret")
+            .set("REMOTE_ADDR", "192.0.2.7"),
+    );
+    assert_eq!(client.status(), 500);
+    client.whole();
+    assert_eq!(client.body, b"error: see the server's error log\n");
+    let text = "SSE_FLIE: no such setting, it is ignored; did you mean SSE_FILE?";
+    for said in [responder.stderr(), client.stderr.clone()] {
+        assert!(said.contains(text) && !said.contains("secret"), "{said}");
+        assert!(said.contains("192.0.2.7 GET /events/x: "), "{said}");
+    }
+}
+
+#[test]
+fn the_same_problem_with_the_same_path_is_written_once_a_minute() {
+    let folder = Folder::new();
+    let log = folder.path("own-log");
+    let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();
+    let fails = |path: &str, address: &str| {
+        let request = Request::of("tail").set("SSE_HEARTBEAT", "soon");
+        let request = request.set("REQUEST_URI", path).set("REMOTE_ADDR", address);
+        let mut client = responder.ask(&request);
+        assert_eq!(client.status(), 500);
+        client.whole();
+        client.stderr.matches("SSE_HEARTBEAT=soon").count()
+    };
+    assert_eq!(fails("/a", "192.0.2.1"), 1);
+    for number in 0..20 {
+        assert_eq!(fails("/a", &format!("192.0.2.{number}")), 0);
+    }
+    assert_eq!(fails("/b", "192.0.2.1"), 1);
+    assert_eq!(
+        folder.read("own-log").matches("SSE_HEARTBEAT=soon").count(),
+        2
+    );
+}
+
+#[test]
+fn no_client_fills_the_log_with_paths_that_it_makes_up() {
+    let folder = Folder::new();
+    let log = folder.path("own-log");
+    let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();
+    for number in 0..400 {
+        let request = Request::of("tail").set("SSE_HEARTBEAT", "soon");
+        let request = request.set("REQUEST_URI", format!("/{number}"));
+        responder.ask(&request).whole();
+    }
+    let lines = folder.read("own-log").matches("SSE_HEARTBEAT=soon").count();
+    assert!((190..=200).contains(&lines), "{lines}");
+}
