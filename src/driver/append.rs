@@ -17,19 +17,17 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Seek as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{
-    AtFlags, FallocateFlags, Flock, FlockArg, OFlag, OpenHow, ResolveFlag, fallocate, openat2,
-    renameat,
-};
+use nix::fcntl::{AtFlags, FallocateFlags, Flock, FlockArg, OFlag, fallocate, renameat};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{FileStat, Mode, fstatat};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::below::{self, Links};
 use super::beneath;
 use crate::publish::Record;
 use crate::request::{BelowRoot, Durability, Settings};
@@ -385,17 +383,7 @@ pub(super) fn open_beneath(
     flags: OFlag,
     mode: Mode,
 ) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(flags | OFlag::O_CLOEXEC)
-        .mode(mode)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    loop {
-        match openat2(folder.as_fd(), name, how) {
-            // Something was renamed while the kernel looked whether it is below.
-            Err(Errno::EAGAIN) => {}
-            opened => return opened,
-        }
-    }
+    below::open_below(folder, name, flags, mode, Links::Followed)
 }
 
 fn is_file(state: &FileStat) -> bool {

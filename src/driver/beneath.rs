@@ -1,7 +1,7 @@
 //! The folders that a responder is confined to (`--beneath`).
 //!
 //! ```text
-//! path ──► resolve: every link followed by us ──► below a folder? ──► openat2 from that
+//! path ──► resolve: every link followed by us ──► below a folder? ──► open from that
 //!                                                   │ no               folder, no links
 //!                                                   └──► refused
 //! ```
@@ -21,8 +21,10 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
+
+use super::below::{self, Links};
 
 /// As many links as the kernel follows.
 const LINKS_MAX: u32 = 40;
@@ -155,17 +157,13 @@ fn open_from(folder: &Path, rest: &Path, flags: OFlag, mode: Mode) -> io::Result
     } else {
         rest
     };
-    let how = OpenHow::new()
-        .flags(flags | OFlag::O_CLOEXEC)
-        .mode(mode)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    loop {
-        match openat2(&folder, rest, how) {
-            // Something was renamed while the kernel looked whether it is below.
-            Err(Errno::EAGAIN) => {}
-            opened => return Ok(opened?),
-        }
-    }
+    Ok(below::open_below(
+        &folder,
+        rest,
+        flags,
+        mode,
+        Links::Refused,
+    )?)
 }
 
 /// Which of the folders a path lies below, and its path from there.

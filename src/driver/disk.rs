@@ -11,10 +11,12 @@ use std::rc::Rc;
 use std::time::UNIX_EPOCH;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use nix::unistd::{Whence, lseek};
 
 use super::accounts;
+use super::below::{self, Links};
 use super::beneath;
 use super::log::{Level, Log};
 use super::watch::{Coverage, FileWatch, Hints, Watcher};
@@ -267,20 +269,13 @@ fn open_root(root: &Path) -> io::Result<File> {
 /// made again, or be a link that a deployment points elsewhere. Below it, links are followed as long as they stay below it.
 fn open_below(root: &Path, name: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let root = open_root(root)?;
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | flags)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    loop {
-        match openat2(&root, name, how) {
-            // Something was renamed while the kernel looked whether it is below.
-            Err(Errno::EAGAIN) => {}
-            // A loop of links leads to no file, as does a socket; they have no kind of
-            // their own.
-            Err(Errno::ELOOP) => return Err(no_file("a loop of symbolic links")),
-            Err(Errno::ENXIO) => return Err(no_file("no regular file")),
-            result => return Ok(result?),
-        }
-    }
+    Ok(below::open_below(
+        &root,
+        name,
+        flags,
+        Mode::empty(),
+        Links::Followed,
+    )?)
 }
 
 impl Drop for RealDisk {

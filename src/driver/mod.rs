@@ -17,6 +17,8 @@ mod answering;
 #[forbid(unsafe_code)]
 mod append;
 #[forbid(unsafe_code)]
+mod below;
+#[forbid(unsafe_code)]
 mod beneath;
 #[forbid(unsafe_code)]
 mod body;
