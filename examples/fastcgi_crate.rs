@@ -28,7 +28,7 @@ use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use sse_cgi::event::Batch;
+use sse_cgi::event::{Batch, Unavailable};
 use sse_cgi::gateway::Framing;
 use sse_cgi::request::{
     Answer, BelowRoot, Head, Lifetime, MetaVariables, Request, Settings, Status, decide,
@@ -96,7 +96,7 @@ fn serve(peer: &mut fastcgi::Request) -> io::Result<()> {
             tell(peer, &trouble)?;
             batch.head(&Framing::Parsed.write(&head, ""));
             batch.retry(terms.retry_ms);
-            batch.comment(b"not available now");
+            batch.unavailable(Unavailable::of_stream(stream.name));
             return peer.stdout().write_all(batch.as_bytes());
         }
     };

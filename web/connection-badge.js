@@ -17,6 +17,13 @@ const WORDS = {
   closed: 'stopped',
 };
 
+/** @param {StreamState} state */
+function wordsFor({ name, reason, status, retryAt }) {
+  if (reason) return retryAt ? `${reason}, trying again` : reason;
+  if (status) return `the server answers ${status}, trying again`;
+  return retryAt ? 'no connection, trying again' : WORDS[name];
+}
+
 export class ConnectionBadge {
   #element;
   #word = document.createElement('span');
@@ -36,8 +43,7 @@ export class ConnectionBadge {
   show = (state) => {
     clearInterval(this.#timer);
     this.#element.dataset.state = state.name;
-    const trouble = state.status ? `the server answers ${state.status}, trying again` : '';
-    this.#say(trouble || (state.retryAt ? 'no connection, trying again' : WORDS[state.name]));
+    this.#say(wordsFor(state));
     this.#seconds.textContent = '';
     if (state.retryAt) {
       const { retryAt } = state;

@@ -42,6 +42,7 @@ connect(url, {
   events: ['invalid', ...eventsField.value.split(',').map((name) => name.trim()).filter(Boolean)],
   onevent: ({ type, data }) => view.add(data, type === 'message' ? '' : type),
   onstate: badge.show,
+  onunavailable: (reason) => view.remark(`Unavailable: ${reason}`, 'note'),
   onclose: () => view.remark('The stream is over', 'note'),
   ongap(gap) {
     // Whoever has seen nothing yet misses nothing.

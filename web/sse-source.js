@@ -9,10 +9,20 @@
  * The rule about the end:
  *  - after the event `close`, never again;
  *  - after readyState 2, one more request asks why, since an EventSource does
- *    not tell. 204 is the server's word for "finished": never again.
+ *    not tell. 204 is the server's word for "finished": never again. A page
+ *    (text/html), or a redirect that cannot be followed, is a login page.
  *    Everything else is waited out, however long it takes.
  *
- * It does not know about other tabs (sse-tabs.js does) nor about pages.
+ * A connection that was lost silently (the computer slept, a proxy dropped it)
+ * stays open for an EventSource. So a Source asks the server for the event
+ * `heartbeat`, whose data tells how often it comes, and makes a new EventSource
+ * when 2.5 times that passes without an event. A server that does not know
+ * this sends no heartbeat, and is not watched. When the page is seen again, a
+ * connection that is silent for a second is replaced too; after the event
+ * `online` and by retry(), any is.
+ *
+ * It does not know about other tabs (sse-tabs.js does) nor about pages, and it
+ * runs in workers, which have no document.
  *
  * @module
  */
@@ -22,6 +32,19 @@
 
 const FIRST_DELAY_MS = 1000;
 const LONGEST_DELAY_MS = 30_000;
+/** Without a sign of life for so many heartbeats a connection is lost. */
+const HEARTBEATS = 2.5;
+/** The longest interval of heartbeats that sse-cgi has; for connections under way. */
+const LONGEST_HEARTBEAT_MS = 25_000;
+/** A timer stands still while the computer sleeps; the clock is looked at so often. */
+const LONGEST_NAP_MS = 10_000;
+/** A connection that is silent for so long may be lost when somebody returns to it. */
+const SILENT_MS = 1_000;
+/** What an open stream has to say about its absence, it says in that time. */
+const SETTLED_MS = 1_000;
+
+/** What came instead of a stream, in words for the reader of a page. */
+const LOGIN_PAGE = 'a login page instead of the stream';
 
 /**
  * How long to wait before the next attempt: doubled each time, then somewhere
@@ -47,14 +70,65 @@ export function backoffMs(failures, random = Math.random()) {
  * @param {string} id
  */
 export function resumeUrl(url, id) {
-  if (!id) return url;
-  return `${url}${url.includes('?') ? '&' : '?'}lastEventId=${encodeURIComponent(id)}`;
+  return id ? withField(url, 'lastEventId', id) : url;
+}
+
+/**
+ * @param {string} url
+ * @param {string} name
+ * @param {string} value
+ */
+function withField(url, name, value) {
+  return `${url}${url.includes('?') ? '&' : '?'}${name}=${encodeURIComponent(value)}`;
+}
+
+/**
+ * An event of the server. EventSource's own `open` and `error` reach the same
+ * listeners as a server's events of these names, but carry no data.
+ *
+ * @param {Event} event
+ * @returns {event is MessageEvent}
+ */
+const isFromServer = (event) => 'data' in event;
+
+/** A worker has no document, and is never hidden. */
+export const isVisible = () => globalThis.document?.visibilityState !== 'hidden';
+
+/**
+ * The reason in the data of `unavailable`: JSON, or words of another server.
+ *
+ * @param {string} data
+ */
+function reasonIn(data) {
+  try {
+    const { reason } = JSON.parse(data);
+    if (typeof reason === 'string' && reason) return reason;
+  } catch {
+    // Words, then.
+  }
+  return data || 'nothing to read now';
+}
+
+/**
+ * The interval in the data of `heartbeat`, in milliseconds; 0 where it tells none.
+ *
+ * @param {string} data
+ */
+function intervalIn(data) {
+  try {
+    const { interval_ms: interval } = JSON.parse(data);
+    if (Number.isFinite(interval) && interval >= 100 && interval <= 3_600_000) return interval;
+  } catch {
+    // Not a heartbeat of ours.
+  }
+  return 0;
 }
 
 export class Source {
   #url;
   #types;
   #withCredentials;
+  #heartbeat;
   #onevent;
   #onstate;
   /** @type {EventSource | null} */
@@ -63,19 +137,28 @@ export class Source {
   #failures = 0;
   #timer = 0;
   #lastId;
+  /** When the connection last gave a sign of life, or was begun. */
+  #heardAt = 0;
+  #watch = 0;
+  #lookAgain = 0;
+  /** Why there is nothing to read, until there is; '' where nobody says so. */
+  #reason = '';
+  #settling = 0;
 
   /**
    * @param {string} url
    * @param {object} how
    * @param {string[]} how.types every event type to listen for
    * @param {boolean} how.withCredentials
+   * @param {boolean} [how.heartbeat] ask for heartbeats; default true
    * @param {string} how.lastEventId
    * @param {(event: StreamEvent) => void} how.onevent
    * @param {(state: StreamState) => void} how.onstate
    */
-  constructor(url, { types, withCredentials, lastEventId, onevent, onstate }) {
+  constructor(url, { types, withCredentials, heartbeat = true, lastEventId, onevent, onstate }) {
     this.#url = url;
-    this.#types = types;
+    this.#types = [...new Set([...types, 'unavailable', 'heartbeat'])];
+    this.#heartbeat = heartbeat;
     this.#withCredentials = withCredentials;
     this.#lastId = lastEventId;
     this.#onevent = onevent;
@@ -85,60 +168,88 @@ export class Source {
   start() {
     if (this.#running) return;
     this.#running = true;
-    addEventListener('online', this.#retryNow);
-    document.addEventListener('visibilitychange', this.#retryWhenSeen);
+    addEventListener('online', this.#reopen);
+    globalThis.document?.addEventListener('visibilitychange', this.#checkWhenSeen);
     this.#open();
   }
 
   /** Ends the connection without a word; start() goes on where it was. */
   stop() {
     this.#running = false;
-    removeEventListener('online', this.#retryNow);
-    document.removeEventListener('visibilitychange', this.#retryWhenSeen);
+    removeEventListener('online', this.#reopen);
+    globalThis.document?.removeEventListener('visibilitychange', this.#checkWhenSeen);
     this.#drop();
   }
 
-  /** Tries at once, unless the connection is open. */
+  /** Tries at once; a connection that is open may be lost, and is replaced. */
   retry() {
-    this.#retryNow();
+    this.#reopen();
   }
 
-  #retryNow = () => {
-    if (!this.#running || this.#eventSource?.readyState === EventSource.OPEN) return;
-    this.#open();
+  /** Somebody returned to the stream: a silent connection may be lost. */
+  check() {
+    if (!this.#running) return;
+    // Our own timer is waited for no longer. A browser's own attempt is under way.
+    if (!this.#eventSource) return this.#open();
+    if (this.#eventSource.readyState !== EventSource.OPEN) return;
+    const silentMs = Date.now() - this.#heardAt;
+    if (silentMs >= SILENT_MS || silentMs < 0) return this.#open();
+    clearTimeout(this.#lookAgain);
+    const heardAt = this.#heardAt;
+    this.#lookAgain = setTimeout(() => {
+      if (this.#heardAt === heardAt) this.check();
+    }, SILENT_MS - silentMs);
+  }
+
+  #reopen = () => {
+    if (this.#running) this.#open();
   };
 
-  #retryWhenSeen = () => {
-    // Only what waits for our own timer: a browser's own attempt is under way.
-    if (document.visibilityState === 'visible' && !this.#eventSource) this.#retryNow();
+  #checkWhenSeen = () => {
+    if (isVisible()) this.check();
   };
 
   #drop() {
-    clearTimeout(this.#timer);
+    for (const timer of [this.#timer, this.#watch, this.#lookAgain, this.#settling]) {
+      clearTimeout(timer);
+    }
     this.#eventSource?.close();
     this.#eventSource = null;
   }
 
+  /** The address of the next request. */
+  #address() {
+    const url = resumeUrl(this.#url, this.#lastId);
+    return this.#heartbeat ? withField(url, 'heartbeat', 'event') : url;
+  }
+
   #open() {
     this.#drop();
-    this.#onstate({ name: 'connecting' });
-    const source = new EventSource(resumeUrl(this.#url, this.#lastId), {
+    this.#tellConnecting();
+    const source = new EventSource(this.#address(), {
       withCredentials: this.#withCredentials,
     });
     this.#eventSource = source;
-    source.onopen = () => {
+    this.#watchFrom(LONGEST_HEARTBEAT_MS);
+    source.onopen = (event) => {
+      if (source !== this.#eventSource || isFromServer(event)) return;
       this.#failures = 0;
-      this.#onstate({ name: 'open' });
+      // Until it sends its first heartbeat, which is the first event.
+      this.#watchFrom(0);
+      this.#tellOpen();
     };
-    source.onerror = () => {
-      if (source !== this.#eventSource) return;
-      if (source.readyState === EventSource.CLOSED) this.#wait();
-      else this.#onstate({ name: 'connecting' });
+    source.onerror = (event) => {
+      if (source !== this.#eventSource || isFromServer(event)) return;
+      clearTimeout(this.#settling);
+      if (source.readyState === EventSource.CLOSED) return this.#wait();
+      // The browser's next attempt waits for the server's `retry:`, which may be long.
+      this.#watchFrom(0);
+      this.#tellConnecting();
     };
     for (const type of this.#types) {
-      source.addEventListener(type, (/** @type {MessageEvent} */ event) => {
+      source.addEventListener(type, (event) => {
         // An event listener may stop us in the middle of what arrived together.
-        if (source === this.#eventSource) this.#receive(type, event);
+        if (source === this.#eventSource && isFromServer(event)) this.#receive(type, event);
       });
     }
   }
@@ -148,10 +259,65 @@ export class Source {
    * @param {MessageEvent} event
    */
   #receive(type, { data, lastEventId }) {
+    this.#heardAt = Date.now();
+    if (type === 'heartbeat') return this.#watchFrom(intervalIn(data));
+    // Neither of the two moves the place.
+    if (type === 'unavailable') return this.#suspend(reasonIn(data));
     this.#lastId = lastEventId;
     if (type === 'close') this.stop();
+    else if (this.#reason && type !== 'gap') {
+      this.#reason = '';
+      this.#tellOpen();
+    }
     this.#onevent({ type, data, id: lastEventId });
     if (type === 'close') this.#onstate({ name: 'finished' });
+  }
+
+  /**
+   * Makes a new connection when this one gives no sign of life.
+   *
+   * @param {number} intervalMs how often it is expected to; 0: never
+   */
+  #watchFrom(intervalMs) {
+    this.#heardAt = Date.now();
+    clearTimeout(this.#watch);
+    if (!intervalMs) return;
+    const limitMs = HEARTBEATS * intervalMs;
+    const look = () => {
+      const leftMs = this.#heardAt + limitMs - Date.now();
+      if (leftMs <= 0) this.#reopen();
+      else this.#watch = setTimeout(look, Math.min(leftMs, LONGEST_NAP_MS));
+    };
+    look();
+  }
+
+  // --- what is told
+
+  #tellConnecting() {
+    if (this.#reason) this.#onstate({ name: 'waiting', reason: this.#reason });
+    else this.#onstate({ name: 'connecting' });
+  }
+
+  #tellOpen() {
+    clearTimeout(this.#settling);
+    if (!this.#reason) return this.#onstate({ name: 'open' });
+    // It may say again, at once, that there is nothing.
+    this.#settling = setTimeout(() => {
+      this.#reason = '';
+      this.#onstate({ name: 'open' });
+    }, SETTLED_MS);
+  }
+
+  /**
+   * The server has nothing to read now. It ends the stream and is asked again
+   * after its `retry:`, or goes on and waits for the file.
+   *
+   * @param {string} reason
+   */
+  #suspend(reason) {
+    clearTimeout(this.#settling);
+    this.#reason = reason;
+    this.#onstate({ name: 'waiting', reason });
   }
 
   #wait() {
@@ -160,17 +326,20 @@ export class Source {
     const delay = backoffMs(this.#failures);
     /** @type {StreamState} */
     const state = { name: 'waiting', retryAt: Date.now() + delay };
+    if (this.#reason) state.reason = this.#reason;
     const timer = setTimeout(() => this.#open(), delay);
     this.#timer = timer;
     this.#onstate(state);
-    this.#askWhy().then((status) => {
+    this.#askWhy().then(({ status, isPage }) => {
       if (!this.#running || this.#timer !== timer || this.#eventSource) return;
       if (status === 204) {
         this.stop();
         this.#onstate({ name: 'finished' });
-      } else if (status >= 400) {
-        this.#onstate({ ...state, status });
+        return;
       }
+      this.#reason = isPage ? LOGIN_PAGE : '';
+      if (isPage) this.#onstate({ ...state, status, reason: LOGIN_PAGE });
+      else if (status >= 400) this.#onstate({ ...state, status, reason: undefined });
     });
   }
 
@@ -178,20 +347,37 @@ export class Source {
    * By GET, and gone when the head is there: not every server answers HEAD as
    * it would GET.
    *
-   * @returns {Promise<number>} the status, or 0 where it cannot be known
+   * @returns {Promise<{status: number, isPage: boolean}>} the status, or 0 where it
+   *   cannot be known; whether it is a page, or a redirect to one of another site
    */
   async #askWhy() {
+    const answer = await this.#ask('follow');
+    if (answer) {
+      const type = answer.headers.get('content-type') ?? '';
+      const isPage = answer.status === 200 && /^\s*(text\/html|application\/xhtml)/i.test(type);
+      return { status: answer.status, isPage };
+    }
+    // Another site's login page cannot be read, but the redirect to it can be seen.
+    const redirect = await this.#ask('manual');
+    return { status: 0, isPage: redirect?.type === 'opaqueredirect' };
+  }
+
+  /**
+   * @param {RequestRedirect} redirect
+   * @returns {Promise<Response | null>}
+   */
+  async #ask(redirect) {
     const head = new AbortController();
     try {
-      const answer = await fetch(resumeUrl(this.#url, this.#lastId), {
+      return await fetch(this.#address(), {
         headers: { Accept: 'text/event-stream' },
         cache: 'no-store',
         credentials: this.#withCredentials ? 'include' : 'same-origin',
+        redirect,
         signal: head.signal,
       });
-      return answer.status;
     } catch {
-      return 0;
+      return null;
     } finally {
       head.abort();
     }

@@ -32,7 +32,7 @@
  * @module
  */
 
-import { Source } from './sse-source.js';
+import { Source, isVisible } from './sse-source.js';
 
 /** @typedef {import('./sse.js').StreamEvent} StreamEvent */
 /** @typedef {import('./sse.js').StreamState} StreamState */
@@ -158,6 +158,7 @@ export class SharedSource {
    * @param {object} how
    * @param {string[]} how.types
    * @param {boolean} how.withCredentials
+   * @param {boolean} how.heartbeat
    * @param {string} how.lastEventId
    * @param {number} how.keep
    * @param {(event: StreamEvent) => void} how.onevent
@@ -170,7 +171,8 @@ export class SharedSource {
     this.#how = how;
     this.#id = how.lastEventId;
     this.#history = new History(how.keep, how.lastEventId);
-    this.#name = ['sse', how.withCredentials ? 'with' : 'without', ...how.types, url].join(' ');
+    const wishes = [how.withCredentials ? 'with' : 'without', how.heartbeat ? '' : 'silent'];
+    this.#name = ['sse', ...wishes.filter(Boolean), ...how.types, url].join(' ');
     this.#flushSoon.port1.onmessage = () => this.#flush();
   }
 
@@ -180,6 +182,7 @@ export class SharedSource {
     this.#channel.onmessage = ({ data }) => this.#hear(data);
     this.#term = 0;
     this.#tell({ name: 'connecting' });
+    globalThis.document?.addEventListener('visibilitychange', this.#checkWhenSeen);
     this.#follow();
     this.#watch = setInterval(() => this.#watchLeader(), WATCH_EVERY_MS);
   }
@@ -189,6 +192,7 @@ export class SharedSource {
     if (this.#role === 'away') return;
     this.#flush();
     this.#role = 'away';
+    globalThis.document?.removeEventListener('visibilitychange', this.#checkWhenSeen);
     clearInterval(this.#watch);
     this.#source?.stop();
     this.#source = null;
@@ -202,6 +206,11 @@ export class SharedSource {
     if (this.#source) this.#source.retry();
     else this.#post({ kind: 'retry' });
   }
+
+  /** The leader sees only whether its own page is seen, and may be in a hidden tab. */
+  #checkWhenSeen = () => {
+    if (isVisible() && !this.#source) this.#post({ kind: 'check' });
+  };
 
   // --- the lock
 
@@ -252,6 +261,7 @@ export class SharedSource {
     this.#source = new Source(this.#url, {
       types: this.#how.types,
       withCredentials: this.#how.withCredentials,
+      heartbeat: this.#how.heartbeat,
       lastEventId: this.#id,
       onevent: (event) => this.#distribute(event),
       onstate: (state) => this.#announce(state),
@@ -316,6 +326,7 @@ export class SharedSource {
     if (this.#role === 'leading') {
       if (message.kind === 'ask') this.#answer(message);
       else if (message.kind === 'retry') this.#source?.retry();
+      else if (message.kind === 'check') this.#source?.check();
       return;
     }
     if (!(message.term >= this.#term)) return;
@@ -377,7 +388,7 @@ export class SharedSource {
 
   /** A leader that has nothing to say still answers when asked. */
   #watchLeader() {
-    if (this.#role !== 'following' || document.visibilityState !== 'visible') return;
+    if (this.#role !== 'following' || !isVisible()) return;
     if (Date.now() - this.#heardAt < SILENCE_MS) return;
     if (this.#isProbing) {
       this.#isProbing = false;

@@ -16,7 +16,11 @@
  *    HTTP/1.1 has six per host for all tabs together;
  *  - `close` ends the stream, and `gap` says that something is missing; a gap
  *    is not the end, events go on after it;
+ *  - `unavailable` says why the server has nothing to read now, and a login page
+ *    that comes instead of the stream is reported as one;
  *  - the state of the connection can be seen;
+ *  - a connection that was lost silently is replaced (sse-source.js): after 2.5
+ *    of the server's heartbeats, on return to the page, by `online` and retry();
  *  - a page that the browser puts aside (back/forward cache, freezing) lets go
  *    of its connection, and goes on after its last event when it returns.
  *
@@ -26,16 +30,19 @@
  * Elsewhere each tab has a connection of its own, and lets go of it while it
  * is hidden; by its last event id it misses nothing.
  *
- * Known limits, which are EventSource's: only event types that were asked for
- * are seen, and a connection that died in silence stays `open` until the
- * browser notices.
+ * It runs in a worker and in a SharedWorker as well, which are never hidden.
+ *
+ * Known limits: only event types that were asked for are seen, as EventSource
+ * has it; and where the server sends no heartbeat, as another than sse-cgi may,
+ * a connection that died in silence stays `open` until the browser notices, or
+ * somebody returns to the page.
  *
  * What comes from a stream is text. Put it into a page by textContent only.
  *
  * @module
  */
 
-import { Source } from './sse-source.js';
+import { Source, isVisible } from './sse-source.js';
 import { SharedSource } from './sse-tabs.js';
 
 export { SendError, Sender, send } from './sse-send.js';
@@ -51,11 +58,14 @@ export { SendError, Sender, send } from './sse-send.js';
  * @typedef {object} StreamState
  * @property {'connecting' | 'open' | 'waiting' | 'finished' | 'closed'} name
  *   connecting: under way, also by another tab on our behalf;
- *   waiting: for the next attempt, at `retryAt`, or for the page to be seen again;
+ *   waiting: for the next attempt, at `retryAt`, for the page to be seen again, or
+ *   for the server to have something to read, where there is a `reason`;
  *   finished: the server said that the stream is over;
  *   closed: by close()
  * @property {number} [retryAt] when the next attempt is due, as Date.now() counts
  * @property {number} [status] the HTTP status that stands in the way, when known
+ * @property {string} [reason] why there is nothing to read now, in a few words: the
+ *   server's, or that a login page came instead of the stream
  */
 
 /**
@@ -69,12 +79,17 @@ export { SendError, Sender, send } from './sse-send.js';
 /**
  * @typedef {object} ConnectOptions
  * @property {string[]} [events] named events to receive; unnamed ones always are
- * @property {(event: StreamEvent) => void} [onevent] every event but `gap` and `close`, in order
+ * @property {(event: StreamEvent) => void} [onevent] every event but `gap`, `close`,
+ *   `unavailable` and `heartbeat`, in order
  * @property {(state: StreamState) => void} [onstate]
  * @property {(event: StreamEvent | null) => void} [onclose] the stream is over, told once;
  *   null when the server said it by status 204
  * @property {(gap: Gap) => void} [ongap]
+ * @property {(reason: string) => void} [onunavailable] there is nothing to read now, told
+ *   once for each reason; the stream is tried again, and goes on by itself
  * @property {boolean} [shared] one connection for all tabs; default true
+ * @property {boolean} [heartbeat] ask for the event `heartbeat` by the query, to notice a
+ *   lost connection; default true
  * @property {boolean} [withCredentials] cookies across origins; default false
  * @property {string} [lastEventId] go on after this event; default: as a first-time client
  * @property {number} [keep] events that a tab remembers for tabs that join later; default 1000
@@ -85,7 +100,8 @@ export { SendError, Sender, send } from './sse-send.js';
  * @property {string} url
  * @property {StreamState} state
  * @property {string} lastEventId
- * @property {() => void} retry try at once, where it waits
+ * @property {() => void} retry try at once: where it waits, and where it is open too, as
+ *   that connection may be lost
  * @property {() => void} close
  */
 
@@ -95,14 +111,17 @@ export { SendError, Sender, send } from './sse-send.js';
  * @returns {Stream}
  */
 export function connect(address, options = {}) {
-  const { events = [], shared = true, withCredentials = false, keep = 1000 } = options;
-  const url = new URL(address, location.href);
+  const { events = [], shared = true, keep = 1000 } = options;
+  const { withCredentials = false, heartbeat = true } = options;
+  const url = new URL(address, globalThis.location?.href);
   url.hash = '';
   // A second id in the query would make the server distrust both.
   let lastEventId = options.lastEventId ?? url.searchParams.get('lastEventId') ?? '';
   if (url.searchParams.has('lastEventId')) url.searchParams.delete('lastEventId');
 
-  const types = [...new Set(['message', 'gap', 'close', ...events])].sort();
+  const own = ['unavailable', 'heartbeat'];
+  const asked = events.filter((type) => !own.includes(type));
+  const types = [...new Set(['message', 'gap', 'close', ...asked])].sort();
   /** @type {StreamState} */
   let state = { name: 'connecting' };
   const over = () => state.name === 'closed' || state.name === 'finished';
@@ -112,6 +131,7 @@ export function connect(address, options = {}) {
   const how = {
     types,
     withCredentials,
+    heartbeat,
     keep,
     onevent(/** @type {StreamEvent} */ event) {
       if (over()) return;
@@ -122,9 +142,11 @@ export function connect(address, options = {}) {
     },
     onstate(/** @type {StreamState} */ next) {
       if (over()) return;
+      const { reason } = state;
       state = next;
       if (over()) release();
       call(options.onstate, next);
+      if (next.reason && next.reason !== reason) call(options.onunavailable, next.reason);
       if (next.name === 'finished') call(options.onclose, closing);
     },
     onlate() {
@@ -143,7 +165,7 @@ export function connect(address, options = {}) {
   function useOwn() {
     sleepsWhileHidden = shared;
     link = new Source(url.href, { ...how, lastEventId });
-    if (sleepsWhileHidden && document.visibilityState === 'hidden') sleep();
+    if (sleepsWhileHidden && !isVisible()) sleep();
     else link.start();
   }
 
@@ -158,21 +180,23 @@ export function connect(address, options = {}) {
   const onResume = () => link?.start();
   const onVisibility = () => {
     if (!sleepsWhileHidden) return;
-    if (document.visibilityState === 'hidden') sleep();
+    if (!isVisible()) sleep();
     else link?.start();
   };
   addEventListener('pagehide', onPageHide);
   addEventListener('pageshow', onPageShow);
-  document.addEventListener('freeze', onPageHide);
-  document.addEventListener('resume', onResume);
-  document.addEventListener('visibilitychange', onVisibility);
+  // A worker has no document.
+  const page = globalThis.document;
+  page?.addEventListener('freeze', onPageHide);
+  page?.addEventListener('resume', onResume);
+  page?.addEventListener('visibilitychange', onVisibility);
 
   function release() {
     removeEventListener('pagehide', onPageHide);
     removeEventListener('pageshow', onPageShow);
-    document.removeEventListener('freeze', onPageHide);
-    document.removeEventListener('resume', onResume);
-    document.removeEventListener('visibilitychange', onVisibility);
+    page?.removeEventListener('freeze', onPageHide);
+    page?.removeEventListener('resume', onResume);
+    page?.removeEventListener('visibilitychange', onVisibility);
   }
 
   // Not before the caller has its Stream, which its callbacks may well use.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::event::{EventId, Gap};
+use crate::event::{EventId, Gap, Unavailable};
 use crate::request::{Answer, Head, Request, SettingError, Settings, Status, Ways, decide_among};
 use crate::source::{Now, OpenError, Opened, Opening, Source, Stream, WayUp, World};
 use crate::stream::{Delivery, Terms};
@@ -14,12 +14,15 @@ pub(super) enum Answered {
     /// A setting is wrong: 500, and the log says which.
     Mistaken(SettingError),
     /// Trouble that passes is no status, which would end the client's `EventSource` for
-    /// good: it is a stream that asks to be opened again.
+    /// good: it is a stream that says so and asks to be opened again.
     Later {
         head: Head,
         terms: Terms,
+        reason: Unavailable,
         trouble: String,
     },
+    /// The same for HEAD, which no `EventSource` sends, and monitoring does: a status.
+    HeadLater { head: Head, trouble: String },
     /// A stream.
     Stream {
         head: Head,
@@ -74,9 +77,17 @@ pub(super) fn open(
         Err(OpenError::Setting(error)) => Answered::Mistaken(error),
         Err(OpenError::NotFound) => instead(Status::NotFound),
         Err(OpenError::BadFilter) => instead(Status::BadRequest),
+        Err(OpenError::Temporary(trouble)) if head_only => Answered::HeadLater {
+            head: Head {
+                status: Status::ServiceUnavailable,
+                fields: cors_of(&head),
+            },
+            trouble,
+        },
         Err(OpenError::Temporary(trouble)) => Answered::Later {
             head,
             terms,
+            reason: Unavailable::of_stream(stream.name),
             trouble,
         },
     }

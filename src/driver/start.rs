@@ -18,7 +18,7 @@ use super::serve::Server;
 use super::signals::Signals;
 use super::terminal::{self, Typed};
 use super::world::{Abilities, Machine};
-use crate::event::Batch;
+use crate::event::{Batch, Unavailable};
 use crate::gateway::Framing;
 use crate::request::{
     Head, Label, Lifetime, MetaVariables, Method, Request, Settings, WRONG_SETTING,
@@ -186,10 +186,15 @@ impl Program {
             Answered::Later {
                 head,
                 terms,
+                reason,
                 trouble,
             } => {
                 self.log.line(Level::Warning, &trouble);
-                return self.come_back_later(&output, &head, terms);
+                return self.come_back_later(&output, &head, terms, reason);
+            }
+            Answered::HeadLater { head, trouble } => {
+                self.log.line(Level::Warning, &trouble);
+                return self.end_with(&output, &head);
             }
         };
         let mut batch = Batch::new();
@@ -240,12 +245,18 @@ impl Program {
     }
 
     /// Trouble that passes is no status, which would end the client's `EventSource` for
-    /// good: it is a stream that asks to be opened again.
-    fn come_back_later(&self, output: &Output, head: &Head, terms: Terms) -> io::Result<ExitCode> {
+    /// good: it is a stream that says so and asks to be opened again.
+    fn come_back_later(
+        &self,
+        output: &Output,
+        head: &Head,
+        terms: Terms,
+        reason: Unavailable,
+    ) -> io::Result<ExitCode> {
         let mut batch = Batch::new();
         batch.head(&self.framing.write(head, &clock::http_date()));
         batch.retry(terms.retry_ms);
-        batch.comment(b"not available now");
+        batch.unavailable(reason);
         output.write(batch.as_bytes())?;
         Ok(match self.framing {
             Framing::Bare => exit::system(),

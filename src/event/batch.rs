@@ -1,8 +1,9 @@
 //! Encoded output on its way to a client.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::{Event, EventId, EventName, Gap, encode};
+use super::{Event, EventId, EventName, Gap, Unavailable, encode};
 
 /// Encoded events that will leave together, and what the stream must know of them.
 ///
@@ -86,6 +87,29 @@ impl Batch {
             name: Some(EventName::GAP),
             data: data.as_bytes(),
         });
+    }
+
+    /// Appends an `unavailable` event, without an id: it moves no place.
+    pub fn unavailable(&mut self, reason: Unavailable) {
+        let data = reason.to_string();
+        self.event(&Event {
+            id: None,
+            name: Some(EventName::UNAVAILABLE),
+            data: data.as_bytes(),
+        });
+    }
+
+    /// Appends the event `heartbeat`, whose data tells how often it comes when there is
+    /// no other event. It has no id, and does not count as an event: it is no more than a
+    /// comment that a page can see.
+    pub fn heartbeat(&mut self, interval: Duration) {
+        let data = format!("{{\"interval_ms\":{}}}", interval.as_millis());
+        Event {
+            id: None,
+            name: Some(EventName::HEARTBEAT),
+            data: data.as_bytes(),
+        }
+        .encode(&mut self.bytes);
     }
 
     /// Appends the event that ends a finite stream: `close` with empty data.

@@ -1,6 +1,6 @@
 //! Layer 0: events and their text.
 //!
-//! What an event *is* ([`Event`], [`EventId`], [`EventName`], [`Gap`]) and how it
+//! What an event *is* ([`Event`], [`EventId`], [`EventName`], [`Gap`], [`Unavailable`]) and how it
 //! is written as the `text/event-stream` of WHATWG HTML §9.2.5 ([`Batch`]). Ids
 //! and names are valid by construction, and every byte string that a file or a
 //! client can hold encodes to something a browser reads back unchanged, save for
@@ -13,9 +13,11 @@ mod encode;
 mod gap;
 mod id;
 mod name;
+mod unavailable;
 
 pub use batch::Batch;
 pub use encode::Event;
 pub use gap::{Gap, Reason};
 pub use id::{EventId, InvalidId};
 pub use name::{EventName, InvalidName};
+pub use unavailable::Unavailable;

@@ -18,7 +18,9 @@ impl<'a> EventName<'a> {
     pub const CLOSE: EventName<'static> = EventName(Cow::Borrowed("close"));
     /// Something could not be delivered; see [`crate::event::Gap`].
     pub const GAP: EventName<'static> = EventName(Cow::Borrowed("gap"));
-    /// Nothing can be served now; the client comes again.
+    /// A sign of life, for a page that asked for it by the query.
+    pub const HEARTBEAT: EventName<'static> = EventName(Cow::Borrowed("heartbeat"));
+    /// Nothing can be served now; see [`crate::event::Unavailable`].
     pub const UNAVAILABLE: EventName<'static> = EventName(Cow::Borrowed("unavailable"));
     /// A line of a `jsonl` file that is no JSON object.
     pub const INVALID: EventName<'static> = EventName(Cow::Borrowed("invalid"));
@@ -50,10 +52,11 @@ impl<'a> EventName<'a> {
     /// The names that neither a publisher nor a file may give to an event: the stream's
     /// own, each of which a page acts on, and `open` and `error`, which EventSource
     /// dispatches itself to the same listeners.
-    pub const RESERVED: [EventName<'static>; 5] = [
+    pub const RESERVED: [EventName<'static>; 6] = [
         Self::CLOSE,
         Self::GAP,
         Self::UNAVAILABLE,
+        Self::HEARTBEAT,
         EventName(Cow::Borrowed("open")),
         EventName(Cow::Borrowed("error")),
     ];

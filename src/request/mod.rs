@@ -39,7 +39,7 @@ pub use place::{Asked, path_below};
 pub use policy::{Answer, Ways, decide, decide_among};
 pub(crate) use policy::{granted, preflight, with_cors};
 pub use publishing::{Durability, Grant, Publishing, Rate};
-pub use query::Query;
+pub use query::{Heartbeat, Query};
 pub use settings::{
     Absent, CommandSharing, Format, KNOWN_SETTINGS, Lifetime, Notice, Publishers, QueryFilter,
     SettingError, Settings, SourceId, subscribers_max,

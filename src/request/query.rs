@@ -19,8 +19,21 @@ pub struct Query {
     pub filter: Option<Vec<u8>>,
     /// `format=json` or `format=prometheus`, of a status page.
     pub figures: Option<Figures>,
+    /// `heartbeat=event`: a sign of life is an event, which a page can see.
+    pub heartbeat: Heartbeat,
     /// `nick=…`: what a member of a room wants to be called.
     pub nick: Option<Nick>,
+}
+
+/// What is sent when a stream has been silent for `SSE_HEARTBEAT`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Heartbeat {
+    /// A comment, which no client shows to its page.
+    #[default]
+    Comment,
+    /// The event `heartbeat`, first when the stream opens and then after so much time
+    /// without an event: a page that misses it knows that the connection is lost.
+    Event,
 }
 
 impl Query {
@@ -51,6 +64,7 @@ impl Query {
                     parsed.figures = Some(Figures::Prometheus);
                 }
                 b"filter" if !value.is_empty() => parsed.filter = Some(value.into_owned()),
+                b"heartbeat" if &*value == b"event" => parsed.heartbeat = Heartbeat::Event,
                 b"nick" => parsed.nick = Nick::cleaned(&String::from_utf8_lossy(&value)),
                 _ => {}
             }
@@ -106,6 +120,7 @@ mod tests {
             Some(262_144),
         );
         check("evs_preamble=99999999999999999999999", 4096, None);
+        check("heartbeat=event&padding=true", 2048, None);
         check("evs_preamble=-1&evs_buffer_size_limit=x", 0, None);
     }
 }

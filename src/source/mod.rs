@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event::{Batch, EventId, Gap, Reason};
+use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
 use crate::request::{BelowRoot, LastId, Request, SettingError, Settings};
 
 pub use clock::Clock;
@@ -92,6 +92,13 @@ pub trait Source {
     /// and is never cut short to be gone on with later.
     fn can_go_back(&self) -> bool {
         true
+    }
+
+    /// Why there is nothing to read, as of the last poll; `None` when there is something,
+    /// or will be by the nature of the stream. A stream that stays so for a while tells
+    /// its client.
+    fn unavailable(&self) -> Option<Unavailable> {
+        None
     }
 
     /// It has been quiet for a while: memory that a burst took is given back.

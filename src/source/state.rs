@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::followed::Followed;
 use super::tail::{Disk, DiskFile, Stat};
 use super::{Next, Now, OpenError, Opened, Opening, Source, resume_point};
-use crate::event::{Batch, Event, EventId, EventName, Gap, Reason};
+use crate::event::{Batch, Event, EventId, EventName, Gap, Reason, Unavailable};
 
 /// How long a file that is written in place must have been left alone.
 const SETTLED: Duration = Duration::from_millis(50);
@@ -236,6 +236,14 @@ impl Source for State {
                 self.is_done = true;
                 Next::Change
             }
+        }
+    }
+
+    fn unavailable(&self) -> Option<Unavailable> {
+        match (&self.seen, &self.file) {
+            (None, _) => Some(Unavailable::Missing),
+            (Some(_), None) => Some(Unavailable::Unreadable),
+            (Some(_), Some(_)) => None,
         }
     }
 

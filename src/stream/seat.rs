@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Subscription, Terms, Turn};
-use crate::event::{Batch, EventId, Gap, Reason};
-use crate::request::{Absent, LastId, Request, Settings};
+use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
+use crate::request::{Absent, Heartbeat, LastId, Request, Settings};
 use crate::source::{Now, OpenError, Opened, Opening, Source, Stream, World};
 
 /// What a stream is opened with when a subscriber has to read it by itself again.
@@ -67,6 +67,11 @@ pub struct Seat {
     pub(super) terms: Terms,
     opened_at: Duration,
     last_sent_at: Duration,
+    /// Of one among others: when it was sent an event last.
+    last_event_at: Duration,
+    /// Of one among others: when to tell it that there is nothing to read, if that is
+    /// still so.
+    notice_at: Option<Duration>,
     /// Records that were passed over have moved its place since it was told it.
     is_untold: bool,
 }
@@ -125,6 +130,8 @@ impl Seat {
             terms,
             opened_at: now.monotonic,
             last_sent_at: now.monotonic,
+            last_event_at: now.monotonic,
+            notice_at: None,
             is_untold: false,
         }
     }
@@ -144,7 +151,32 @@ impl Seat {
     /// The moment at which silence has lasted long enough.
     #[must_use]
     pub fn silent_at(&self) -> Duration {
-        self.last_sent_at + self.terms.heartbeat
+        let since = match self.terms.heartbeat_form {
+            Heartbeat::Comment => self.last_sent_at,
+            Heartbeat::Event => self.last_event_at,
+        };
+        since + self.terms.heartbeat
+    }
+
+    /// Of one among others: the moment at which to call [`Seat::notice`].
+    #[must_use]
+    pub fn notice_at(&self) -> Option<Duration> {
+        self.notice_at
+    }
+
+    /// Of one among others: tells it once that there is nothing to read, if that has
+    /// lasted. `reason` is the shared stream's.
+    pub fn notice(&mut self, reason: Option<Unavailable>, now: Now, out: &mut Batch) {
+        let is_due = self.notice_at.is_some_and(|at| now.monotonic >= at);
+        if reason.is_some() && !is_due {
+            return;
+        }
+        self.notice_at = None;
+        if let Some(reason) = reason {
+            out.unavailable(reason);
+            self.last_sent_at = now.monotonic;
+            self.last_event_at = now.monotonic;
+        }
     }
 
     /// The moment at which it has lasted long enough itself.
@@ -232,9 +264,12 @@ impl Seat {
     }
 
     /// Of one among others: so many chunks, the last one ending at `end`, are on their
-    /// way.
-    pub fn passed(&mut self, chunks: u64, end: &Rc<EventId<'static>>, now: Now) {
+    /// way, with so many events in them.
+    pub fn passed(&mut self, chunks: u64, events: u64, end: &Rc<EventId<'static>>, now: Now) {
         self.last_sent_at = now.monotonic;
+        if events > 0 {
+            self.last_event_at = now.monotonic;
+        }
         self.is_untold = false;
         if let Place::Among(among) = &mut self.place {
             among.next += chunks;
@@ -244,17 +279,31 @@ impl Seat {
 
     /// Of one among others that has fallen out of the ring of a stream that cannot go
     /// back: it goes on where the stream is. Appends the gap.
-    pub fn skip(&mut self, shared: &super::Shared, out: &mut Batch) {
+    pub fn skip(&mut self, shared: &super::Shared, now: Now, out: &mut Batch) {
         if let Place::Among(among) = &mut self.place {
             among.next = shared.ring().next();
             among.at = Rc::clone(shared.place());
             out.gap(&Gap::new(Reason::Expired), Some((*among.at).clone()));
             self.is_untold = false;
+            self.last_sent_at = now.monotonic;
+            self.last_event_at = now.monotonic;
         }
     }
 
-    /// Of one among others: a comment, or its place, is on its way.
-    pub fn beaten(&mut self, now: Now) {
+    /// Of one among others: it has been silent for long enough. Appends its place, if it
+    /// has to be told that, and a sign of life.
+    pub fn beat(&mut self, now: Now, out: &mut Batch) {
+        if let Some(place) = self.untold() {
+            out.id_only(place);
+        }
+        match self.terms.heartbeat_form {
+            Heartbeat::Comment if !out.is_empty() => {}
+            Heartbeat::Comment => out.comment(b""),
+            Heartbeat::Event => {
+                out.heartbeat(self.terms.heartbeat);
+                self.last_event_at = now.monotonic;
+            }
+        }
         self.last_sent_at = now.monotonic;
         self.is_untold = false;
     }
@@ -292,7 +341,11 @@ impl Seat {
             // A stream that has a place has no end.
             Opened::Finished => return Err(OpenError::NotFound),
         };
-        let subscription = Subscription::resumed(source, gap, self.terms, self.opened_at, now);
+        let subscription = Subscription::resumed(source, gap, self.terms, self.opened_at, now)
+            .with_last_event_at(match &self.place {
+                Place::Own(own) => own.subscription.last_event_at(),
+                Place::Among(_) => self.last_event_at,
+            });
         let share = self.key().map(|key| (Rc::clone(key), Rc::clone(spot)));
         self.place = Place::Own(Box::new(Own {
             subscription,
@@ -333,6 +386,8 @@ impl Seat {
         match std::mem::replace(&mut self.place, among) {
             Place::Own(own) => {
                 self.is_untold = !own.batch.ends_at(&at);
+                self.last_event_at = own.subscription.last_event_at();
+                self.notice_at = own.subscription.notice_at();
                 Some(own.subscription.into_source())
             }
             Place::Among(_) => None,

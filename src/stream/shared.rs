@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::ring::{Chunk, Ring};
 use super::seat::Spot;
-use crate::event::{Batch, EventId};
+use crate::event::{Batch, EventId, Unavailable};
 use crate::source::{Next, Now, Source};
 
 /// Puts a gateway's frame around encoded events, appending to the second argument.
@@ -102,6 +102,12 @@ impl Shared {
     #[must_use]
     pub fn can_go_back(&self) -> bool {
         self.source.can_go_back()
+    }
+
+    /// Why there is nothing to read; see [`Source::unavailable`].
+    #[must_use]
+    pub fn unavailable(&self) -> Option<Unavailable> {
+        self.source.unavailable()
     }
 
     /// When it wants to be polled again.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::event::{Batch, EventId, Gap};
-use crate::request::{Request, Settings};
+use crate::request::{Heartbeat, Request, Settings};
 use crate::source::{Next, Now, Source};
 
 /// What a stream promises its client, fixed when it opens.
@@ -11,8 +11,10 @@ use crate::source::{Next, Now, Source};
 pub struct Terms {
     /// What is sent as `retry:`, in milliseconds, jitter included.
     pub retry_ms: u64,
-    /// A comment after this much silence.
+    /// A sign of life after this much silence.
     pub heartbeat: Duration,
+    /// Which one.
+    pub heartbeat_form: Heartbeat,
     /// The stream ends at the first event boundary after this, jitter included.
     pub max_age: Option<Duration>,
     /// Bytes of comment that come first, for clients that ask for them.
@@ -47,6 +49,7 @@ impl Terms {
         Self {
             retry_ms: retry_ms.max(Self::RETRY_MIN_MS),
             heartbeat: settings.heartbeat,
+            heartbeat_form: request.query.heartbeat,
             // Never later than what is set: the limit may be that of a gateway.
             max_age: settings.max_age.map(|age| age.mul_f64(1.0 - 0.1 * jitter)),
             preamble_bytes: request.query.preamble_bytes,
@@ -81,6 +84,10 @@ pub enum Turn {
     End(Ended),
 }
 
+/// How long a stream may have had nothing to read before its client is told. A rotation
+/// leaves no file until the daemon reopens it, mostly within a second or two.
+const NOTICE_AFTER: Duration = Duration::from_secs(5);
+
 /// One client's stream.
 ///
 /// Poll it only when all that it appended before has been sent: then a slow reader
@@ -91,8 +98,13 @@ pub struct Subscription {
     opened_at: Duration,
     /// When bytes were sent last; heartbeats count from here.
     last_sent_at: Duration,
+    /// When the client was sent an event last, heartbeats included.
+    last_event_at: Duration,
     /// When the client knew the place last.
     placed_at: Duration,
+    /// When to tell the client that there is nothing to read, if that is still so; `None`
+    /// once it was told or there was something.
+    notice_at: Option<Duration>,
     sent_bytes: u64,
     /// What to say first, until it has been said.
     opening: Option<Opening>,
@@ -109,12 +121,19 @@ impl Subscription {
     /// A stream that opens at `now`, and begins with `gap` if there is one.
     #[must_use]
     pub fn new(source: Box<dyn Source>, gap: Option<Gap>, terms: Terms, now: Now) -> Self {
+        let notice_after = match terms.delivery {
+            Delivery::Immediate => NOTICE_AFTER,
+            // Its client hears nothing before the stream ends.
+            Delivery::HeldBack => terms.heartbeat,
+        };
         Self {
             source,
             terms,
             opened_at: now.monotonic,
             last_sent_at: now.monotonic,
+            last_event_at: now.monotonic,
             placed_at: now.monotonic,
+            notice_at: Some(now.monotonic + notice_after),
             sent_bytes: 0,
             opening: Some(Opening::First { gap }),
         }
@@ -132,6 +151,8 @@ impl Subscription {
         Self {
             opened_at,
             opening: gap.map(|gap| Opening::Again { gap }),
+            // Its client has been connected, and a file that is gone will come again.
+            notice_at: None,
             ..Self::new(source, None, terms, now)
         }
     }
@@ -146,6 +167,33 @@ impl Subscription {
     #[must_use]
     pub fn can_go_back(&self) -> bool {
         self.source.can_go_back()
+    }
+
+    /// When its client was sent an event last.
+    pub(super) fn last_event_at(&self) -> Duration {
+        self.last_event_at
+    }
+
+    /// When to tell its client that there is nothing to read, if that is still so.
+    pub(super) fn notice_at(&self) -> Option<Duration> {
+        self.notice_at
+    }
+
+    /// The same stream for a client that was sent an event last at this moment.
+    #[must_use]
+    pub(super) fn with_last_event_at(mut self, last_event_at: Duration) -> Self {
+        self.last_event_at = last_event_at;
+        self
+    }
+
+    /// When a sign of life is due.
+    fn silent_at(&self) -> Duration {
+        let since = match self.terms.heartbeat_form {
+            Heartbeat::Comment => self.last_sent_at,
+            // Its page sees events only.
+            Heartbeat::Event => self.last_event_at,
+        };
+        since + self.terms.heartbeat
     }
 
     /// Its source, for others to share.
@@ -166,17 +214,19 @@ impl Subscription {
         let opening = self.opening.take();
         let is_opening = matches!(opening, Some(Opening::First { .. }));
         if let Some(opening) = opening {
-            self.open(opening, out);
+            self.open(opening, now, out);
         }
         let (bytes_before, events_before) = (out.as_bytes().len(), out.events());
         let next = self.source.poll(now, out);
         let brought_nothing = out.as_bytes().len() == bytes_before;
-        let silent_at = self.last_sent_at + self.terms.heartbeat;
+        let is_silent = now.monotonic >= self.silent_at()
+            && (brought_nothing || self.terms.heartbeat_form == Heartbeat::Event);
         let misplaced_at = self.placed_at + self.terms.heartbeat;
         if out.events() > events_before {
             self.placed_at = now.monotonic;
-        } else if brought_nothing && now.monotonic >= silent_at {
-            self.beat(out);
+            self.last_event_at = now.monotonic;
+        } else if is_silent {
+            self.beat(now, out);
             self.placed_at = now.monotonic;
         } else if (is_opening && out.events() == 0)
             || (!brought_nothing && now.monotonic >= misplaced_at)
@@ -185,6 +235,7 @@ impl Subscription {
             self.move_id(out);
             self.placed_at = now.monotonic;
         }
+        self.notice(now, out);
         let turn = self.turn(now, next, out);
         if let Turn::End(Ended::Aged | Ended::HeldBack) = turn {
             self.move_id(out);
@@ -203,7 +254,7 @@ impl Subscription {
         self.source.rest();
     }
 
-    fn open(&self, opening: Opening, out: &mut Batch) {
+    fn open(&mut self, opening: Opening, now: Now, out: &mut Batch) {
         let gap = match opening {
             Opening::First { gap } => {
                 if self.terms.preamble_bytes > 0 {
@@ -211,6 +262,11 @@ impl Subscription {
                 }
                 out.retry(self.terms.retry_ms);
                 out.comment(b"sse-cgi");
+                if self.terms.heartbeat_form == Heartbeat::Event {
+                    // The page learns from the first one that there will be others.
+                    out.heartbeat(self.terms.heartbeat);
+                    self.last_event_at = now.monotonic;
+                }
                 gap
             }
             Opening::Again { gap } => Some(gap),
@@ -221,11 +277,31 @@ impl Subscription {
     }
 
     /// Silence has lasted long enough.
-    fn beat(&self, out: &mut Batch) {
+    fn beat(&mut self, now: Now, out: &mut Batch) {
         // Records that were passed over have moved the place: the client learns it, and
         // will not have them looked through again when it returns.
-        if !self.move_id(out) {
-            out.comment(b"");
+        let has_moved = self.move_id(out);
+        match self.terms.heartbeat_form {
+            Heartbeat::Comment if has_moved => {}
+            Heartbeat::Comment => out.comment(b""),
+            Heartbeat::Event => {
+                out.heartbeat(self.terms.heartbeat);
+                self.last_event_at = now.monotonic;
+            }
+        }
+    }
+
+    /// Tells the client once that there is nothing to read, if that has lasted.
+    fn notice(&mut self, now: Now, out: &mut Batch) {
+        let Some(at) = self.notice_at else { return };
+        let reason = self.source.unavailable();
+        if reason.is_some() && now.monotonic < at {
+            return;
+        }
+        self.notice_at = None;
+        if let Some(reason) = reason {
+            out.unavailable(reason);
+            self.last_event_at = now.monotonic;
         }
     }
 
@@ -260,7 +336,7 @@ impl Subscription {
         if next == Next::More {
             return Turn::More;
         }
-        let silent_at = self.last_sent_at + self.terms.heartbeat;
+        let silent_at = self.silent_at();
         if self.terms.delivery == Delivery::HeldBack && self.source.can_go_back() {
             let waited = now.monotonic >= self.opened_at + self.terms.heartbeat;
             if out.events() > 0 || waited {
@@ -268,7 +344,7 @@ impl Subscription {
             }
         }
         // What is in the batch is about to be sent, and silence counts from then.
-        let silent_at = if out.is_empty() {
+        let silent_at = if out.is_empty() || self.terms.heartbeat_form == Heartbeat::Event {
             silent_at
         } else {
             now.monotonic + self.terms.heartbeat
@@ -277,7 +353,7 @@ impl Subscription {
             Next::At(at) => Some(at),
             _ => None,
         };
-        let wake = [source_at, aged_at]
+        let wake = [source_at, aged_at, self.notice_at]
             .into_iter()
             .flatten()
             .fold(silent_at, Duration::min);
@@ -295,6 +371,7 @@ mod tests {
         events: Vec<(u64, &'static str)>,
         position: u64,
         ends: bool,
+        missing: bool,
     }
 
     impl Source for Scripted {
@@ -320,6 +397,11 @@ mod tests {
             Next::Change
         }
 
+        fn unavailable(&self) -> Option<crate::event::Unavailable> {
+            let is_missing = self.missing && self.position == 0;
+            is_missing.then_some(crate::event::Unavailable::Missing)
+        }
+
         fn position(&self) -> Option<EventId<'static>> {
             EventId::new(self.position.to_string()).ok()
         }
@@ -328,6 +410,7 @@ mod tests {
     const TERMS: Terms = Terms {
         retry_ms: 3000,
         heartbeat: Duration::from_secs(15),
+        heartbeat_form: Heartbeat::Comment,
         max_age: None,
         preamble_bytes: 0,
         size_limit_bytes: None,
@@ -377,6 +460,7 @@ mod tests {
             events: events.to_vec(),
             position: 0,
             ends: false,
+            missing: false,
         }
     }
 
@@ -388,6 +472,7 @@ mod tests {
             events: vec![(0, "a")],
             position: 0,
             ends: true,
+            missing: false,
         };
         let expected = format!("{OPENING}id: 1\ndata: a\n\nid: 1\nevent: close\ndata:\n\n");
         check(TERMS, None, source, &[(0, &expected)], "0 Finished");
@@ -417,6 +502,54 @@ mod tests {
             (40, ":\n"),
         ];
         check(terms, None, says(&[(10, "a")]), &expected, "40 Aged");
+    }
+
+    #[test]
+    fn a_page_that_asked_for_it_sees_a_heartbeat_after_silence_without_events() {
+        let beat = "event: heartbeat\ndata: {\"interval_ms\":15000}\n\n";
+        let opening = format!("{OPENING}{beat}id: 0\n\n");
+        let terms = Terms {
+            heartbeat_form: Heartbeat::Event,
+            max_age: Some(Duration::from_secs(51)),
+            ..TERMS
+        };
+        let moved = format!("id: 2\n\n{beat}");
+        // The place that was passed over would break the silence for a comment.
+        let expected = [
+            (0, opening.as_str()),
+            (10, "id: 1\ndata: a\n\n"),
+            (25, &moved),
+            (40, beat),
+        ];
+        let source = says(&[(10, "a"), (20, "filtered")]);
+        check(terms, None, source, &expected, "51 Aged");
+    }
+
+    #[test]
+    fn a_file_that_stays_missing_is_reported_once_and_a_rotation_is_not() {
+        let opening = format!("{OPENING}id: 0\n\n");
+        let notice = "event: unavailable\ndata: {\"reason\":\"the file does not exist yet\"}\n\n";
+        let terms = Terms {
+            max_age: Some(Duration::from_secs(10)),
+            ..TERMS
+        };
+        let missing = |events: &[(u64, &'static str)]| Scripted {
+            missing: true,
+            ..says(events)
+        };
+        let event = (8, "id: 1\ndata: a\n\n");
+        let expected = [(0, opening.as_str()), (5, notice), event];
+        check(terms, None, missing(&[(8, "a")]), &expected, "10 Aged");
+        let expected = [(0, opening.as_str()), (1, "id: 1\ndata: a\n\n")];
+        check(terms, None, missing(&[(1, "a")]), &expected, "10 Aged");
+        // A client that polls is told at the end of its poll.
+        let held = Terms {
+            delivery: Delivery::HeldBack,
+            ..TERMS
+        };
+        let last = format!(":\n{notice}");
+        let expected = [(0, opening.as_str()), (15, &last)];
+        check(held, None, missing(&[]), &expected, "15 HeldBack");
     }
 
     #[test]

@@ -237,6 +237,7 @@ fn a_file_that_may_not_be_read_now_is_temporary_trouble_and_no_lost_place() {
         let mut refused = program.start();
         assert!(refused.head().starts_with("HTTP/1.1 200 OK\r\n"));
         assert!(matches!(refused.next(), Some(Item::Retry(_))));
+        refused.says(&["unavailable: {\"reason\":\"the file cannot be read now\"}"]);
         assert_eq!(refused.rest(), []);
         assert_eq!((refused.code(), refused.last_id()), (0, ""));
         let said = refused.stderr();

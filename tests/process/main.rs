@@ -17,4 +17,5 @@ mod resume;
 mod script;
 mod terminal;
 mod time;
+mod unavailable;
 mod watches;

@@ -29,3 +29,4 @@ mod scarce;
 mod slow;
 mod status;
 mod streams;
+mod unavailable;

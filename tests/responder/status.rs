@@ -106,7 +106,7 @@ fn past_the_limit_a_client_is_asked_to_come_again() {
         assert_eq!(third.status(), 200);
         let items = third.items();
         assert!(
-            matches!(items[..], [Item::Retry(2_250..=4_500), Item::Comment(_)]),
+            matches!(items[..], [Item::Retry(2_250..=4_500), Item::Event(_)]),
             "{items:?}"
         );
         assert_eq!(third.whole(), COMPLETE);

@@ -11,6 +11,7 @@ use super::super::open::{Answered, open};
 use super::peer::{Phase, RequestLog};
 use super::responder::{Responder, peer};
 use super::timers::Whom;
+use crate::event::{Batch, Unavailable};
 use crate::gateway::{Framing, fastcgi};
 use crate::request::WRONG_SETTING;
 use crate::request::{
@@ -36,6 +37,14 @@ fn runs_commands(stream: &Stream) -> bool {
 pub(super) fn permit_path(name: &str, path: &Path) -> Result<(), SettingError> {
     beneath::check(path)
         .map_err(|problem| SettingError::new(name, path.as_os_str().as_encoded_bytes(), problem))
+}
+
+/// The body of a stream that has nothing now and asks to be opened again.
+fn come_again(terms: Terms, reason: Unavailable) -> Vec<u8> {
+    let mut batch = Batch::new();
+    batch.retry(terms.retry_ms);
+    batch.unavailable(reason);
+    batch.as_bytes().to_vec()
 }
 
 impl Responder {
@@ -193,11 +202,15 @@ impl Responder {
             Answered::Later {
                 head,
                 terms,
+                reason,
                 trouble,
             } => {
                 self.say(whom, Level::Warning, &trouble);
-                let later = format!("retry: {}\n: not available now\n", terms.retry_ms);
-                return self.answer(whom, &head, later.as_bytes(), now);
+                return self.answer(whom, &head, &come_again(terms, reason), now);
+            }
+            Answered::HeadLater { head, trouble } => {
+                self.say(whom, Level::Warning, &trouble);
+                return self.answer(whom, &head, b"", now);
             }
             Answered::Stream {
                 head,
@@ -242,8 +255,12 @@ impl Responder {
             self.log.rate_limited(Level::Warning, "full house", &text);
         }
         let terms = Terms::new(request, settings, Delivery::Immediate, fastrand::f64());
-        let later = format!("retry: {}\n: no place now\n", terms.retry_ms);
-        self.answer(whom, head, later.as_bytes(), now);
+        let reason = if self.is_draining() {
+            Unavailable::Restarting
+        } else {
+            Unavailable::Full
+        };
+        self.answer(whom, head, &come_again(terms, reason), now);
     }
 
     fn answer_status(&mut self, whom: Whom, request: &Request, settings: &Settings, now: Now) {

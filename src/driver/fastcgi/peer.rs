@@ -327,7 +327,7 @@ impl Peer {
             self.blocked_since = None;
             self.request.bytes += taken as u64;
             let mut left = taken;
-            let mut passed = 0;
+            let (mut passed, mut events) = (0, 0);
             let mut last = None;
             for chunk in ring.from(next).into_iter().flatten() {
                 if left == 0 {
@@ -335,7 +335,7 @@ impl Peer {
                 }
                 passed += 1;
                 last = Some(chunk);
-                self.request.events += chunk.events;
+                events += chunk.events;
                 if left < chunk.bytes.len() {
                     self.outgoing = Outgoing::Chunk {
                         chunk: Rc::clone(chunk),
@@ -345,8 +345,9 @@ impl Peer {
                 }
                 left -= chunk.bytes.len();
             }
+            self.request.events += events;
             if let Some(chunk) = last {
-                seat.passed(passed, &chunk.end, now);
+                seat.passed(passed, events, &chunk.end, now);
             }
             if taken < bytes {
                 self.blocked_since = Some(now.monotonic);
@@ -370,7 +371,7 @@ impl Peer {
             };
             let mut bytes = Vec::with_capacity(chunk.bytes.len());
             fastcgi::readdressed(&chunk.bytes, id, &mut bytes);
-            seat.passed(1, &chunk.end, now);
+            seat.passed(1, chunk.events, &chunk.end, now);
             self.request.events += chunk.events;
             self.outgoing = Outgoing::Bytes { bytes, from: 0 };
             // (Borrowed anew: flushing is the peer's.)

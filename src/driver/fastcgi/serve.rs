@@ -152,12 +152,25 @@ impl Responder {
             }
             return self.end(whom, reason(Ended::Aged), now);
         }
+        let mut notice = Batch::new();
+        if let Some(seat) = &mut peer.seat
+            && seat.notice_at().is_some()
+        {
+            seat.notice(shared.unavailable(), now, &mut notice);
+        }
+        if !notice.is_empty() {
+            peer.push_stdout(notice.as_bytes());
+            return match peer.flush(now) {
+                Sent::Gone => self.remove(whom, "left"),
+                Sent::Blocked => self.blocked(whom, now),
+                Sent::All => self.make_ready(whom),
+            };
+        }
         match peer.deliver(shared.ring(), None, now) {
             Delivered::FellOut if !shared.can_go_back() => {
                 let mut batch = Batch::new();
                 if let Some(seat) = &mut peer.seat {
-                    seat.skip(shared, &mut batch);
-                    seat.beaten(now);
+                    seat.skip(shared, now, &mut batch);
                 }
                 peer.push_stdout(batch.as_bytes());
                 return match peer.flush(now) {
@@ -202,7 +215,10 @@ impl Responder {
         let Some(seat) = &peer.seat else { return };
         // Many fall silent together: they are woken together.
         let silent_at = rounded_up(seat.silent_at(), seat.terms().heartbeat / 64);
-        let at = seat.aged_at().map_or(silent_at, |at| at.min(silent_at));
+        let at = [seat.aged_at(), seat.notice_at()]
+            .into_iter()
+            .flatten()
+            .fold(silent_at, Duration::min);
         self.wake_at(whom, at);
     }
 
@@ -235,11 +251,7 @@ impl Responder {
             return;
         }
         let mut batch = Batch::new();
-        match seat.untold() {
-            Some(id) => batch.id_only(id),
-            None => batch.comment(b""),
-        }
-        seat.beaten(now);
+        seat.beat(now, &mut batch);
         peer.push_stdout(batch.as_bytes());
         match peer.flush(now) {
             Sent::All => {}

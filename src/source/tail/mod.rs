@@ -48,7 +48,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Next, Now, Source, Stream};
-use crate::event::{Batch, EventId, Gap, Reason};
+use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
 
 pub use anchor::TailId;
 pub use disk::{Disk, DiskFile, Identity, Sibling, Stat};
@@ -532,6 +532,11 @@ impl Source for Tail {
     fn rest(&mut self) {
         let old = self.lingering.iter_mut().map(|old| &mut old.cursor);
         self.active.iter_mut().chain(old).for_each(Cursor::rest);
+    }
+
+    fn unavailable(&self) -> Option<Unavailable> {
+        let has_none = self.active.is_none() && self.search.is_none();
+        has_none.then_some(Unavailable::Missing)
     }
 
     fn position(&self) -> Option<EventId<'static>> {
