@@ -105,6 +105,9 @@ export { SendError, Sender, send } from './sse-send.js';
  * @property {() => void} close
  */
 
+/** The names that a server takes a last event id by from the query. */
+const ID_FIELDS = ['lastEventId', 'last_event_id', 'evs_last_event_id', 'lastEventID', 'Last-Event-ID'];
+
 /**
  * @param {string | URL} address relative to the page
  * @param {ConnectOptions} [options]
@@ -116,8 +119,9 @@ export function connect(address, options = {}) {
   const url = new URL(address, globalThis.location?.href);
   url.hash = '';
   // A second id in the query would make the server distrust both.
-  let lastEventId = options.lastEventId ?? url.searchParams.get('lastEventId') ?? '';
-  if (url.searchParams.has('lastEventId')) url.searchParams.delete('lastEventId');
+  const inQuery = ID_FIELDS.find((name) => url.searchParams.has(name));
+  let lastEventId = options.lastEventId ?? (inQuery && url.searchParams.get(inQuery)) ?? '';
+  for (const name of ID_FIELDS) if (url.searchParams.has(name)) url.searchParams.delete(name);
 
   const own = ['unavailable', 'heartbeat'];
   const asked = events.filter((type) => !own.includes(type));

@@ -191,6 +191,20 @@ describe('sse.js in trouble', () => {
     assert.equal(stub.requests[0].url.search, '');
   });
 
+  test('an id in the query, by any of its names, is sent once', async (t) => {
+    const { stub, page } = await open(t, { '/stream': streaming('data: a\n\n') });
+    for (const name of ['lastEventId', 'lastEventID', 'Last-Event-ID', 'last_event_id']) {
+      const { length } = stub.requests;
+      await page.evaluate(async ([base, name]) => {
+        window.stream.close();
+        const { connect } = await import(`${base}sse.js`);
+        window.stream = connect(`${base}stream?x=1&${name}=7`, { shared: false });
+      }, [stub.base, name]);
+      const { url } = await until('a request', () => stub.requests.slice(length).find(({ url }) => url.searchParams.has('x')));
+      assert.deepEqual([...url.searchParams], [['x', '1'], ['lastEventId', '7'], ['heartbeat', 'event']]);
+    }
+  });
+
   for (const kind of ['Worker', 'SharedWorker']) {
     test(`it runs in a ${kind}`, async (t) => {
       const script = `
