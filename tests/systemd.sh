@@ -1,0 +1,193 @@
+#!/usr/bin/env bash
+# The shipped units under a real systemd: a Debian 12 in a container, made once (about a
+# minute) and kept in target/. The programs are put into it by scripts/install.
+#
+#   tests/systemd.sh PROGRAMS    the folder of the built programs
+#
+# Needs root, debootstrap and systemd-nspawn; where one of these is missing or does not
+# work, it says "skipped" and why, and passes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+programs=$(realpath -- "${1:?usage: tests/systemd.sh PROGRAMS}")
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+root=$target/systemd/root
+
+skip() { echo "skipped: $1"; exit 0; }
+fail() {
+    echo "systemd: $1" >&2
+    exit 1
+}
+
+((EUID == 0)) || skip "only root can boot a container"
+for tool in debootstrap systemd-nspawn nsenter python3; do
+    command -v "$tool" >/dev/null || skip "$tool is not installed"
+done
+
+make_root() {
+    [[ -e $root/.complete ]] && return
+    rm -rf --one-file-system -- "$root"
+    mkdir -p -- "$root"
+    timeout 300 debootstrap --variant=minbase --include=systemd,systemd-sysv,iproute2 \
+        bookworm "$root" http://deb.debian.org/debian >"$target/systemd/debootstrap.log" 2>&1 \
+        || skip "debootstrap failed: $(tail -n 1 "$target/systemd/debootstrap.log")"
+    touch "$root/.complete"
+}
+
+# Our own process, its pid 1, and what we hold open meanwhile.
+nspawn='' init=0 client=''
+clean_up() {
+    local code=$?
+    trap - EXIT INT TERM HUP
+    ((!code || !init)) || inside journalctl --no-pager -b -u 'sse-*' >&2 || true
+    [[ -z $client ]] || kill "$client" 2>/dev/null || true
+    if [[ -n $nspawn ]]; then
+        # Pid 1 of a container takes everything with it.
+        ((!init)) || kill -KILL "$init" 2>/dev/null || true
+        kill -KILL "$nspawn" 2>/dev/null || true
+        wait "$nspawn" 2>/dev/null || true
+    fi
+    rm -rf -- "$scratch"
+    exit "$code"
+}
+scratch=$(mktemp -d)
+trap clean_up EXIT
+trap 'exit 1' INT TERM HUP
+
+# until_true SECONDS WHAT COMMAND...: waits for a condition.
+until_true() {
+    local ends=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        ((SECONDS < ends)) || fail "waited in vain for $what"
+        sleep 0.1
+    done
+}
+
+inside() { timeout 60 nsenter -t "$init" -m -u -i -n -p -- "$@"; }
+
+boot() {
+    # A root that was used before: nothing of the last run stays.
+    rm -rf -- "$root"/etc/systemd/system/sse-* "$root"/var/lib/sse-cgi \
+        "$root"/var/lib/private/sse-cgi "$root"/var/log/private/sse-fcgi \
+        "$root"/var/log/sse-fcgi "$root"/etc/systemd/system/*.wants/sse-*
+    mkdir -p -- "$root/mnt/project" "$root/mnt/programs"
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0 systemd-nspawn -q --register=no --keep-unit \
+        --private-network --machine="sse-$$" --bind-ro="$PWD:/mnt/project" \
+        --bind-ro="$programs:/mnt/programs" -D "$root" --boot \
+        </dev/null >"$scratch/boot.log" 2>&1 &
+    nspawn=$!
+    local ends=$((SECONDS + 20))
+    until init=$(pgrep -P "$nspawn" -x systemd | head -n 1) && [[ -n $init ]]; do
+        init=0
+        ((SECONDS < ends)) && kill -0 "$nspawn" 2>/dev/null \
+            || skip "systemd-nspawn boots nothing here: $(tail -n 1 "$scratch/boot.log")"
+        sleep 0.1
+    done
+    until_true 90 "the container's systemd" \
+        inside sh -c 'systemctl is-system-running | grep -qE "running|degraded"'
+    inside ip link set lo up
+}
+
+# ask SECONDS NAME=VALUE...: the answer of the responder to a GET with these settings.
+ask() {
+    python3 tests/systemd_client.py "/proc/$init/root${socket:-/run/sse-fcgi/sse-fcgi.sock}" "$@"
+}
+
+# has TEXT PATTERN: TEXT has a line like this.
+has() { grep -qE -- "$2" <<<"$1" || fail "no $2 in: $1"; }
+
+said() { inside journalctl --no-pager -o cat -u "${1:-sse-fcgi}"; }
+has_said() { said | grep -qE -- "$1"; }
+main_pid() { inside systemctl show -p MainPID --value sse-fcgi; }
+# The real, effective, saved and file system user of a process.
+users_of() { inside sed -n 's/^Uid:\s*//p' "/proc/$1/status"; }
+
+drop_in() {
+    inside mkdir -p /etc/systemd/system/sse-fcgi.service.d
+    printf '[Service]\n%s\n' "$1" \
+        | inside sh -c 'cat >/etc/systemd/system/sse-fcgi.service.d/test.conf'
+    inside systemctl daemon-reload
+}
+
+step() { printf '  %s\n' "$1"; }
+
+make_root
+step "boot"
+boot
+
+step "scripts/install puts programs and units there, and the socket is held"
+inside /mnt/project/scripts/install --from /mnt/programs --responder /usr/local/bin \
+    --systemd /etc/systemd/system --data /var/lib/sse-cgi >/dev/null
+inside systemctl daemon-reload
+inside systemctl enable --now sse-fcgi.socket 2>/dev/null
+[[ $(inside systemctl is-active sse-fcgi || true) == inactive ]] || fail "started without a client"
+
+step "the first client starts it, as a user of its own"
+has "$(ask 10 SSE_STREAM=countdown SSE_COUNT=1 SSE_INTERVAL=10ms)" 'event: close'
+[[ $(inside systemctl is-active sse-fcgi) == active ]] || fail "not active"
+[[ $(users_of "$(main_pid)") != 0* ]] || fail "serves as root"
+
+step "the journal has a line about the start"
+until_true 5 "the line about the start" has_said 'sse-cgi [0-9.]+ listens on .*subscribers'
+
+step "files outside the folders of --beneath are refused, and the journal of the web server says why"
+has "$(ask 10 SSE_STREAM=tail SSE_FILE=/etc/passwd)" 'Status: 500'
+has "$(ask 10 SSE_STREAM=command SSE_COMMAND=id)" 'Status: 500'
+
+step "the data folder of the shipped sites is there for the chat and the examples"
+has "$(ask 10 SSE_STREAM=script SSE_FILE=/var/lib/sse-cgi/flights.jsonl --until '^data:')" '^data:'
+has "$(ask 10 SSE_STREAM=room SSE_FILE=/var/lib/sse-cgi/room.jsonl \
+    SSE_SPOOL=/var/lib/sse-cgi/spool --until welcome)" 'event: welcome'
+
+step "a restart ends open streams in peace, and whoever comes meanwhile is served"
+inside sh -c 'echo one >/var/log/app.log; chmod 644 /var/log/app.log'
+ask 30 SSE_STREAM=tail SSE_FILE=/var/log/app.log >"$scratch/stream" &
+client=$!
+until_true 10 "the stream" grep -q 'data: one' "$scratch/stream"
+before=$(main_pid)
+inside systemctl restart sse-fcgi &
+restart=$!
+has "$(ask 20 SSE_STREAM=countdown SSE_COUNT=1 SSE_INTERVAL=10ms)" 'event: close'
+wait "$restart" || fail "the restart failed"
+wait "$client" || fail "the open stream was not ended by END_REQUEST"
+client=''
+[[ $(main_pid) != "$before" ]] || fail "it is the same process"
+until_true 5 "the line about the end" has_said 'ended by SIGTERM after .* streams ended'
+has "$(tail -n 5 "$scratch/stream")" '^retry: '
+
+step "a reload opens the log again"
+drop_in $'LogsDirectory=sse-fcgi\nEnvironment=SSE_LOG=/var/log/sse-fcgi/log'
+inside systemctl restart sse-fcgi
+has "$(ask 10 SSE_STREAM=tail SSE_FILE=/etc/passwd)" 'Status: 500'
+until_true 5 "the log" inside test -s /var/log/sse-fcgi/log
+inside mv /var/log/sse-fcgi/log /var/log/sse-fcgi/log.1
+inside systemctl reload sse-fcgi
+has "$(ask 10 SSE_STREAM=tail SSE_FILE=/etc/passwd)" 'Status: 500'
+until_true 5 "the new log" inside test -e /var/log/sse-fcgi/log
+
+step "a bad SSE_MAX_SUBSCRIBERS has its reason in the journal"
+drop_in 'Environment=SSE_MAX_SUBSCRIBERS=many'
+inside systemctl restart sse-fcgi 2>/dev/null && fail "it started with SSE_MAX_SUBSCRIBERS=many"
+until_true 5 "the reason" has_said 'SSE_MAX_SUBSCRIBERS=many'
+inside rm /etc/systemd/system/sse-fcgi.service.d/test.conf
+inside systemctl daemon-reload
+inside systemctl reset-failed sse-fcgi sse-fcgi.socket 2>/dev/null || true
+inside systemctl restart sse-fcgi.socket
+
+step "root is refused, and --user becomes www-data"
+inside systemd-run -q --unit=sse-root /usr/local/bin/sse-fcgi --socket /run/sse-root.sock
+until_true 10 "the refusal" inside sh -c \
+    'journalctl --no-pager -o cat -u sse-root | grep -q -- "--user www-data"'
+inside systemd-run -q --unit=sse-user /usr/local/bin/sse-fcgi \
+    --socket /run/sse-user/socket --user www-data --beneath /var/log
+until_true 10 "its socket" inside test -S /run/sse-user/socket
+socket=/run/sse-user/socket
+has "$(ask 10 SSE_STREAM=tail SSE_FILE=/var/log/app.log --until 'data: one')" 'data: one'
+unset socket
+pid=$(inside systemctl show -p MainPID --value sse-user)
+[[ $(users_of "$pid") == $'33\t33\t33\t33' ]] || fail "not www-data: $(users_of "$pid")"
+inside systemctl stop sse-user
+inside test ! -e /run/sse-user/socket || fail "the socket stays behind"
+
+echo "systemd: all in $SECONDS s"
