@@ -211,6 +211,33 @@ fn names_that_only_nss_knows_are_refused_and_numbers_are_asked_for() {
     drop(responder);
 }
 
+#[test]
+fn a_client_looks_up_a_host_name_whatever_nsswitch_says() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let nsswitch = folder.write("nsswitch.conf", "passwd: systemd\nhosts: mymachines dns\n");
+    let script = format!(
+        "mount --bind {} /etc/nsswitch.conf && exec \"$@\"",
+        nsswitch.display()
+    );
+    let client = Path::new(env!("CARGO_BIN_EXE_sse-fcgi")).with_file_name("sse-publish");
+    if !client.exists() {
+        println!("skipped: sse-publish was not built");
+        return;
+    }
+    let mut command = Command::new("timeout");
+    command.args(["30", "unshare", "-m", "sh", "-c", &script, "sh"]);
+    command
+        .arg(client)
+        .args(["http://no-such-host.invalid/", "text"]);
+    let output = command.output().unwrap();
+    // It ends with an error of its own, and not by a signal, which a shell shows as 128 or
+    // more.
+    assert_eq!(output.status.code(), Some(111), "{output:?}");
+}
+
 /// A static glibc loads shared objects for these, and crashes. scripts/build links those
 /// programs dynamically that need names of hosts.
 #[test]
