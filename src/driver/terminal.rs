@@ -60,6 +60,11 @@ const CHOICES: &[Choice] = &[
         "the largest file in the format state; default 1M",
     ),
     choice(
+        "SSE_SETTLE",
+        "DURATION",
+        "how long a state file must have been left alone; default 50ms, an emptied one 2s",
+    ),
+    choice(
         "SSE_EVENT",
         "NAME",
         "event name for lines; default: none, which is message",

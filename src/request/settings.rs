@@ -54,6 +54,7 @@ pub const KNOWN_SETTINGS: &[&str] = &[
     "SSE_ROOT",
     "SSE_SEND_TIMEOUT",
     "SSE_SESSION_GRACE",
+    "SSE_SETTLE",
     "SSE_SOURCE_ID",
     "SSE_SPOOL",
     "SSE_STATE_MAX",
@@ -87,6 +88,9 @@ pub struct Settings {
     pub query_filter: QueryFilter,
     /// `SSE_STATE_MAX`: the largest file in the format `state`, in bytes. Default 1M.
     pub state_max_bytes: u64,
+    /// `SSE_SETTLE`: how long a file in the format `state` must have been left alone before
+    /// it is read, 10ms to 1m. Default: 50ms, and 2s for one that was emptied.
+    pub settle: Option<Duration>,
     /// `SSE_SOURCE_ID`: whether a `jsonl` record's own `id` is passed on.
     pub source_id: SourceId,
     /// `SSE_BACKLOG`: records that a first-time client gets, 0 to 1 000 000.
@@ -323,6 +327,7 @@ impl Settings {
                 QueryFilter::Ignored,
                 QueryFilter::Heard,
             )?,
+            settle: read.duration("SSE_SETTLE", (Duration::from_millis(10), SECOND * 60))?,
             state_max_bytes: read.size("SSE_STATE_MAX", 1 << 20, (1, 64 << 20))?,
             source_id: read.choice("SSE_SOURCE_ID", SourceId::Ignored, SourceId::PassedOn)?,
             backlog_records: read.count("SSE_BACKLOG", 10, 1_000_000)? as usize,

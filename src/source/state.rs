@@ -25,6 +25,13 @@ use crate::event::{Batch, Event, EventId, EventName, Gap, Reason, Unavailable};
 /// How long a file that is written in place must have been left alone.
 const SETTLED: Duration = Duration::from_millis(50);
 
+/// How long a file that was emptied must have stayed so: it was probably truncated by
+/// whoever is about to write it.
+const SETTLED_EMPTY: Duration = Duration::from_secs(2);
+
+/// How often a file that reports a wrong size is read: nothing tells of its changes.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
 /// How soon what could not be read is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -41,6 +48,10 @@ pub struct State {
     disk: Box<dyn Disk>,
     name: Option<EventName<'static>>,
     max_bytes: u64,
+    /// `SSE_SETTLE`, where it is set.
+    settle: Option<Duration>,
+    /// It holds something else than its size says, as files in /proc and /sys do.
+    is_wrong_size: bool,
     check: Check,
     /// What was read last: a file is watched as long as it is open.
     file: Option<Rc<dyn DiskFile>>,
@@ -105,6 +116,8 @@ pub(super) fn open(opening: &Opening<'_>, mut followed: Followed) -> Result<Open
         file,
         name: settings.event.clone(),
         max_bytes: settings.state_max_bytes,
+        settle: settings.settle,
+        is_wrong_size: false,
         check: if followed.is_json {
             Check::Json
         } else {
@@ -128,16 +141,33 @@ impl State {
             self.seen_since = now.monotonic;
             self.is_done = false;
         }
-        if self.is_done || was_moved_in {
+        if self.is_done || was_moved_in || self.is_wrong_size {
             return None;
         }
+        let settled = match stat {
+            Some(stat) if stat.size_bytes == 0 && self.holds_something() => return None,
+            Some(stat) if stat.size_bytes == 0 => self.settle.unwrap_or(SETTLED_EMPTY),
+            _ => self.settle.unwrap_or(SETTLED),
+        };
         // By its own time too: what was left alone before we came has settled.
         let now_ns = i128::from(now.unix_ms) * 1_000_000;
-        if stat.is_some_and(|stat| now_ns - stat.modified_ns >= SETTLED.as_nanos() as i128) {
+        if stat.is_some_and(|stat| now_ns - stat.modified_ns >= settled.as_nanos() as i128) {
             return None;
         }
-        let settled_at = self.seen_since + SETTLED;
+        let settled_at = self.seen_since + settled;
         (now.monotonic < settled_at).then_some(settled_at)
+    }
+
+    /// Whether a file of no size can be read all the same.
+    fn holds_something(&mut self) -> bool {
+        let Ok(file) = self.disk.open() else {
+            return false;
+        };
+        let has_bytes = file.read_at(&mut [0], 0).is_ok_and(|read| read > 0);
+        let is_empty = file.stat().is_ok_and(|stat| stat.size_bytes == 0);
+        // Whatever was opened is watched for writes.
+        self.file = Some(file);
+        has_bytes && is_empty
     }
 
     /// Says what there is now, if the client does not know it. `WouldBlock` when it
@@ -153,7 +183,12 @@ impl State {
             self.tell_too_large(stat, out);
             return Ok(());
         }
-        let content = read_whole(&*file, stat)?;
+        let content = read_whole(&*file, stat, self.max_bytes)?;
+        self.is_wrong_size = content.len() as u64 != stat.size_bytes;
+        if content.len() as u64 > self.max_bytes {
+            self.tell_too_large(stat, out);
+            return Ok(());
+        }
         if self.check == Check::Json && serde_json::from_slice::<IgnoredAny>(&content).is_err() {
             return Ok(());
         }
@@ -192,21 +227,29 @@ impl State {
     }
 }
 
-/// Reads a file that looked like `stat`; an error when it does not any more.
-fn read_whole(file: &dyn DiskFile, stat: Stat) -> io::Result<Vec<u8>> {
-    let mut content = vec![0; stat.size_bytes as usize + 1];
+/// Reads a file that looked like `stat` to its end, whatever its size says, or one byte
+/// more than `max_bytes`; an error when it does not look like that any more.
+fn read_whole(file: &dyn DiskFile, stat: Stat, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let most = max_bytes as usize + 1;
+    let mut content = vec![0; (stat.size_bytes as usize + 1).min(most)];
     let mut length = 0;
     loop {
         match file.read_at(&mut content[length..], length as u64)? {
             0 => break,
             read => length += read,
         }
-        if length == content.len() {
+        if length == most {
             break;
+        }
+        if length == content.len() {
+            content.resize((length * 2).clamp(4096, most.max(4096)).min(most), 0);
         }
     }
     content.truncate(length);
-    if file.stat()? != stat || length as u64 != stat.size_bytes {
+    let after = file.stat()?;
+    if (after.identity, after.size_bytes) != (stat.identity, stat.size_bytes)
+        || (length as u64 == stat.size_bytes && after != stat)
+    {
         return Err(io::Error::from(io::ErrorKind::WouldBlock));
     }
     Ok(content)
@@ -228,10 +271,11 @@ impl Source for State {
         match self.tell(out) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.seen_since = now.monotonic;
-                Next::At(now.monotonic + SETTLED)
+                Next::At(now.monotonic + self.settle.unwrap_or(SETTLED))
             }
             // What cannot be read now may be readable later, unchanged.
             Err(_) => Next::At(now.monotonic + TRY_AGAIN),
+            Ok(()) if self.is_wrong_size => Next::At(now.monotonic + READ_AGAIN),
             Ok(()) => {
                 self.is_done = true;
                 Next::Change

@@ -335,3 +335,40 @@ fn a_bad_id_is_a_gap_and_then_the_content() {
     drop(unknown);
     assert_eq!(shown(&state(&file).start().event()), "text");
 }
+
+#[test]
+fn a_slow_writer_is_not_seen_as_an_empty_content() {
+    let folder = Folder::new();
+    let file = folder.join("status");
+    fs::write(&file, "A\n").unwrap();
+    let mut follower = state(&file).start();
+    follower.says(&["A"]);
+    let mut writing = File::create(&file).unwrap();
+    // The pace of the writer is what is tested.
+    std::thread::sleep(Duration::from_secs(1));
+    writing.write_all(b"B\n").unwrap();
+    follower.says(&["B"]);
+    // One that stays empty is told, and the time can be set.
+    let mut hasty = state(&file).set("SSE_SETTLE", "100ms").start();
+    hasty.says(&["B"]);
+    File::create(&file).unwrap();
+    hasty.says_within(SOON, "");
+    follower.says(&[""]);
+}
+
+#[test]
+fn a_file_that_reports_a_wrong_size_is_read_to_its_end() {
+    let mut random_number = state(Path::new("/proc/sys/kernel/random/uuid")).start();
+    let first = random_number.event().data;
+    assert_eq!(first.len(), 36);
+    assert_ne!(random_number.event().data, first);
+    let mut limited = state(Path::new("/proc/cpuinfo"))
+        .set("SSE_STATE_MAX", "10")
+        .start();
+    assert_eq!(limited.event().name, "gap");
+    let size = Path::new("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+    if size.exists() {
+        let expected = fs::read_to_string(size).unwrap();
+        state(size).start().says(&[expected.trim_end()]);
+    }
+}

@@ -73,6 +73,7 @@ pub static STREAM: Stream = Stream {
         "SSE_MAX_LINE",
         "SSE_SOURCE_ID",
         "SSE_STATE_MAX",
+        "SSE_SETTLE",
     ],
     argument: Some("SSE_FILE"),
     shared: Some(shared::of),

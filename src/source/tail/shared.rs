@@ -49,6 +49,11 @@ fn key(settings: &Settings, request: &Request) -> Vec<u8> {
     });
     key.number(settings.max_line_bytes as u64);
     key.number(settings.state_max_bytes);
+    key.number(
+        settings
+            .settle
+            .map_or(0, |settle| settle.as_millis() as u64),
+    );
     key.0
 }
 
@@ -106,6 +111,7 @@ mod tests {
             &[("SSE_FILE", "/a/b.log"), ("SSE_MAX_LINE", "1K")],
             &[("SSE_FILE", "/a/b.log"), ("SSE_SOURCE_ID", "yes")],
             &[("SSE_FILE", "/a/b.log"), ("SSE_STATE_MAX", "2M")],
+            &[("SSE_FILE", "/a/b.log"), ("SSE_SETTLE", "1s")],
             &[file[0], heard[0], heard[1]],
             &root,
             &[("SSE_ROOT", "/a"), ("PATH_INFO", "/c.log")],
