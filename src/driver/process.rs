@@ -1,6 +1,6 @@
 //! Programs whose output is a stream.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -39,7 +39,10 @@ pub(super) struct Programs {
     ending: RefCell<Vec<Ending>>,
     /// The programs that have been started and not been reaped.
     own: RefCell<BTreeSet<Pid>>,
-    /// When orphans were reaped last; `None` where they are not ours to reap.
+    /// Whether orphans are ours to reap. It is found out when it matters first: most
+    /// programs of this crate start no other.
+    inherits_orphans: OnceCell<bool>,
+    /// When orphans were reaped last.
     reaped_at: Cell<Option<Instant>>,
     /// How many may run at once.
     limit: Cell<usize>,
@@ -83,7 +86,8 @@ impl Programs {
             next: RefCell::new(0),
             ending: RefCell::new(Vec::new()),
             own: RefCell::new(BTreeSet::new()),
-            reaped_at: Cell::new(children::inherits_orphans().then(Instant::now)),
+            inherits_orphans: OnceCell::new(),
+            reaped_at: Cell::new(None),
             limit: Cell::new(usize::MAX),
             heard: RefCell::new(Vec::new()),
         }
@@ -230,10 +234,14 @@ impl Programs {
     /// behind. As zombies they would keep their groups alive, and the table of processes
     /// would fill up.
     fn reap_orphans(&self, at_once: bool) {
-        let Some(reaped_at) = self.reaped_at.get() else {
+        if !self
+            .inherits_orphans
+            .get_or_init(children::inherits_orphans)
+        {
             return;
-        };
-        if at_once || reaped_at.elapsed() >= REAP_EVERY {
+        }
+        let reaped_at = self.reaped_at.get();
+        if at_once || reaped_at.is_none_or(|at| at.elapsed() >= REAP_EVERY) {
             children::reap_orphans(|pid| self.own.borrow().contains(&pid));
             self.reaped_at.set(Some(Instant::now()));
         }
@@ -242,6 +250,9 @@ impl Programs {
     /// Ends what is ending, and waits for it: this process is about to end as well. What
     /// the kernel cannot kill, because it waits for a disk, is not waited for.
     fn bury_all(&self) {
+        if self.ending.borrow().is_empty() {
+            return;
+        }
         let give_up_at = Instant::now() + 2 * GRACE;
         while let Some(pause) = self.bury()
             && Instant::now() < give_up_at
