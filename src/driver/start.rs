@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use super::answering;
 use super::body;
 use super::clock::{self, Clock};
 use super::exit;
@@ -35,6 +36,10 @@ use crate::stream::{Delivery, Subscription, Terms};
 /// or setting, 111 when the system refused something.
 #[must_use]
 pub fn run(stream: &'static Stream) -> ExitCode {
+    // A responder of this program that serves sessions starts it with an option of its own.
+    if let Some(code) = answering::run_if_asked() {
+        return code;
+    }
     let is_typed = std::env::var_os("GATEWAY_INTERFACE").is_none();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     if is_typed && (fastcgi::asks_for_one(&arguments) || fastcgi::is_inherited()) {

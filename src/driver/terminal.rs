@@ -45,6 +45,36 @@ const CHOICES: &[Choice] = &[
         "default: jsonl for .jsonl and .ndjson, else lines",
     ),
     choice(
+        "SSE_ENCODING",
+        "LABEL",
+        "utf-8 (default) or latin1; for the format state utf-16 too",
+    ),
+    choice(
+        "SSE_LINE_END",
+        "lf|any",
+        "any: a CR ends a line too, as progress bars write it; default lf",
+    ),
+    choice(
+        "SSE_FLUSH",
+        "DURATION",
+        "an unfinished last line is a record after so much quiet; default: never",
+    ),
+    choice(
+        "SSE_COMMAND",
+        "COMMAND",
+        "the program to run and its arguments; no shell reads it",
+    ),
+    choice(
+        "SSE_COMMAND_TIMEOUT",
+        "DURATION",
+        "a program that runs for longer is ended; default 1h",
+    ),
+    choice(
+        "SSE_COMMAND_OUTPUT",
+        "SIZE",
+        "a program that writes more is ended; default 64M",
+    ),
+    choice(
         "SSE_FILTER",
         "TEXT|/REGEX/",
         "only records that contain this; a leading ! inverts",
@@ -246,4 +276,20 @@ fn help(stream: &Stream) -> String {
          exit codes: 0 done, 100 wrong option or setting, 111 the system refused\n",
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::STREAMS;
+
+    #[test]
+    fn every_setting_of_every_stream_is_an_option() {
+        for stream in STREAMS {
+            for setting in stream.settings {
+                let found = choices(stream).any(|choice| choice.setting == *setting);
+                assert!(found, "{}: {setting}", stream.name);
+            }
+        }
+    }
 }

@@ -41,8 +41,8 @@ pub(crate) use policy::{granted, preflight, with_cors};
 pub use publishing::{Durability, Grant, Publishing, Rate};
 pub use query::{Heartbeat, Query};
 pub use settings::{
-    Absent, CommandSharing, Format, KNOWN_SETTINGS, Lifetime, Notice, Publishers, QueryFilter,
-    SettingError, Settings, SourceId, subscribers_max,
+    Absent, CommandSharing, Format, KNOWN_SETTINGS, Lifetime, LineEnd, Notice, Publishers,
+    QueryFilter, SettingError, Settings, SourceId, TextEncoding, subscribers_max,
 };
 pub use status_page::{Figures, StatusAnswer, decide_status};
 

@@ -30,14 +30,17 @@ pub const KNOWN_SETTINGS: &[&str] = &[
     "SSE_COMMAND_SHARED",
     "SSE_COMMAND_TIMEOUT",
     "SSE_COUNT",
+    "SSE_ENCODING",
     "SSE_EVENT",
     "SSE_FILE",
     "SSE_FILE_KEEP",
     "SSE_FILE_MAX",
     "SSE_FILTER",
+    "SSE_FLUSH",
     "SSE_FORMAT",
     "SSE_HEARTBEAT",
     "SSE_INTERVAL",
+    "SSE_LINE_END",
     "SSE_LOG",
     "SSE_MAX_AGE",
     "SSE_MAX_LINE",
@@ -81,6 +84,13 @@ pub struct Settings {
     /// `SSE_FORMAT`. Default `None`: it follows the file's name, see
     /// [`Format::of_name`].
     pub format: Option<Format>,
+    /// `SSE_ENCODING`: what the bytes of a file mean. Default UTF-8.
+    pub encoding: TextEncoding,
+    /// `SSE_LINE_END`: what ends a line. Default LF, also after CR.
+    pub line_end: LineEnd,
+    /// `SSE_FLUSH`: an unfinished last line is a record once the file was quiet for so long,
+    /// 100ms to 1h. Default none: it is held back until its line end comes.
+    pub flush: Option<Duration>,
     /// `SSE_FILTER`: which records are sent, see [`crate::request::Filter`]. Default: all.
     /// It is read where there are records: other programs need no regular expressions.
     pub filter: Option<String>,
@@ -173,6 +183,54 @@ impl Format {
             _ => Self::Lines,
         }
     }
+}
+
+/// How the bytes of a file are text. A byte order mark in the file counts more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextEncoding {
+    /// UTF-8.
+    Utf8,
+    /// windows-1252, which the WHATWG Encoding Standard means by `latin1` and `ascii` too.
+    Windows1252,
+    /// UTF-16, the low byte first: for the format `state` only.
+    Utf16Le,
+    /// UTF-16, the high byte first: for the format `state` only.
+    Utf16Be,
+}
+
+impl TextEncoding {
+    /// Reads a label of the WHATWG Encoding Standard (§4.2) for one of these.
+    #[must_use]
+    pub fn of_label(label: &str) -> Option<Self> {
+        match &*label.to_ascii_lowercase() {
+            "utf-8" | "utf8" | "unicode-1-1-utf-8" | "unicode11utf8" | "unicode20utf8"
+            | "x-unicode20utf8" => Some(Self::Utf8),
+            "windows-1252" | "cp1252" | "x-cp1252" | "latin1" | "l1" | "ascii" | "us-ascii"
+            | "ansi_x3.4-1968" | "iso-8859-1" | "iso8859-1" | "iso88591" | "iso_8859-1"
+            | "iso_8859-1:1987" | "iso-ir-100" | "csisolatin1" | "cp819" | "ibm819" => {
+                Some(Self::Windows1252)
+            }
+            "utf-16" | "utf-16le" | "ucs-2" | "iso-10646-ucs-2" | "csunicode" | "unicode"
+            | "unicodefeff" => Some(Self::Utf16Le),
+            "utf-16be" | "unicodefffe" => Some(Self::Utf16Be),
+            _ => None,
+        }
+    }
+
+    /// Whether a byte that looks like a line end can only be one.
+    #[must_use]
+    pub fn has_lines(self) -> bool {
+        matches!(self, Self::Utf8 | Self::Windows1252)
+    }
+}
+
+/// What ends a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineEnd {
+    /// LF and CRLF.
+    Lf,
+    /// CR as well.
+    Any,
 }
 
 /// What a name below `SSE_ROOT` that is not there means.
@@ -322,6 +380,27 @@ impl Settings {
                     "not UTF-8; write a text, or /.../ for a regular expression",
                 )?
                 .map(str::to_owned),
+            encoding: read
+                .read(
+                    "SSE_ENCODING",
+                    TextEncoding::of_label,
+                    "not an encoding that is known here; write utf-8 or latin1 \
+                     (windows-1252), or for the format state utf-16, utf-16le or utf-16be; \
+                     convert other files with iconv",
+                )?
+                .unwrap_or(TextEncoding::Utf8),
+            line_end: read
+                .read(
+                    "SSE_LINE_END",
+                    |text| match text {
+                        "lf" => Some(LineEnd::Lf),
+                        "any" => Some(LineEnd::Any),
+                        _ => None,
+                    },
+                    "no such line end; write lf or any",
+                )?
+                .unwrap_or(LineEnd::Lf),
+            flush: read.duration("SSE_FLUSH", (Duration::from_millis(100), HOUR))?,
             query_filter: read.choice(
                 "SSE_ALLOW_FILTER",
                 QueryFilter::Ignored,
@@ -364,12 +443,14 @@ impl Settings {
                 .duration("SSE_COMMAND_TIMEOUT", (SECOND, HOUR * 24))?
                 .unwrap_or(HOUR),
             command_output_bytes: read.size("SSE_COMMAND_OUTPUT", 64 << 20, (1, u64::MAX))?,
-            commands_max: read.count("SSE_COMMAND_MAX", 20, 10_000)?.max(1) as usize,
+            commands_max: read
+                .number("SSE_COMMAND_MAX", (1, 10_000))?
+                .map_or(20, |count| count as usize),
             log: Self::log(meta),
             file_max_bytes: read.optional_size("SSE_FILE_MAX", (1 << 10, u64::MAX))?,
             file_keep: read
-                .optional_count("SSE_FILE_KEEP", 100)?
-                .map_or(3, |count| count.max(1) as u32),
+                .number("SSE_FILE_KEEP", (1, 100))?
+                .map_or(3, |count| count as u32),
             spool: path(meta, "SSE_SPOOL"),
             session_grace: read
                 .duration("SSE_SESSION_GRACE", (SECOND * 10, HOUR * 24))?
@@ -496,12 +577,16 @@ impl Reader<'_> {
         name: &str,
         most: u64,
     ) -> Result<Option<u64>, SettingError> {
+        self.number(name, (0, most))
+    }
+
+    fn number(&mut self, name: &str, range: (u64, u64)) -> Result<Option<u64>, SettingError> {
         let read = self.read(
             name,
             units::count,
             "not a number; write digits only, such as 10",
         )?;
-        Ok(read.map(|value| self.clamp(name, value, (0, most), |n| n.to_string())))
+        Ok(read.map(|value| self.clamp(name, value, range, |n| n.to_string())))
     }
 
     fn count(&mut self, name: &str, default: u64, most: u64) -> Result<u64, SettingError> {
@@ -774,10 +859,43 @@ mod tests {
 
     #[test]
     fn a_file_can_be_bounded() {
-        let (s, _) = parse(&[("SSE_FILE_MAX", "1M"), ("SSE_FILE_KEEP", "0")]).unwrap();
+        let (s, notices) = parse(&[("SSE_FILE_MAX", "1M"), ("SSE_FILE_KEEP", "0")]).unwrap();
+        assert_eq!(
+            notices,
+            ["SSE_FILE_KEEP=0: out of range, 1 is used; write 1 at least"]
+        );
         assert_eq!((s.file_max_bytes, s.file_keep), (Some(1 << 20), 1));
         let (s, _) = parse(&[]).unwrap();
         assert_eq!((s.file_max_bytes, s.file_keep), (None, 3));
+    }
+
+    #[test]
+    fn every_number_that_is_clamped_is_reported() {
+        for name in ["SSE_COMMAND_MAX", "SSE_FILE_KEEP"] {
+            for value in ["0", "99999999"] {
+                let notices = parse(&[(name, value)]).unwrap().1;
+                assert!(notices[0].contains("out of range"), "{name}={value}");
+            }
+        }
+        let meta = MetaVariables::of(&[("SSE_MAX_SUBSCRIBERS", "0")]);
+        let (most, notices) = subscribers_max(&meta).unwrap();
+        assert_eq!((most, notices.len()), (1, 1));
+    }
+
+    #[test]
+    fn labels_of_encodings_are_those_of_the_standard() {
+        for (label, expected) in [
+            ("UTF-8", Some(TextEncoding::Utf8)),
+            ("latin1", Some(TextEncoding::Windows1252)),
+            ("ISO-8859-1", Some(TextEncoding::Windows1252)),
+            ("utf-16", Some(TextEncoding::Utf16Le)),
+            ("utf-16be", Some(TextEncoding::Utf16Be)),
+            ("shift_jis", None),
+        ] {
+            assert_eq!(TextEncoding::of_label(label), expected, "{label}");
+        }
+        let error = parse(&[("SSE_ENCODING", "shift_jis")]).unwrap_err();
+        assert!(error.contains("write utf-8 or latin1"), "{error}");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //!
 //! A new source is one file here and one row in [`STREAMS`].
 
+mod charset;
 pub mod clock;
 pub mod command;
 pub mod countdown;

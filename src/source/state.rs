@@ -17,10 +17,12 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::charset::decode_whole;
 use super::followed::Followed;
 use super::tail::{Disk, DiskFile, Stat};
 use super::{Next, Now, OpenError, Opened, Opening, Source, resume_point};
 use crate::event::{Batch, Event, EventId, EventName, Gap, Reason, Unavailable};
+use crate::request::TextEncoding;
 
 /// How long a file that is written in place must have been left alone.
 const SETTLED: Duration = Duration::from_millis(50);
@@ -52,6 +54,7 @@ pub struct State {
     settle: Option<Duration>,
     /// It holds something else than its size says, as files in /proc and /sys do.
     is_wrong_size: bool,
+    encoding: TextEncoding,
     check: Check,
     /// What was read last: a file is watched as long as it is open.
     file: Option<Rc<dyn DiskFile>>,
@@ -118,6 +121,7 @@ pub(super) fn open(opening: &Opening<'_>, mut followed: Followed) -> Result<Open
         max_bytes: settings.state_max_bytes,
         settle: settings.settle,
         is_wrong_size: false,
+        encoding: settings.encoding,
         check: if followed.is_json {
             Check::Json
         } else {
@@ -189,13 +193,16 @@ impl State {
             self.tell_too_large(stat, out);
             return Ok(());
         }
-        if self.check == Check::Json && serde_json::from_slice::<IgnoredAny>(&content).is_err() {
+        if self.check == Check::Json
+            && serde_json::from_slice::<IgnoredAny>(&decode_whole(&content, self.encoding)).is_err()
+        {
             return Ok(());
         }
         let hash = xxh3_64(&content);
         if self.known != Known::Content(hash) {
             self.known = Known::Content(hash);
-            let data = without_line_end(&content);
+            let text = decode_whole(&content, self.encoding);
+            let data = without_line_end(&text);
             out.event(&Event {
                 id: self.position(),
                 name: self.name.clone(),

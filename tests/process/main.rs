@@ -16,6 +16,7 @@ mod records;
 mod resume;
 mod script;
 mod terminal;
+mod text;
 mod time;
 mod unavailable;
 mod watches;

@@ -180,6 +180,11 @@ impl Cursor {
         self
     }
 
+    /// Whether the rest of the current line is to be left out.
+    pub(super) fn skips_rest(&self) -> bool {
+        self.skips_rest
+    }
+
     /// Whether the last [`Cursor::fill`] found the end of the file.
     pub(super) fn is_drained(&self) -> bool {
         self.drained

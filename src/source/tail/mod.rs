@@ -31,6 +31,7 @@ mod between;
 mod buffer;
 mod cursor;
 mod disk;
+mod line_ends;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
@@ -68,6 +69,9 @@ pub static STREAM: Stream = Stream {
         "SSE_FORMAT",
         "SSE_FILTER",
         "SSE_EVENT",
+        "SSE_ENCODING",
+        "SSE_LINE_END",
+        "SSE_FLUSH",
         "SSE_BACKLOG",
         "SSE_REPLAY",
         "SSE_MAX_LINE",
@@ -106,6 +110,8 @@ pub struct Tail {
     disk: Box<dyn Disk>,
     encoding: Encoding,
     max_line_bytes: usize,
+    /// How long the file must have been quiet before its unfinished last line is a record.
+    flush: Option<Duration>,
     /// The file being read; `None` until there is one.
     active: Option<Cursor>,
     /// The id of the place while there is no file.
@@ -165,6 +171,7 @@ impl Tail {
             disk,
             encoding,
             max_line_bytes,
+            flush: None,
             active: None,
             start: TailId::start_after(None),
             search: None,
@@ -285,11 +292,11 @@ impl Tail {
         }
         let succeeded = self.later.iter().any(|later| !is_empty(&*later.file));
         if !succeeded {
-            return Step::Wait(Next::Change);
+            return self.flush(now, out);
         }
         if active.held_back_bytes() > 0 {
             let quiet_at = self.active_since + QUIET;
-            if now.monotonic < quiet_at && !is_quiet(&**active.file(), now) {
+            if now.monotonic < quiet_at && !is_quiet(&**active.file(), now, QUIET) {
                 return Step::Wait(Next::At(quiet_at));
             }
             if self.encoding.emit_unfinished(active, out).is_err() {
@@ -300,6 +307,25 @@ impl Tail {
         self.take_in_copies();
         self.advance(now, out);
         Step::Again
+    }
+
+    /// Nothing follows the active file, whose end has been reached: its unfinished last
+    /// line is a record once it was left alone for as long as the settings say.
+    fn flush(&mut self, now: Now, out: &mut Batch) -> Step {
+        let (Some(flush), Some(active)) = (self.flush, &mut self.active) else {
+            return Step::Wait(Next::Change);
+        };
+        if active.held_back_bytes() == 0 || active.skips_rest() {
+            return Step::Wait(Next::Change);
+        }
+        let quiet_at = self.active_since + flush;
+        if now.monotonic < quiet_at && !is_quiet(&**active.file(), now, flush) {
+            return Step::Wait(Next::At(quiet_at));
+        }
+        match self.encoding.emit_unfinished(active, out) {
+            Ok(()) => Step::Again,
+            Err(_) => Step::later(now),
+        }
     }
 
     /// The last file of `later` may have been copied and truncated while it was waiting
@@ -576,8 +602,8 @@ fn is_empty(file: &dyn DiskFile) -> bool {
 
 /// Whether nobody has written to the file for a while, by its own time: a process that
 /// comes later need not wait again.
-fn is_quiet(file: &dyn DiskFile, now: Now) -> bool {
+fn is_quiet(file: &dyn DiskFile, now: Now, quiet: Duration) -> bool {
     let now_ns = i128::from(now.unix_ms) * 1_000_000;
     file.stat()
-        .is_ok_and(|stat| now_ns - stat.modified_ns >= QUIET.as_nanos() as i128)
+        .is_ok_and(|stat| now_ns - stat.modified_ns >= quiet.as_nanos() as i128)
 }

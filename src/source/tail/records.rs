@@ -1,11 +1,14 @@
 //! Lines become events.
 
+use std::borrow::Cow;
 use std::io;
 
 use super::anchor::{IdText, TailId};
 use super::cursor::{Cursor, Line};
+use super::line_ends::without_rest_of_crlf;
 use crate::event::{Batch, Gap, Reason};
-use crate::request::{Filter, Format};
+use crate::request::{Filter, Format, LineEnd, Settings, TextEncoding};
+use crate::source::charset::decode;
 use crate::source::lines::LineEncoding;
 
 /// How the lines of a file become events.
@@ -13,14 +16,19 @@ pub(super) struct Encoding {
     lines: LineEncoding,
     /// A record that does not pass all of them is passed over; its place counts.
     filters: Vec<Filter>,
+    /// How a line is text.
+    encoding: TextEncoding,
+    line_end: LineEnd,
     /// Which records count for nothing in a backlog.
     uncounted: fn(&[u8]) -> bool,
 }
 
 impl Encoding {
-    pub(super) fn new(lines: LineEncoding, filters: Vec<Filter>) -> Self {
+    pub(super) fn new(lines: LineEncoding, settings: &Settings, filters: Vec<Filter>) -> Self {
         Self {
             lines,
+            encoding: settings.encoding,
+            line_end: settings.line_end,
             filters,
             uncounted: |_| false,
         }
@@ -32,12 +40,26 @@ impl Encoding {
         self
     }
 
+    /// The file is known to have another encoding than the settings say.
+    pub(super) fn set_encoding(&mut self, encoding: TextEncoding) {
+        self.encoding = encoding;
+    }
+
+    /// A line as UTF-8.
+    fn text<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.line_end {
+            LineEnd::Lf => decode(line, self.encoding),
+            LineEnd::Any => decode(without_rest_of_crlf(line), self.encoding),
+        }
+    }
+
     fn passes(&self, line: &[u8]) -> bool {
         self.filters.iter().all(|filter| filter.passes(line))
     }
 
     /// Whether a line is an event of its own, for counting a backlog.
     pub(super) fn counts(&self, line: &[u8]) -> bool {
+        let line = &*self.text(line);
         let is_record = self.lines.format() != Format::Jsonl || !line.trim_ascii().is_empty();
         is_record && self.passes(line) && !(self.uncounted)(line)
     }
@@ -79,9 +101,18 @@ impl Encoding {
     fn emit(&self, line: Line<'_>, place: Place, out: &mut Batch) -> bool {
         match line {
             Line::Unfinished => return false,
+            // Half of a line end, of a file that has been left.
+            Line::Whole { bytes: b"\r", .. } if self.line_end == LineEnd::Any => {}
             Line::Whole { bytes, id } => {
-                if self.passes(bytes) {
-                    self.record(bytes, place.id(id), out);
+                let text = self.text(bytes);
+                // Notepad's mark, in the first line of a file.
+                let is_first = id.offset_bytes <= bytes.len() as u64 + 2;
+                let text = match text.strip_prefix(b"\xEF\xBB\xBF") {
+                    Some(rest) if is_first => rest,
+                    _ => &*text,
+                };
+                if self.passes(text) {
+                    self.record(text, place.id(id), out);
                 }
             }
             other => self.emit_part(other, place, out),
@@ -93,7 +124,7 @@ impl Encoding {
     fn emit_part(&self, line: Line<'_>, place: Place, out: &mut Batch) {
         match line {
             // Of a record that is too long, the part that is kept decides.
-            Line::Cut { bytes, .. } if !self.passes(&bytes) => {}
+            Line::Cut { bytes, .. } if !self.passes(&self.text(&bytes)) => {}
             Line::Cut {
                 bytes,
                 cut_id,
@@ -102,7 +133,7 @@ impl Encoding {
             } => {
                 // The record's own id is the place where it was cut, so that a client
                 // that gets it and not the gap is told the rest when it returns.
-                self.record(&bytes, place.id(cut_id), out);
+                self.record(&self.text(&bytes), place.id(cut_id), out);
                 gap(left_out_bytes, place.id(id), out);
             }
             Line::Rest { left_out_bytes, id } => gap(left_out_bytes, place.id(id), out),

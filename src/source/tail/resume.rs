@@ -7,15 +7,16 @@ use std::rc::Rc;
 use super::anchor::{self, TailId};
 use super::cursor::Cursor;
 use super::disk::{Disk, DiskFile, Sibling};
+use super::line_ends::AnyLineEnd;
 use super::records::Encoding;
 use super::siblings::{SIBLINGS_MAX, is_compressed, newest_first};
 use super::{Later, Tail, backlog};
 use super::{newline, nul};
 use crate::event::{Gap, Reason};
-use crate::request::{Filter, Format, QueryFilter, SettingError, Settings};
+use crate::request::{Filter, Format, LineEnd, QueryFilter, SettingError, Settings, TextEncoding};
 use crate::source::followed::Followed;
 use crate::source::lines::LineEncoding;
-use crate::source::{OpenError, Opened, Opening, resume_point, state};
+use crate::source::{OpenError, Opened, Opening, charset, resume_point, state};
 
 /// How much is looked through at once for the last records: a regular expression takes
 /// 25 ms for it, and in a responder all others wait so long.
@@ -73,30 +74,60 @@ pub(in crate::source) fn open_with(
     let settings = opening.settings;
     let mut filters = filters(opening)?;
     filters.extend(extra.filter);
+    if settings.line_end == LineEnd::Any {
+        followed.disk = Box::new(AnyLineEnd(followed.disk));
+    }
     let current = followed.open()?;
     if current.is_none() && extra.missing == Missing::IsReported && extra.name.is_none() {
         followed.warn_of_missing();
     }
     let display = followed.display();
     let (point, bad_id) = resume_point(&opening.request.last_id, TailId::parse);
+    check_encoding(settings)?;
     let world = Rc::clone(opening.world);
     let name = extra.name.map_or_else(|| followed.path(), str::to_owned);
     let lines = LineEncoding::new(settings, followed.format, move |problem| {
         world.warn(&format!("{name}: {problem}"));
     });
-    let encoding = Encoding::new(lines, filters).counting_all_but(extra.uncounted);
+    let mut encoding = Encoding::new(lines, settings, filters).counting_all_but(extra.uncounted);
+    match current.as_deref().and_then(marked_encoding) {
+        Some(marked) if marked.has_lines() => encoding.set_encoding(marked),
+        Some(_) => opening.world.warn(&format!(
+            "{}: the file is UTF-16, which has no lines here; convert it with iconv, or set \
+             SSE_FORMAT=state",
+            followed.path()
+        )),
+        None => {}
+    }
     let mut tail = Tail::new(
         followed.disk,
         encoding,
         settings.max_line_bytes,
         opening.now,
     );
+    tail.flush = settings.flush;
     let gap = match point {
         Some(id) => tail.resume(current, id, settings),
         None => tail.first_time(current, settings).map(|()| bad_id),
     };
     let gap = gap.map_err(|error| OpenError::Temporary(format!("read {display}: {error}")))?;
     Ok(Opened::Stream(Box::new(tail), gap))
+}
+
+/// Only in some encodings, a byte that looks like a line end is one.
+fn check_encoding(settings: &Settings) -> Result<(), SettingError> {
+    if settings.encoding.has_lines() {
+        return Ok(());
+    }
+    let remedy = "for the format state only, since the follower splits lines at bytes; convert \
+                  the file with iconv, or write utf-8 or latin1";
+    Err(SettingError::new("SSE_ENCODING", b"utf-16", remedy))
+}
+
+fn marked_encoding(file: &dyn DiskFile) -> Option<TextEncoding> {
+    let mut start = [0; 3];
+    let read = anchor::read_full(file, &mut start, 0).ok()?;
+    charset::of_mark(&start[..read])
 }
 
 /// The server's condition, and the client's on top where it is heard.
@@ -168,7 +199,8 @@ impl Tail {
             let cursor = cursor_at(file, id, max_line_bytes)?;
             // An unfinished line is held back as long as its file is followed. A place in
             // the middle of one was given in another file, and a few bytes can be alike.
-            if cursor.as_ref().is_none_or(Cursor::is_at_record_end) {
+            let is_flushed = settings.flush.is_some();
+            if is_flushed || cursor.as_ref().is_none_or(Cursor::is_at_record_end) {
                 self.active = cursor;
                 return self.within_replay(settings.replay_bytes);
             }

@@ -3,7 +3,9 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use crate::request::{BelowRoot, Format, QueryFilter, Request, Settings, SourceId};
+use crate::request::{
+    BelowRoot, Format, LineEnd, QueryFilter, Request, Settings, SourceId, TextEncoding,
+};
 use crate::source::Opening;
 
 /// See [`crate::source::Stream::shared`].
@@ -47,6 +49,17 @@ fn key(settings: &Settings, request: &Request) -> Vec<u8> {
         SourceId::Ignored => 0,
         SourceId::PassedOn => 1,
     });
+    key.choice(match settings.encoding {
+        TextEncoding::Utf8 => 0,
+        TextEncoding::Windows1252 => 1,
+        TextEncoding::Utf16Le => 2,
+        TextEncoding::Utf16Be => 3,
+    });
+    key.choice(match settings.line_end {
+        LineEnd::Lf => 0,
+        LineEnd::Any => 1,
+    });
+    key.number(settings.flush.map_or(0, |flush| flush.as_millis() as u64));
     key.number(settings.max_line_bytes as u64);
     key.number(settings.state_max_bytes);
     key.number(
@@ -112,6 +125,10 @@ mod tests {
             &[("SSE_FILE", "/a/b.log"), ("SSE_SOURCE_ID", "yes")],
             &[("SSE_FILE", "/a/b.log"), ("SSE_STATE_MAX", "2M")],
             &[("SSE_FILE", "/a/b.log"), ("SSE_SETTLE", "1s")],
+            &[("SSE_FILE", "/a/b.log"), ("SSE_ENCODING", "latin1")],
+            &[("SSE_FILE", "/a/b.log"), ("SSE_ENCODING", "utf-16")],
+            &[("SSE_FILE", "/a/b.log"), ("SSE_LINE_END", "any")],
+            &[("SSE_FILE", "/a/b.log"), ("SSE_FLUSH", "1s")],
             &[file[0], heard[0], heard[1]],
             &root,
             &[("SSE_ROOT", "/a"), ("PATH_INFO", "/c.log")],
