@@ -384,7 +384,7 @@ impl Settings {
                 .read(
                     "SSE_ENCODING",
                     TextEncoding::of_label,
-                    "not an encoding that is known here; write utf-8 or latin1 \
+                    "no such encoding here; write utf-8 or latin1 \
                      (windows-1252), or for the format state utf-16, utf-16le or utf-16be; \
                      convert other files with iconv",
                 )?
@@ -662,7 +662,7 @@ impl Reader<'_> {
         match event {
             Some(event) if event.is_reserved() => {
                 let remedy = "only the stream itself and EventSource use this name; \
-                              choose another";
+                              write another";
                 Err(SettingError::new(name, event.as_str().as_bytes(), remedy))
             }
             event => Ok(event),
