@@ -21,8 +21,8 @@ use super::beneath;
 use super::log::{Level, Log};
 use super::watch::{Coverage, FileWatch, Hints, Watcher};
 use crate::request::BelowRoot;
-use crate::source::explain;
 use crate::source::tail::{Disk, DiskFile, Identity, Sibling, Stat, rotation_suffix};
+use crate::source::{Changes, explain};
 
 /// A path, watched as long as it is followed.
 pub(super) struct RealDisk {
@@ -285,6 +285,10 @@ impl Drop for RealDisk {
 }
 
 impl Disk for RealDisk {
+    fn changes(&self) -> Option<Rc<dyn Changes>> {
+        Some(Rc::clone(&self.world.hints) as Rc<dyn Changes>)
+    }
+
     fn stat(&mut self) -> io::Result<Stat> {
         self.watch();
         let moves = self.world.hints.moves();

@@ -32,8 +32,6 @@ mod environment;
 #[forbid(unsafe_code)]
 mod exit;
 #[forbid(unsafe_code)]
-mod fastcgi;
-#[forbid(unsafe_code)]
 mod log;
 #[forbid(unsafe_code)]
 mod open;
@@ -50,6 +48,8 @@ mod publish;
 #[forbid(unsafe_code)]
 mod serve;
 #[forbid(unsafe_code)]
+mod server;
+#[forbid(unsafe_code)]
 mod signals;
 #[forbid(unsafe_code)]
 mod site;
@@ -63,6 +63,6 @@ mod watch;
 #[forbid(unsafe_code)]
 mod world;
 
-pub use fastcgi::run_responder;
 pub use publish::{run_publish, run_two_way};
+pub use server::run_responder;
 pub use start::{run, run_cgi, run_cgi_with_programs};

@@ -21,6 +21,7 @@ use super::children::{self, GRACE, group_of};
 use super::environment;
 use super::log::Log;
 use super::watch::{Coverage, Hints};
+use crate::source::Changes;
 use crate::source::command::Process;
 
 /// How often orphans are looked for.
@@ -158,6 +159,7 @@ impl Programs {
         hints.set_coverage(Coverage::Whole);
         let mut running = Running {
             programs: Rc::clone(self),
+            hints: Rc::clone(&hints),
             number: 0,
             name: program.clone(),
             child: Some(child),
@@ -282,6 +284,7 @@ fn end_group(leader: &Child, signal: Signal) {
 /// A program that runs.
 pub(super) struct Running {
     programs: Rc<Programs>,
+    hints: Rc<Hints>,
     number: u64,
     name: String,
     child: Option<Child>,
@@ -333,6 +336,10 @@ impl Running {
 }
 
 impl Process for Running {
+    fn changes(&self) -> Option<Rc<dyn Changes>> {
+        Some(Rc::clone(&self.hints) as Rc<dyn Changes>)
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.read_errors();
         let Some(stdout) = &mut self.stdout else {

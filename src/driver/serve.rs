@@ -11,10 +11,9 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use super::clock::Clock;
 use super::output::{Output, has_left};
 use super::signals::Signals;
-use super::watch::Hints;
 use super::world::Machine;
 use crate::event::Batch;
-use crate::source::Now;
+use crate::source::{Changes, Now};
 use crate::stream::{Subscription, Turn};
 
 /// What the loop waits for, as epoll's user data.
@@ -36,8 +35,8 @@ pub(super) struct Server<'a> {
     pub(super) signals: &'a Signals,
     pub(super) output: &'a Output,
     pub(super) machine: &'a Machine,
-    /// What is told of the file that the stream follows.
-    pub(super) hints: Option<Rc<Hints>>,
+    /// How changes of what the stream reads are noticed.
+    pub(super) changes: Option<Rc<dyn Changes>>,
     /// A reader that takes nothing for so long is left.
     pub(super) send_timeout: Duration,
 }
@@ -102,8 +101,8 @@ impl Server<'_> {
     /// The moment `at`, or before it the one at which files have to be looked at
     /// although no hint came.
     fn look_before(&self, at: Duration, now: Now) -> Duration {
-        let hints = self.hints.as_ref();
-        let look_after = hints.and_then(|hints| hints.coverage().look_again_after());
+        let changes = self.changes.as_ref();
+        let look_after = changes.and_then(|changes| changes.look_again_after());
         look_after.map_or(at, |after| at.min(now.monotonic + after))
     }
 

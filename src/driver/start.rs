@@ -11,11 +11,11 @@ use super::answering;
 use super::body;
 use super::clock::{self, Clock};
 use super::exit;
-use super::fastcgi;
 use super::log::{Level, Log, Style};
 use super::open::{Answered, open};
 use super::output::{Output, has_left};
 use super::serve::Server;
+use super::server;
 use super::signals::Signals;
 use super::terminal::{self, Typed};
 use super::world::{Abilities, Machine};
@@ -42,9 +42,9 @@ pub fn run(stream: &'static Stream) -> ExitCode {
     }
     let is_typed = std::env::var_os("GATEWAY_INTERFACE").is_none();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if is_typed && (fastcgi::asks_for_one(&arguments) || fastcgi::is_inherited()) {
+    if is_typed && (server::asks_for_one(&arguments) || server::is_inherited()) {
         let only: &'static Stream = stream;
-        return fastcgi::run_responder(Vec::leak(vec![only]));
+        return server::run_responder(Vec::leak(vec![only]));
     }
     run_with(stream, Abilities::ALL)
 }
@@ -210,7 +210,7 @@ impl Program {
             signals: &signals,
             output: &output,
             machine: &machine,
-            hints: machine.take_hints(),
+            changes: subscription.changes(),
             send_timeout: settings.send_timeout,
         };
         server.serve(subscription, batch)?;

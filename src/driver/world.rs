@@ -1,6 +1,5 @@
 //! What a source may see of this machine.
 
-use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -20,17 +19,15 @@ use crate::publish::Record;
 use crate::request::{BelowRoot, Durability, Label, Request, Settings};
 use crate::source::command::Process;
 use crate::source::{SessionKind, Spool, World, tail};
+use crate::stream::Watching;
 
 /// The real one.
 #[derive(Clone)]
 pub(super) struct Machine {
     pub(super) watcher: Rc<Watcher>,
     log: Rc<Log>,
-    /// What is told of the path that was opened last.
-    opened: Rc<RefCell<Option<Rc<Hints>>>>,
-    /// A watcher that watches nothing, for sources that a shared stream notifies.
+    /// No-op watcher, for sources that a channel notifies.
     blind: Rc<Watcher>,
-    is_watching: Rc<Cell<bool>>,
     pub(super) programs: Rc<Programs>,
     abilities: Abilities,
 }
@@ -40,47 +37,33 @@ impl Machine {
         Self {
             log,
             watcher: Rc::new(Watcher::new()),
-            opened: Rc::new(RefCell::new(None)),
             blind: Rc::new(Watcher::blind()),
-            is_watching: Rc::new(Cell::new(true)),
             programs: Rc::new(Programs::new()),
             abilities,
         }
     }
 
-    /// The same machine, whose lines for the administrator name a request.
-    pub(super) fn for_request(&self, label: &Label) -> Rc<dyn World> {
+    /// The same machine, whose lines for the administrator name a request. Where a channel
+    /// watches the file, what is opened is not watched.
+    pub(super) fn for_request(&self, label: &Label, watching: Watching) -> Rc<dyn World> {
+        let watcher = match watching {
+            Watching::Own => &self.watcher,
+            Watching::ByChannel => &self.blind,
+        };
         Rc::new(Self {
             log: Rc::new(self.log.for_request(label)),
+            watcher: Rc::clone(watcher),
             ..self.clone()
         })
     }
 
     /// What a followed path has from us.
     fn surroundings(&self) -> Surroundings {
-        let watcher = if self.is_watching.get() {
-            &self.watcher
-        } else {
-            &self.blind
-        };
-        let hints = watcher.follow();
-        *self.opened.borrow_mut() = Some(Rc::clone(&hints));
         Surroundings {
-            watcher: Rc::clone(watcher),
-            hints,
+            watcher: Rc::clone(&self.watcher),
+            hints: self.watcher.follow(),
             log: Rc::clone(&self.log),
         }
-    }
-
-    /// Whether what is opened from now on is watched.
-    pub(super) fn set_watching(&self, on: bool) {
-        self.is_watching.set(on);
-    }
-
-    /// What is told of the path that was opened since this was asked last: a source
-    /// follows one at most.
-    pub(super) fn take_hints(&self) -> Option<Rc<Hints>> {
-        self.opened.borrow_mut().take()
     }
 }
 
@@ -204,8 +187,7 @@ impl Abilities {
 fn start(machine: &Machine, words: &[String]) -> io::Result<Box<dyn Process>> {
     let hints = Rc::new(Hints::new());
     let log = Rc::clone(&machine.log);
-    let program = machine.programs.start(words, Rc::clone(&hints), log)?;
-    *machine.opened.borrow_mut() = Some(hints);
+    let program = machine.programs.start(words, hints, log)?;
     Ok(Box::new(program))
 }
 

@@ -4,5 +4,7 @@
 
 mod cgi;
 pub mod fastcgi;
+mod protocol;
 
 pub use cgi::Framing;
+pub use protocol::{After, Incoming, Malformed, Protocol, SharedFrame};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::lines::LineEncoding;
-use super::{Next, Now, OpenError, Opened, Opening, Source, Stream, digits, resume_point};
+use super::{Changes, Next, Now, OpenError, Opened, Opening, Source, Stream, digits, resume_point};
 use crate::event::{Batch, Event, EventId, EventName, Gap, Reason};
 use crate::request::{CommandSharing, Format, Method, SettingError, Settings};
 
@@ -30,6 +30,12 @@ pub static STREAM: Stream = Stream {
 /// A program that runs. The driver implements it; dropping it ends the program and all
 /// that it has started.
 pub trait Process {
+    /// How it is noticed that it has written something, or has ended; `None` (the default)
+    /// where it is not.
+    fn changes(&self) -> Option<Rc<dyn Changes>> {
+        None
+    }
+
     /// Reads what it writes to standard output; 0 at the end.
     ///
     /// # Errors
@@ -295,6 +301,10 @@ impl Source for Command {
 
     fn can_go_back(&self) -> bool {
         false
+    }
+
+    fn changes(&self) -> Option<Rc<dyn Changes>> {
+        self.process.as_ref()?.changes()
     }
 
     fn rest(&mut self) {

@@ -11,6 +11,7 @@
 //!
 //! A new source is one file here and one row in [`STREAMS`].
 
+mod changes;
 mod charset;
 pub mod clock;
 pub mod command;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
 use crate::request::{BelowRoot, LastId, Request, SettingError, Settings};
 
+pub use changes::Changes;
 pub use clock::Clock;
 pub use command::Command;
 pub use countdown::Countdown;
@@ -99,6 +101,12 @@ pub trait Source {
     /// or will be by the nature of the stream. A stream that stays so for a while tells
     /// its client.
     fn unavailable(&self) -> Option<Unavailable> {
+        None
+    }
+
+    /// How changes of what it reads are noticed; `None` (the default) where only time
+    /// brings events.
+    fn changes(&self) -> Option<Rc<dyn Changes>> {
         None
     }
 

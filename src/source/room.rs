@@ -25,7 +25,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::session::{Comer, Kept, Nothing, open_spool, trouble};
 use super::spool::{SessionId, SessionKind, Spool};
 use super::tail;
-use super::{Next, Now, OpenError, Opened, Opening, Source, Stream, World};
+use super::{Changes, Next, Now, OpenError, Opened, Opening, Source, Stream, World};
 use crate::event::{Batch, Event, EventId, EventName};
 use crate::request::{Filter, Format, LastId, Method, Nick, Publishers, Request, Settings};
 
@@ -428,6 +428,10 @@ impl Source for Room {
 
     fn position(&self) -> Option<EventId<'static>> {
         self.kept.position()
+    }
+
+    fn changes(&self) -> Option<Rc<dyn Changes>> {
+        self.kept.changes()
     }
 
     fn rest(&mut self) {

@@ -16,7 +16,8 @@ use std::time::Duration;
 use super::spool::{SessionId, SessionKind, Spool};
 use super::tail::{self, TailId};
 use super::{
-    Next, Now, OpenError, Opened, Opening, Source, Stream, explain, is_lasting, resume_point,
+    Changes, Next, Now, OpenError, Opened, Opening, Source, Stream, explain, is_lasting,
+    resume_point,
 };
 use crate::event::{Batch, EventId, Gap, Reason};
 use crate::request::{Format, LastId, Method, SettingError, Settings};
@@ -242,6 +243,10 @@ impl Source for Kept {
     fn position(&self) -> Option<EventId<'static>> {
         let inner = self.inner.position()?;
         Some(inner.prefixed(&self.prefix))
+    }
+
+    fn changes(&self) -> Option<Rc<dyn Changes>> {
+        self.inner.changes()
     }
 
     fn rest(&mut self) {

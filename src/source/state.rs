@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::charset::decode_whole;
 use super::followed::Followed;
 use super::tail::{Disk, DiskFile, Stat};
-use super::{Next, Now, OpenError, Opened, Opening, Source, resume_point};
+use super::{Changes, Next, Now, OpenError, Opened, Opening, Source, resume_point};
 use crate::event::{Batch, Event, EventId, EventName, Gap, Reason, Unavailable};
 use crate::request::TextEncoding;
 
@@ -296,6 +296,10 @@ impl Source for State {
             (Some(_), None) => Some(Unavailable::Unreadable),
             (Some(_), Some(_)) => None,
         }
+    }
+
+    fn changes(&self) -> Option<Rc<dyn Changes>> {
+        self.disk.changes()
     }
 
     fn position(&self) -> Option<EventId<'static>> {

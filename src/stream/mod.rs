@@ -9,16 +9,18 @@
 //! reconnection time, heartbeats, the id of what was passed over, and an end at an
 //! event boundary. It does not know how the bytes reach the client.
 
-mod hub;
+mod channel;
+mod channels;
+mod reopen;
 mod ring;
-mod seat;
-mod shared;
 mod status;
+mod subscriber;
 mod subscription;
 
-pub use hub::{Hub, Joined};
-pub use ring::{Chunk, Ring};
-pub use seat::{Seat, Spot};
-pub use shared::{Frame, Shared};
+pub use channel::{Channel, Polled, Scheduled};
+pub use channels::{CatchUp, CaughtUp, Channels};
+pub use reopen::ReopenParams;
+pub use ring::{Chunk, FRAMINGS_MAX, Ring};
 pub use status::Status;
+pub use subscriber::{Subscriber, Watching};
 pub use subscription::{Delivery, Ended, Subscription, Terms, Turn};

@@ -1,25 +1,55 @@
-//! What a shared stream said last, ready to be sent.
+//! What a channel sent last, encoded once for all of its subscribers.
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::event::EventId;
 
-/// A few events, encoded and framed once for all who get them.
+/// How many framings of one chunk are kept: one for each protocol that puts a frame around
+/// the bytes of a body and can use one frame for many connections.
+pub const FRAMINGS_MAX: usize = 2;
+
+/// A few events, encoded once for all who get them.
 #[derive(Debug)]
 pub struct Chunk {
-    /// What is written, as it is: the gateway's frame included.
+    /// The encoded events, without any gateway's frame.
     pub bytes: Box<[u8]>,
-    /// The place after it: a client that has got it goes on from here.
+    /// The position after it: a client that has received the chunk resumes here.
     pub end: Rc<EventId<'static>>,
     /// How many events it holds.
     pub events: u64,
+    framed: [OnceCell<Box<[u8]>>; FRAMINGS_MAX],
 }
 
-/// The last chunks of a shared stream, each with a number that counts from 0.
+impl Chunk {
+    /// A chunk that nobody has framed yet.
+    #[must_use]
+    pub fn new(bytes: Box<[u8]>, end: Rc<EventId<'static>>, events: u64) -> Self {
+        Self {
+            bytes,
+            end,
+            events,
+            framed: Default::default(),
+        }
+    }
+
+    /// Its bytes in the frame that has the number `slot`, below [`FRAMINGS_MAX`]. `frame`
+    /// appends the frame's bytes to its second argument; it is called once for each slot,
+    /// and must always be the same for a slot.
+    pub fn framed(&self, slot: usize, frame: fn(&[u8], &mut Vec<u8>)) -> &[u8] {
+        self.framed[slot].get_or_init(|| {
+            let mut framed = Vec::with_capacity(self.bytes.len() + 8);
+            frame(&self.bytes, &mut framed);
+            framed.into()
+        })
+    }
+}
+
+/// The last chunks of a channel, each with a number that counts from 0.
 ///
-/// It bridges the time between the fastest subscriber and the others. Who falls out of
-/// it reads the file.
+/// It bridges the time between the fastest subscriber and the others. A subscriber that
+/// needs a chunk that is no longer kept reads the file by itself.
 #[derive(Debug, Default)]
 pub struct Ring {
     chunks: VecDeque<Rc<Chunk>>,
@@ -29,12 +59,12 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// How many bytes are kept, at most, besides the newest chunk. The buffers between a
-    /// responder and a client hold more (4 MB behind nginx), so who is further behind than
-    /// this has not been reading for a while.
+    /// How many bytes of events are kept, at most, besides the newest chunk. The buffers
+    /// between a server and a client hold more (4 MB behind nginx), so a subscriber that
+    /// is further behind than this has not been reading for a while.
     pub const BYTES_MAX: usize = 2 * 1024 * 1024;
 
-    /// Adds a chunk, and forgets the oldest beyond the limit.
+    /// Adds a chunk, and drops the oldest ones beyond the limit.
     pub fn push(&mut self, chunk: Chunk) {
         self.bytes += chunk.bytes.len();
         self.chunks.push_back(Rc::new(chunk));
@@ -52,22 +82,22 @@ impl Ring {
         self.next
     }
 
-    /// The number of the oldest chunk that is kept; that of the next if there is none.
+    /// The number of the oldest chunk that is kept, or of the next one if none is kept.
     #[must_use]
     pub fn first(&self) -> u64 {
         self.next - self.chunks.len() as u64
     }
 
-    /// The chunks from `number` on; `None` when some of them have been forgotten.
+    /// The chunks from `number` on; `None` when some of them are no longer kept.
     #[must_use]
-    pub fn from(&self, number: u64) -> Option<impl Iterator<Item = &Rc<Chunk>>> {
+    pub fn from(&self, number: u64) -> Option<impl Iterator<Item = &Rc<Chunk>> + Clone> {
         let skipped = number.checked_sub(self.first())?;
         Some(self.chunks.range(usize::try_from(skipped).ok()?..))
     }
 
-    /// The number of the chunk that follows the place `end`, and the place as it is kept
-    /// here, if it is in the ring. The newest is looked at first: who catches up is near
-    /// it.
+    /// The number of the chunk that follows the position `end`, and that position as it is
+    /// kept here, if it is in the ring. The newest is compared first: a subscriber that
+    /// catches up is near it.
     #[must_use]
     pub fn after(&self, end: &EventId<'_>) -> Option<(u64, Rc<EventId<'static>>)> {
         let back = self.chunks.iter().rev().position(|c| *c.end == *end)?;
@@ -75,7 +105,7 @@ impl Ring {
         Some((self.next - back as u64, Rc::clone(&chunk.end)))
     }
 
-    /// Forgets all chunks, but not how many there were.
+    /// Drops all chunks, but continues to count.
     pub fn clear(&mut self) {
         self.chunks = VecDeque::new();
         self.bytes = 0;
@@ -87,15 +117,12 @@ mod tests {
     use super::*;
 
     fn chunk(bytes: usize, end: &str) -> Chunk {
-        Chunk {
-            bytes: vec![0; bytes].into(),
-            end: Rc::new(EventId::new(end.to_owned()).unwrap()),
-            events: 1,
-        }
+        let end = Rc::new(EventId::new(end.to_owned()).unwrap());
+        Chunk::new(vec![0; bytes].into(), end, 1)
     }
 
     #[test]
-    fn the_oldest_are_forgotten_beyond_the_limit_and_said_to_be() {
+    fn the_oldest_chunks_are_dropped_beyond_the_limit_and_reported_as_missing() {
         let mut ring = Ring::default();
         for number in 0..5 {
             ring.push(chunk(Ring::BYTES_MAX / 2, &number.to_string()));
@@ -109,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_found_by_its_id() {
+    fn a_position_is_found_by_its_id() {
         let mut ring = Ring::default();
         for end in ["a", "b", "c"] {
             ring.push(chunk(1, end));
@@ -125,5 +152,23 @@ mod tests {
         ring.clear();
         assert_eq!((ring.first(), ring.next()), (3, 3));
         assert!(ring.from(2).is_none());
+    }
+
+    #[test]
+    fn a_chunk_is_framed_once_for_each_framing() {
+        let chunk = chunk(3, "a");
+        let framed = chunk.framed(0, |bytes, out| {
+            out.push(b'[');
+            out.extend_from_slice(bytes);
+        });
+        assert_eq!(framed, b"[\0\0\0");
+        assert_eq!(
+            chunk.framed(0, |_, _| unreachable!("it is kept")),
+            b"[\0\0\0"
+        );
+        assert_eq!(
+            chunk.framed(1, |bytes, out| out.extend_from_slice(bytes)),
+            b"\0\0\0"
+        );
     }
 }

@@ -1,10 +1,11 @@
 //! A subscription: a source, a cursor in it, and what its client is owed.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::event::{Batch, EventId, Gap};
 use crate::request::{Heartbeat, Request, Settings};
-use crate::source::{Next, Now, Source};
+use crate::source::{Changes, Next, Now, Source};
 
 /// What a stream promises its client, fixed when it opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +195,12 @@ impl Subscription {
             Heartbeat::Event => self.last_event_at,
         };
         since + self.terms.heartbeat
+    }
+
+    /// How changes of what it reads are noticed: see [`Source::changes`].
+    #[must_use]
+    pub fn changes(&self) -> Option<Rc<dyn Changes>> {
+        self.source.changes()
     }
 
     /// Its source, for others to share.

@@ -43,7 +43,6 @@ fn the_status_page_tells_the_same_in_both_forms_and_it_is_true() {
                 ("subscribers", "sse_subscribers"),
                 ("catching_up", "sse_catching_up"),
                 ("events", "sse_events_total"),
-                ("bytes", "sse_bytes_total"),
                 ("dropped", "sse_dropped_total"),
                 ("accept_errors", "sse_accept_errors_total"),
                 ("oldest_seconds", "sse_oldest_seconds"),

@@ -1,8 +1,10 @@
 //! What one followed path has been told.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use super::Coverage;
+use crate::source::Changes;
 
 /// The hints for one followed path, kept by whoever follows it and by the watcher.
 pub(in crate::driver) struct Hints {
@@ -35,10 +37,6 @@ impl Hints {
 
     pub(in crate::driver) fn owner(&self) -> u64 {
         self.owner.get()
-    }
-
-    pub(in crate::driver) fn belong_to(&self, owner: u64) {
-        self.owner.set(owner);
     }
 
     pub(in crate::driver) fn coverage(&self) -> Coverage {
@@ -92,5 +90,15 @@ impl Hints {
     /// Who follows is about to look.
     pub(super) fn take(&self) {
         self.hinted.set(false);
+    }
+}
+
+impl Changes for Hints {
+    fn set_owner(&self, owner: u64) {
+        self.owner.set(owner);
+    }
+
+    fn look_again_after(&self) -> Option<Duration> {
+        self.coverage.get().look_again_after()
     }
 }

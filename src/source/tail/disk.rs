@@ -6,8 +6,16 @@
 use std::io;
 use std::rc::Rc;
 
+use crate::source::Changes;
+
 /// One path, the file it names now, and the rotated files beside it.
 pub trait Disk {
+    /// How changes of the path and its file are noticed; `None` (the default) where they
+    /// are not.
+    fn changes(&self) -> Option<Rc<dyn Changes>> {
+        None
+    }
+
     /// What the path names now, links followed.
     ///
     /// # Errors

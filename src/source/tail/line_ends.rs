@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use super::anchor::read_full;
 use super::disk::{Disk, DiskFile, Identity, Sibling, Stat};
+use crate::source::Changes;
 
 /// A disk on which CR, LF and CRLF end a line.
 pub(super) struct AnyLineEnd(pub(super) Box<dyn Disk>);
@@ -26,6 +27,10 @@ pub(super) fn without_rest_of_crlf(line: &[u8]) -> &[u8] {
 // A method with a default would not reach the disk that is wrapped.
 #[deny(clippy::missing_trait_methods)]
 impl Disk for AnyLineEnd {
+    fn changes(&self) -> Option<Rc<dyn Changes>> {
+        self.0.changes()
+    }
+
     fn stat(&mut self) -> io::Result<Stat> {
         self.0.stat()
     }

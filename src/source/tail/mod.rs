@@ -48,7 +48,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Next, Now, Source, Stream};
+use super::{Changes, Next, Now, Source, Stream};
 use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
 
 pub use anchor::TailId;
@@ -554,6 +554,10 @@ impl Source for Tail {
             (Next::At(one), Some(other)) => Next::At(one.min(other)),
             (next, _) => next,
         }
+    }
+
+    fn changes(&self) -> Option<Rc<dyn Changes>> {
+        self.disk.changes()
     }
 
     fn rest(&mut self) {

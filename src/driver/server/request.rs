@@ -1,4 +1,4 @@
-//! From a request's parameters to a stream, or to the answer that there is none.
+//! From a request to a stream, or to the response that there is none.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,18 +8,16 @@ use super::super::beneath;
 use super::super::clock;
 use super::super::log::{Level, Log};
 use super::super::open::{Answered, open};
-use super::peer::{Phase, RequestLog};
-use super::responder::{Responder, peer};
-use super::timers::Whom;
+use super::connection::{Action, RequestLog, State};
+use super::event_loop::Server;
+use super::token::{ConnectionId, Token};
 use crate::event::{Batch, Unavailable};
-use crate::gateway::{Framing, fastcgi};
-use crate::request::WRONG_SETTING;
 use crate::request::{
     Answer, Asked, Figures, Head, Label, Lifetime, MetaVariables, Method, Notice, Request,
-    SettingError, Settings, Status, StatusAnswer, decide, decide_status, path_below,
+    SettingError, Settings, Status, StatusAnswer, WRONG_SETTING, decide, decide_status, path_below,
 };
-use crate::source::{Now, Stream, WayUp, World};
-use crate::stream::{self, Delivery, Seat, Spot, Subscription, Terms};
+use crate::source::{Now, Stream, WayUp};
+use crate::stream::{self, Delivery, ReopenParams, Subscriber, Subscription, Terms, Watching};
 
 /// What a location serves.
 enum Service {
@@ -47,14 +45,15 @@ fn come_again(terms: Terms, reason: Unavailable) -> Vec<u8> {
     batch.as_bytes().to_vec()
 }
 
-impl Responder {
-    /// A request has come.
-    pub(super) fn begin(&mut self, whom: Whom, params: MetaVariables, now: Now) {
-        self.requests += 1;
-        let number = self.requests;
-        let Some(peer) = self.peer(whom) else { return };
-        peer.phase = Phase::Serving;
-        peer.request = RequestLog {
+impl Server {
+    /// A request has been received.
+    pub(super) fn begin(&mut self, id: ConnectionId, params: MetaVariables, now: Now) -> Action {
+        self.counters.requests += 1;
+        let number = self.counters.requests;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Action::Wait;
+        };
+        connection.request = RequestLog {
             number,
             label: Label::of(&params),
             ..RequestLog::default()
@@ -62,36 +61,36 @@ impl Responder {
         let meta = params.over(&self.defaults);
         let (settings, notices) = match Settings::parse(&meta, Lifetime::Unlimited) {
             Ok(parsed) => parsed,
-            Err(error) => return self.refuse_setting(whom, &error, now),
+            Err(error) => return self.refuse_setting(id, &error),
         };
         for notice in self.new_notices(notices) {
-            self.say(whom, Level::Warning, &notice.to_string());
+            self.say(id, Level::Warning, &notice.to_string());
         }
         let service = match self.service(&meta) {
             Ok(Some(service)) => service,
             Ok(None) => {
                 let text = "SSE_STREAM: not set, and the path names no stream; set it for this \
                             location, to tail for example";
-                self.say(whom, Level::Error, text);
-                return self.answer(whom, &Head::new(Status::NotFound), b"", now);
+                self.say(id, Level::Error, text);
+                return self.respond(id, &Head::new(Status::NotFound), b"");
             }
-            Err(error) => return self.refuse_setting(whom, &error, now),
+            Err(error) => return self.refuse_setting(id, &error),
         };
         if let Err(error) = self.permit(&service, &settings) {
-            return self.refuse_setting(whom, &error, now);
+            return self.refuse_setting(id, &error);
         }
         let mut request = Request::from_meta(&meta);
         request.path_info = path_below(&meta);
         match service {
-            Service::Publish => self.begin_post(whom, None, &meta, &request, settings, now),
-            Service::Status => self.answer_status(whom, &request, &settings, now),
+            Service::Publish => self.begin_post(id, None, &meta, &request, settings, now),
+            Service::Status => self.respond_status(id, &request, &settings, now),
             Service::Stream(stream)
                 if request.method == Method::Post && WayUp::of(stream).is_some() =>
             {
                 let way = WayUp::of(stream);
-                self.begin_post(whom, way, &meta, &request, settings, now);
+                self.begin_post(id, way, &meta, &request, settings, now)
             }
-            Service::Stream(stream) => self.open(whom, stream, &request, &settings, now),
+            Service::Stream(stream) => self.open(id, stream, &request, &settings, now),
         }
     }
 
@@ -155,36 +154,46 @@ impl Responder {
 
     fn open(
         &mut self,
-        whom: Whom,
+        id: ConnectionId,
         stream: &'static Stream,
         request: &Request,
         settings: &Settings,
         now: Now,
-    ) {
+    ) -> Action {
         // Before anything is opened or started for it.
-        let is_full = self.subscribers >= self.subscribers_max || self.is_draining();
-        if is_full && let Answer::Stream(head) = decide(request, settings) {
-            return self.turn_away(whom, &head, request, settings, now);
+        let has_no_place = self.subscribers >= self.acceptor.subscribers_max;
+        if (has_no_place || self.shutdown.has_begun())
+            && let Answer::Stream(head) = decide(request, settings)
+        {
+            return self.turn_away(id, &head, request, settings);
         }
+        let label = self.label(id);
+        let watched = self.machine.for_request(&label, Watching::Own);
         let opening = crate::source::Opening {
             settings,
             request,
             now,
-            world: &self.world,
+            world: &watched,
             live: None,
         };
         let key = stream.shared.map(|key| key(&opening));
         let key: Option<Rc<[u8]>> = key
             .filter(|key| !key.is_empty())
             .map(|key| [stream.name.as_bytes(), b"\0", &key].concat().into());
-        // Where somebody follows the file already, whoever catches up needs no hints.
-        // (Not who limits the size of its stream: it reads by itself to the end.)
-        let is_alone = request.query.size_limit_bytes.is_some();
-        let is_watched = is_alone || !key.as_ref().is_some_and(|key| self.hub.has(key));
-        let live = key.as_ref().and_then(|key| self.hub.place(key));
-        self.machine.set_watching(is_watched);
+        // Where a channel watches the file already, a subscriber that catches up need not.
+        // (One with a size limit reads by itself to the end.)
+        let has_channel = key.as_ref().is_some_and(|key| self.channels.contains(key));
+        let watching = if has_channel && request.query.size_limit_bytes.is_none() {
+            Watching::ByChannel
+        } else {
+            Watching::Own
+        };
+        let live = key.as_ref().and_then(|key| self.channels.position(key));
         self.machine.programs.set_limit(settings.commands_max);
-        let world = self.world_for(whom);
+        let world = match watching {
+            Watching::Own => watched,
+            Watching::ByChannel => self.machine.for_request(&label, watching),
+        };
         let answered = open(
             stream,
             request,
@@ -194,23 +203,21 @@ impl Responder {
             &world,
             live.as_deref(),
         );
-        self.machine.set_watching(true);
-        let hints = self.machine.take_hints();
         let (head, source, gap, terms) = match answered {
-            Answered::End(head) => return self.answer(whom, &head, b"", now),
-            Answered::Mistaken(error) => return self.refuse_setting(whom, &error, now),
+            Answered::End(head) => return self.respond(id, &head, b""),
+            Answered::Mistaken(error) => return self.refuse_setting(id, &error),
             Answered::Later {
                 head,
                 terms,
                 reason,
                 trouble,
             } => {
-                self.say(whom, Level::Warning, &trouble);
-                return self.answer(whom, &head, &come_again(terms, reason), now);
+                self.say(id, Level::Warning, &trouble);
+                return self.respond(id, &head, &come_again(terms, reason));
             }
             Answered::HeadLater { head, trouble } => {
-                self.say(whom, Level::Warning, &trouble);
-                return self.answer(whom, &head, b"", now);
+                self.say(id, Level::Warning, &trouble);
+                return self.respond(id, &head, b"");
             }
             Answered::Stream {
                 head,
@@ -220,34 +227,38 @@ impl Responder {
             } => (head, source, gap, terms),
         };
         let subscription = Subscription::new(source, gap, terms, now);
-        // Only who shares a stream may have to read it by itself again.
-        let share = key.map(|key| (key, Rc::new(Spot::new(stream, settings, request))));
-        let head = Framing::Parsed.write(&head, &clock::http_date());
-        let Some(peer) = self.peer(whom) else { return };
-        if let Some(hints) = &hints {
-            hints.belong_to(whom);
-        }
-        peer.hints = hints;
-        peer.is_watched = is_watched;
-        peer.tries = 0;
-        peer.send_timeout = settings.send_timeout;
-        peer.request.stream = stream.name;
-        peer.seat = Some(Box::new(Seat::new(share, subscription, &head, now)));
+        // Only a subscriber of a channel may have to read by itself again.
+        let share = key.map(|key| {
+            let params = ReopenParams::new(stream, settings, request);
+            (key, Rc::new(params))
+        });
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Action::Wait;
+        };
+        let head = connection.head(&head, &clock::http_date());
+        let subscriber = Subscriber::new(share, subscription, watching, &head, now);
+        let changes = subscriber.changes();
+        connection.send_timeout = settings.send_timeout;
+        connection.request.stream = stream.name;
+        connection.state = State::Streaming {
+            subscriber: Box::new(subscriber),
+            is_waiting: false,
+        };
         self.subscribers += 1;
-        self.serve(whom, now);
+        self.route_changes(Token::Change(id), changes.as_ref());
+        Action::Serve
     }
 
-    /// There is no place for one more: it is asked to come again.
+    /// There is no place for one more stream: its client is asked to reconnect later.
     fn turn_away(
         &mut self,
-        whom: Whom,
+        id: ConnectionId,
         head: &Head,
         request: &Request,
         settings: &Settings,
-        now: Now,
-    ) {
-        if !self.is_draining() {
-            let limit = self.subscribers_max;
+    ) -> Action {
+        if !self.shutdown.has_begun() {
+            let limit = self.acceptor.subscribers_max;
             let text = format!(
                 "{limit} subscribers are served already; others are asked to come again; \
                  see SSE_MAX_SUBSCRIBERS and LimitNOFILE"
@@ -255,24 +266,30 @@ impl Responder {
             self.log.rate_limited(Level::Warning, "full house", &text);
         }
         let terms = Terms::new(request, settings, Delivery::Immediate, fastrand::f64());
-        let reason = if self.is_draining() {
+        let reason = if self.shutdown.has_begun() {
             Unavailable::Restarting
         } else {
             Unavailable::Full
         };
-        self.answer(whom, head, &come_again(terms, reason), now);
+        self.respond(id, head, &come_again(terms, reason))
     }
 
-    fn answer_status(&mut self, whom: Whom, request: &Request, settings: &Settings, now: Now) {
+    fn respond_status(
+        &mut self,
+        id: ConnectionId,
+        request: &Request,
+        settings: &Settings,
+        now: Now,
+    ) -> Action {
         match decide_status(request, settings) {
-            StatusAnswer::HeadOnly(head) => self.answer(whom, &head, b"", now),
+            StatusAnswer::HeadOnly(head) => self.respond(id, &head, b""),
             StatusAnswer::Page(head, figures) => {
                 let status = self.status(now);
                 let body = match figures {
                     Figures::Json => status.to_json(),
                     Figures::Prometheus => status.to_prometheus(),
                 };
-                self.answer(whom, &head, body.as_bytes(), now);
+                self.respond(id, &head, body.as_bytes())
             }
         }
     }
@@ -288,74 +305,62 @@ impl Responder {
         };
         let names = self.streams.iter().map(|stream| stream.name);
         status.subscribers = names.map(|name| (name, 0)).collect::<BTreeMap<_, _>>();
-        for (_, peer) in &self.peers {
-            let Some(seat) = &peer.seat else { continue };
-            *status.subscribers.entry(peer.request.stream).or_default() += 1;
-            status.catching_up += u64::from(seat.is_catching_up());
-            status.events += peer.request.events;
-            status.bytes += peer.request.bytes;
-            let age = now.monotonic.saturating_sub(seat.opened_at());
+        for (_, connection) in self.connections.iter() {
+            let Some(subscriber) = connection.subscriber() else {
+                continue;
+            };
+            let stream = connection.request.stream;
+            *status.subscribers.entry(stream).or_default() += 1;
+            status.catching_up += u64::from(subscriber.is_catching_up());
+            let age = now.monotonic.saturating_sub(subscriber.opened_at());
             status.oldest_seconds = status.oldest_seconds.max(age.as_secs());
         }
         status
     }
 
-    /// A whole answer.
-    pub(super) fn answer(&mut self, whom: Whom, head: &Head, body: &[u8], now: Now) {
-        let mut bytes = Framing::Parsed.write(head, &clock::http_date());
-        bytes.extend_from_slice(body);
-        if let Some(peer) = peer(&mut self.peers, whom) {
-            peer.push_stdout(&bytes);
+    /// Sends a whole response.
+    pub(super) fn respond(&mut self, id: ConnectionId, head: &Head, body: &[u8]) -> Action {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.push_head(head, &clock::http_date(), body);
         }
-        self.end(whom, "answered", now);
+        Action::Finish("answered")
     }
 
-    /// The client learns that something is wrong, and the log what.
-    fn refuse_setting(&mut self, whom: Whom, error: &SettingError, now: Now) {
-        self.say(whom, Level::Error, &error.to_string());
-        let body = match self.label(whom).method() {
+    /// A setting is wrong: the client gets a 500, and the log the reason.
+    fn refuse_setting(&mut self, id: ConnectionId, error: &SettingError) -> Action {
+        self.say(id, Level::Error, &error.to_string());
+        let body = match self.label(id).method() {
             "HEAD" => "",
             _ => WRONG_SETTING,
         };
-        self.answer(whom, &Head::wrong_setting(), body.as_bytes(), now);
+        self.respond(id, &Head::wrong_setting(), body.as_bytes())
     }
 
     /// Writes a line that names the request, to our log and to the web server's.
-    pub(super) fn say(&mut self, whom: Whom, level: Level, text: &str) {
-        let log = self.log_for(whom);
+    pub(super) fn say(&mut self, id: ConnectionId, level: Level, text: &str) {
+        let log = self.log_for(id);
         log.line(level, text);
-        self.pass_on(whom, &log.take_copies());
+        self.pass_on(id, &log.take_copies());
     }
 
-    /// The log of a peer's request.
-    pub(super) fn log_for(&mut self, whom: Whom) -> Log {
-        let label = self.label(whom);
-        self.log.for_web_server(&label)
+    /// The log of a connection's request.
+    pub(super) fn log_for(&self, id: ConnectionId) -> Log {
+        self.log.for_web_server(&self.label(id))
     }
 
-    /// The world as a peer's source sees it.
-    pub(super) fn world_for(&mut self, whom: Whom) -> Rc<dyn World> {
-        let label = self.label(whom);
-        self.machine.for_request(&label)
-    }
-
-    fn label(&mut self, whom: Whom) -> Label {
-        let peer = self.peer(whom);
-        peer.map(|peer| peer.request.label.clone())
+    pub(super) fn label(&self, id: ConnectionId) -> Label {
+        let connection = self.connections.get(id);
+        connection
+            .map(|connection| connection.request.label.clone())
             .unwrap_or_default()
     }
 
     /// Lines for the web server's log.
-    pub(super) fn pass_on(&mut self, whom: Whom, lines: &[String]) {
-        let Some(peer) = peer(&mut self.peers, whom) else {
-            return;
-        };
-        let id = peer.connection.request_id();
-        let id = id.unwrap_or(super::peer::SHARED_ID);
-        for line in lines {
-            let mut records = Vec::new();
-            fastcgi::stderr(id, format!("sse-cgi: {line}\n").as_bytes(), &mut records);
-            peer.push(&records);
+    pub(super) fn pass_on(&mut self, id: ConnectionId, lines: &[String]) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            for line in lines {
+                connection.push_log_line(&format!("sse-cgi: {line}\n"));
+            }
         }
     }
 }

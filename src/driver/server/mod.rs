@@ -1,27 +1,33 @@
-//! The FastCGI responder: many subscribers in one process.
+//! The server for many subscribers: one process, one epoll loop.
 //!
 //! ```text
-//!  web server ⇄ listen ⇄ peer ⇄ responder (the loop) ⇄ hub of shared streams
-//!                                   │
-//!                     door:    who comes in
-//!                     traffic: what comes from peers, and goes to them
-//!                     answer:  what a request comes to
-//!                     serve:   what is due, to whom it goes
-//!                     ending:  the ends of streams and of the responder
+//!  accept ─► receive ─► request ─► catch_up ⇄ fan_out ─► lifecycle
+//!                          └─────► upload ─────────────────┘
 //! ```
+//!
+//! [`event_loop`] waits and executes actions; it decides nothing. [`connection`] is one
+//! peer, with its protocol behind [`crate::gateway::Protocol`]: nothing here names a
+//! protocol but [`accept`], which creates it. Channels and subscribers are in
+//! [`crate::stream`], without descriptors.
 
-mod answer;
-mod door;
-mod ending;
+mod accept;
+mod catch_up;
+mod connection;
+mod connections;
+mod event_loop;
+mod fan_out;
+mod lifecycle;
 mod listen;
 mod notify;
 mod options;
-mod peer;
-mod responder;
-mod serve;
-mod spread;
+mod poller;
+mod receive;
+mod request;
+mod schedule;
+mod shared_pages;
+mod shutdown;
 mod timers;
-mod traffic;
+mod token;
 mod upload;
 
 use std::ffi::OsString;
@@ -41,9 +47,9 @@ use crate::request::{
     Commands, Lifetime, MetaVariables, Notice, Publishing, Settings, subscribers_max,
 };
 use crate::source::Stream;
+use event_loop::{Parts, Server};
 use listen::{Listener, Refused};
 use options::{CommandsOption, Place, Typed};
-use responder::{Parts, Responder};
 
 pub(super) use listen::is_inherited;
 pub(super) use options::asks_for_one;
@@ -149,7 +155,7 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
         listener,
         log: Rc::clone(&log),
     };
-    finish(&log, Responder::new(parts).and_then(Responder::run))
+    finish(&log, Server::new(parts).and_then(Server::run))
 }
 
 /// What is to be said of the settings that the environment holds for all locations. One

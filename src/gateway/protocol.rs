@@ -1,0 +1,170 @@
+//! The protocols that a server for many subscribers speaks with web servers and clients.
+//!
+//! ```text
+//! bytes ──► take ──► Request, Body, BodyEnd, Abort
+//! head, body, log line, finish ──► bytes
+//! ```
+//!
+//! A [`Protocol`] is one connection without its socket. The server names no protocol: a
+//! new one is a variant here and a folder beside it.
+
+use std::fmt;
+
+use super::{Framing, fastcgi};
+use crate::request::{Head, MetaVariables};
+
+pub use fastcgi::After;
+
+/// What came on a connection, and wants something done.
+#[derive(Clone, Debug)]
+pub enum Incoming<'i> {
+    /// The head of a request, whole. It is served until [`Protocol::finish`].
+    Request(MetaVariables),
+    /// A piece of the request's body, not empty, borrowed from the input.
+    Body(&'i [u8]),
+    /// The end of the body. It comes once, and also when there was none.
+    BodyEnd,
+    /// The peer wants the request ended: call [`Protocol::finish`].
+    Abort,
+    /// A request that cannot be served was refused; the answer is in the reply. With
+    /// [`After::Close`] the connection is to be closed once it has been sent.
+    Refused(After),
+}
+
+/// What a peer sent that is not of the protocol: its connection is to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// In FastCGI.
+    FastCgi(fastcgi::Malformed),
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FastCgi(malformed) => malformed.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// A frame around the bytes of a body that is the same for many connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedFrame {
+    /// FastCGI STDOUT records of the request id that every web server uses.
+    FastCgi,
+}
+
+impl SharedFrame {
+    /// Its number, for [`crate::stream::Chunk::framed`].
+    #[must_use]
+    pub fn slot(self) -> usize {
+        match self {
+            Self::FastCgi => 0,
+        }
+    }
+
+    /// The function that puts it around bytes.
+    #[must_use]
+    pub fn frame(self) -> fn(&[u8], &mut Vec<u8>) {
+        match self {
+            Self::FastCgi => |body, out| fastcgi::stdout(COMMON_REQUEST_ID, body, out),
+        }
+    }
+}
+
+/// The request id that web servers use when they send one request at a time.
+const COMMON_REQUEST_ID: u16 = 1;
+
+/// One connection's side of a protocol.
+#[derive(Debug)]
+pub enum Protocol {
+    /// FastCGI 1.0, as a responder.
+    FastCgi(fastcgi::Connection),
+}
+
+impl Protocol {
+    /// Consumes from the front of `input` up to and including the next thing to act on.
+    /// `None`: all of the input has been used, and more is needed. Answers that need no
+    /// decision are appended to `reply`, to be sent between other output.
+    ///
+    /// # Errors
+    /// [`Malformed`]: the connection is to be closed, whatever is being served on it.
+    pub fn take<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        reply: &mut Vec<u8>,
+    ) -> Result<Option<Incoming<'i>>, Malformed> {
+        match self {
+            Self::FastCgi(connection) => {
+                let taken = connection.take(input, reply).map_err(Malformed::FastCgi)?;
+                Ok(taken.map(|incoming| match incoming {
+                    fastcgi::Incoming::Request(meta) => Incoming::Request(meta),
+                    fastcgi::Incoming::Stdin(bytes) => Incoming::Body(bytes),
+                    fastcgi::Incoming::StdinEnd => Incoming::BodyEnd,
+                    fastcgi::Incoming::Abort => Incoming::Abort,
+                    fastcgi::Incoming::Refused(after) => Incoming::Refused(after),
+                }))
+            }
+        }
+    }
+
+    /// Whether the peer owes the rest of a head or of a message. A peer that stays in this
+    /// state for long is to be disconnected.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        match self {
+            Self::FastCgi(connection) => connection.is_incomplete(),
+        }
+    }
+
+    /// The bytes of a response head, to be sent as the beginning of the body: see
+    /// [`Protocol::body`]. `date` is the value of the `Date` field.
+    #[must_use]
+    pub fn head(&self, head: &Head, date: &str) -> Vec<u8> {
+        match self {
+            Self::FastCgi(_) => Framing::Parsed.write(head, date),
+        }
+    }
+
+    /// Appends a piece of the response to `out`.
+    pub fn body(&self, content: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::FastCgi(connection) => fastcgi::stdout(request_id(connection), content, out),
+        }
+    }
+
+    /// Appends a line for the web server's error log, where the protocol has a way to send
+    /// one.
+    pub fn log_line(&self, line: &str, out: &mut Vec<u8>) {
+        match self {
+            Self::FastCgi(connection) => {
+                fastcgi::stderr(request_id(connection), line.as_bytes(), out);
+            }
+        }
+    }
+
+    /// Ends the response: what must follow it is appended to `out`. Tells whether the peer
+    /// wants the connection kept.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> After {
+        match self {
+            Self::FastCgi(connection) => connection.finish(0, out),
+        }
+    }
+
+    /// The frame that its body's pieces share with other connections; `None` where they
+    /// have to be framed for this connection alone, by [`Protocol::body`].
+    #[must_use]
+    pub fn shared_frame(&self) -> Option<SharedFrame> {
+        match self {
+            Self::FastCgi(connection) => {
+                let is_common = request_id(connection) == COMMON_REQUEST_ID;
+                is_common.then_some(SharedFrame::FastCgi)
+            }
+        }
+    }
+}
+
+fn request_id(connection: &fastcgi::Connection) -> u16 {
+    connection.request_id().unwrap_or(COMMON_REQUEST_ID)
+}

@@ -1,0 +1,321 @@
+//! All channels, and how subscribers attach to them.
+//!
+//! ```text
+//!             ┌────── the ring no longer keeps what it needs ◄──────┐
+//!             ▼                                                     │
+//!  open ─► catching up ── its position is in the ring ──► live: a cursor
+//!             │                                                     ▲
+//!             └── no channel has its key: its source leads one ─────┘
+//! ```
+//!
+//! A subscriber reads by itself until its position is that of the channel with its key,
+//! and then drops its source: both positions are in the same file, and equal positions
+//! have the same future. So there is no seam, and memory does not grow with how far a
+//! subscriber is behind.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::channel::Channel;
+use super::subscriber::{Attachment, State, Subscriber, Watching};
+use super::{Ended, Turn};
+use crate::event::EventId;
+use crate::source::{Now, OpenError, World};
+
+/// Attach attempts in a row before a subscriber waits for the next change.
+const ATTEMPTS_MAX: u32 = 8;
+
+/// The channels, by their keys and by numbers.
+#[derive(Default)]
+pub struct Channels {
+    channels: Slab<Channel>,
+    by_key: HashMap<Rc<[u8]>, usize>,
+}
+
+/// What a turn of a subscriber that catches up came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaughtUp {
+    /// How many events it was sent.
+    pub events: u64,
+    /// What it needs next.
+    pub next: CatchUp,
+}
+
+/// What a subscriber that catches up needs next, once it has been sent its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatchUp {
+    /// Another turn.
+    Again,
+    /// Another turn at this moment, or when there is a change.
+    At(Duration),
+    /// It is live in this channel.
+    Live(usize),
+    /// It is live in this new channel, which has its source. The channel is to be polled:
+    /// only its source knows when it wants to be.
+    Leads(usize),
+    /// The channel of its key is at another position: poll the channel, and give the
+    /// subscriber another turn soon, at this moment at the latest.
+    Elsewhere {
+        /// The channel of its key.
+        channel: usize,
+        /// When it needs a turn at the latest.
+        at: Duration,
+    },
+    /// No channel of its key is left that would watch its file: reopen it
+    /// ([`Channels::reopen`]).
+    Unwatched(Duration),
+    /// Its stream has ended.
+    End(Ended),
+}
+
+/// What came of an attempt to attach.
+enum Attached {
+    Live(usize),
+    Leads(usize),
+    Elsewhere(usize),
+    /// It cannot share what it reads, or not from here.
+    Alone,
+}
+
+impl Channels {
+    /// No channel yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether there is a channel of this key that new subscribers attach to.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// The position of the channel of this key.
+    #[must_use]
+    pub fn position(&self, key: &[u8]) -> Option<Rc<EventId<'static>>> {
+        let channel = self.by_key.get(key)?;
+        Some(Rc::clone(self.channels[*channel].position()))
+    }
+
+    /// The channel of this number.
+    #[must_use]
+    pub fn get(&self, channel: usize) -> Option<&Channel> {
+        self.channels.get(channel)
+    }
+
+    /// The channel of this number, to be polled.
+    pub fn get_mut(&mut self, channel: usize) -> Option<&mut Channel> {
+        self.channels.get_mut(channel)
+    }
+
+    /// All channels, those that have ended included.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Channel)> {
+        self.channels.iter()
+    }
+
+    /// Gives a subscriber that catches up its turn: `send` gets the bytes that are due, if
+    /// there are any, and then the subscriber attaches to its channel if it can. `None`
+    /// when the subscriber is live.
+    pub fn catch_up(
+        &mut self,
+        subscriber: &mut Subscriber,
+        now: Now,
+        send: impl FnOnce(&[u8]),
+    ) -> Option<CaughtUp> {
+        let State::CatchingUp(own) = &mut subscriber.state else {
+            return None;
+        };
+        let events_before = own.batch.events();
+        let turn = own.subscription.poll(now, &mut own.batch);
+        let has_ended = matches!(turn, Turn::End(_));
+        let attachment = (!has_ended).then(|| self.attach_mid_batch(subscriber));
+        let State::CatchingUp(own) = &mut subscriber.state else {
+            return None;
+        };
+        let events = own.batch.events() - events_before;
+        if !own.batch.is_empty() {
+            send(own.batch.as_bytes());
+            own.attempts = 0;
+            subscriber.batch_sent(now);
+        }
+        let next = match (attachment.flatten(), turn) {
+            (_, Turn::End(ended)) => CatchUp::End(ended),
+            (Some(attachment), _) => {
+                let channel = attachment.channel;
+                subscriber.go_live(attachment);
+                CatchUp::Live(channel)
+            }
+            (None, Turn::More) => CatchUp::Again,
+            (None, Turn::Until(at)) => self.after_last_batch(subscriber, at, now),
+        };
+        Some(CaughtUp { events, next })
+    }
+
+    /// The subscriber has nothing more to read now.
+    fn after_last_batch(&mut self, subscriber: &mut Subscriber, at: Duration, now: Now) -> CatchUp {
+        let State::CatchingUp(own) = &subscriber.state else {
+            return CatchUp::Again;
+        };
+        let look = own.subscription.changes();
+        let look = look.and_then(|changes| changes.look_again_after());
+        let at = look.map_or(at, |after| at.min(now.monotonic + after));
+        let Some((key, _)) = &own.share else {
+            return CatchUp::At(at);
+        };
+        if own.watching == Watching::ByChannel && !self.contains(key) {
+            return CatchUp::Unwatched(at);
+        }
+        match self.attach(subscriber, now) {
+            Attached::Live(channel) => CatchUp::Live(channel),
+            Attached::Leads(channel) => CatchUp::Leads(channel),
+            Attached::Elsewhere(channel) => match &mut subscriber.state {
+                State::CatchingUp(own) if own.attempts < ATTEMPTS_MAX => {
+                    own.attempts += 1;
+                    CatchUp::Elsewhere { channel, at }
+                }
+                _ => CatchUp::At(at),
+            },
+            Attached::Alone => CatchUp::At(at),
+        }
+    }
+
+    /// Attaches a subscriber that has nothing more to read by itself, if its position is
+    /// that of its channel.
+    fn attach(&mut self, subscriber: &mut Subscriber, now: Now) -> Attached {
+        let State::CatchingUp(own) = &subscriber.state else {
+            return Attached::Alone;
+        };
+        let Some((key, params)) = own.share.clone() else {
+            return Attached::Alone;
+        };
+        let Some(position) = own.subscription.position() else {
+            return Attached::Alone;
+        };
+        let heartbeat = subscriber.terms.heartbeat;
+        let Some(&channel) = self.by_key.get(&key) else {
+            let attachment = Attachment {
+                channel: self.channels.vacant_key(),
+                next: 0,
+                at: Rc::new(position.clone()),
+                key: Rc::clone(&key),
+            };
+            let Some(source) = subscriber.go_live(attachment) else {
+                return Attached::Alone;
+            };
+            let of = (Rc::clone(&key), params);
+            let mut channel = Channel::new(source, position, of, heartbeat, now);
+            channel.add_member(heartbeat);
+            let number = self.channels.insert(channel);
+            self.by_key.insert(key, number);
+            return Attached::Leads(number);
+        };
+        let shared = &mut self.channels[channel];
+        // Thousands wait at the same position: its text is kept once, and so is the key.
+        let found = match shared.position_called(&position) {
+            Some(at) => Some((shared.ring().next(), at)),
+            None if !own.subscription.can_go_back() => {
+                Some((shared.ring().next(), Rc::clone(shared.position())))
+            }
+            None => shared.ring().after(&position),
+        };
+        let Some((next, at)) = found else {
+            return Attached::Elsewhere(channel);
+        };
+        shared.add_member(heartbeat);
+        let key = Rc::clone(shared.key());
+        subscriber.go_live(Attachment {
+            channel,
+            next,
+            at,
+            key,
+        });
+        Attached::Live(channel)
+    }
+
+    /// Attaches a subscriber whose last batch contains its channel's position: what the
+    /// batch holds beyond that is dropped, since the channel's chunks hold it too.
+    ///
+    /// While a file grows fast, two readers are never at the same position at the same
+    /// time; but a reader passes every position.
+    fn attach_mid_batch(&mut self, subscriber: &mut Subscriber) -> Option<Attachment> {
+        let State::CatchingUp(own) = &mut subscriber.state else {
+            return None;
+        };
+        let (key, _) = own.share.as_ref()?;
+        let channel = *self.by_key.get(key)?;
+        let shared = &mut self.channels[channel];
+        let at = Rc::clone(shared.position());
+        // A batch that ends at the position is for `attach`.
+        if own.batch.ends_at(&at) || !own.batch.cut_after(&at) {
+            return None;
+        }
+        shared.add_member(subscriber.terms.heartbeat);
+        Some(Attachment {
+            channel,
+            next: shared.ring().next(),
+            at,
+            key: Rc::clone(shared.key()),
+        })
+    }
+
+    /// Has a subscriber read by itself from where it is: its channel no longer keeps what
+    /// it needs, or no channel watches its file. `world` gives the files that its source is
+    /// opened with, for a way of watching.
+    ///
+    /// # Errors
+    /// As opening a stream does. Then the subscriber is as before.
+    pub fn reopen(
+        &mut self,
+        subscriber: &mut Subscriber,
+        now: Now,
+        world: impl FnOnce(Watching) -> Rc<dyn World>,
+    ) -> Result<(), OpenError> {
+        let number = subscriber.live().map(|(channel, _)| channel);
+        let channel = number.and_then(|number| self.channels.get(number));
+        let params = match (&subscriber.state, channel) {
+            (State::CatchingUp(own), _) => own.share.as_ref().map(|(_, params)| Rc::clone(params)),
+            (State::Live(_), channel) => channel.map(|c| Rc::clone(c.reopen_params())),
+        };
+        let Some(params) = params else {
+            return Ok(());
+        };
+        // Only while somebody else keeps the channel does it watch the file.
+        let kept = channel.filter(|channel| channel.members() > 1);
+        let watching = match kept {
+            Some(_) => Watching::ByChannel,
+            None => Watching::Own,
+        };
+        let live = kept.map(|channel| Rc::clone(channel.position()));
+        let world = world(watching);
+        subscriber.reopen(&params, live.as_deref(), watching, now, &world)?;
+        if let Some(number) = number {
+            self.release(number);
+        }
+        Ok(())
+    }
+
+    /// A channel has ended. Its subscribers still get the rest of it; a new subscriber
+    /// opens another one.
+    pub fn retire(&mut self, channel: usize) {
+        if let Some(shared) = self.channels.get(channel)
+            && self.by_key.get(shared.key()) == Some(&channel)
+        {
+            self.by_key.remove(shared.key());
+        }
+    }
+
+    /// A live subscriber leaves its channel, which is dropped when that was the last one.
+    pub fn release(&mut self, channel: usize) {
+        let Some(shared) = self.channels.get_mut(channel) else {
+            return;
+        };
+        shared.remove_member();
+        if shared.members() == 0 {
+            self.retire(channel);
+            self.channels.remove(channel);
+        }
+    }
+}

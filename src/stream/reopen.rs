@@ -1,0 +1,58 @@
+//! How a subscriber's source is opened again.
+
+use std::rc::Rc;
+
+use crate::event::EventId;
+use crate::request::{Absent, LastId, Request, Settings};
+use crate::source::{Now, OpenError, Opened, Opening, Stream, World};
+
+/// What a stream is opened with when a connected subscriber has to read by itself again.
+pub struct ReopenParams {
+    stream: &'static Stream,
+    settings: Settings,
+    request: Request,
+}
+
+impl ReopenParams {
+    /// A connected subscriber has not been away: `SSE_REPLAY` does not limit how far it is
+    /// behind, and a file that is missing is waited for.
+    #[must_use]
+    pub fn new(stream: &'static Stream, settings: &Settings, request: &Request) -> Self {
+        let settings = Settings {
+            replay_bytes: u64::MAX,
+            absent: Absent::Awaited,
+            ..settings.clone()
+        };
+        Self {
+            stream,
+            settings,
+            request: request.clone(),
+        }
+    }
+
+    /// Opens the source at `position`. `live` is the position of the channel of the same
+    /// key, for a source that cannot go back.
+    ///
+    /// # Errors
+    /// As opening a stream does.
+    pub(super) fn open_at(
+        &self,
+        position: &EventId<'_>,
+        live: Option<&EventId<'static>>,
+        now: Now,
+        world: &Rc<dyn World>,
+    ) -> Result<Opened, OpenError> {
+        let last_id = EventId::from_bytes(position.as_bytes()).map_or(LastId::None, LastId::Given);
+        let request = Request {
+            last_id,
+            ..self.request.clone()
+        };
+        (self.stream.open)(&Opening {
+            settings: &self.settings,
+            request: &request,
+            now,
+            world,
+            live,
+        })
+    }
+}

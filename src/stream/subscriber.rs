@@ -1,0 +1,309 @@
+//! One subscriber of many: it catches up by a source of its own, and is live from then on.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::channel::Channel;
+use super::reopen::ReopenParams;
+use super::{Subscription, Terms};
+use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
+use crate::request::Heartbeat;
+use crate::source::{Changes, Now, OpenError, Opened, Source, World};
+
+/// A subscriber.
+pub struct Subscriber {
+    pub(super) state: State,
+    pub(super) terms: Terms,
+    opened_at: Duration,
+    last_sent_at: Duration,
+    /// While it is live: when it was sent an event last, heartbeats included.
+    last_event_at: Duration,
+    /// While it is live: when to tell its client that there is nothing to read, if that is
+    /// still so.
+    notice_at: Option<Duration>,
+    /// Filtered records have moved its position; the client has not been sent the new id.
+    has_unsent_id: bool,
+}
+
+pub(super) enum State {
+    CatchingUp(Box<CatchingUp>),
+    Live(Live),
+}
+
+/// It reads by itself. One that cannot share a channel does so until its end.
+pub(super) struct CatchingUp {
+    pub(super) subscription: Subscription,
+    pub(super) batch: Batch,
+    /// The key of the channel that it can attach to, and what that is opened with.
+    pub(super) share: Option<(Rc<[u8]>, Rc<ReopenParams>)>,
+    /// Whether changes of what it reads are noticed.
+    pub(super) watching: Watching,
+    /// How often in a row it has tried in vain to attach.
+    pub(super) attempts: u32,
+}
+
+/// A position in a channel.
+pub(super) struct Attachment {
+    pub(super) channel: usize,
+    /// The number of the chunk that comes next.
+    pub(super) next: u64,
+    /// The position before that chunk.
+    pub(super) at: Rc<EventId<'static>>,
+    pub(super) key: Rc<[u8]>,
+}
+
+/// It gets the chunks of a channel: this is its cursor.
+pub(super) type Live = Attachment;
+
+/// Whether changes of what a subscriber reads by itself wake it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watching {
+    /// They do.
+    Own,
+    /// They do not: the channel of the same key watches the file, and the subscriber
+    /// attaches to it before it has to wait.
+    ByChannel,
+}
+
+impl Subscriber {
+    /// A subscriber that opens with `head`, the bytes of the response head. `share` is the
+    /// key of the channel that it may attach to, and how its source is opened again.
+    #[must_use]
+    pub fn new(
+        share: Option<(Rc<[u8]>, Rc<ReopenParams>)>,
+        subscription: Subscription,
+        watching: Watching,
+        head: &[u8],
+        now: Now,
+    ) -> Self {
+        let mut batch = Batch::new();
+        batch.head(head);
+        let terms = subscription.terms();
+        // A client with a size limit gets batches of its own, where there can be some.
+        let can_share = terms.size_limit_bytes.is_none() || !subscription.can_go_back();
+        Self {
+            state: State::CatchingUp(Box::new(CatchingUp {
+                subscription,
+                batch,
+                share: share.filter(|_| can_share),
+                watching,
+                attempts: 0,
+            })),
+            terms,
+            opened_at: now.monotonic,
+            last_sent_at: now.monotonic,
+            last_event_at: now.monotonic,
+            notice_at: None,
+            has_unsent_id: false,
+        }
+    }
+
+    /// What it has been promised.
+    #[must_use]
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// When it opened ([`Now::monotonic`]).
+    #[must_use]
+    pub fn opened_at(&self) -> Duration {
+        self.opened_at
+    }
+
+    /// When the next heartbeat is due.
+    #[must_use]
+    pub fn heartbeat_at(&self) -> Duration {
+        let since = match self.terms.heartbeat_form {
+            Heartbeat::Comment => self.last_sent_at,
+            // Its page sees events only.
+            Heartbeat::Event => self.last_event_at,
+        };
+        since + self.terms.heartbeat
+    }
+
+    /// While it is live: when to call [`Self::notice`].
+    #[must_use]
+    pub fn notice_at(&self) -> Option<Duration> {
+        self.notice_at
+    }
+
+    /// While it is live: tells its client once that there is nothing to read, if that has
+    /// lasted. `reason` is the channel's.
+    pub fn notice(&mut self, reason: Option<Unavailable>, out: &mut Batch, now: Now) {
+        let Some(at) = self.notice_at else { return };
+        if reason.is_some() && now.monotonic < at {
+            return;
+        }
+        self.notice_at = None;
+        if let Some(reason) = reason {
+            out.unavailable(reason);
+            self.last_sent_at = now.monotonic;
+            self.last_event_at = now.monotonic;
+        }
+    }
+
+    /// When it reaches its maximum age.
+    #[must_use]
+    pub fn aged_at(&self) -> Option<Duration> {
+        self.terms.max_age.map(|age| self.opened_at + age)
+    }
+
+    /// The channel that it is live in, and the number of the chunk that it gets next.
+    #[must_use]
+    pub fn live(&self) -> Option<(usize, u64)> {
+        match &self.state {
+            State::Live(live) => Some((live.channel, live.next)),
+            State::CatchingUp(_) => None,
+        }
+    }
+
+    /// Whether it reads by itself what others share.
+    #[must_use]
+    pub fn is_catching_up(&self) -> bool {
+        match &self.state {
+            State::CatchingUp(own) => own.share.is_some(),
+            State::Live(_) => false,
+        }
+    }
+
+    /// The key of the channel that it shares or can share.
+    #[must_use]
+    pub fn key(&self) -> Option<&Rc<[u8]>> {
+        match &self.state {
+            State::CatchingUp(own) => own.share.as_ref().map(|(key, _)| key),
+            State::Live(live) => Some(&live.key),
+        }
+    }
+
+    /// How changes of what it reads by itself are noticed.
+    #[must_use]
+    pub fn changes(&self) -> Option<Rc<dyn Changes>> {
+        match &self.state {
+            State::CatchingUp(own) => own.subscription.changes(),
+            State::Live(_) => None,
+        }
+    }
+
+    /// While it catches up: its batch has been handed to the connection.
+    pub(super) fn batch_sent(&mut self, now: Now) {
+        self.last_sent_at = now.monotonic;
+        if let State::CatchingUp(own) = &mut self.state {
+            own.subscription.sent(now, own.batch.as_bytes().len());
+            own.batch.clear();
+            own.batch.rest();
+        }
+    }
+
+    /// While it is live: so many chunks, the last one ending at `end`, have been handed to
+    /// the connection, with so many events in them.
+    pub fn chunks_sent(&mut self, chunks: u64, events: u64, end: &Rc<EventId<'static>>, now: Now) {
+        self.last_sent_at = now.monotonic;
+        if events > 0 {
+            self.last_event_at = now.monotonic;
+        }
+        self.has_unsent_id = false;
+        if let State::Live(live) = &mut self.state {
+            live.next += chunks;
+            live.at = Rc::clone(end);
+        }
+    }
+
+    /// Skips what its channel no longer keeps, where that cannot be read again: it
+    /// continues at the channel's position. Appends the gap.
+    pub fn skip(&mut self, channel: &Channel, out: &mut Batch, now: Now) {
+        if let State::Live(live) = &mut self.state {
+            live.next = channel.ring().next();
+            live.at = Rc::clone(channel.position());
+            out.gap(&Gap::new(Reason::Expired), Some((*live.at).clone()));
+            self.last_sent_at = now.monotonic;
+            self.last_event_at = now.monotonic;
+            self.has_unsent_id = false;
+        }
+    }
+
+    /// While it is live and silent: appends the id that the client has not been sent yet,
+    /// if there is one, and a heartbeat.
+    pub fn heartbeat(&mut self, out: &mut Batch, now: Now) {
+        if let Some(id) = self.unsent_id() {
+            out.id_only(id);
+        }
+        match self.terms.heartbeat_form {
+            Heartbeat::Comment if !out.is_empty() => {}
+            Heartbeat::Comment => out.comment(b""),
+            Heartbeat::Event => {
+                out.heartbeat(self.terms.heartbeat);
+                self.last_event_at = now.monotonic;
+            }
+        }
+        self.last_sent_at = now.monotonic;
+        self.has_unsent_id = false;
+    }
+
+    /// Its position, if the client has not been sent it.
+    #[must_use]
+    pub fn unsent_id(&self) -> Option<&EventId<'static>> {
+        match &self.state {
+            State::Live(live) if self.has_unsent_id => Some(&live.at),
+            _ => None,
+        }
+    }
+
+    /// Reads by itself from where it is: its channel no longer keeps what it needs, or
+    /// changes must wake it from now on.
+    ///
+    /// # Errors
+    /// As opening a stream does. Then it is as before.
+    pub(super) fn reopen(
+        &mut self,
+        params: &Rc<ReopenParams>,
+        live: Option<&EventId<'static>>,
+        watching: Watching,
+        now: Now,
+        world: &Rc<dyn World>,
+    ) -> Result<(), OpenError> {
+        let position = match &self.state {
+            State::CatchingUp(own) => own.subscription.position(),
+            State::Live(live) => Some((*live.at).clone()),
+        };
+        let Some(position) = position else {
+            return Ok(());
+        };
+        let (source, gap) = match params.open_at(&position, live, now, world)? {
+            Opened::Stream(source, gap) => (source, gap),
+            // A stream that has a position has not ended.
+            Opened::Finished => return Err(OpenError::NotFound),
+        };
+        let subscription = Subscription::resumed(source, gap, self.terms, self.opened_at, now)
+            .with_last_event_at(match &self.state {
+                State::CatchingUp(own) => own.subscription.last_event_at(),
+                State::Live(_) => self.last_event_at,
+            });
+        let share = self.key().map(|key| (Rc::clone(key), Rc::clone(params)));
+        self.state = State::CatchingUp(Box::new(CatchingUp {
+            subscription,
+            batch: if self.has_unsent_id {
+                Batch::new()
+            } else {
+                Batch::after(&position)
+            },
+            share,
+            watching,
+            attempts: 0,
+        }));
+        Ok(())
+    }
+
+    /// Becomes live, and gives its source away.
+    pub(super) fn go_live(&mut self, at: Attachment) -> Option<Box<dyn Source>> {
+        let position = Rc::clone(&at.at);
+        match std::mem::replace(&mut self.state, State::Live(at)) {
+            State::CatchingUp(own) => {
+                self.has_unsent_id = !own.batch.ends_at(&position);
+                self.last_event_at = own.subscription.last_event_at();
+                self.notice_at = own.subscription.notice_at();
+                Some(own.subscription.into_source())
+            }
+            State::Live(_) => None,
+        }
+    }
+}
