@@ -260,8 +260,7 @@ impl Program {
     ) -> io::Result<ExitCode> {
         let mut batch = Batch::new();
         batch.head(&self.framing.write(head, &clock::http_date()));
-        batch.retry(terms.retry_ms);
-        batch.unavailable(reason);
+        batch.come_again(reason, terms.retry_ms);
         output.write(batch.as_bytes())?;
         Ok(match self.framing {
             Framing::Bare => exit::system(),

@@ -99,6 +99,17 @@ impl Batch {
         });
     }
 
+    /// Appends the `unavailable` event of a stream that ends now, with its reconnection
+    /// time in the same block: clients that read block by block drop a last line that no
+    /// blank line follows.
+    pub fn come_again(&mut self, reason: Unavailable, retry_ms: u64) {
+        self.unavailable(reason);
+        // Reopens the block: its last byte is the blank line that ends it.
+        self.bytes.pop();
+        self.retry(retry_ms);
+        self.bytes.push(b'\n');
+    }
+
     /// Appends the event `heartbeat`, whose data tells how often it comes when there is
     /// no other event. It has no id, and does not count as an event: it is no more than a
     /// comment that a page can see.
@@ -252,6 +263,16 @@ mod tests {
         batch.padding(5);
         assert_eq!(batch.as_bytes(), b"retry: 3000\n: hello\n:\n:   \n");
         assert_eq!(batch.events(), 0);
+    }
+
+    #[test]
+    fn the_retry_of_an_unavailable_stream_is_not_lost_by_clients_that_read_blocks() {
+        let mut batch = Batch::new();
+        batch.come_again(Unavailable::Full, 3000);
+        let expected = "event: unavailable\ndata: {\"reason\":\"too many subscribers\"}\n\
+                        retry: 3000\n\n";
+        assert_eq!(batch.as_bytes(), expected.as_bytes());
+        assert_eq!(batch.events(), 1);
     }
 
     #[test]

@@ -40,8 +40,7 @@ pub(super) fn permit_path(name: &str, path: &Path) -> Result<(), SettingError> {
 /// The body of a stream that has nothing now and asks to be opened again.
 fn come_again(terms: Terms, reason: Unavailable) -> Vec<u8> {
     let mut batch = Batch::new();
-    batch.retry(terms.retry_ms);
-    batch.unavailable(reason);
+    batch.come_again(reason, terms.retry_ms);
     batch.as_bytes().to_vec()
 }
 
