@@ -123,13 +123,14 @@ mod tests {
         assert_eq!(
             write(Framing::NonParsed, Head::event_stream()),
             "HTTP/1.1 200 OK\r\nDate: Sat, 21 Nov 2026 08:00:00 GMT\r\n\
-             Content-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
+             Content-Type: text/event-stream; charset=utf-8\r\n\
+             Cache-Control: no-cache, no-transform\r\n\
              X-Accel-Buffering: no\r\nConnection: close\r\n\r\n"
         );
         assert_eq!(
             write(Framing::Parsed, Head::event_stream()),
-            "Status: 200 OK\r\nContent-Type: text/event-stream\r\n\
-             Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n\r\n"
+            "Status: 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\
+             Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n\r\n"
         );
         assert_eq!(
             write(

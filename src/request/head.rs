@@ -92,8 +92,8 @@ impl Head {
     #[must_use]
     pub fn event_stream() -> Self {
         Self::new(Status::Ok)
-            .with("Content-Type", "text/event-stream")
-            .with("Cache-Control", "no-cache")
+            .with("Content-Type", "text/event-stream; charset=utf-8")
+            .with("Cache-Control", "no-cache, no-transform")
             .with("X-Accel-Buffering", "no")
     }
 

@@ -151,8 +151,8 @@ mod tests {
         assert_eq!(got, expected, "{pairs:?}");
     }
 
-    const STREAM: &str = "stream 200 OK\nContent-Type: text/event-stream\n\
-                          Cache-Control: no-cache\nX-Accel-Buffering: no";
+    const STREAM: &str = "stream 200 OK\nContent-Type: text/event-stream; charset=utf-8\n\
+                          Cache-Control: no-cache, no-transform\nX-Accel-Buffering: no";
 
     #[test]
     fn a_get_opens_the_stream_and_a_head_its_head() {

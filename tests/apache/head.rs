@@ -56,8 +56,8 @@ fn the_head_of_an_nph_program_is_exactly_its_own(mpm: Mpm) {
                 without_date(&stream.head),
                 "HTTP/1.1 200 OK\r\n\
                  Date: NOW\r\n\
-                 Content-Type: text/event-stream\r\n\
-                 Cache-Control: no-cache\r\n\
+                 Content-Type: text/event-stream; charset=utf-8\r\n\
+                 Cache-Control: no-cache, no-transform\r\n\
                  X-Accel-Buffering: no\r\n\
                  Connection: close\r\n\
                  \r\n",
@@ -74,8 +74,11 @@ fn the_head_of_a_plain_program_says_the_same_through_apache(mpm: Mpm) {
         let stream = apache.get(program).send();
         let head = &stream.head;
         assert!(head.raw.starts_with("HTTP/1.1 200 OK\r\n"), "{}", head.raw);
-        assert_eq!(head.field("Content-Type"), Some("text/event-stream"));
-        assert_eq!(head.field("Cache-Control"), Some("no-cache"));
+        assert_eq!(
+            head.field("Content-Type"),
+            Some("text/event-stream; charset=utf-8")
+        );
+        assert_eq!(head.field("Cache-Control"), Some("no-cache, no-transform"));
         assert_eq!(head.field("X-Accel-Buffering"), Some("no"));
         // The connection and the framing are Apache's.
         assert_eq!(
@@ -99,7 +102,10 @@ fn head_gets_the_head_and_no_body(mpm: Mpm) {
             .field("Connection", "close")
             .send();
         assert_eq!(answer.head.status, 200);
-        assert_eq!(answer.head.field("Content-Type"), Some("text/event-stream"));
+        assert_eq!(
+            answer.head.field("Content-Type"),
+            Some("text/event-stream; charset=utf-8")
+        );
         assert_eq!(answer.bytes_until_close(), "");
     }
 }

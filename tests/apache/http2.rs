@@ -23,8 +23,14 @@ fn a_plain_name_streams_event_by_event(mpm: Mpm) {
         "{}",
         stream.head.raw
     );
-    assert_eq!(stream.head.field("content-type"), Some("text/event-stream"));
-    assert_eq!(stream.head.field("cache-control"), Some("no-cache"));
+    assert_eq!(
+        stream.head.field("content-type"),
+        Some("text/event-stream; charset=utf-8")
+    );
+    assert_eq!(
+        stream.head.field("cache-control"),
+        Some("no-cache, no-transform")
+    );
     assert_eq!(stream.event().data, "from before");
     for number in 0..10 {
         let written = Instant::now();

@@ -25,7 +25,10 @@ fn a_query_that_apache_turns_into_arguments_changes_nothing(mpm: Mpm) {
         ] {
             let mut stream = apache.get(&format!("{program}?{query}")).send();
             assert_eq!(stream.head.status, 200, "{query}");
-            assert_eq!(stream.head.field("Content-Type"), Some("text/event-stream"));
+            assert_eq!(
+                stream.head.field("Content-Type"),
+                Some("text/event-stream; charset=utf-8")
+            );
             assert_eq!(stream.event().data, "the right file", "{query}");
         }
     }

@@ -58,7 +58,10 @@ fn events_flow_over_http_2_as_well(gateway: Gateway) {
         "{}",
         stream.head.raw
     );
-    assert_eq!(stream.head.field("content-type"), Some("text/event-stream"));
+    assert_eq!(
+        stream.head.field("content-type"),
+        Some("text/event-stream; charset=utf-8")
+    );
     assert_eq!(stream.event().data, "from before");
     write_and_await_in_lockstep(&site, &mut stream, "HTTP/2");
 }

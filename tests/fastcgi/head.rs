@@ -42,8 +42,8 @@ fn the_head_is_what_the_responder_and_the_server_say_and_nothing_more(gateway: G
             stream.head.raw
         );
         let mut expected = vec![
-            "cache-control: no-cache",
-            "content-type: text/event-stream",
+            "cache-control: no-cache, no-transform",
+            "content-type: text/event-stream; charset=utf-8",
             "date",
             "server",
             "transfer-encoding: chunked",
@@ -68,7 +68,10 @@ fn head_gets_the_head_and_no_body(gateway: Gateway) {
             .field("Connection", "close")
             .send();
         assert_eq!(answer.head.status, 200, "{target}");
-        assert_eq!(answer.head.field("Content-Type"), Some("text/event-stream"));
+        assert_eq!(
+            answer.head.field("Content-Type"),
+            Some("text/event-stream; charset=utf-8")
+        );
         assert_eq!(answer.bytes_until_close(), "");
     }
     let missing = site

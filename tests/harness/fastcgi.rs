@@ -93,7 +93,7 @@ fn follow(harness: &Harness, last_event_id: Option<&str>) -> Client {
     let head = client.until("\r\n\r\n");
     assert!(head.starts_with("HTTP/1.0 200 OK\r\n"), "{head}");
     assert!(
-        head.contains("\r\nContent-Type: text/event-stream\r\n"),
+        head.contains("\r\nContent-Type: text/event-stream; charset=utf-8\r\n"),
         "{head}"
     );
     client.until("retry: ");

@@ -30,8 +30,8 @@ fn a_head_says_what_streaming_needs_and_opens_with_retry_and_a_comment() {
     let mut client = responder.ask(&Request::tail(&file).set("SSE_RETRY", "8s"));
     let head = client.head();
     for line in [
-        "Content-Type: text/event-stream",
-        "Cache-Control: no-cache",
+        "Content-Type: text/event-stream; charset=utf-8",
+        "Cache-Control: no-cache, no-transform",
         "X-Accel-Buffering: no",
     ] {
         assert!(head.contains(&format!("{line}\r\n")), "{head}");
