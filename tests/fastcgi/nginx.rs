@@ -163,8 +163,14 @@ fn without_a_responder_a_client_is_asked_to_return() {
 
     let mut stream = site.get("/events/tail").send();
     assert_eq!(stream.head.status, 200, "{}", stream.head.raw);
-    assert_eq!(stream.head.field("Content-Type"), Some("text/event-stream"));
-    assert_eq!(stream.head.field("Cache-Control"), Some("no-cache"));
+    assert_eq!(
+        stream.head.field("Content-Type"),
+        Some("text/event-stream; charset=utf-8")
+    );
+    assert_eq!(
+        stream.head.field("Cache-Control"),
+        Some("no-cache, no-transform")
+    );
     assert!(stream.events_to_end(PATIENCE).is_empty());
     assert!(
         stream.parser.retry.is_some_and(|ms| ms >= 1000),
@@ -177,6 +183,60 @@ fn without_a_responder_a_client_is_asked_to_return() {
     site.hold_socket();
     site.start_responder();
     assert_eq!(site.get("/events/tail").send().event().data, "1");
+}
+
+#[test]
+fn monitoring_sees_that_the_responder_is_down() {
+    let mut site = nginx().start();
+    append(&site.tail_file(), "{\"data\":1}\n");
+    let status = |site: &Site, method: &str, target: &str| {
+        let request = site.request(method, target).field("Connection", "close");
+        request.send().head.status
+    };
+    for (method, target) in [("HEAD", "/events/tail"), ("GET", "/events/status")] {
+        assert_eq!(status(&site, method, target), 200, "{method} {target}");
+    }
+    site.signal_responder(Signal::SIGTERM);
+    site.wait_until_responder_ended(PATIENCE);
+    site.let_socket_go();
+    for (method, target) in [
+        ("GET", "/events/status"),
+        ("HEAD", "/events/status"),
+        ("GET", "/events/status?format=prometheus"),
+        ("HEAD", "/events/tail"),
+        ("HEAD", "/logs/a.log"),
+        ("HEAD", "/cgi-bin/nph-clock.cgi"),
+        ("POST", "/events/tail"),
+        ("POST", "/events/publish"),
+        ("POST", "/events/room"),
+        ("GET", "/events/publish"),
+        ("OPTIONS", "/events/tail"),
+        ("DELETE", "/events/tail"),
+    ] {
+        assert_eq!(status(&site, method, target), 503, "{method} {target}");
+    }
+    for target in ["/events/tail", "/logs/a.log", "/events/room"] {
+        assert_eq!(status(&site, "GET", target), 200, "{target}");
+    }
+}
+
+#[test]
+fn a_page_of_another_site_returns_when_the_responder_was_down() {
+    let mut site = nginx().start();
+    site.signal_responder(Signal::SIGTERM);
+    site.wait_until_responder_ended(PATIENCE);
+    site.let_socket_go();
+    let origin = "https://www.example.org";
+    let mut stream = site.get("/events/tail").field("Origin", origin).send();
+    assert_eq!(stream.head.status, 200);
+    let field = |name: &str| stream.head.field(name).unwrap_or_default();
+    assert_eq!(field("Access-Control-Allow-Origin"), origin);
+    assert_eq!(field("Access-Control-Allow-Credentials"), "true");
+    assert_eq!(field("Vary"), "Origin");
+    assert!(stream.events_to_end(PATIENCE).is_empty());
+    assert!(stream.parser.retry.is_some());
+    let same = site.get("/events/tail").send();
+    assert_eq!(same.head.field("Access-Control-Allow-Origin"), None);
 }
 
 #[test]
