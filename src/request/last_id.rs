@@ -18,9 +18,15 @@ pub enum LastId {
 
 impl LastId {
     /// The query's names for it, tried in this order: Yaffle's polyfill and most
-    /// hand-written clients, the same in snake case, amvtek's polyfill.
-    pub const QUERY_NAMES: [&'static str; 3] =
-        ["lastEventId", "last_event_id", "evs_last_event_id"];
+    /// hand-written clients, the same in snake case, amvtek's polyfill, the Mercure
+    /// protocol (`lastEventID`), and its older versions (`Last-Event-ID`).
+    pub const QUERY_NAMES: [&'static str; 5] = [
+        "lastEventId",
+        "last_event_id",
+        "evs_last_event_id",
+        "lastEventID",
+        "Last-Event-ID",
+    ];
 
     pub(super) fn from_header_or_query(header: &Value<'_>, query: &[u8]) -> Self {
         match header {
@@ -99,6 +105,24 @@ mod tests {
             &given("1"),
         );
         check(&[("QUERY_STRING", "lastEventId=a%2Db")], &given("a-b"));
+    }
+
+    #[test]
+    fn every_name_of_the_query_s_last_id_is_accepted() {
+        for name in LastId::QUERY_NAMES {
+            let query = format!("x=1&{name}=7-a&lastEventid=9");
+            check(&[("QUERY_STRING", &query)], &given("7-a"));
+            let doubled = format!("{name}=7&{name}=7");
+            check(&[("QUERY_STRING", &doubled)], &LastId::Malformed);
+            let header = ("HTTP_LAST_EVENT_ID", "8");
+            check(&[header, ("QUERY_STRING", &query)], &given("8"));
+        }
+        let all = "Last-Event-ID=5&lastEventID=4&evs_last_event_id=3";
+        check(&[("QUERY_STRING", all)], &given("3"));
+        check(
+            &[("QUERY_STRING", "Last-Event-ID=5&lastEventID=4")],
+            &given("4"),
+        );
     }
 
     #[test]
