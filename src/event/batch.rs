@@ -22,6 +22,9 @@ pub struct Batch {
     last_id_range: Option<(usize, usize)>,
     /// What every id is given in front.
     id_prefix: Option<Rc<str>>,
+    /// A length below [`Batch::TARGET_BYTES`] at which the batch is full; see
+    /// [`Batch::limit`].
+    limit_bytes: Option<usize>,
 }
 
 impl Batch {
@@ -169,10 +172,19 @@ impl Batch {
         self.bytes.extend_from_slice(head);
     }
 
+    /// Makes the batch full after so many more bytes, at least one, until it is cleared:
+    /// a source that appends events one by one then exceeds the number by at most one
+    /// event.
+    pub fn limit(&mut self, more_bytes: u64) {
+        let more = usize::try_from(more_bytes).unwrap_or(usize::MAX).max(1);
+        self.limit_bytes = Some(self.bytes.len().saturating_add(more));
+    }
+
     /// Whether the source should stop adding for now.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= Self::TARGET_BYTES
+        let limit = self.limit_bytes.unwrap_or(Self::TARGET_BYTES);
+        self.bytes.len() >= limit.min(Self::TARGET_BYTES)
     }
 
     /// Whether there is nothing to send.
@@ -232,6 +244,7 @@ impl Batch {
             self.last_id.extend_from_slice(&self.bytes[start..end]);
         }
         self.bytes.clear();
+        self.limit_bytes = None;
     }
 
     /// Gives back the memory that a burst took, so that an idle stream costs next to

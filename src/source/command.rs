@@ -77,6 +77,8 @@ pub struct Command {
     held_back: Vec<u8>,
     /// How many bytes of it have been left out.
     left_out_bytes: u64,
+    /// Output that was read and did not fit into the last batch.
+    unread: Vec<u8>,
     /// What may still be read.
     output_left_bytes: u64,
     ends_at: Duration,
@@ -182,6 +184,7 @@ impl Command {
             max_line_bytes: settings.max_line_bytes,
             held_back: Vec::new(),
             left_out_bytes: 0,
+            unread: Vec::new(),
             output_left_bytes: settings.command_output_bytes,
             ends_at: now.monotonic + settings.command_timeout,
         }
@@ -190,6 +193,10 @@ impl Command {
     fn take(&mut self, bytes: &[u8], out: &mut Batch) {
         let mut rest = bytes;
         while let Some(end) = memchr::memchr(b'\n', rest) {
+            if out.is_full() {
+                self.unread = rest.to_vec();
+                return;
+            }
             self.hold_back(&rest[..end]);
             self.emit(out);
             rest = &rest[end + 1..];
@@ -227,6 +234,12 @@ impl Command {
     }
 
     fn close(&mut self, said: &str, out: &mut Batch) -> Next {
+        for line in std::mem::take(&mut self.unread).split_inclusive(|&b| b == b'\n') {
+            self.hold_back(line.strip_suffix(b"\n").unwrap_or(line));
+            if line.ends_with(b"\n") {
+                self.emit(out);
+            }
+        }
         if !self.held_back.is_empty() {
             self.emit(out);
         }
@@ -259,6 +272,8 @@ impl Source for Command {
         if now.monotonic >= self.ends_at {
             return self.close("timeout", out);
         }
+        let unread = std::mem::take(&mut self.unread);
+        self.take(&unread, out);
         let mut buffer = [0; READ_BYTES];
         while !out.is_full() {
             let Some(process) = &mut self.process else {
@@ -426,6 +441,32 @@ mod tests {
             "id: 7-1\ndata: 1\n\nid: 7-2\ndata: 2\n\n\
              id: 7-end\nevent: close\ndata: too much output\n\n",
         );
+    }
+
+    #[test]
+    fn a_client_s_size_limit_is_exceeded_by_at_most_one_event() {
+        let meta = MetaVariables::of(&[]);
+        let settings = Settings::parse(&meta, Lifetime::Unlimited).unwrap().0;
+        let now = Now {
+            monotonic: Duration::ZERO,
+            unix_ms: 7,
+        };
+        let process = Says {
+            said: VecDeque::from([b"1\n2\n3\n4".as_slice(), b"5\n6".as_slice()]),
+            code: 0,
+        };
+        let mut command = Command::new(Box::new(process), &settings, now);
+        let mut text = String::new();
+        for expected in ["1", "2", "3", "45", "6"] {
+            let mut out = Batch::new();
+            out.limit(0);
+            let next = command.poll(now, &mut out);
+            text = String::from_utf8(out.as_bytes().to_vec()).unwrap();
+            assert!(text.contains(&format!("data: {expected}\n\n")), "{text}");
+            assert_eq!(next == Next::End, expected == "6", "{expected}");
+        }
+        let last = "id: 7-5\ndata: 6\n\nid: 7-end\nevent: close\ndata: 0\n\n";
+        assert_eq!(text, last);
     }
 
     /// A program that has closed its output, and ends at the look of this number.

@@ -20,7 +20,7 @@ pub struct Terms {
     pub max_age: Option<Duration>,
     /// Bytes of comment that come first, for clients that ask for them.
     pub preamble_bytes: usize,
-    /// The stream ends at an event boundary past so many bytes.
+    /// The stream ends after the event with which it reaches so many bytes.
     pub size_limit_bytes: Option<u64>,
     /// Whether the gateway passes on what is written.
     pub delivery: Delivery,
@@ -223,6 +223,10 @@ impl Subscription {
         if let Some(opening) = opening {
             self.open(opening, now, out);
         }
+        if let Some(limit) = self.terms.size_limit_bytes {
+            let used = self.sent_bytes + out.as_bytes().len() as u64;
+            out.limit(limit.saturating_sub(used));
+        }
         let (bytes_before, events_before) = (out.as_bytes().len(), out.events());
         let next = self.source.poll(now, out);
         let brought_nothing = out.as_bytes().len() == bytes_before;
@@ -334,7 +338,7 @@ impl Subscription {
         let full = self
             .terms
             .size_limit_bytes
-            .is_some_and(|limit| bytes > limit);
+            .is_some_and(|limit| bytes >= limit);
         // A limit smaller than the first comment must not end a stream that has said
         // nothing: its client would come back for nothing for ever.
         if full && out.events() > 0 {

@@ -1,5 +1,7 @@
 //! The first bytes of an answer.
 
+use std::path::Path;
+
 use crate::parser::Item;
 use crate::stage::{EVERY_WAY, Folder, Over, Program};
 
@@ -11,11 +13,11 @@ fn without_date(head: &str) -> String {
     format!("{before}{after}")
 }
 
-const NPH: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-                   Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\nConnection: close\r\n\r\n";
+const NPH: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\
+                   Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\nConnection: close\r\n\r\n";
 
-const PLAIN: &str = "Status: 200 OK\r\nContent-Type: text/event-stream\r\n\
-                     Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n\r\n";
+const PLAIN: &str = "Status: 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\
+                     Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n\r\n";
 
 #[test]
 fn head_retry_and_first_comment_come_in_one_read() {
@@ -122,28 +124,63 @@ fn a_polyfill_s_size_limit_ends_the_stream_between_two_events() {
     let folder = Folder::new();
     let text: String = (0..2_000).map(|n| format!("line {n}\n")).collect();
     let file = folder.write("log", &text);
-    let limited = |last_id: &str| {
-        let program = Program::tail(&file).set("SSE_BACKLOG", "5000");
-        let mut stream = program
-            .query("evs_buffer_size_limit=4096")
-            .last_id(last_id)
-            .start();
-        let events = stream.rest();
-        assert_eq!(stream.code(), 0);
-        events
-    };
-    let first = limited("");
-    assert!(!first.is_empty());
-    // The next answer is held to the limit as well, and goes on exactly where this one ended.
+    // Each answer is held to the limit, and goes on exactly where the one before ended.
     let mut lines: Vec<String> = Vec::new();
     let mut last_id = String::new();
     while lines.len() < 2_000 {
-        let events = limited(&last_id);
-        last_id.clone_from(&events.last().expect("an event in every answer").id);
-        lines.extend(events.into_iter().map(|event| event.data));
+        let program = Program::tail(&file).set("SSE_BACKLOG", "5000");
+        let limited = program.query("evs_buffer_size_limit=4096");
+        let mut stream = limited.last_id(&last_id).start();
+        let before = lines.len();
+        while lines.len() < 2_000 {
+            match stream.next() {
+                Some(Item::Event(event)) => {
+                    lines.push(event.data);
+                    last_id = event.id;
+                }
+                Some(_) => {}
+                None => {
+                    assert_eq!(stream.code(), 0);
+                    break;
+                }
+            }
+        }
+        assert!(lines.len() > before, "an answer without an event");
     }
     let whole: Vec<String> = (0..2_000).map(|n| format!("line {n}")).collect();
     assert_eq!(lines, whole);
+}
+
+#[test]
+fn a_size_limit_is_exceeded_by_at_most_one_event() {
+    let folder = Folder::new();
+    let line = "x".repeat(700);
+    let text: String = (0..500).map(|n| format!("{n} {line}\n")).collect();
+    let file = folder.write("log", &text);
+    let records: String = (0..500)
+        .map(|n| format!("{{\"data\":\"{n} {line}\"}}\n"))
+        .collect();
+    let jsonl = folder.write("log.jsonl", &records);
+    let tail = |file: &Path| Program::tail(file).set("SSE_BACKLOG", "500");
+    for limit in [1000, 4096, 20_000, 70_000, 262_144] {
+        for program in [tail(&file), tail(&jsonl)] {
+            let query = format!("evs_buffer_size_limit={limit}");
+            let mut running = program.query(&query).start();
+            let mut answer = Vec::new();
+            loop {
+                let bytes = running.read(65_536);
+                if bytes.is_empty() {
+                    break;
+                }
+                answer.extend(bytes);
+            }
+            let answer = String::from_utf8(answer).unwrap();
+            let body = answer.split_once("\r\n\r\n").expect("a head").1;
+            assert!(body.len() > limit - 800, "{limit}: {} bytes", body.len());
+            assert!(body.len() < limit + 800, "{limit}: {} bytes", body.len());
+            assert!(body.ends_with("\n\n"), "{limit}");
+        }
+    }
 }
 
 #[test]
