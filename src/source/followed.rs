@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::tail::{Disk, DiskFile, Sibling, Stat};
+use super::tail::{Disk, DiskFile};
 use super::{OpenError, Opening, World, explain};
 use crate::request::{Absent, BelowRoot, Format, SettingError};
 
@@ -38,15 +38,10 @@ impl Followed {
         };
         let asked = opening.request.path_info.as_deref().unwrap_or_default();
         let setting = ("SSE_ROOT", root.clone());
+        // What may not be named looks exactly like what is not there. It is not waited for
+        // either: no file could ever be served by this name.
         let Some(name) = BelowRoot::parse(asked, &settings.suffixes) else {
-            // What may not be named looks exactly like what is not there.
-            return match settings.absent {
-                Absent::NotFound => Err(OpenError::NotFound),
-                Absent::Awaited => {
-                    let path = root.join("absent");
-                    Ok(Self::new(opening, Box::new(Nowhere), path, setting))
-                }
-            };
+            return Err(OpenError::NotFound);
         };
         let mut disk = opening.world.disk_below(root, &name).map_err(|error| {
             if !says_what_the_root_is(&error) {
@@ -131,6 +126,10 @@ impl Followed {
         // Below a root, whatever is wrong looks like a name that is not there; but what the
         // system lacks is not wrong with the name.
         if *name != "SSE_FILE" {
+            // The file system takes no name this long, so there will be no such file.
+            if error.kind() == io::ErrorKind::InvalidFilename {
+                return Err(OpenError::NotFound);
+            }
             if !says_what_the_name_is(&error) {
                 return Err(short_of(&self.setting, &error));
             }
@@ -211,29 +210,4 @@ fn warn_of_hidden(world: &dyn World, path: &Path, error: &io::Error, outcome: &s
 fn short_of((name, path): &(&str, PathBuf), error: &io::Error) -> OpenError {
     let path = path.display();
     OpenError::Temporary(format!("{name}={path}: {error}"))
-}
-
-/// A file that will never be there.
-struct Nowhere;
-
-fn not_there<T>() -> io::Result<T> {
-    Err(io::Error::from(io::ErrorKind::NotFound))
-}
-
-impl Disk for Nowhere {
-    fn stat(&mut self) -> io::Result<Stat> {
-        not_there()
-    }
-
-    fn open(&mut self) -> io::Result<Rc<dyn DiskFile>> {
-        not_there()
-    }
-
-    fn siblings(&mut self) -> io::Result<Vec<Sibling>> {
-        Ok(Vec::new())
-    }
-
-    fn open_sibling(&mut self, _: &str) -> io::Result<Rc<dyn DiskFile>> {
-        not_there()
-    }
 }

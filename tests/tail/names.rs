@@ -68,21 +68,9 @@ impl Site {
         Tail::below(&self.path("root"), path_info)
     }
 
-    /// Names of what is there but must look as if it were not.
+    /// Names of what is there but must look as if it were not, and names that nothing has.
     fn forbidden(&self) -> Vec<Vec<u8>> {
-        let outside = self.path("outside/secret");
-        let long = format!("/{}", "x".repeat(255));
         let names = [
-            "/.hidden",
-            "/.git/config",
-            "/sub/.hidden.log",
-            "/../outside/secret",
-            "/sub/../../outside/secret",
-            "/sub/../f.log",
-            "/./f.log",
-            "/f.log/",
-            "/f.log/.",
-            "//f.log",
             "/out/secret",
             "/out",
             "/sub/out/secret",
@@ -94,29 +82,49 @@ impl Site {
             "/loop",
             "/fifo",
             "/sub",
-            "/sub/",
-            "/",
-            "",
             "f.log/x",
-            "/sub\0/f.log",
             "/%2e%2e/outside/secret",
-            "/..%2foutside/secret",
-            "/..\\outside\\secret",
             "/\u{2025}/outside/secret",
-            "/~root/.profile",
             "/out/f.log",
             "/secret.jsonl",
             "/secret.json",
+            // As long as a name can be.
+            &format!("/{}", "x".repeat(255)),
+        ];
+        let mut all: Vec<Vec<u8>> = names.map(|name| name.as_bytes().to_vec()).into();
+        all.push(b"/\xc0\xae\xc0\xae/outside/secret".to_vec());
+        all
+    }
+
+    /// Names that no file could ever be served by, whether there is such a file or not.
+    fn impossible(&self) -> Vec<Vec<u8>> {
+        let outside = self.path("outside/.secret");
+        let long = "x".repeat(256);
+        let names = [
+            "/.hidden",
+            "/.git/config",
+            "/sub/.hidden.log",
+            "/../outside/secret",
+            "/sub/../../outside/secret",
+            "/sub/../f.log",
+            "/./f.log",
+            "/f.log/",
+            "/f.log/.",
+            "//f.log",
+            "/sub/",
+            "/",
+            "",
+            "/..%2foutside/secret",
+            "/..\\outside\\secret",
+            "/~root/.profile",
             outside.to_str().unwrap(),
-            &long,
-            &format!("{long}y"),
+            &format!("/{long}"),
+            &format!("/sub/{long}/f.log"),
             &"/x".repeat(600),
             &"/..".repeat(40),
         ];
-        let as_text = names.iter().filter(|name| !name.contains('\0'));
-        let mut all: Vec<Vec<u8>> = as_text.map(|name| name.as_bytes().to_vec()).collect();
+        let mut all: Vec<Vec<u8>> = names.map(|name| name.as_bytes().to_vec()).into();
         all.push(b"/\xff\xfe/../outside/secret".to_vec());
-        all.push(b"/\xc0\xae\xc0\xae/outside/secret".to_vec());
         all
     }
 }
@@ -151,6 +159,47 @@ fn hidden_outside_and_missing_names_get_the_same_bytes() {
             let shown = String::from_utf8_lossy(&name).into_owned();
             assert_eq!(told(&name), missing, "{shown} {wait} {format} {id}");
         }
+        for name in site.impossible() {
+            let shown = String::from_utf8_lossy(&name).into_owned();
+            assert_eq!(told(&name), NOT_FOUND, "{shown} {wait} {format} {id}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_can_never_be_served_is_not_waited_for() {
+    let site = Site::new();
+    let awaited = |name: &str| {
+        let tail = site.ask(name).set("SSE_AWAIT", "yes");
+        tail.set("SSE_SUFFIXES", ".log .jsonl").answer().0
+    };
+    let parts = |part: &str, count: usize| format!("/{}.log", vec![part; count].join("/"));
+    for name in [
+        "/missing.txt".to_owned(),
+        "/f.log.1".to_owned(),
+        "/missing.LOG".to_owned(),
+        "/.missing.log".to_owned(),
+        "/no/../f.log".to_owned(),
+        "/no//f.log".to_owned(),
+        "/no/.git/f.log".to_owned(),
+        parts(&"x".repeat(252), 1),
+        parts(&"x".repeat(200), 6),
+    ] {
+        assert_eq!(awaited(&name), NOT_FOUND, "{name}");
+    }
+    for name in [
+        "/missing.log".to_owned(),
+        "/no/folder/yet.jsonl".to_owned(),
+        "/f.log/x.log".to_owned(),
+        "/a..b.log".to_owned(),
+        parts(&"x".repeat(251), 1),
+        parts(&"x".repeat(200), 5),
+    ] {
+        let answer = awaited(&name);
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n"),
+            "{name}: {answer}"
+        );
     }
 }
 
@@ -177,7 +226,8 @@ fn only_names_with_a_suffix_of_the_list_are_there() {
         assert_eq!(suffixes(name).answer().0, NOT_FOUND, "{name}");
     }
     let awaited = |name: &str| suffixes(name).set("SSE_AWAIT", "yes").answer();
-    assert_eq!(awaited("/f.txt"), awaited("/missing.log"));
+    assert_eq!(awaited("/f.txt").0, NOT_FOUND);
+    assert!(awaited("/missing.log").0.starts_with("HTTP/1.1 200 OK\r\n"));
 }
 
 /// A name made of all that has ever worked somewhere.
