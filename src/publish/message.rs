@@ -72,7 +72,7 @@ pub enum Problem {
     EventNotText,
     /// `event` is longer than [`Message::EVENT_MAX_BYTES`].
     EventTooLong,
-    /// `event` is a name that only the stream itself gives.
+    /// `event` is a name that cannot be published.
     EventReserved,
     /// There is neither `event` nor `data`.
     Empty,
@@ -85,7 +85,7 @@ impl fmt::Display for Problem {
             Self::NotAnObject => "the body is not one JSON object",
             Self::EventNotText => "event is not a string",
             Self::EventTooLong => "event is longer than 256 bytes",
-            Self::EventReserved => "event is a name that only the stream gives",
+            Self::EventReserved => "event is a reserved name",
             Self::Empty => "neither event nor data",
         })
     }
@@ -187,9 +187,14 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The names that only a stream itself gives: `close` would end every page's stream, and
-/// the others would lie about the file.
-const RESERVED: [EventName<'static>; 3] = [EventName::CLOSE, EventName::GAP, EventName::INVALID];
+/// Whether a name is one that nobody may publish: `close` would end every page's stream,
+/// `gap` and `invalid` would be false statements about the file, and `open` and `error`
+/// call the listeners of EventSource's own events. Some clients trim names, so white
+/// space around one makes it no other name.
+fn is_reserved(name: &EventName<'_>) -> bool {
+    let trimmed = EventName::new(name.as_str().trim());
+    trimmed.is_ok_and(|name| name.is_reserved() || name == EventName::INVALID)
+}
 
 fn name_of(text: Cow<'_, str>) -> Result<Option<EventName<'_>>, Problem> {
     if text.len() > Message::EVENT_MAX_BYTES {
@@ -197,7 +202,7 @@ fn name_of(text: Cow<'_, str>) -> Result<Option<EventName<'_>>, Problem> {
     }
     let name = EventName::cleaned(text);
     match &name {
-        Some(name) if RESERVED.contains(name) => Err(Problem::EventReserved),
+        Some(name) if is_reserved(name) => Err(Problem::EventReserved),
         _ => Ok(name),
     }
 }
@@ -311,6 +316,14 @@ mod tests {
             (Media::Json, b"{\"event\":\"cl\\u000aose\"}", EventReserved),
             (Media::Form, b"event=gap&data=1", EventReserved),
             (Media::Form, b"event=invalid", EventReserved),
+            (Media::Form, b"event=open&data=1", EventReserved),
+            (
+                Media::Json,
+                b"{\"event\":\"error\",\"data\":1}",
+                EventReserved,
+            ),
+            (Media::Json, b"{\"event\":\"unavailable\"}", EventReserved),
+            (Media::Json, b"{\"event\":\" close \"}", EventReserved),
             (Media::Form, b"", Empty),
             (Media::Text, b"\xc3", NotUtf8),
         ] {

@@ -45,7 +45,7 @@ fn a_body_that_is_no_message_is_refused_with_the_reason() {
         ("{\"text\":7}", "neither event nor data"),
         (
             "{\"event\":\"close\"}",
-            "event is a name that only the stream gives",
+            "event is a reserved name",
         ),
     ] {
         let answer = Post::json(&file, body).send();
