@@ -43,10 +43,7 @@ fn a_body_that_is_no_message_is_refused_with_the_reason() {
         ("[1]", "the body is not one JSON object"),
         ("{\"event\":7}", "event is not a string"),
         ("{\"text\":7}", "neither event nor data"),
-        (
-            "{\"event\":\"close\"}",
-            "event is a reserved name",
-        ),
+        ("{\"event\":\"close\"}", "event is a reserved name"),
     ] {
         let answer = Post::json(&file, body).send();
         answer.is_error("400 Bad Request");
