@@ -4,10 +4,15 @@
 //! network that it speaks from (`anyone`), are also sent when a page of another site
 //! makes it post. So for both, a page of another origin is refused unless
 //! `SSE_ALLOW_ORIGIN` names it. A token is only ever sent by whoever knows it.
+//!
+//! A browser names the page in `Origin` and `Sec-Fetch-Site`. Old ones, and forms, send
+//! neither: then `Referer` counts.
 
 use super::post::{Post, Transport};
 use super::token::Tokens;
-use crate::request::{Grant, Publishing, Request, Settings, granted};
+use crate::request::{
+    Grant, Granted, Origin, Publishing, Request, Settings, granted_to, split_port,
+};
 
 /// Whether a client may publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,19 +34,24 @@ pub fn permit(
     publishing: &Publishing,
     tokens: &Tokens,
 ) -> Verdict {
-    let site = Site::of(request, post);
-    // `*` stands for pages that read without credentials.
-    let origin = granted(request, settings);
+    let page = Page::of(request, post);
+    let site = page.site(post);
+    let granted = match &page {
+        Page::At(origin) => granted_to(Some(origin), settings),
+        Page::Unreadable => granted_to(None, settings),
+        Page::Unnamed => None,
+    };
     let holds = |grant: &Grant| match grant {
         Grant::Token => post
             .authorization
             .as_ref()
             .is_some_and(|sent| tokens.admit(sent)),
+        // `*` stands for pages that read without credentials.
         Grant::User => {
-            post.user.is_some() && (site != Site::Other || origin.is_some_and(|o| o != "*"))
+            post.user.is_some() && (site != Site::Other || granted == Some(Granted::ByName))
         }
         Grant::SameOrigin => site == Site::Same,
-        Grant::Anyone => site != Site::Other || origin.is_some(),
+        Grant::Anyone => site != Site::Other || granted.is_some(),
     };
     if publishing.allow.iter().any(holds) {
         return Verdict::Granted;
@@ -52,6 +62,47 @@ pub fn permit(
     Verdict::Denied
 }
 
+/// The page that posts, as the request names it.
+enum Page {
+    /// A page of this origin.
+    At(Origin),
+    /// A page whose origin cannot be read: `null`, several, or malformed.
+    Unreadable,
+    /// None is named. There may be one all the same, if `Sec-Fetch-Site` says so.
+    Unnamed,
+}
+
+impl Page {
+    /// By `Origin`, and by `Referer` where there is neither that nor `Sec-Fetch-Site`.
+    fn of(request: &Request, post: &Post) -> Self {
+        let origin = match (&request.origin, &post.referer) {
+            (Some(origin), _) => Origin::parse(origin),
+            (None, Some(referer)) if post.fetch_site.is_none() => Origin::of_url(referer),
+            _ => return Self::Unnamed,
+        };
+        origin.map_or(Self::Unreadable, Self::At)
+    }
+
+    fn site(&self, post: &Post) -> Site {
+        let fetched = match post.fetch_site.as_deref() {
+            None | Some(b"none") => Site::None,
+            Some(b"same-origin") => Site::Same,
+            // A subdomain is another origin.
+            Some(_) => Site::Other,
+        };
+        let named = match self {
+            Self::At(origin) if is_own(origin, post, fetched) => Site::Same,
+            Self::At(_) | Self::Unreadable => Site::Other,
+            Self::Unnamed => Site::None,
+        };
+        match (fetched, named) {
+            (Site::Other, _) | (_, Site::Other) => Site::Other,
+            (Site::None, Site::None) => Site::None,
+            _ => Site::Same,
+        }
+    }
+}
+
 /// Where the page that posts stands to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Site {
@@ -59,43 +110,43 @@ enum Site {
     Same,
     /// A page of another one, or one that cannot be told.
     Other,
-    /// No page: browsers say in at least one of two fields that there is one.
+    /// No page: browsers name theirs in at least one of three fields.
     None,
 }
 
-impl Site {
-    fn of(request: &Request, post: &Post) -> Self {
-        let fetched = match post.fetch_site.as_deref() {
-            None | Some(b"none") => Self::None,
-            Some(b"same-origin") => Self::Same,
-            // A subdomain is another origin.
-            Some(_) => Self::Other,
-        };
-        let origin = request.origin.as_ref().map_or(Self::None, |origin| {
-            if is_own(origin, post) {
-                Self::Same
-            } else {
-                Self::Other
-            }
-        });
-        match (fetched, origin) {
-            (Self::Other, _) | (_, Self::Other) => Self::Other,
-            (Self::None, Self::None) => Self::None,
-            _ => Self::Same,
+/// Whether an origin is that of the host that was asked. `fetched` is what the browser
+/// itself says of it.
+///
+/// Where the server does not speak TLS, a proxy before it may. Where the host has no port,
+/// either the client named none or the server left it out (Debian's nginx passes `$host`).
+/// Then the port is that of the server, unless the browser says that the page is ours, or
+/// the page came over TLS: then a proxy on the default port stands before this server.
+fn is_own(origin: &Origin, post: &Post, fetched: Site) -> bool {
+    let Some(host) = &post.host else { return false };
+    let authority = std::str::from_utf8(host).unwrap_or_default();
+    let Some((host, port)) = split_port(authority) else {
+        return false;
+    };
+    let has_tls = match origin.scheme() {
+        "https" => true,
+        "http" if post.transport == Transport::Unknown => false,
+        _ => return false,
+    };
+    if !origin.host().eq_ignore_ascii_case(host) {
+        return false;
+    }
+    let default = if has_tls { 443 } else { 80 };
+    let Some(own) = origin.port() else {
+        return false;
+    };
+    match (port, post.port) {
+        (Some(port), _) => own == port,
+        (None, None) => own == default,
+        (None, Some(port)) => {
+            let by_proxy = has_tls && post.transport == Transport::Unknown;
+            own == port || fetched == Site::Same || (by_proxy && own == default)
         }
     }
-}
-
-/// Whether an origin (RFC 6454 §6.2) is that of the host that was asked. Where the
-/// server does not speak TLS, a proxy before it may.
-fn is_own(origin: &[u8], post: &Post) -> bool {
-    let Some(host) = &post.host else { return false };
-    let with_tls = origin.strip_prefix(b"https://");
-    let authority = match post.transport {
-        Transport::Tls => with_tls,
-        Transport::Unknown => with_tls.or(origin.strip_prefix(b"http://")),
-    };
-    authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
 
 #[cfg(test)]
@@ -201,6 +252,107 @@ mod tests {
         check("same-origin", &[tls], Granted);
         check("same-origin", &[tls, ("HTTPS", "on")], Granted);
         check("same-origin", &[OWN, ("HTTPS", "on")], Denied);
+    }
+
+    #[test]
+    fn a_host_without_its_port_is_compared_with_the_server_s_port() {
+        let at = |host: &'static str, port: &'static str, origin: &'static str| {
+            [
+                ("HTTP_HOST", host),
+                ("SERVER_PORT", port),
+                ("HTTP_ORIGIN", origin),
+            ]
+        };
+        for (host, port, origin) in [
+            // nginx's $host.
+            ("example.org", "8080", "http://example.org:8080"),
+            ("Example.ORG", "8080", "http://example.org:8080"),
+            ("[::1]", "8080", "http://[::1]:8080"),
+            ("example.org", "80", "http://example.org"),
+            ("example.org", "", "http://example.org"),
+            // A proxy that speaks TLS, in front.
+            ("example.org", "8080", "https://example.org"),
+            ("example.org", "80", "https://example.org"),
+            // nginx's $http_host.
+            ("example.org:8080", "8080", "http://example.org:8080"),
+            ("example.org:8443", "8080", "https://example.org:8443"),
+            ("example.org:80", "80", "http://example.org"),
+            ("[::1]:8080", "8080", "http://[::1]:8080"),
+        ] {
+            check("same-origin", &at(host, port, origin), Granted);
+        }
+        for (host, port, origin) in [
+            ("example.org", "8080", "http://example.org"),
+            ("example.org", "8080", "http://example.org:8081"),
+            ("example.org", "8080", "https://example.org:8443"),
+            ("example.org", "8080", "http://evil.example:8080"),
+            ("example.org", "80", "http://example.org:8080"),
+            ("example.org:8080", "8080", "http://example.org"),
+            ("example.org:8080", "80", "http://example.org"),
+            ("example.org:", "8080", "http://example.org:8080"),
+        ] {
+            check("same-origin", &at(host, port, origin), Denied);
+        }
+        let tls = |origin: &'static str| {
+            [&at("example.org", "8443", origin)[..], &[("HTTPS", "on")]].concat()
+        };
+        check("same-origin", &tls("https://example.org:8443"), Granted);
+        check("same-origin", &tls("https://example.org"), Denied);
+        check("same-origin", &tls("http://example.org:8443"), Denied);
+        // A browser that says so knows what is in front.
+        let proxied = [
+            &at("example.org", "8080", "http://example.org")[..],
+            &[SAME],
+        ]
+        .concat();
+        check("same-origin", &proxied, Granted);
+        // A location's own line adds a second one, and the last one counts.
+        let doubled = [
+            &at("example.org:8080", "8080", "http://example.org:8080")[..],
+            &[],
+        ]
+        .concat();
+        check("same-origin", &doubled, Granted);
+    }
+
+    #[test]
+    fn a_page_that_only_its_referer_names_is_of_that_origin() {
+        let referer = |url: &'static str| ("HTTP_REFERER", url);
+        let own = referer("http://example.org:8080/page?x#y");
+        let foreign = [
+            referer("https://evil.example/page"),
+            referer("http://example.org/page"),
+            referer("http://example.org:8081/page"),
+            referer("ftp://example.org:8080/page"),
+            referer("http://example.org:8080@evil.example/"),
+            referer("http://evil.example/?http://example.org:8080/"),
+            referer("http://example.org:8080.evil.example/"),
+            referer("not a URL"),
+            referer("about:blank"),
+            referer("null"),
+        ];
+        for allow in ["user", "anyone", "same-origin", "user anyone same-origin"] {
+            check(allow, &[USER, own], Granted);
+            for foreign in foreign {
+                check(allow, &[USER, foreign], Denied);
+            }
+        }
+        // Where the browser says it otherwise, the referer does not count.
+        check("user", &[USER, SAME, foreign[0]], Granted);
+        check("anyone", &[OWN, foreign[0]], Granted);
+        check("anyone", &[OTHER, own], Denied);
+        check("anyone", &[CROSS, own], Denied);
+        check("anyone", &[("HTTP_ORIGIN", "null"), own], Denied);
+        check("user", &[USER, referer("")], Granted);
+        // It can be allowed as any origin can.
+        let named = ("SSE_ALLOW_ORIGIN", "https://*.example https://evil.example");
+        check("user", &[USER, foreign[0], named], Granted);
+        let any = ("SSE_ALLOW_ORIGIN", "*");
+        check("user", &[USER, foreign[0], any], Denied);
+        check("anyone", &[foreign[0], any], Granted);
+        // A token is no browser's to send by itself.
+        let token = ("HTTP_AUTHORIZATION", "Bearer a-long-secret");
+        check("token", &[token, foreign[0]], Granted);
     }
 
     #[test]

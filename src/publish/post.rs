@@ -18,8 +18,12 @@ pub struct Post {
     /// `HTTP_SEC_FETCH_SITE`: where the page that asks stands to us. No page can forge
     /// it (Fetch Metadata, W3C).
     pub fetch_site: Option<Vec<u8>>,
-    /// `HTTP_HOST`.
+    /// `HTTP_REFERER`: the page that asks, where a browser says it no other way.
+    pub referer: Option<Vec<u8>>,
+    /// `HTTP_HOST`, the last one: nginx passes two where a location adds its own.
     pub host: Option<Vec<u8>>,
+    /// `SERVER_PORT`. Debian's nginx leaves the port out of `HTTP_HOST`.
+    pub port: Option<u16>,
     /// Whether the server is known to speak TLS itself (`HTTPS` or `REQUEST_SCHEME`);
     /// behind a proxy that does, it is not.
     pub transport: Transport,
@@ -65,7 +69,11 @@ impl Post {
             length: Length::of(meta),
             authorization: meta.joined("HTTP_AUTHORIZATION"),
             fetch_site: meta.joined("HTTP_SEC_FETCH_SITE"),
-            host: meta.joined("HTTP_HOST"),
+            referer: meta.joined("HTTP_REFERER"),
+            host: one("HTTP_HOST"),
+            port: one("SERVER_PORT")
+                .and_then(|port| std::str::from_utf8(&port).ok()?.parse().ok())
+                .filter(|port| *port != 0),
             transport: if is_tls {
                 Transport::Tls
             } else {

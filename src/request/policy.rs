@@ -2,6 +2,7 @@
 
 use super::accept::accepts_event_stream;
 use super::head::{Head, Status};
+use super::origin::{AllowedOrigin, Origin};
 use super::{Method, Request, Settings};
 
 /// What to answer.
@@ -112,23 +113,43 @@ pub(crate) fn with_cors(head: Head, request: &Request, settings: &Settings) -> H
     let head = head.with("Vary", "Origin");
     match granted(request, settings) {
         // `*` never comes with credentials (Fetch §4.9: browsers refuse the pair).
-        Some("*") => head.with("Access-Control-Allow-Origin", "*"),
-        Some(origin) => head
+        Some((Granted::ToAny, _)) => head.with("Access-Control-Allow-Origin", "*"),
+        Some((Granted::ByName, origin)) => head
             .with("Access-Control-Allow-Origin", origin)
             .with("Access-Control-Allow-Credentials", "true"),
         None => head,
     }
 }
 
-/// The configured origin that answers to the request's, so that what we echo is
-/// never the client's text.
-pub(crate) fn granted<'a>(request: &Request, settings: &'a Settings) -> Option<&'a str> {
-    let origin = request.origin.as_ref()?;
-    let configured = settings.allow_origin.iter().map(String::as_str);
-    let exact = configured
-        .clone()
-        .find(|o| *o != "*" && o.as_bytes() == origin);
-    exact.or_else(|| configured.clone().find(|o| *o == "*"))
+/// How an origin is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Granted {
+    /// The setting names it, itself or by a wildcard.
+    ByName,
+    /// By `*`, which stands for pages that read without credentials.
+    ToAny,
+}
+
+/// Whether the request's origin is allowed, and the origin as it was sent: a browser
+/// compares the answer byte by byte. Only an origin that could be read is sent back, so
+/// nothing else that a client wrote gets into a head.
+fn granted<'a>(request: &'a Request, settings: &Settings) -> Option<(Granted, &'a str)> {
+    let sent = request.origin.as_ref()?;
+    let origin = Origin::parse(sent);
+    let text = std::str::from_utf8(sent).unwrap_or_default();
+    granted_to(origin.as_ref(), settings).map(|granted| (granted, text))
+}
+
+/// Whether an origin is allowed; `None` stands for one that cannot be read, such as
+/// `null`.
+pub(crate) fn granted_to(origin: Option<&Origin>, settings: &Settings) -> Option<Granted> {
+    let allowed = &settings.allow_origin;
+    let is_named = origin.is_some_and(|origin| allowed.iter().any(|one| one.names(origin)));
+    if is_named {
+        return Some(Granted::ByName);
+    }
+    let to_any = allowed.contains(&AllowedOrigin::Any);
+    to_any.then_some(Granted::ToAny)
 }
 
 #[cfg(test)]
@@ -204,6 +225,39 @@ mod tests {
             &any,
         );
         check(&[("HTTP_ORIGIN", "https://c.example")], STREAM);
+    }
+
+    #[test]
+    fn a_subdomain_is_allowed_by_a_wildcard_and_told_its_origin_as_it_was_sent() {
+        let allowed = (
+            "SSE_ALLOW_ORIGIN",
+            "https://*.example.org HTTPS://A.example:443",
+        );
+        for origin in [
+            "https://www.example.org",
+            "https://a.b.example.org:443",
+            "https://A.example",
+        ] {
+            check(
+                &[allowed, ("HTTP_ORIGIN", origin)],
+                &format!(
+                    "{STREAM}\nVary: Origin\nAccess-Control-Allow-Origin: {origin}\n\
+                     Access-Control-Allow-Credentials: true"
+                ),
+            );
+        }
+        for origin in [
+            "https://example.org",
+            "https://evil-example.org",
+            "https://x.example.org.evil.example",
+            "http://x.example.org",
+            "https://x@www.example.org",
+            "https://www.example.org\r\nX: y",
+            "null",
+        ] {
+            let denied = format!("{STREAM}\nVary: Origin");
+            check(&[allowed, ("HTTP_ORIGIN", origin)], &denied);
+        }
     }
 
     #[test]
