@@ -9,7 +9,7 @@
  */
 
 /**
- * Every event, over as many connections as it takes. It ends after the event `close`, when
+ * Every event, over as many connections as it takes, but not `place`, which only tells the last id. It ends after the event `close`, when
  * the server says that there is no more (204), and when `signal` says so.
  *
  * @param {string | URL} url
@@ -63,7 +63,7 @@ function parser(place) {
       const [, field, value] = /^([^:]*)(?:: ?)?(.*)$/s.exec(line);
       if (line === '') {
         place.id = id;
-        if (data.length) events.push({ event: event || 'message', data: data.join('\n'), id });
+        if (data.length && event !== 'place') events.push({ event: event || 'message', data: data.join('\n'), id });
         data = [];
         event = '';
       } else if (field === 'data') data.push(value);

@@ -160,7 +160,7 @@ proptest! {
 
     #[test]
     fn a_head_says_nothing_that_the_client_said(clients in pairs(CLIENTS, 12), any_origin in any::<bool>()) {
-        let allowed = if any_origin { "https://a.example *" } else { "https://a.example null" };
+        let allowed = if any_origin { "https://a.example *" } else { "https://a.example https://*.b.example" };
         let allow = (b"SSE_ALLOW_ORIGIN".to_vec(), allowed.as_bytes().to_vec());
         let meta = MetaVariables::new([clients, vec![allow]].concat());
         let settings = Settings::parse(&meta, Lifetime::Hour).unwrap().0;

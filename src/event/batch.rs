@@ -135,14 +135,21 @@ impl Batch {
         });
     }
 
-    /// Appends an id with no event: the client's last id moves, and its page sees
-    /// nothing (WHATWG §9.2.6: an empty data buffer dispatches nothing).
-    pub fn id_only(&mut self, id: &EventId<'_>) {
+    /// Appends the id of the position, which no event has brought: an event `place` with the
+    /// data `{}`. It does not count in [`Batch::events`].
+    ///
+    /// A block with an id alone would do for browsers, but httpx-sse, sseclient,
+    /// fetch-event-source and others take it for an empty message, and Yaffle's polyfill
+    /// and eventsource 3 forget its id. `{}` is for readers that parse the data of any event.
+    pub fn place(&mut self, id: &EventId<'_>) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(b"id: ");
-        self.bytes.extend_from_slice(id.as_bytes());
-        self.bytes.extend_from_slice(b"\n\n");
         self.note_id(start, id);
+        let place = Event {
+            id: Some(id.clone()),
+            name: Some(EventName::PLACE),
+            data: b"{}",
+        };
+        place.encode(&mut self.bytes);
     }
 
     /// Appends a comment.
@@ -215,7 +222,7 @@ impl Batch {
         last == id.as_bytes()
     }
 
-    /// Forgets what follows the event, or the id of its own, whose id is `id`; `false` when
+    /// Forgets what follows the last event, or place, whose id is `id`; `false` when
     /// there is none.
     pub fn cut_after(&mut self, id: &EventId<'_>) -> bool {
         // Every line of data begins with a name, so a line that is this is an id.
@@ -337,7 +344,7 @@ mod tests {
             name: None,
             data: b"",
         });
-        batch.id_only(&id("2"));
+        batch.place(&id("2"));
         batch.comment(b"x");
         assert!(batch.ends_at(&id("2")) && !batch.ends_at(&id("1")));
         batch.clear();

@@ -22,6 +22,8 @@ impl<'a> EventName<'a> {
     pub const HEARTBEAT: EventName<'static> = EventName(Cow::Borrowed("heartbeat"));
     /// Nothing can be served now; see [`crate::event::Unavailable`].
     pub const UNAVAILABLE: EventName<'static> = EventName(Cow::Borrowed("unavailable"));
+    /// The id of the position, where no event has brought it; a page may ignore it.
+    pub const PLACE: EventName<'static> = EventName(Cow::Borrowed("place"));
     /// A line of a `jsonl` file that is no JSON object.
     pub const INVALID: EventName<'static> = EventName(Cow::Borrowed("invalid"));
 
@@ -52,11 +54,12 @@ impl<'a> EventName<'a> {
     /// The names that neither a publisher nor a file may give to an event: the stream's
     /// own, each of which a page acts on, and `open` and `error`, which EventSource
     /// dispatches itself to the same listeners.
-    pub const RESERVED: [EventName<'static>; 6] = [
+    pub const RESERVED: [EventName<'static>; 7] = [
         Self::CLOSE,
         Self::GAP,
         Self::UNAVAILABLE,
         Self::HEARTBEAT,
+        Self::PLACE,
         EventName(Cow::Borrowed("open")),
         EventName(Cow::Borrowed("error")),
     ];
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_names_that_a_page_acts_on_are_reserved() {
-        for name in ["close", "gap", "unavailable", "open", "error"] {
+        for name in ["close", "gap", "unavailable", "place", "open", "error"] {
             assert!(EventName::new(name).unwrap().is_reserved(), "{name}");
         }
         for name in ["message", "Close", "closed", "invalid", "errors"] {

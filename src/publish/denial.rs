@@ -26,12 +26,15 @@ pub fn denial(request: &Request, post: &Post, publishing: &Publishing) -> String
             }
             Grant::User => format!("user: {}", foreign(request, post)),
             Grant::SameOrigin if page(request, post).is_empty() => {
-                "same-origin: neither Origin nor Sec-Fetch-Site was sent".into()
+                "same-origin: neither Origin nor Sec-Fetch-Site nor Referer was sent".into()
             }
             Grant::SameOrigin => {
                 let host = post.host.as_deref().unwrap_or(b"(none)");
                 let page = page(request, post);
-                format!("same-origin: {page} is not of Host {}", shown(host))
+                let port = post
+                    .port
+                    .map_or(String::new(), |port| format!(" (server's port {port})"));
+                format!("same-origin: {page} is not of Host {}{port}", shown(host))
             }
             Grant::Anyone => format!("anyone: {}", foreign(request, post)),
         })
@@ -46,9 +49,12 @@ fn foreign(request: &Request, post: &Post) -> String {
 
 /// What tells which page posts.
 fn page(request: &Request, post: &Post) -> String {
+    let is_named = request.origin.is_some() || post.fetch_site.is_some();
+    let referer = post.referer.clone().filter(|_| !is_named);
     let fields = [
         ("Origin", &request.origin),
         ("Sec-Fetch-Site", &post.fetch_site),
+        ("Referer", &referer),
     ];
     let fields = fields.into_iter().filter_map(|(name, value)| {
         let value = value.as_ref()?;

@@ -188,7 +188,7 @@ impl<'a> Message<'a> {
 }
 
 /// Whether a name is one that nobody may publish: `close` would end every page's stream,
-/// `gap` and `invalid` would be false statements about the file, and `open` and `error`
+/// `gap`, `place` and `invalid` would be false statements about the file, and `open` and `error`
 /// call the listeners of EventSource's own events. Some clients trim names, so white
 /// space around one makes it no other name.
 fn is_reserved(name: &EventName<'_>) -> bool {
@@ -323,6 +323,7 @@ mod tests {
                 EventReserved,
             ),
             (Media::Json, b"{\"event\":\"unavailable\"}", EventReserved),
+            (Media::Form, b"event=place&data=1", EventReserved),
             (Media::Json, b"{\"event\":\" close \"}", EventReserved),
             (Media::Form, b"", Empty),
             (Media::Text, b"\xc3", NotUtf8),

@@ -673,8 +673,10 @@ impl Reader<'_> {
     fn origins(&self, name: &str) -> Result<Vec<AllowedOrigin>, SettingError> {
         let words = self.words(name)?;
         let parse = |word: &String| {
-            AllowedOrigin::parse(word)
-                .map_err(|remedy| SettingError::new(name, word.as_bytes(), remedy))
+            AllowedOrigin::parse(word).map_err(|remedy| {
+                let remedy = format!("not a list of origins; {remedy}");
+                SettingError::new(name, word.as_bytes(), remedy)
+            })
         };
         words.iter().map(parse).collect()
     }

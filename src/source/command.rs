@@ -455,7 +455,7 @@ mod tests {
             said: VecDeque::from([b"1\n2\n3\n4".as_slice(), b"5\n6".as_slice()]),
             code: 0,
         };
-        let mut command = Command::new(Box::new(process), &settings, now);
+        let mut command = command(process, &settings, now);
         let mut text = String::new();
         for expected in ["1", "2", "3", "45", "6"] {
             let mut out = Batch::new();

@@ -76,7 +76,7 @@ pub trait Source {
     /// The id from which a client would miss nothing that is still to come, and get
     /// nothing again: the place *before* the next event. `None` when this stream
     /// cannot be resumed by position, or cannot yet, because what comes first is still
-    /// being looked for; then an id-only block tells the place once it is known.
+    /// being looked for; then an event `place` tells it once it is known.
     ///
     /// Where [`Stream::shared`] gives two openings the same bytes, equal positions of
     /// their sources mean that the same records follow in both. What can differ is what

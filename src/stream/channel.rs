@@ -293,7 +293,7 @@ impl Channel {
 
     fn send_position(&mut self, now: Now) {
         if !self.batch.ends_at(&self.position) {
-            self.batch.id_only(&self.position);
+            self.batch.place(&self.position);
         }
         self.position_sent_at = now.monotonic;
     }

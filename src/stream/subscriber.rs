@@ -225,7 +225,7 @@ impl Subscriber {
     /// if there is one, and a heartbeat.
     pub fn heartbeat(&mut self, out: &mut Batch, now: Now) {
         if let Some(id) = self.unsent_id() {
-            out.id_only(id);
+            out.place(id);
         }
         match self.terms.heartbeat_form {
             Heartbeat::Comment if !out.is_empty() => {}

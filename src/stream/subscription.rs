@@ -316,13 +316,13 @@ impl Subscription {
         }
     }
 
-    /// Sends the place as an id of its own, if the client does not have it already.
+    /// Sends the place as an event of its own, if the client does not have it already.
     fn move_id(&self, out: &mut Batch) -> bool {
         let unknown = |id: &EventId<'_>| !out.ends_at(id);
         let Some(id) = self.source.position().filter(unknown) else {
             return false;
         };
-        out.id_only(&id);
+        out.place(&id);
         true
     }
 
@@ -491,7 +491,7 @@ mod tests {
 
     #[test]
     fn a_stream_with_nothing_to_send_opens_with_its_place() {
-        let opening = format!("{OPENING}id: 0\n\n");
+        let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
         let terms = Terms {
             max_age: Some(Duration::from_secs(10)),
             ..TERMS
@@ -501,7 +501,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_comes_after_silence_and_counts_from_the_last_byte() {
-        let opening = format!("{OPENING}id: 0\n\n");
+        let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
         let terms = Terms {
             max_age: Some(Duration::from_secs(40)),
             ..TERMS
@@ -518,13 +518,13 @@ mod tests {
     #[test]
     fn a_page_that_asked_for_it_sees_a_heartbeat_after_silence_without_events() {
         let beat = "event: heartbeat\ndata: {\"interval_ms\":15000}\n\n";
-        let opening = format!("{OPENING}{beat}id: 0\n\n");
+        let opening = format!("{OPENING}{beat}id: 0\nevent: place\ndata: {{}}\n\n");
         let terms = Terms {
             heartbeat_form: Heartbeat::Event,
             max_age: Some(Duration::from_secs(51)),
             ..TERMS
         };
-        let moved = format!("id: 2\n\n{beat}");
+        let moved = format!("id: 2\nevent: place\ndata: {{}}\n\n{beat}");
         // The place that was passed over would break the silence for a comment.
         let expected = [
             (0, opening.as_str()),
@@ -538,7 +538,7 @@ mod tests {
 
     #[test]
     fn a_file_that_stays_missing_is_reported_once_and_a_rotation_is_not() {
-        let opening = format!("{OPENING}id: 0\n\n");
+        let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
         let notice = "event: unavailable\ndata: {\"reason\":\"the file does not exist yet\"}\n\n";
         let terms = Terms {
             max_age: Some(Duration::from_secs(10)),
@@ -565,12 +565,16 @@ mod tests {
 
     #[test]
     fn what_was_filtered_moves_the_id_at_the_next_heartbeat() {
-        let opening = format!("{OPENING}id: 0\n\n");
+        let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
         let terms = Terms {
             max_age: Some(Duration::from_secs(31)),
             ..TERMS
         };
-        let expected = [(0, opening.as_str()), (15, "id: 1\n\n"), (30, ":\n")];
+        let expected = [
+            (0, opening.as_str()),
+            (15, "id: 1\nevent: place\ndata: {}\n\n"),
+            (30, ":\n"),
+        ];
         check(terms, None, says(&[(3, "filtered")]), &expected, "31 Aged");
     }
 
@@ -606,7 +610,7 @@ mod tests {
             &[(0, &both)],
             "0 HeldBack",
         );
-        let opening = format!("{OPENING}id: 0\n\n");
+        let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
         let later = [(0, opening.as_str()), (4, "id: 1\ndata: a\n\n")];
         check(held, None, says(&[(4, "a")]), &later, "4 HeldBack");
         check(
@@ -624,7 +628,7 @@ mod tests {
             size_limit_bytes: Some(30),
             ..TERMS
         };
-        let opening = format!("{OPENING}id: 0\n\n");
+        let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
         let expected = [(0, opening.as_str()), (1, "id: 1\ndata: a\n\n")];
         check(
             limited,

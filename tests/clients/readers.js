@@ -77,6 +77,9 @@ export const AMVTEK = 'eventsource-polyfill';
 /** The last one for Node 18 and 20; the current one asks for 22. */
 export const NODE_3 = 'eventsource 3';
 export const HTTPX = 'httpx-sse';
+
+/** The event that only tells the last id: readers that dispatch whatever has a name get it. */
+const PLACE = 'place';
 const file = (polyfill) =>
   require.resolve(polyfill === YAFFLE ? `${polyfill}/src/eventsource.js` : `${polyfill}/dist/eventsource.js`);
 
@@ -161,12 +164,18 @@ async function byFetch(url) {
   };
 }
 
-/** @type {Open} */
-async function inPython(url) {
+/**
+ * @param {string} program of this folder
+ * @returns {Open}
+ */
+const inPython = (program) => async (url) => {
   const seen = [];
-  const script = fileURLToPath(new URL('read.py', import.meta.url));
+  const script = fileURLToPath(new URL(program, import.meta.url));
   const python = spawn(SSE_TEST_PYTHON, [script, url], { stdio: ['ignore', 'pipe', 'inherit'] });
-  createInterface({ input: python.stdout }).on('line', (line) => seen.push(JSON.parse(line)));
+  createInterface({ input: python.stdout }).on('line', (line) => {
+    const event = JSON.parse(line);
+    if (event[0] !== PLACE) seen.push(event);
+  });
   const ended = new Promise((resolve, reject) => {
     python.once('error', reject);
     python.once('exit', resolve);
@@ -182,7 +191,7 @@ async function inPython(url) {
       await ended;
     },
   };
-}
+};
 
 /** @type {Open} */
 async function bySseCat(url) {
@@ -210,6 +219,66 @@ async function bySseCat(url) {
 }
 
 /**
+ * Others in common use, in the way of their first example: each gives every event that it
+ * takes for one, whatever its name is.
+ *
+ * @type {Record<string, (url: string) => {events: () => {name?: string, data: string}[], end: () => void}>}
+ */
+export const othersInUse = {
+  '@microsoft/fetch-event-source': (url) => {
+    // It was written for pages.
+    globalThis.window ??= globalThis;
+    const { fetchEventSource } = require('@microsoft/fetch-event-source');
+    return collect((take) => {
+      const leave = new AbortController();
+      const onmessage = ({ event, data }) => take(event, data);
+      const options = { signal: leave.signal, openWhenHidden: true, fetch, onmessage };
+      fetchEventSource(url, options).catch(() => {});
+      return () => leave.abort();
+    });
+  },
+  'eventsource-client': (url) => {
+    const { createEventSource } = require('eventsource-client');
+    return collect((take) => {
+      const source = createEventSource({ url, onMessage: ({ event, data }) => take(event, data) });
+      return () => source.close();
+    });
+  },
+  'extended-eventsource': (url) => {
+    const { EventSource: Extended } = require('extended-eventsource');
+    return collect((take) => {
+      const source = new Extended(url, { openWhenHidden: true });
+      source.onmessage = ({ type, data }) => take(type, data);
+      return () => source.close();
+    });
+  },
+  'launchdarkly-eventsource': (url) => {
+    const { EventSource: LaunchDarkly } = require('launchdarkly-eventsource');
+    return collect((take) => {
+      const source = new LaunchDarkly(url);
+      source.onmessage = ({ type, data }) => take(type, data);
+      source.onerror = () => {};
+      return () => source.close();
+    });
+  },
+  sseclient: (url) => {
+    const script = fileURLToPath(new URL('sseclient_read.py', import.meta.url));
+    return collect((take) => {
+      const python = spawn(SSE_TEST_PYTHON, [script, url], { stdio: ['ignore', 'pipe', 'inherit'] });
+      createInterface({ input: python.stdout }).on('line', (line) => take(...JSON.parse(line)));
+      return () => python.kill();
+    });
+  },
+};
+
+/** @param {(take: (name: string | undefined, data: string) => void) => () => void} open */
+function collect(open) {
+  const seen = [];
+  const end = open((name, data) => seen.push({ name: name || undefined, data }));
+  return { events: () => seen, end };
+}
+
+/**
  * Those that read in a page, by name; the first one is the measure of all others.
  *
  * @param {import('playwright-core').Browser} browser
@@ -231,7 +300,7 @@ export const allReaders = (browser) => ({
   ...pageReaders(browser),
   eventsource: inNode(EventSource),
   [NODE_3]: inNode(EventSource3),
-  [HTTPX]: inPython,
+  [HTTPX]: inPython('read.py'),
   'fetch-reader': byFetch,
   'sse-cat': bySseCat,
 });

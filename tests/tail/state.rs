@@ -96,7 +96,9 @@ fn a_client_that_returns_to_the_content_it_has_gets_nothing() {
     let returned = state(&file).last_id(&id);
     let (answer, _) = returned.answer();
     assert!(
-        answer.ends_with(&format!(": sse-cgi\nid: {id}\n\n")),
+        answer.ends_with(&format!(
+            ": sse-cgi\nid: {id}\nevent: place\ndata: {{}}\n\n"
+        )),
         "{answer}"
     );
     let mut follower = returned.start().idle();

@@ -22,7 +22,8 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     Event(Event),
-    /// A blank line that dispatches nothing; the last id may have moved.
+    /// A blank line that dispatches nothing, or the event `place`, which tells the last id
+    /// and nothing else.
     Blank {
         id: String,
         /// The name of an event that browsers drop because it has no data.
@@ -110,6 +111,10 @@ impl Parser {
             return self.items.push_back(Item::Blank { id, dropped });
         }
         data.pop();
+        if name == "place" {
+            assert_eq!(data, "{}");
+            return self.items.push_back(Item::Blank { id, dropped: None });
+        }
         let name = if name.is_empty() {
             "message".to_owned()
         } else {

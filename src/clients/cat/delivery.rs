@@ -14,7 +14,7 @@ use super::parser::Event;
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// The names of the events by which a stream speaks of itself.
-const OWN_NAMES: [&str; 4] = ["gap", "unavailable", "close", "heartbeat"];
+const OWN_NAMES: [&str; 5] = ["gap", "unavailable", "close", "heartbeat", "place"];
 
 /// Where events go.
 #[derive(Debug)]
@@ -54,8 +54,9 @@ impl<'a> Delivery<'a> {
         let is_wanted = if events.is_empty() {
             match form {
                 Form::Data => !OWN_NAMES.contains(&&*event.name),
-                // A heartbeat is no news. The others tell how complete the output is.
-                Form::Json => event.name != "heartbeat",
+                // A heartbeat and a position are no news. The others tell how complete the
+                // output is.
+                Form::Json => !["heartbeat", "place"].contains(&&*event.name),
             }
         } else {
             events.contains(&event.name)

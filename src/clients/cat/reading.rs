@@ -312,7 +312,7 @@ impl Reading<'_> {
         match &*event.name {
             "gap" => note("sse-cat", &format!("gap: {}", gap::describe(&event.data))),
             "unavailable" => self.note_unavailable(&event.data),
-            "heartbeat" => {}
+            "heartbeat" | "place" => {}
             _ => self.unavailable = None,
         }
         match self.delivery.deliver(&event) {

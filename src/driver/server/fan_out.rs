@@ -30,7 +30,7 @@ impl Server {
         if aged_at.is_some_and(|at| now.monotonic >= at) {
             if let Some(unsent) = subscriber.unsent_id() {
                 let mut batch = Batch::new();
-                batch.id_only(unsent);
+                batch.place(unsent);
                 connection.push_body(batch.as_bytes());
             }
             return Action::Finish(reason(Ended::Aged));
