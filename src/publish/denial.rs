@@ -120,8 +120,18 @@ mod tests {
              SSE_ALLOW_ORIGIN does not name",
         );
         check(
+            &[
+                ("SSE_PUBLISH_ALLOW", "same-origin"),
+                ("HTTP_REFERER", "https://evil.example/x"),
+                ("SERVER_PORT", "8080"),
+                host,
+            ],
+            "same-origin: Referer https://evil.example/x is not of Host example.org \
+             (server's port 8080)",
+        );
+        check(
             &[("SSE_PUBLISH_ALLOW", "same-origin")],
-            "same-origin: neither Origin nor Sec-Fetch-Site was sent",
+            "same-origin: neither Origin nor Sec-Fetch-Site nor Referer was sent",
         );
     }
 }
