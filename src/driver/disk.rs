@@ -21,7 +21,7 @@ use super::beneath;
 use super::log::{Level, Log};
 use super::watch::{Coverage, FileWatch, Hints, Watcher};
 use crate::request::BelowRoot;
-use crate::source::tail::{Disk, DiskFile, Identity, Sibling, Stat, rotation_suffix};
+use crate::source::tail::{Disk, DiskFile, Identity, Mark, Sibling, Stat, Whereabouts};
 use crate::source::{Changes, explain};
 
 /// A path, watched as long as it is followed.
@@ -172,6 +172,7 @@ impl RealDisk {
             .set(self.files_coverage.get().min(covered));
         let identity = stat(&metadata).identity;
         Ok(Rc::new(RealFile {
+            opened_at: Location::of(&file),
             file,
             identity,
             _watch: watch,
@@ -357,17 +358,17 @@ impl Disk for RealDisk {
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
-            let Some(suffix) = rotation_suffix(base, &name) else {
+            let Some(mark) = Mark::of(base, &name) else {
                 continue;
             };
             let Ok(metadata) = entry.metadata() else {
                 continue;
             };
             if metadata.is_file() {
-                let suffix = suffix.to_owned();
                 siblings.push(Sibling {
-                    suffix,
-                    name,
+                    mark: mark.text.into(),
+                    form: mark.form,
+                    name: name.clone(),
                     stat: stat(&metadata),
                 });
             }
@@ -434,6 +435,8 @@ struct RealFile {
     /// Ends with it.
     _watch: FileWatch,
     identity: Identity,
+    /// Where it was when it was opened, links followed.
+    opened_at: Option<Location>,
 }
 
 impl DiskFile for RealFile {
@@ -443,6 +446,20 @@ impl DiskFile for RealFile {
 
     fn identity(&self) -> io::Result<Identity> {
         Ok(self.identity)
+    }
+
+    fn whereabouts(&self) -> Whereabouts {
+        let is_removed = |stat: &Stat| stat.links == 0;
+        match (&self.opened_at, Location::of(&self.file)) {
+            (Some(then), Some(now)) if now == *then => Whereabouts::Unmoved,
+            // The target of a link was rotated where it is.
+            (Some(then), Some(now)) if now.is_rotated(then) => Whereabouts::Unmoved,
+            (Some(_), Some(now)) if now.folder.is_some() => Whereabouts::Renamed,
+            _ if self.stat().as_ref().is_ok_and(is_removed) => Whereabouts::Removed,
+            // It has another name somewhere: what replaced it took this one.
+            (Some(_), Some(_)) => Whereabouts::Removed,
+            _ => Whereabouts::Renamed,
+        }
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -473,6 +490,39 @@ impl DiskFile for RealFile {
             // What this file system cannot tell is read.
             Err(_) => Ok(Some((offset, u64::MAX))),
         }
+    }
+}
+
+/// Where an open file is: its name, and the folder that holds it. That this folder may be
+/// renamed makes no difference.
+#[derive(PartialEq, Eq)]
+struct Location {
+    name: OsString,
+    /// `None` where there is no such file any more.
+    folder: Option<Identity>,
+}
+
+impl Location {
+    /// Whether a file that was at `then` has been rotated to here.
+    fn is_rotated(&self, then: &Self) -> bool {
+        let names = then.name.to_str().zip(self.name.to_str());
+        self.folder.is_some()
+            && self.folder == then.folder
+            && names.is_some_and(|(then, now)| Mark::of(then, now).is_some())
+    }
+
+    /// `None` where there is no /proc.
+    fn of(file: &File) -> Option<Self> {
+        let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        let own = file.metadata().map(|metadata| stat(&metadata).identity);
+        let named = fs::symlink_metadata(&path).map(|metadata| stat(&metadata).identity);
+        // Of a removed file the kernel tells what its name was, with a remark.
+        let is_there = own.is_ok_and(|own| named.is_ok_and(|named| named == own));
+        let folder = path.parent().filter(|_| is_there).map(fs::metadata);
+        Some(Self {
+            name: path.file_name()?.to_owned(),
+            folder: folder.and_then(|found| Some(stat(&found.ok()?).identity)),
+        })
     }
 }
 

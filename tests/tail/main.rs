@@ -22,3 +22,4 @@ mod mounts;
 mod names;
 mod rotation;
 mod state;
+mod turnover;

@@ -9,7 +9,7 @@ use std::fmt;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::disk::DiskFile;
+use super::disk::{DiskFile, Stat};
 use crate::event::EventId;
 use crate::source::digits;
 
@@ -33,10 +33,9 @@ impl TailId {
     /// The longest text: 20 digits, a hyphen, 16 hexadecimal digits.
     const TEXT_MAX_BYTES: usize = 37;
 
-    /// The start of a file. Nothing stands before it there; what stands before it in the
-    /// stream is the end of the file that was rotated last, so that is its anchor:
-    /// otherwise a client that waited at the start of an empty file would take any
-    /// later file for it.
+    /// The start of the file that comes after `predecessor`, while there is no such file.
+    /// Nothing stands before the start of a file; what stands before it in the stream is
+    /// the end of the file that was rotated last, so that is its anchor.
     pub(super) fn start_after(predecessor: Option<&dyn DiskFile>) -> Self {
         let end = predecessor.and_then(|file| {
             let size = file.stat().ok()?.size_bytes;
@@ -47,6 +46,18 @@ impl TailId {
         Self {
             offset_bytes: 0,
             anchor,
+        }
+    }
+
+    /// The start of the file with the state `file`, given the start of whatever comes after
+    /// its predecessor. It belongs to this one file: otherwise a client that waits at the
+    /// start of an empty file would take any later file for it.
+    pub(super) fn bound_to(self, file: &Stat) -> Self {
+        // Inodes are used again, but nothing else is left where births are not known.
+        let identity = file.born_ns.unwrap_or(i128::from(file.identity.1));
+        Self {
+            offset_bytes: 0,
+            anchor: xxh3_64_with_seed(&identity.to_le_bytes(), self.anchor),
         }
     }
 

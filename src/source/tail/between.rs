@@ -1,12 +1,13 @@
 //! The files that came and went between two looks at a path.
 
+use std::cmp::Ordering;
 use std::io;
 
 use super::Later;
 use super::anchor;
-use super::disk::{Disk, DiskFile, Sibling, Stat};
-use super::resume::{all_siblings, is_same, lost};
-use super::siblings::is_compressed;
+use super::disk::{Disk, DiskFile, Identity, Sibling, Stat, Whereabouts};
+use super::order::is_contradicted;
+use super::past::{all_siblings, is_same, lost};
 use crate::event::{Gap, Reason};
 
 /// How often a listing is repeated until two agree.
@@ -15,27 +16,118 @@ const LISTINGS_MAX: usize = 8;
 /// How many rotated files a follower that was held up opens at once.
 const LATER_MAX: usize = 64;
 
+/// How far the time that a file system gives a file may be behind the clock: it is that
+/// of the last tick.
+const TICK_NS: i128 = 20_000_000;
+
+/// Rotated files that are known to be older than the newest that is read, or to be read
+/// already.
+pub(super) struct Seen {
+    /// When the newest file was named by the path, in nanoseconds since 1970: what was
+    /// created before that is older.
+    pub(super) named_ns: i128,
+    files: Vec<(Identity, Stat)>,
+    /// All that were there at that time are in `files`.
+    is_complete: bool,
+}
+
+impl Seen {
+    /// None of them, at a time when the newest file is named by the path.
+    pub(super) fn nothing(named_ns: i128) -> Self {
+        Self {
+            named_ns,
+            files: Vec::new(),
+            is_complete: false,
+        }
+    }
+
+    /// All that are in a listing.
+    pub(super) fn all<'a>(named_ns: i128, listed: impl Iterator<Item = &'a Sibling>) -> Self {
+        Self {
+            named_ns,
+            files: listed.map(|s| (s.stat.identity, s.stat)).collect(),
+            is_complete: true,
+        }
+    }
+
+    /// Notes one more file.
+    pub(super) fn add(&mut self, stat: Stat) {
+        self.files.push((stat.identity, stat));
+    }
+
+    /// Whether the time when `file` was created tells it from all older files.
+    pub(super) fn is_enough_for(&self, file: &Stat) -> bool {
+        self.is_complete || file.born_ns.is_some_and(|ns| ns + TICK_NS < self.named_ns)
+    }
+
+    /// Whether a file was there already.
+    pub(super) fn holds(&self, sibling: &Sibling) -> bool {
+        let stat = &sibling.stat;
+        let is_it = |(identity, seen): &(Identity, Stat)| {
+            // What is compressed is another file, with the original's time.
+            let is_compressed = sibling.is_compressed() && seen.modified_ns == stat.modified_ns;
+            // An inode may have been used again.
+            let is_same = *identity == stat.identity && seen.born_ns == stat.born_ns;
+            is_compressed || is_same
+        };
+        let is_older = |ns: i128| ns + TICK_NS < self.named_ns && !sibling.is_compressed();
+        stat.born_ns.is_some_and(is_older) || self.files.iter().any(is_it)
+    }
+}
+
+/// What became of the file that was followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is one of the rotated files, or was.
+    Rotated,
+    /// It was removed, or replaced by the one that has its name now.
+    Removed,
+    /// It was renamed to a name that tells nothing.
+    Renamed,
+    /// It is where it was: the path leads elsewhere.
+    Unmoved,
+}
+
 /// What came between two files.
-#[derive(Default)]
 pub(super) struct Between {
     /// What can be read of it, oldest first.
     pub(super) files: Vec<Later>,
     /// What to say after these, before the newer of the two.
     pub(super) gap: Option<Gap>,
+    /// What became of the older of the two.
+    pub(super) fate: Fate,
+    /// All that are older than the newer of the two.
+    pub(super) seen: Seen,
 }
 
-/// The files that were rotated after `old`, which is held open, and before the one with
-/// the identity `current`.
+/// The file that was the newest at the last look.
+struct Held<'a> {
+    file: &'a dyn DiskFile,
+    stat: Stat,
+    seen: &'a Seen,
+    /// The path still names it: what is looked for are copies of it.
+    is_followed: bool,
+}
+
+/// The files that were rotated after `old`, which is held open, and before `current`,
+/// which the path named at `now_ns`.
 ///
 /// # Errors
 /// When the folder cannot be listed now.
 pub(super) fn between(
     disk: &mut dyn Disk,
     old: &dyn DiskFile,
-    current: (u64, u64),
+    seen: &Seen,
+    current: Stat,
+    now_ns: i128,
 ) -> io::Result<Between> {
-    let known = old.stat()?;
-    let old = (old, known);
+    let stat = old.stat()?;
+    let held = Held {
+        file: old,
+        stat,
+        seen,
+        is_followed: stat.identity == current.identity,
+    };
     let mut before = all_siblings(disk)?;
     let mut attempt = 1;
     loop {
@@ -43,7 +135,7 @@ pub(super) fn between(
         let is_last = attempt == LISTINGS_MAX;
         // What never comes to rest is taken as it is: what cannot be opened is a gap.
         if is_last || is_same(&before, &listed) {
-            let (found, as_listed) = open_between(disk, &listed, old, current);
+            let (found, as_listed) = open_between(disk, &listed, &held, current, now_ns);
             if is_last || as_listed {
                 return Ok(found);
             }
@@ -57,42 +149,84 @@ pub(super) fn between(
 fn open_between(
     disk: &mut dyn Disk,
     listed: &[Sibling],
-    (old_file, old): (&dyn DiskFile, Stat),
-    current: (u64, u64),
+    held: &Held<'_>,
+    current: Stat,
+    now_ns: i128,
 ) -> (Between, bool) {
-    let newest = listed.iter().position(|s| s.stat.identity == current);
-    let newest = newest.map_or(0, |at| at + 1);
-    let mut found = Between::default();
-    let is_old = |s: &Sibling| s.stat.identity == old.identity;
-    // What compresses a file gives the result its time.
-    let holds_old = |s: &Sibling| is_compressed(&s.suffix) && s.stat.modified_ns == old.modified_ns;
-    let mut listed_old = listed.iter().position(is_old);
-    listed_old = listed_old.or_else(|| listed.iter().position(holds_old));
-    let oldest = listed_old.unwrap_or_else(|| {
-        // Removed or replaced: what came right after it may be gone as well.
-        let mut count = newest;
-        let mut is_certain = true;
-        for sibling in &listed[newest..] {
-            match age(disk, sibling, (old_file, old)) {
-                Age::Younger => count += 1,
-                Age::Older => break,
-                Age::Unclear => {
-                    is_certain = false;
-                    break;
-                }
-            }
+    // What is newer than `current` is found by the next look.
+    let at = listed
+        .iter()
+        .position(|s| s.stat.identity == current.identity);
+    let newer = at.map_or(&[][..], |at| &listed[..at]);
+    let is_newer = |s: &Sibling| match (s.stat.born_ns, current.born_ns) {
+        (Some(ns), Some(current_ns)) if at.is_some() && ns != current_ns => ns > current_ns,
+        _ => newer.iter().any(|other| other.name == s.name),
+    };
+    let listed: Vec<&Sibling> = { listed.iter() }
+        .filter(|s| s.stat.identity != current.identity && !is_newer(s))
+        .filter(|s| s.stat.identity == held.stat.identity || !s.is_other_log(&current))
+        .collect();
+    let old = place_of(&listed, held);
+    let mut is_certain = true;
+    let mut younger: Vec<&Sibling> = Vec::new();
+    for (index, &sibling) in listed.iter().enumerate() {
+        if old == Some(index) {
+            continue;
         }
-        found.gap = (count > newest || !is_certain).then(|| Gap::new(Reason::Rotated));
-        count
-    });
-    let mut oldest = oldest.max(newest);
-    if oldest - newest > LATER_MAX {
-        oldest = newest + LATER_MAX;
-        found.gap = Some(Gap::new(Reason::Rotated));
+        // A log of its own may have been made meanwhile.
+        if sibling.is_doubtful() && old.is_none_or(|old| listed[old].form != sibling.form) {
+            continue;
+        }
+        match age(
+            disk,
+            sibling,
+            old.map(|old| (old.cmp(&index), listed[old])),
+            held,
+        ) {
+            Age::Younger => younger.push(sibling),
+            Age::Older => {}
+            Age::Unclear => is_certain = false,
+        }
     }
+    let fate = match (old, held.file.whereabouts()) {
+        (Some(_), _) => Fate::Rotated,
+        (None, Whereabouts::Removed) => Fate::Removed,
+        (None, Whereabouts::Renamed) => Fate::Renamed,
+        (None, Whereabouts::Unmoved) => Fate::Unmoved,
+    };
+    // Where the old file is not beside them, what came right after it may be gone as well.
+    let is_whole = held.is_followed || old.is_some() || younger.is_empty();
+    let mut gap = (!is_whole || !is_certain).then(|| Gap::new(Reason::Rotated));
+    if younger.len() > LATER_MAX {
+        younger.drain(LATER_MAX..);
+        gap = Some(Gap::new(Reason::Rotated));
+    }
+    let (files, gap, as_listed) = open_all(disk, &younger, gap);
+    let found = Between {
+        files,
+        gap,
+        fate,
+        seen: Seen::all(now_ns, listed.iter().copied()),
+    };
+    (found, as_listed)
+}
+
+/// Opens files that are listed newest first, to be read after a gap, if there is one.
+fn open_all(
+    disk: &mut dyn Disk,
+    younger: &[&Sibling],
+    gap: Option<Gap>,
+) -> (Vec<Later>, Option<Gap>, bool) {
+    let mut files = Vec::new();
+    let mut gap = gap;
     let mut as_listed = true;
-    for sibling in listed[newest..oldest].iter().rev() {
-        let file = if is_compressed(&sibling.suffix) {
+    let mut before: Option<&Sibling> = None;
+    for &sibling in younger.iter().rev() {
+        if before.is_some_and(|older| is_contradicted(sibling, older)) {
+            gap = gap.or_else(|| Some(Gap::new(Reason::Rotated)));
+        }
+        before = Some(sibling);
+        let file = if sibling.is_compressed() {
             None
         } else {
             let file = disk.open_sibling(&sibling.name).ok().filter(|file| {
@@ -103,40 +237,78 @@ fn open_between(
             file
         };
         match file {
-            Some(file) => found.files.push(Later {
-                file,
-                gap: found.gap.take(),
+            Some(file) => files.push(Later {
+                gap: gap.take(),
+                ..Later::at_once(file)
             }),
-            None => found.gap = Some(lost(&sibling.name)),
+            None => gap = Some(lost(&sibling.name)),
         }
     }
-    (found, as_listed)
+    (files, gap, as_listed)
 }
 
-/// Whether a rotated file came after another one that is not in the folder any more.
+/// Where the held file is in the listing, itself or compressed.
+fn place_of(listed: &[&Sibling], held: &Held<'_>) -> Option<usize> {
+    let is_old = |s: &&Sibling| s.stat.identity == held.stat.identity;
+    // What compresses a file gives the result its time.
+    let holds_old = |s: &&Sibling| s.is_compressed() && s.stat.modified_ns == held.stat.modified_ns;
+    let at = listed.iter().position(is_old);
+    at.or_else(|| listed.iter().position(holds_old))
+}
+
+/// Whether a rotated file came after the one that is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Age {
     Younger,
     Older,
-    /// Its times contradict each other: it is not read, since that may be for the second
-    /// time, and a gap says that it may have been missed.
+    /// It is not read, since that may be for the second time, and a gap says that it may
+    /// have been missed.
     Unclear,
 }
 
-/// Younger is what was both made and written later. Somebody may write on into an older
-/// file, and a copy is made after its original, so that neither time is enough.
-fn age(disk: &mut dyn Disk, sibling: &Sibling, (file, old): (&dyn DiskFile, Stat)) -> Age {
-    let written_later = sibling.stat.modified_ns > old.modified_ns;
-    // What compresses a file gives the result its time, and makes it when it likes.
-    let made_later = match (sibling.stat.born_ns, old.born_ns) {
-        (Some(sibling_ns), Some(old_ns)) if !is_compressed(&sibling.suffix) => sibling_ns > old_ns,
-        _ => written_later,
-    };
-    if made_later && is_copy(disk, sibling, file).unwrap_or(false) {
+/// `named` is where the held file stands in the order of names, and as which, if it does.
+fn age(
+    disk: &mut dyn Disk,
+    sibling: &Sibling,
+    named: Option<(Ordering, &Sibling)>,
+    held: &Held<'_>,
+) -> Age {
+    if held.seen.holds(sibling) {
         return Age::Older;
     }
-    match (made_later, written_later) {
-        (true, true) => Age::Younger,
-        (false, false) => Age::Older,
+    let (stat, old) = (&sibling.stat, &held.stat);
+    // The held file, being compressed.
+    if sibling.is_compressed() && named.is_some_and(|(_, old)| old.mark == sibling.mark) {
+        return Age::Older;
+    }
+    // Restored or unpacked: what was written last before the held file was created.
+    if old.born_ns.is_some_and(|ns| stat.modified_ns < ns) {
+        return Age::Older;
+    }
+    if !sibling.is_compressed() {
+        if named.is_none()
+            && !held.is_followed
+            && is_copy(disk, sibling, held.file).unwrap_or(false)
+        {
+            return Age::Unclear;
+        }
+        match (stat.born_ns, old.born_ns) {
+            (Some(ns), Some(old_ns)) if ns > old_ns => return Age::Younger,
+            (Some(ns), Some(old_ns)) if ns < old_ns => return Age::Older,
+            _ => {}
+        }
+        // It was not there before.
+        if held.seen.is_complete {
+            return Age::Younger;
+        }
+    }
+    let written = stat.modified_ns.cmp(&old.modified_ns);
+    match (named, written) {
+        // The order of the listing is from the newest.
+        (Some((Ordering::Greater, old)), _) if !is_contradicted(sibling, old) => Age::Younger,
+        (Some((Ordering::Less, old)), _) if !is_contradicted(old, sibling) => Age::Older,
+        (None, Ordering::Greater) => Age::Younger,
+        (None, Ordering::Less) => Age::Older,
         _ => Age::Unclear,
     }
 }
@@ -146,7 +318,7 @@ fn age(disk: &mut dyn Disk, sibling: &Sibling, (file, old): (&dyn DiskFile, Stat
 fn is_copy(disk: &mut dyn Disk, sibling: &Sibling, old: &dyn DiskFile) -> io::Result<bool> {
     let both_bytes = sibling.stat.size_bytes.min(old.stat()?.size_bytes);
     // Less is too little to tell a copy from a file that begins alike.
-    if is_compressed(&sibling.suffix) || both_bytes < anchor::HEAD_BYTES as u64 {
+    if both_bytes < anchor::HEAD_BYTES as u64 {
         return Ok(false);
     }
     let copy = disk.open_sibling(&sibling.name)?;

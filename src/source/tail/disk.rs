@@ -6,6 +6,7 @@
 use std::io;
 use std::rc::Rc;
 
+use super::siblings::Form;
 use crate::source::Changes;
 
 /// One path, the file it names now, and the rotated files beside it.
@@ -51,8 +52,8 @@ pub trait Disk {
     /// As [`Disk::open`]; `NotFound` when it has been rotated on since.
     fn open_sibling(&mut self, name: &str) -> io::Result<Rc<dyn DiskFile>>;
 
-    /// Whether the file was renamed into its place since this was asked last, as far as
-    /// is known: then it is whole, for nobody writes to it in place.
+    /// Whether a file was renamed to the path since this was asked last, as far as is
+    /// known. Such a file is complete: nobody writes to it in place.
     fn was_moved_in(&mut self) -> bool {
         false
     }
@@ -74,6 +75,14 @@ pub trait DiskFile {
         self.stat().map(|stat| stat.identity)
     }
 
+    /// Where the file is now, compared with where it was opened.
+    fn whereabouts(&self) -> Whereabouts {
+        match self.stat() {
+            Ok(stat) if stat.links == 0 => Whereabouts::Removed,
+            _ => Whereabouts::Renamed,
+        }
+    }
+
     /// Reads at `offset` into `buffer`; fewer bytes than asked for only at the end.
     ///
     /// # Errors
@@ -89,6 +98,17 @@ pub trait DiskFile {
     fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
         Ok(Some((offset, u64::MAX)))
     }
+}
+
+/// What became of the name by which a file was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// Nothing: a link was pointed at another file, or the folder was moved with it.
+    Unmoved,
+    /// It was renamed.
+    Renamed,
+    /// It was removed, or replaced by another file.
+    Removed,
 }
 
 /// Device and inode. Two of them are comparable only while one of the files is held
@@ -115,8 +135,10 @@ pub struct Stat {
 pub struct Sibling {
     /// Its base name, such as `app.log.1`.
     pub name: String,
-    /// What follows the base name of the followed file, such as `.1` or `-20261121`.
-    pub suffix: String,
+    /// Its number or date, see [`Mark`](super::Mark).
+    pub mark: String,
+    /// Where in the name that stands.
+    pub form: Form,
     /// Its state.
     pub stat: Stat,
 }

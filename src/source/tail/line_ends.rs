@@ -13,7 +13,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::anchor::read_full;
-use super::disk::{Disk, DiskFile, Identity, Sibling, Stat};
+use super::disk::{Disk, DiskFile, Identity, Sibling, Stat, Whereabouts};
 use crate::source::Changes;
 
 /// A disk on which CR, LF and CRLF end a line.
@@ -77,6 +77,10 @@ impl DiskFile for Shown {
 
     fn identity(&self) -> io::Result<Identity> {
         self.0.identity()
+    }
+
+    fn whereabouts(&self) -> Whereabouts {
+        self.0.whereabouts()
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {

@@ -1,18 +1,21 @@
 //! A disk in memory, for tests: files with an identity of their own, names that can be
 //! moved, and every way in which a log is rotated.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
-use super::disk::{Disk, DiskFile, Sibling, Stat};
-use super::siblings::rotation_suffix;
+use super::disk::{Disk, DiskFile, Sibling, Stat, Whereabouts};
+use super::siblings::Mark;
 
 struct Inode {
     number: u64,
     bytes: RefCell<Vec<u8>>,
-    modified_ns: RefCell<i128>,
+    modified_ns: Cell<i128>,
+    born_ns: Option<i128>,
+    /// What became of the name that it was created with.
+    whereabouts: Cell<Whereabouts>,
 }
 
 /// A file; clones are the same file.
@@ -21,15 +24,17 @@ pub(super) struct MemoryFile(Rc<Inode>);
 
 impl MemoryFile {
     pub(super) fn of(bytes: &[u8]) -> Self {
-        Self::numbered(0, bytes)
+        Self::numbered(0, None, bytes)
     }
 
-    fn numbered(number: u64, bytes: &[u8]) -> Self {
+    fn numbered(number: u64, born_ns: Option<i128>, bytes: &[u8]) -> Self {
         let bytes = RefCell::new(bytes.to_vec());
         Self(Rc::new(Inode {
             number,
             bytes,
-            modified_ns: RefCell::new(0),
+            modified_ns: Cell::new(0),
+            born_ns,
+            whereabouts: Cell::new(Whereabouts::Unmoved),
         }))
     }
 
@@ -53,10 +58,14 @@ impl DiskFile for MemoryFile {
         Ok(Stat {
             identity: (1, self.0.number),
             size_bytes: self.0.bytes.borrow().len() as u64,
-            modified_ns: *self.0.modified_ns.borrow(),
-            links: 1,
-            born_ns: Some(i128::from(self.0.number)),
+            modified_ns: self.0.modified_ns.get(),
+            links: u64::from(self.0.whereabouts.get() != Whereabouts::Removed),
+            born_ns: self.0.born_ns,
         })
+    }
+
+    fn whereabouts(&self) -> Whereabouts {
+        self.0.whereabouts.get()
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -85,12 +94,27 @@ impl DiskFile for MemoryFile {
 }
 
 /// One folder; clones are the same folder.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct MemoryDisk {
     files: Rc<RefCell<BTreeMap<String, MemoryFile>>>,
     next_number: Rc<RefCell<u64>>,
     /// What time it is on this disk.
     pub(super) now_ns: Rc<RefCell<i128>>,
+    /// Whether this disk knows when a file was created.
+    pub(super) knows_births: Rc<Cell<bool>>,
+    moved_in: Rc<Cell<bool>>,
+}
+
+impl Default for MemoryDisk {
+    fn default() -> Self {
+        Self {
+            files: Rc::default(),
+            next_number: Rc::default(),
+            now_ns: Rc::default(),
+            knows_births: Rc::new(Cell::new(true)),
+            moved_in: Rc::default(),
+        }
+    }
 }
 
 /// The name that a [`MemoryDisk`] follows.
@@ -99,7 +123,12 @@ pub(super) const NAME: &str = "log";
 impl MemoryDisk {
     pub(super) fn create(&self, name: &str) -> MemoryFile {
         *self.next_number.borrow_mut() += 1;
-        let file = MemoryFile::numbered(*self.next_number.borrow(), b"");
+        let number = *self.next_number.borrow();
+        // Files that are created in the same millisecond are told apart by it.
+        let born_ns = *self.now_ns.borrow() + i128::from(number);
+        let born_ns = self.knows_births.get().then_some(born_ns);
+        let file = MemoryFile::numbered(number, born_ns, b"");
+        self.remove(name);
         self.files.borrow_mut().insert(name.into(), file.clone());
         self.touch(&file);
         file
@@ -122,16 +151,23 @@ impl MemoryDisk {
     pub(super) fn rename(&self, from: &str, to: &str) {
         let file = self.files.borrow_mut().remove(from);
         if let Some(file) = file {
+            file.0.whereabouts.set(Whereabouts::Renamed);
+            self.remove(to);
             self.files.borrow_mut().insert(to.into(), file);
+            self.moved_in.set(self.moved_in.get() || to == NAME);
         }
     }
 
     pub(super) fn remove(&self, name: &str) {
-        self.files.borrow_mut().remove(name);
+        if let Some(file) = self.files.borrow_mut().remove(name) {
+            file.0.whereabouts.set(Whereabouts::Removed);
+        }
     }
 
     fn touch(&self, file: &MemoryFile) {
-        *file.0.modified_ns.borrow_mut() = *self.now_ns.borrow();
+        // Never before the birth of a file that is there.
+        let number = i128::from(*self.next_number.borrow());
+        file.0.modified_ns.set(*self.now_ns.borrow() + number);
     }
 }
 
@@ -151,10 +187,11 @@ impl Disk for MemoryDisk {
     fn siblings(&mut self) -> io::Result<Vec<Sibling>> {
         let files = self.files.borrow();
         let siblings = files.iter().filter_map(|(name, file)| {
-            let suffix = rotation_suffix(NAME, name)?.to_owned();
+            let mark = Mark::of(NAME, name)?;
             Some(Sibling {
                 name: name.clone(),
-                suffix,
+                mark: mark.text.into(),
+                form: mark.form,
                 stat: file.stat().ok()?,
             })
         });
@@ -163,5 +200,9 @@ impl Disk for MemoryDisk {
 
     fn open_sibling(&mut self, name: &str) -> io::Result<Rc<dyn DiskFile>> {
         Ok(Rc::new(self.file(name).ok_or_else(missing)?))
+    }
+
+    fn was_moved_in(&mut self) -> bool {
+        self.moved_in.replace(false)
     }
 }

@@ -38,10 +38,14 @@ mod memory;
 mod model;
 mod newline;
 mod nul;
+mod order;
+mod past;
 mod records;
+mod replaced;
 mod resume;
 mod shared;
 mod siblings;
+mod turnover;
 
 use std::collections::VecDeque;
 use std::io;
@@ -49,15 +53,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Changes, Next, Now, Source, Stream};
-use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
+use crate::event::{Batch, EventId, Gap, Unavailable};
+use crate::request::Settings;
 
 pub use anchor::TailId;
-pub use disk::{Disk, DiskFile, Identity, Sibling, Stat};
+pub use disk::{Disk, DiskFile, Identity, Sibling, Stat, Whereabouts};
 pub(super) use resume::{Extra, Missing, open_with};
-pub use siblings::rotation_suffix;
+pub use siblings::{Form, Mark};
 
+use between::{Fate, Seen};
 use cursor::{Cursor, Filled};
 use records::Encoding;
+use turnover::is_empty;
 
 /// The stream `tail`.
 pub static STREAM: Stream = Stream {
@@ -112,6 +119,8 @@ pub struct Tail {
     max_line_bytes: usize,
     /// How long the file must have been quiet before its unfinished last line is a record.
     flush: Option<Duration>,
+    /// How much is sent again of a file that was edited.
+    replay_bytes: u64,
     /// The file being read; `None` until there is one.
     active: Option<Cursor>,
     /// The id of the place while there is no file.
@@ -123,6 +132,8 @@ pub struct Tail {
     /// The files to read after `active`, each from its start, oldest first. The last
     /// of all is what the path named when it was looked at last.
     later: VecDeque<Later>,
+    /// Which rotated files are older than `active` and all of `later`.
+    seen: Seen,
     /// Files that have been read to their end and left for a newer one. What is still
     /// written into them is passed on without an id: the place is in the newer file.
     lingering: Vec<Lingering>,
@@ -133,15 +144,27 @@ struct Later {
     file: Rc<dyn DiskFile>,
     /// What to say before it: that files between it and the one before are lost.
     gap: Option<Gap>,
+    came: Came,
+}
+
+/// How a file came to be the one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// The one before was rotated away, and this one was created.
+    ByRotation,
+    /// It was renamed to the path when it was complete.
+    MovedIn(Fate),
+    /// It was created under the path.
+    Created(Fate),
 }
 
 impl Later {
     fn at_once(file: Rc<dyn DiskFile>) -> Self {
-        Self { file, gap: None }
-    }
-
-    fn identity(&self) -> Option<(u64, u64)> {
-        self.file.stat().ok().map(|stat| stat.identity)
+        Self {
+            file,
+            gap: None,
+            came: Came::ByRotation,
+        }
     }
 }
 
@@ -166,17 +189,19 @@ impl Step {
 }
 
 impl Tail {
-    fn new(disk: Box<dyn Disk>, encoding: Encoding, max_line_bytes: usize, now: Now) -> Self {
+    fn new(disk: Box<dyn Disk>, encoding: Encoding, settings: &Settings, now: Now) -> Self {
         Self {
             disk,
             encoding,
-            max_line_bytes,
+            max_line_bytes: settings.max_line_bytes,
+            replay_bytes: settings.replay_bytes,
             flush: None,
             active: None,
             start: TailId::start_after(None),
             search: None,
             active_since: now.monotonic,
             later: VecDeque::new(),
+            seen: Seen::nothing(unix_ns(now)),
             lingering: Vec::new(),
         }
     }
@@ -222,258 +247,29 @@ impl Tail {
             }
             Err(_) => return Step::later(now),
         };
-        let own = file.stat().ok().map(|stat| stat.identity);
-        let active = match resume::find_rotated(&mut *self.disk, self.start, own) {
+        let own = file.stat().ok();
+        let active = match past::find_rotated(&mut *self.disk, self.start, own, |_| true) {
             Err(_) => return Step::later(now),
             // It came and was rotated away between two looks.
             Ok(Some(rotated)) => {
                 let first = Rc::clone(&rotated.file);
                 self.later.extend(rotated.newer.into_iter().rev());
                 self.later.push_back(Later {
-                    file,
                     gap: rotated.gap,
+                    ..Later::at_once(file)
                 });
                 first
             }
             Ok(None) => file,
         };
+        if let Ok(stat) = active.stat() {
+            self.start = self.start.bound_to(&stat);
+        }
+        if self.note_siblings(now).is_err() {
+            return Step::later(now);
+        }
         self.active = Some(Cursor::at_start(active, self.start, self.max_line_bytes));
         self.active_since = now.monotonic;
-        Step::Again
-    }
-
-    /// The active file was empty, and is no longer: what was written to it first may have
-    /// been copied and truncated away since it was looked at last.
-    fn first_bytes(&mut self, now: Now) -> Step {
-        let Some(active) = &self.active else {
-            return Step::Again;
-        };
-        let file = Rc::clone(active.file());
-        let place = active.id();
-        let own = file.stat().ok().map(|stat| stat.identity);
-        let Ok(rotated) = resume::find_rotated(&mut *self.disk, place, own) else {
-            return Step::later(now);
-        };
-        if let Some(rotated) = rotated {
-            self.go_back(rotated, place, file);
-        }
-        Step::Again
-    }
-
-    /// Goes on in the copy of a file that has been truncated; says whether it could.
-    fn go_back(&mut self, rotated: resume::Rotated, place: TailId, file: Rc<dyn DiskFile>) -> bool {
-        let Ok(Some(cursor)) = rotated.cursor(place, self.max_line_bytes) else {
-            return false;
-        };
-        self.active = Some(cursor);
-        self.later.push_front(Later {
-            file,
-            gap: rotated.gap,
-        });
-        for newer in rotated.newer {
-            self.later.push_front(newer);
-        }
-        true
-    }
-
-    /// The active file has been read to its end.
-    fn at_end(&mut self, now: Now, out: &mut Batch) -> Step {
-        let Ok(is_new) = self.look() else {
-            return Step::later(now);
-        };
-        let Some(active) = &mut self.active else {
-            return Step::Again;
-        };
-        active.note_empty();
-        if is_new {
-            // It may have been written to between our read and its rotation.
-            active.look_again(now);
-            return Step::Again;
-        }
-        let succeeded = self.later.iter().any(|later| !is_empty(&*later.file));
-        if !succeeded {
-            return self.flush(now, out);
-        }
-        if active.held_back_bytes() > 0 {
-            let quiet_at = self.active_since + QUIET;
-            if now.monotonic < quiet_at && !is_quiet(&**active.file(), now, QUIET) {
-                return Step::Wait(Next::At(quiet_at));
-            }
-            if self.encoding.emit_unfinished(active, out).is_err() {
-                return Step::later(now);
-            }
-            return Step::Again;
-        }
-        self.take_in_copies();
-        self.advance(now, out);
-        Step::Again
-    }
-
-    /// Nothing follows the active file, whose end has been reached: its unfinished last
-    /// line is a record once it was left alone for as long as the settings say.
-    fn flush(&mut self, now: Now, out: &mut Batch) -> Step {
-        let (Some(flush), Some(active)) = (self.flush, &mut self.active) else {
-            return Step::Wait(Next::Change);
-        };
-        if active.held_back_bytes() == 0 || active.skips_rest() {
-            return Step::Wait(Next::Change);
-        }
-        let quiet_at = self.active_since + flush;
-        if now.monotonic < quiet_at && !is_quiet(&**active.file(), now, flush) {
-            return Step::Wait(Next::At(quiet_at));
-        }
-        match self.encoding.emit_unfinished(active, out) {
-            Ok(()) => Step::Again,
-            Err(_) => Step::later(now),
-        }
-    }
-
-    /// The last file of `later` may have been copied and truncated while it was waiting
-    /// to be read: then the copies come before it.
-    fn take_in_copies(&mut self) {
-        let active = self.active.as_ref().map(|active| Rc::clone(active.file()));
-        let Some(mut newest) = self.later.pop_back() else {
-            return;
-        };
-        if let (Some(active), Some(current)) = (active, newest.identity())
-            && let Ok(listed) = between::between(&mut *self.disk, &*active, current)
-        {
-            let identities: Vec<_> = listed.files.iter().filter_map(Later::identity).collect();
-            // What is no longer in the folder is older than what is.
-            self.later.retain(|later| {
-                later
-                    .identity()
-                    .is_none_or(|own| !identities.contains(&own))
-            });
-            self.later.extend(listed.files);
-            newest.gap = newest.gap.or(listed.gap);
-        }
-        self.later.push_back(newest);
-    }
-
-    /// Leaves the active file for the one after it.
-    fn advance(&mut self, now: Now, out: &mut Batch) {
-        let Some(Later { file, gap }) = self.later.pop_front() else {
-            return;
-        };
-        // What stands before the start of the next file is the end of this one.
-        let left = self.active.as_ref().map_or(self.start, Cursor::id);
-        let start = TailId {
-            offset_bytes: 0,
-            ..left
-        };
-        if let Some(gap) = gap {
-            out.gap(&gap, Some(start.event_id()));
-        }
-        let next = match self.same_place_in(&file, left) {
-            Some(cursor) => cursor,
-            None => Cursor::at_start(file, start, self.max_line_bytes),
-        };
-        if let Some(cursor) = self.active.replace(next) {
-            self.lingering.push(Lingering {
-                cursor,
-                since: self.active_since,
-            });
-            if self.lingering.len() > LINGERING_MAX {
-                self.lingering.remove(0);
-            }
-        }
-        self.active_since = now.monotonic;
-    }
-
-    /// A cursor at the place `left` of the next file, if what was left is known to stand in
-    /// it as well: between copy and truncation both hold the same, and a file that was
-    /// replaced by a longer one of the same beginning only grew. In a chain of renames it
-    /// would be a coincidence: there what comes next is younger, and what was left keeps
-    /// a name.
-    fn same_place_in(&self, next: &Rc<dyn DiskFile>, left: TailId) -> Option<Cursor> {
-        let left_file = self.active.as_ref()?.file().stat().ok()?;
-        let is_copy = next.stat().ok()?.born_ns? < left_file.born_ns?;
-        let is_replaced = left_file.links == 0;
-        if left.offset_bytes == 0 || !(is_copy || is_replaced) {
-            return None;
-        }
-        if !anchor::matches(&**next, left).ok()? {
-            return None;
-        }
-        Cursor::at(Rc::clone(next), left.offset_bytes, self.max_line_bytes).ok()?
-    }
-
-    /// Looks whether the path names another file by now, and takes it and those that
-    /// came and went in between into `later`. Tells whether there were any.
-    fn look(&mut self) -> io::Result<bool> {
-        let named = match self.disk.identity() {
-            Ok(identity) => identity,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let later = self.later.back().map(|later| &later.file);
-        let active = self.active.as_ref().map(Cursor::file);
-        let Some(newest) = later.or(active).map(Rc::clone) else {
-            return Ok(false);
-        };
-        // We hold the file open, so its inode cannot have been given to another.
-        if named == newest.identity()? {
-            return Ok(false);
-        }
-        let known = newest.stat()?;
-        // First what the path names: whatever is rotated after this is seen next time.
-        let current = self.disk.open()?;
-        let opened = current.identity()?;
-        if opened == known.identity {
-            return Ok(false);
-        }
-        let between = between::between(&mut *self.disk, &*newest, opened)?;
-        self.later.extend(between.files);
-        self.later.push_back(Later {
-            file: current,
-            gap: between.gap,
-        });
-        Ok(true)
-    }
-
-    /// The active file is not the one that was read so far.
-    fn rewritten(&mut self, now: Now, out: &mut Batch) -> Step {
-        let Some(active) = &mut self.active else {
-            return Step::Again;
-        };
-        let file = Rc::clone(active.file());
-        let place = active.id();
-        let (Ok(stat), Ok(still_there)) = (file.stat(), active.still_there()) else {
-            return Step::later(now);
-        };
-        self.active_since = now.monotonic;
-        if still_there && place.offset_bytes > 0 {
-            // Only what was held back has been written over, and nobody has seen that.
-            active.read_held_back_anew();
-            return Step::Again;
-        }
-        let own = Some(stat.identity);
-        let Ok(rotated) = resume::find_rotated(&mut *self.disk, place, own) else {
-            return Step::later(now);
-        };
-        // Copied and truncated: the copy holds what we had not read.
-        if let Some(rotated) = rotated
-            && self.go_back(rotated, place, Rc::clone(&file))
-        {
-            return Step::Again;
-        }
-        let Some(active) = &mut self.active else {
-            return Step::Again;
-        };
-        if still_there && stat.size_bytes >= active.known_end() {
-            active.read_held_back_anew();
-            return Step::Again;
-        }
-        let Ok(start) = resume::start_id(&mut *self.disk, own) else {
-            return Step::later(now);
-        };
-        let gap = Gap {
-            file: resume::newest_compressed(&mut *self.disk),
-            ..Gap::new(Reason::Truncated)
-        };
-        out.gap(&gap, Some(start.event_id()));
-        self.active = Some(Cursor::at_start(file, start, self.max_line_bytes));
         Step::Again
     }
 
@@ -596,18 +392,12 @@ impl Source for Tail {
             let is_next = |later: &Later| later.gap.is_none() && is_empty(&*later.file);
             self.active.as_ref().is_some_and(is_drained) && self.later.iter().all(is_next)
         };
-        place == own || (place == start && has_all())
+        let next = self.later.back().and_then(|next| next.file.stat().ok());
+        let is_start = || place == next.map_or(start, |next| start.bound_to(&next));
+        place == own || (own.offset_bytes > 0 && has_all() && is_start())
     }
 }
 
-fn is_empty(file: &dyn DiskFile) -> bool {
-    file.stat().is_ok_and(|stat| stat.size_bytes == 0)
-}
-
-/// Whether nobody has written to the file for a while, by its own time: a process that
-/// comes later need not wait again.
-fn is_quiet(file: &dyn DiskFile, now: Now, quiet: Duration) -> bool {
-    let now_ns = i128::from(now.unix_ms) * 1_000_000;
-    file.stat()
-        .is_ok_and(|stat| now_ns - stat.modified_ns >= quiet.as_nanos() as i128)
+fn unix_ns(now: Now) -> i128 {
+    i128::from(now.unix_ms) * 1_000_000
 }

@@ -66,6 +66,7 @@ const START_MS: u64 = 1_000_000;
 impl History {
     fn new(seed: u64) -> Self {
         let disk = MemoryDisk::default();
+        *disk.now_ns.borrow_mut() = i128::from(START_MS) * 1_000_000;
         let writing = disk.create(NAME);
         let (source, _) = open(&disk, START_MS, None);
         Self {
@@ -441,7 +442,7 @@ fn a_rotated_file_that_is_written_on_is_not_read_again_when_the_log_is_replaced(
     h.wait(1_000);
     replace(&mut h, b"2\n");
     h.poll();
-    assert_eq!(kept(&h), ["late", r#"{"reason":"rotated"}"#, "2"]);
+    assert_eq!(kept(&h), ["late", "2"]);
 }
 
 #[test]
@@ -451,7 +452,8 @@ fn a_copy_that_was_made_before_the_log_was_replaced_is_not_read_again() {
     h.disk.append(&copy, &h.writing.bytes());
     replace(&mut h, b"2\n");
     h.poll();
-    assert_eq!(kept(&h), ["2"]);
+    // It may be a file that came in between: that cannot be told from a copy.
+    assert_eq!(kept(&h), [r#"{"reason":"rotated"}"#, "2"]);
 }
 
 #[test]
@@ -471,7 +473,7 @@ fn a_file_that_came_and_was_rotated_is_not_lost_in_silence_when_the_one_before_i
         let gap = r#"{"reason":"rotated"}"#;
         let expected = match late {
             false => &[gap, "2", "3"][..],
-            true => &["late", gap, "3"],
+            true => &["late", gap, "2", "3"],
         };
         assert_eq!(kept(&h), expected);
     }

@@ -1,15 +1,14 @@
 //! Opening a tail: where a client was, and which files lie between there and now.
 
-use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 
 use super::anchor::{self, TailId};
 use super::cursor::Cursor;
-use super::disk::{Disk, DiskFile, Sibling};
+use super::disk::DiskFile;
 use super::line_ends::AnyLineEnd;
+use super::past::{AlsoIn, Rotated, find, is_start, newest_compressed, start_after_past, start_id};
 use super::records::Encoding;
-use super::siblings::{SIBLINGS_MAX, is_compressed, newest_first};
 use super::{Later, Tail, backlog};
 use super::{newline, nul};
 use crate::event::{Gap, Reason};
@@ -99,17 +98,14 @@ pub(in crate::source) fn open_with(
         )),
         None => {}
     }
-    let mut tail = Tail::new(
-        followed.disk,
-        encoding,
-        settings.max_line_bytes,
-        opening.now,
-    );
+    let mut tail = Tail::new(followed.disk, encoding, settings, opening.now);
     tail.flush = settings.flush;
     let gap = match point {
         Some(id) => tail.resume(current, id, settings),
         None => tail.first_time(current, settings).map(|()| bad_id),
     };
+    // Where the folder cannot be listed now, times and names must do.
+    let _ = tail.note_siblings(opening.now);
     let gap = gap.map_err(|error| OpenError::Temporary(format!("read {display}: {error}")))?;
     Ok(Opened::Stream(Box::new(tail), gap))
 }
@@ -192,35 +188,34 @@ impl Tail {
         settings: &Settings,
     ) -> io::Result<Option<Gap>> {
         let max_line_bytes = self.max_line_bytes;
+        let own = current.as_ref().and_then(|file| file.stat().ok());
         if let Some(file) = &current
-            && id.offset_bytes > 0
-            && anchor::matches(&**file, id)?
+            && let Some(cursor) = place_in_current(file, id, settings)?
         {
-            let cursor = cursor_at(file, id, max_line_bytes)?;
-            // An unfinished line is held back as long as its file is followed. A place in
-            // the middle of one was given in another file, and a few bytes can be alike.
-            let is_flushed = settings.flush.is_some();
-            if is_flushed || cursor.as_ref().is_none_or(Cursor::is_at_record_end) {
-                self.active = cursor;
-                return self.within_replay(settings.replay_bytes);
+            let twin = find(&mut *self.disk, id, own, AlsoIn::Current)?;
+            let has_more = own.is_some_and(|own| own.size_bytes > id.offset_bytes);
+            let doubt = twin.as_ref().map(|_| Gap::new(Reason::Rotated));
+            match twin {
+                // The older file is taken for the one that was read: nothing is lost then.
+                Some(twin) if has_more || twin.ends_at(id) => self.go_on(twin, current, id)?,
+                // There is nothing new, or no other file: it makes no difference.
+                _ => self.active = Some(cursor),
             }
+            return Ok(self.within_replay(settings.replay_bytes)?.or(doubt));
         }
-        let own = current
-            .as_ref()
-            .and_then(|file| file.stat().ok())
-            .map(|stat| stat.identity);
-        self.start = start_id(&mut *self.disk, own)?;
-        if id == self.start {
+        let unbound = start_after_past(&mut *self.disk, own)?;
+        self.start = own.map_or(unbound, |own| unbound.bound_to(&own));
+        // Unbound: there was no file at that time, or the id is of a previous version.
+        if id.offset_bytes == 0 && is_start(&mut *self.disk, own, id)? {
             // The client waited for the first line of what is there, or is to come.
-            self.active = current.map(|file| Cursor::at_start(file, id, max_line_bytes));
+            let start = self.start;
+            self.active = current.map(|file| Cursor::at_start(file, start, max_line_bytes));
             return self.within_replay(settings.replay_bytes);
         }
-        if let Some(rotated) = find_rotated(&mut *self.disk, id, own)? {
-            self.active = rotated.cursor(id, max_line_bytes)?;
-            self.later.extend(rotated.newer.into_iter().rev());
-            let gap = rotated.gap;
-            self.later.extend(current.map(|file| Later { file, gap }));
-            return self.within_replay(settings.replay_bytes);
+        if let Some(rotated) = find(&mut *self.disk, id, own, AlsoIn::Nothing)? {
+            let doubt = rotated.doubt.clone();
+            self.go_on(rotated, current, id)?;
+            return Ok(self.within_replay(settings.replay_bytes)?.or(doubt));
         }
         let gap = Gap {
             file: newest_compressed(&mut *self.disk),
@@ -233,6 +228,23 @@ impl Tail {
             self.within_replay(settings.replay_bytes)?;
         }
         Ok(Some(gap))
+    }
+
+    /// Goes on at a place in a rotated file; `current` is read last.
+    fn go_on(
+        &mut self,
+        rotated: Rotated,
+        current: Option<Rc<dyn DiskFile>>,
+        id: TailId,
+    ) -> io::Result<()> {
+        self.active = rotated.cursor(id, self.max_line_bytes)?;
+        self.later.extend(rotated.newer.into_iter().rev());
+        let gap = rotated.gap;
+        self.later.extend(current.map(|file| Later {
+            gap,
+            ..Later::at_once(file)
+        }));
+        Ok(())
     }
 
     /// Moves the place forward until no more than `replay_bytes` lie before the end of
@@ -290,13 +302,13 @@ impl Tail {
 
     /// A cursor at the start of a line, or, where a line was too long to look for its
     /// end, in the middle of one that is then left out.
-    fn cursor_at_line(
+    pub(super) fn cursor_at_line(
         &mut self,
         file: &Rc<dyn DiskFile>,
         offset: u64,
     ) -> io::Result<Option<Cursor>> {
         if offset == 0 {
-            let own = file.stat()?.identity;
+            let own = file.stat()?;
             self.start = start_id(&mut *self.disk, Some(own))?;
             let cursor = Cursor::at_start(Rc::clone(file), self.start, self.max_line_bytes);
             return Ok(Some(cursor));
@@ -310,9 +322,24 @@ impl Tail {
     }
 }
 
+/// A cursor at the place in the file that the path names, if `id` is one.
+fn place_in_current(
+    file: &Rc<dyn DiskFile>,
+    id: TailId,
+    settings: &Settings,
+) -> io::Result<Option<Cursor>> {
+    if id.offset_bytes == 0 || !anchor::matches(&**file, id)? {
+        return Ok(None);
+    }
+    // An unfinished line is held back as long as its file is followed. A place in the
+    // middle of one was given in another file, and a few bytes can be alike.
+    let cursor = cursor_at(file, id, settings.max_line_bytes)?;
+    Ok(cursor.filter(|cursor| settings.flush.is_some() || cursor.is_at_record_end()))
+}
+
 /// A cursor at a place that may be in the middle of a line: then its first part was a
 /// record that had been cut, or the last line of a file that had gone quiet.
-fn cursor_at(
+pub(super) fn cursor_at(
     file: &Rc<dyn DiskFile>,
     id: TailId,
     max_line_bytes: usize,
@@ -343,179 +370,4 @@ fn was_cut(file: &dyn DiskFile, offset: u64, max_line_bytes: usize) -> io::Resul
     let data = nul::data_end(before);
     let is_after_hole = data == 0 || read - data >= nul::RUN_BYTES;
     Ok(offset >= least && !is_after_hole && newline::first(before).is_none())
-}
-
-/// The rotated files, newest first, that are older than the one with the identity `own`.
-///
-/// # Errors
-/// A chain is renamed file by file, and a listing in the middle of that can miss one or
-/// show one twice: it is believed when two in a row agree.
-fn past(disk: &mut dyn Disk, own: Option<(u64, u64)>) -> io::Result<Vec<Sibling>> {
-    let before = all_siblings(disk)?;
-    let mut past = all_siblings(disk)?;
-    if !is_same(&before, &past) {
-        return Err(rotating());
-    }
-    // Two names of one file are one file.
-    let mut identities = HashSet::new();
-    past.retain(|sibling| identities.insert(sibling.stat.identity));
-    // Rotated between our opening it and now, a file is not its own past, and what has
-    // come after it will be found by looking at the path again.
-    let at = past.iter().position(|s| own == Some(s.stat.identity));
-    past.drain(..at.map_or(0, |at| at + 1));
-    past.truncate(SIBLINGS_MAX);
-    Ok(past)
-}
-
-/// Whether two listings show the same files under the same names. One that is written to
-/// meanwhile is still the same.
-pub(super) fn is_same(one: &[Sibling], other: &[Sibling]) -> bool {
-    let file = |s: &Sibling| (s.name.clone(), s.stat.identity);
-    one.iter().map(file).eq(other.iter().map(file))
-}
-
-/// Opens a file that was listed; `None` when it cannot be read.
-///
-/// # Errors
-/// When its name is another's by now.
-fn open_listed(disk: &mut dyn Disk, sibling: &Sibling) -> io::Result<Option<Rc<dyn DiskFile>>> {
-    match disk.open_sibling(&sibling.name) {
-        Ok(file) if file.stat()?.identity == sibling.stat.identity => Ok(Some(file)),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Ok(None),
-        _ => Err(rotating()),
-    }
-}
-
-fn rotating() -> io::Error {
-    io::Error::other("being rotated at this moment")
-}
-
-/// Does what a rotation in the middle of it can spoil, again if it did.
-fn unspoilt<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for _ in 1..ATTEMPTS_MAX {
-        if let Ok(done) = attempt() {
-            return Ok(done);
-        }
-    }
-    attempt()
-}
-
-/// A rotation is over in a fraction of this. Whoever rotates for longer is not waited for.
-const ATTEMPTS_MAX: usize = 64;
-
-pub(super) fn all_siblings(disk: &mut dyn Disk) -> io::Result<Vec<Sibling>> {
-    Ok(newest_first(disk.siblings()?))
-}
-
-/// That a rotated file cannot be read.
-pub(super) fn lost(name: &str) -> Gap {
-    Gap {
-        file: Some(name.into()),
-        ..Gap::new(Reason::Rotated)
-    }
-}
-
-/// A rotated file that a client was reading, and those that are newer.
-pub(super) struct Rotated {
-    pub(super) file: Rc<dyn DiskFile>,
-    /// Newest first.
-    pub(super) newer: Vec<Later>,
-    /// What to say after these, before the file that was not rotated.
-    pub(super) gap: Option<Gap>,
-}
-
-impl Rotated {
-    /// A cursor in the file at the place that it was found by.
-    pub(super) fn cursor(&self, id: TailId, max_line_bytes: usize) -> io::Result<Option<Cursor>> {
-        cursor_at(&self.file, id, max_line_bytes)
-    }
-}
-
-/// The rotated file in which `id` is a place, tried from the newest of those that are
-/// older than the one with the identity `own`, which is the file that is followed.
-///
-/// # Errors
-/// When the files are being rotated all the time.
-pub(super) fn find_rotated(
-    disk: &mut dyn Disk,
-    id: TailId,
-    own: Option<(u64, u64)>,
-) -> io::Result<Option<Rotated>> {
-    unspoilt(|| find_in_past(disk, id, own))
-}
-
-fn find_in_past(
-    disk: &mut dyn Disk,
-    id: TailId,
-    own: Option<(u64, u64)>,
-) -> io::Result<Option<Rotated>> {
-    let mut past = past(disk, own)?;
-    // An empty file holds no place, and leaves nothing to anchor in.
-    past.retain(|s| s.stat.size_bytes > 0);
-    let mut newer: Vec<Later> = Vec::new();
-    let mut gap = None;
-    for (at, sibling) in past.iter().enumerate() {
-        let opened = match is_compressed(&sibling.suffix) {
-            true => None,
-            false => open_listed(disk, sibling)?,
-        };
-        let Some(file) = opened else {
-            let place = newer.last_mut().map_or(&mut gap, |later| &mut later.gap);
-            *place = place.take().or_else(|| Some(lost(&sibling.name)));
-            continue;
-        };
-        let is_it = match id.offset_bytes {
-            0 => starts_at(disk, &past[at + 1..], id)?,
-            _ => anchor::matches(&*file, id).is_ok_and(|same| same),
-        };
-        if is_it {
-            return Ok(Some(Rotated { file, newer, gap }));
-        }
-        newer.push(Later::at_once(file));
-    }
-    Ok(None)
-}
-
-/// Whether `id` is the start of the file that came after all of `older`, newest first:
-/// after the newest of them, or, where a gap was said, after the newest that can be read.
-fn starts_at(disk: &mut dyn Disk, older: &[Sibling], id: TailId) -> io::Result<bool> {
-    let mut starts_after = |predecessor: Option<&Sibling>| -> io::Result<bool> {
-        let opened = match predecessor {
-            Some(older) => open_listed(disk, older)?,
-            None => None,
-        };
-        Ok(TailId::start_after(opened.as_deref()) == id)
-    };
-    if starts_after(older.first())? {
-        return Ok(true);
-    }
-    match older.iter().find(|s| !is_compressed(&s.suffix)) {
-        Some(readable) => starts_after(Some(readable)),
-        None => Ok(false),
-    }
-}
-
-/// The id of the start of the file with the identity `own`, or, without, of the file that
-/// the path will name.
-///
-/// # Errors
-/// As [`find_rotated`].
-pub(super) fn start_id(disk: &mut dyn Disk, own: Option<(u64, u64)>) -> io::Result<TailId> {
-    unspoilt(|| {
-        let past = past(disk, own)?;
-        let newest = match past.iter().find(|s| s.stat.size_bytes > 0) {
-            Some(newest) => open_listed(disk, newest)?,
-            None => None,
-        };
-        Ok(TailId::start_after(newest.as_deref()))
-    })
-}
-
-/// The newest rotated file that may hold what is missing, but cannot be read.
-pub(super) fn newest_compressed(disk: &mut dyn Disk) -> Option<String> {
-    let siblings = all_siblings(disk).unwrap_or_default();
-    { siblings.into_iter() }
-        .take(SIBLINGS_MAX)
-        .find(|s| is_compressed(&s.suffix))
-        .map(|s| s.name)
 }

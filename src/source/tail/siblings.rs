@@ -1,130 +1,149 @@
-//! The rotated files beside a followed one: which they are, and in which order.
+//! The rotated files beside a followed one: which names they have.
+//!
+//! A name only says that a file may be a rotated one. Which file came when is decided in
+//! `order.rs` and `between.rs`.
 
-use std::cmp::Ordering;
+use super::disk::{Sibling, Stat};
 
-use super::disk::Sibling;
-
-/// In how many rotated files a client's place is looked for, from the newest: who was
-/// away for more rotations is told so.
+/// In how many rotated files, from the newest, a client's place is looked for. A client
+/// that was away for more rotations gets a gap.
 pub(super) const SIBLINGS_MAX: usize = 16;
 
-/// What `name` adds to `base`, if that makes it a rotated file of it: a number or a date
-/// (`.1`, `-20261121`, `.2026-11-21_00:30.gz`), or `.old`. Anything else beside a log may
-/// be a log of its own, and must not be taken for a part of this one.
-#[must_use]
-pub fn rotation_suffix<'a>(base: &str, name: &'a str) -> Option<&'a str> {
-    let suffix = name.strip_prefix(base)?;
-    let mark = suffix.strip_prefix(['.', '-', '_'])?;
-    let plain = COMPRESSED
-        .iter()
-        .find_map(|end| mark.strip_suffix(end))
-        .unwrap_or(mark);
-    let is_time = |c: char| c.is_ascii_digit() || "-_.:T".contains(c);
-    let is_rotation = plain == "old"
-        || (plain.starts_with(|c: char| c.is_ascii_digit()) && plain.chars().all(is_time));
-    is_rotation.then_some(suffix)
+/// For how long a daemon may write to a rotated file after the new one was made. A file
+/// `app-2.log` that is written to for longer is a log of its own.
+const LATE_WRITES_NS: i128 = 600 * 1_000_000_000;
+
+/// Where in a name the number or date stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `app.log.1`, and `app.log.1.log`: nothing but a rotation makes such names.
+    AfterName,
+    /// `app.1.log`. With a plain number it may be a log of its own, such as the second
+    /// worker's.
+    BeforeExtension,
+}
+
+/// What makes a name the name of a rotated file: its number or date (`1`, `20261121`,
+/// `2026-11-21_00:30`), or `old`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark<'a> {
+    /// The number or date, without what separates it from the name.
+    pub text: &'a str,
+    /// Where it stands.
+    pub form: Form,
+}
+
+impl<'a> Mark<'a> {
+    /// The mark in `name`, if that is the name of a rotated file of `base`. Any other file
+    /// beside a log may be a log of its own, and must not be taken for a part of this one.
+    #[must_use]
+    pub fn of(base: &str, name: &'a str) -> Option<Self> {
+        let plain = COMPRESSED
+            .iter()
+            .find_map(|end| name.strip_suffix(end))
+            .unwrap_or(name);
+        let (stem, extension) = match base.rfind('.') {
+            Some(at) if at > 0 => base.split_at(at),
+            _ => (base, ""),
+        };
+        let (rest, form) = match plain.strip_prefix(base) {
+            Some(rest) => (rest, Form::AfterName),
+            None if extension.is_empty() => return None,
+            None => {
+                let rest = plain.strip_suffix(extension)?.strip_prefix(stem)?;
+                (rest, Form::BeforeExtension)
+            }
+        };
+        let text = rest.strip_prefix(['.', '-', '_'])?;
+        let marks = [Some(text), text.strip_suffix(extension)];
+        let text = marks.into_iter().flatten().find(|text| is_mark(text))?;
+        Some(Self { text, form })
+    }
+}
+
+fn is_mark(text: &str) -> bool {
+    let is_time = |c: char| c.is_ascii_digit() || "-_.:TZ".contains(c);
+    text == "old" || (text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(is_time))
 }
 
 /// Endings of compressed files, which we cannot read.
 const COMPRESSED: [&str; 6] = [".gz", ".xz", ".bz2", ".zst", ".lz4", ".Z"];
 
-/// Whether a suffix says that the file is compressed, so that we cannot read it.
-pub(super) fn is_compressed(suffix: &str) -> bool {
-    COMPRESSED.iter().any(|end| suffix.ends_with(end))
-}
-
-/// Puts the newest first. The names decide where they are
-/// of one kind: a daemon that writes on into a rotated file makes its time a lie.
-pub(super) fn newest_first(mut siblings: Vec<Sibling>) -> Vec<Sibling> {
-    siblings.sort_by(|a, b| newer(a, b).then_with(|| a.name.cmp(&b.name)));
-    siblings
-}
-
-fn newer(a: &Sibling, b: &Sibling) -> Ordering {
-    match (Kind::of(&a.suffix), Kind::of(&b.suffix)) {
-        (Kind::Number(a), Kind::Number(b)) => a.cmp(&b),
-        (Kind::Date(a), Kind::Date(b)) => b.cmp(a),
-        // Two ways of naming in one folder: somebody changed the rotation, once.
-        _ => b.stat.modified_ns.cmp(&a.stat.modified_ns),
+impl Sibling {
+    /// Whether its name says that it is compressed, so that we cannot read it.
+    pub(super) fn is_compressed(&self) -> bool {
+        COMPRESSED.iter().any(|end| self.name.ends_with(end))
     }
-}
 
-enum Kind<'a> {
-    /// A place in a chain: 1 is the newest.
-    Number(u64),
-    /// Text that sorts by time.
-    Date(&'a str),
-}
+    /// Whether nothing but its number tells it from a log of its own (`app-2.log`).
+    pub(super) fn is_doubtful(&self) -> bool {
+        let is_number = self.mark.len() < 6 && self.mark.bytes().all(|b| b.is_ascii_digit());
+        self.form == Form::BeforeExtension && is_number
+    }
 
-impl<'a> Kind<'a> {
-    fn of(suffix: &'a str) -> Self {
-        let mark = &suffix[1..];
-        let digits = mark.bytes().take_while(u8::is_ascii_digit).count();
-        let rest = &mark[digits..];
-        let whole = rest.is_empty() || is_compressed(rest);
-        match mark[..digits].parse() {
-            Ok(number) if whole && digits < 6 => Self::Number(number),
-            Ok(_) => Self::Date(mark),
-            // `.old` is what a chain of one is called.
-            Err(_) => Self::Number(0),
-        }
+    /// Whether it is a log of its own: it is older than the file `current` that the path
+    /// names, but is still written to.
+    pub(super) fn is_other_log(&self, current: &Stat) -> bool {
+        let (Some(born), Some(current_born)) = (self.stat.born_ns, current.born_ns) else {
+            return false;
+        };
+        self.is_doubtful()
+            && born < current_born
+            && self.stat.modified_ns > current_born + LATE_WRITES_NS
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::disk::Stat;
     use super::*;
-
-    fn order(names: &[(&str, i128)]) -> Vec<String> {
-        let sibling = |&(suffix, modified_ns): &(&str, i128)| Sibling {
-            name: format!("log{suffix}"),
-            suffix: suffix.into(),
-            stat: Stat {
-                identity: (0, 0),
-                size_bytes: 0,
-                modified_ns,
-                links: 1,
-                born_ns: None,
-            },
-        };
-        let sorted = newest_first(names.iter().map(sibling).collect());
-        sorted.into_iter().map(|s| s.suffix).collect()
-    }
-
-    #[test]
-    fn names_decide_the_order_and_times_only_between_kinds() {
-        assert_eq!(
-            order(&[(".10", 9), (".2", 1), (".1", 5)]),
-            [".1", ".2", ".10"]
-        );
-        assert_eq!(
-            order(&[("-20261120", 9), ("-20261121", 1)]),
-            ["-20261121", "-20261120"]
-        );
-        assert_eq!(order(&[(".1", 1), ("-20261121", 2)]), ["-20261121", ".1"]);
-        assert_eq!(order(&[(".2.gz", 1), (".1", 2)]), [".1", ".2.gz"]);
-    }
 
     #[test]
     fn only_a_rotation_is_a_sibling() {
-        for (name, expected) in [
-            ("log.1", Some(".1")),
-            ("log-20261121", Some("-20261121")),
-            ("log.2026-11-21.gz", Some(".2026-11-21.gz")),
-            ("log.old", Some(".old")),
-            ("log", None),
-            ("log.old.gz", Some(".old.gz")),
-            ("log.2026-11-21T08:00", Some(".2026-11-21T08:00")),
-            ("log.2nd", None),
-            ("log.1.tmp", None),
-            ("log-2-errors", None),
-            ("log.bak", None),
-            ("log1", None),
-            ("logs.1", None),
-            ("xlog.1", None),
+        use Form::{AfterName, BeforeExtension};
+        for (base, name, expected) in [
+            ("log", "log.1", Some(("1", AfterName))),
+            ("log", "log-20261121", Some(("20261121", AfterName))),
+            ("log", "log.2026-11-21.gz", Some(("2026-11-21", AfterName))),
+            ("log", "log.old", Some(("old", AfterName))),
+            ("log", "log", None),
+            ("log", "log.old.gz", Some(("old", AfterName))),
+            (
+                "log",
+                "log.2026-11-21T08:00",
+                Some(("2026-11-21T08:00", AfterName)),
+            ),
+            ("log", "log.2nd", None),
+            ("log", "log.1.tmp", None),
+            ("log", "log-2-errors", None),
+            ("log", "log.bak", None),
+            ("log", "log1", None),
+            ("log", "logs.1", None),
+            ("log", "xlog.1", None),
+            ("app.log", "app.log.1", Some(("1", AfterName))),
+            ("app.log", "app.1.log", Some(("1", BeforeExtension))),
+            ("app.log", "app_1.log.gz", Some(("1", BeforeExtension))),
+            (
+                "app.log",
+                "app-2026-11-28.log",
+                Some(("2026-11-28", BeforeExtension)),
+            ),
+            (
+                "app.log",
+                "app.log.2026-11-28.log",
+                Some(("2026-11-28", AfterName)),
+            ),
+            ("app.log", "app.old.log", Some(("old", BeforeExtension))),
+            ("app.log", "app.log.gz", None),
+            ("app.log", "app-error.log", None),
+            ("app.log", "app-1-error.log", None),
+            ("app.log", "app1.log", None),
+            ("app.log", "app.log.bak", None),
+            ("app.log", "app.1.txt", None),
+            ("app.log", "apple.1.log", None),
+            (".log", ".1.log", None),
         ] {
-            assert_eq!(rotation_suffix("log", name), expected, "{name}");
+            let found = Mark::of(base, name).map(|mark| (mark.text, mark.form));
+            assert_eq!(found, expected, "{base}: {name}");
         }
     }
 }
