@@ -91,6 +91,8 @@ pub(super) struct Rotated {
     pub(super) file: Rc<dyn DiskFile>,
     /// Newest first.
     pub(super) newer: Vec<Later>,
+    /// Those that are older, which are not to be read.
+    pub(super) older: Vec<Stat>,
     /// What to say after these, before the file that was not rotated.
     pub(super) gap: Option<Gap>,
     /// What to say first, where the place is in several files: it may have been another.
@@ -213,6 +215,7 @@ fn find_in_past(
     Ok(Some(Rotated {
         file,
         newer,
+        older: past[at + 1..].iter().map(|older| older.stat).collect(),
         gap,
         doubt,
     }))

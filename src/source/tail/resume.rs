@@ -238,6 +238,7 @@ impl Tail {
         id: TailId,
     ) -> io::Result<()> {
         self.active = rotated.cursor(id, self.max_line_bytes)?;
+        rotated.older.iter().for_each(|stat| self.seen.add(*stat));
         self.later.extend(rotated.newer.into_iter().rev());
         let gap = rotated.gap;
         self.later.extend(current.map(|file| Later {

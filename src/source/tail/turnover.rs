@@ -21,7 +21,7 @@ impl Tail {
     /// Notes which rotated files are older than what is followed now, where the file's own
     /// time of creation does not tell: then a file that is found later is newer.
     pub(super) fn note_siblings(&mut self, now: Now) -> io::Result<()> {
-        self.seen = Seen::nothing(unix_ns(now));
+        self.seen.named_ns = unix_ns(now);
         let later = self.later.iter().map(|later| &later.file);
         for file in later.chain(self.active.as_ref().map(Cursor::file)) {
             self.seen.add(file.stat()?);
@@ -89,6 +89,7 @@ impl Tail {
                 self.seen.add(stat);
             }
         }
+        rotated.older.iter().for_each(|stat| self.seen.add(*stat));
         self.active = Some(cursor);
         self.later.push_front(Later {
             gap: rotated.gap,
