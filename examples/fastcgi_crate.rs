@@ -33,7 +33,7 @@ use sse_cgi::gateway::Framing;
 use sse_cgi::request::{
     Answer, BelowRoot, Head, Lifetime, MetaVariables, Request, Settings, Status, decide,
 };
-use sse_cgi::source::tail::{Disk, DiskFile, Sibling, Stat, rotation_suffix};
+use sse_cgi::source::tail::{Disk, DiskFile, Mark, Sibling, Stat};
 use sse_cgi::source::{Now, OpenError, Opened, Opening, STREAMS, World};
 use sse_cgi::stream::{Delivery, Subscription, Terms, Turn};
 
@@ -275,10 +275,16 @@ impl Disk for Place {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(suffix) = rotation_suffix(&base, &name).map(str::to_owned)
+            if let Some((mark, form)) =
+                Mark::of(&base, &name).map(|mark| (mark.text.to_owned(), mark.form))
                 && let Ok(stat) = entry.metadata().and_then(|metadata| stat(&metadata))
             {
-                siblings.push(Sibling { name, suffix, stat });
+                siblings.push(Sibling {
+                    name,
+                    mark,
+                    form,
+                    stat,
+                });
             }
         }
         Ok(siblings)
