@@ -266,12 +266,11 @@ impl Tail {
         if is_edit {
             gap = gap.or_else(|| Some(Gap::new(Reason::Rotated)));
         }
-        // What stands before the start of the next file is the end of this one.
-        let left = self.active.as_ref().map_or(self.start, Cursor::id);
-        let start = match &gap {
-            Some(_) => past::start_id(&mut *self.disk, Some(file.stat()?))
-                .unwrap_or(left.bound_to(&file.stat()?)),
-            None => left.bound_to(&file.stat()?),
+        let next = file.stat()?;
+        let start = match self.end_before_next().filter(|_| gap.is_none()) {
+            Some(end) => end.bound_to(&next),
+            None => past::start_id(&mut *self.disk, Some(next))
+                .unwrap_or_else(|_| self.place().bound_to(&next)),
         };
         let cursor = match is_edit {
             true => self.within_reach(&file, start)?,
@@ -283,6 +282,14 @@ impl Tail {
         }
         self.leave_for(cursor, now);
         Ok(())
+    }
+
+    /// What stands before the start of the next file: the end of this one, or, where this
+    /// one was left empty, of the last one before it that was not.
+    fn end_before_next(&self) -> Option<TailId> {
+        let left = self.lingering.iter().rev().map(|left| &left.cursor);
+        let mut left = self.active.iter().chain(left);
+        left.find(|cursor| cursor.offset() > 0).map(Cursor::id)
     }
 
     /// A cursor at the start of a file that was edited, or as far before its end as may be
