@@ -145,12 +145,12 @@ proptest! {
                     }
                     for notice in notices {
                         let notice = notice.to_string();
-                        prop_assert!(!notice.contains(['\r', '\n']) && notice.len() < 300, "{}", notice);
+                        prop_assert!(!notice.contains(['\r', '\n']) && notice.len() < 2_000, "{}", notice);
                     }
                 }
                 Err(error) => {
                     let error = error.to_string();
-                    prop_assert!(!error.contains(['\r', '\n']) && error.len() < 300, "{}", error);
+                    prop_assert!(!error.contains(['\r', '\n']) && error.len() < 2_000, "{}", error);
                     prop_assert!(error.starts_with("SSE_") && error.contains("write "), "{}", error);
                 }
             }

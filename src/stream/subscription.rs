@@ -19,7 +19,7 @@ pub struct Terms {
     /// The stream ends at the first event boundary after this, jitter included.
     pub max_age: Option<Duration>,
     /// Bytes of comment that come first, for clients that ask for them.
-    pub preamble_bytes: usize,
+    pub preamble_bytes: u16,
     /// The stream ends after the event with which it reaches so many bytes.
     pub size_limit_bytes: Option<u64>,
     /// Whether the gateway passes on what is written.
@@ -53,7 +53,8 @@ impl Terms {
             heartbeat_form: request.query.heartbeat,
             // Never later than what is set: the limit may be that of a gateway.
             max_age: settings.max_age.map(|age| age.mul_f64(1.0 - 0.1 * jitter)),
-            preamble_bytes: request.query.preamble_bytes,
+            // It is 4096 at most.
+            preamble_bytes: u16::try_from(request.query.preamble_bytes).unwrap_or(u16::MAX),
             size_limit_bytes: request.query.size_limit_bytes,
             delivery,
         }
@@ -269,7 +270,7 @@ impl Subscription {
         let gap = match opening {
             Opening::First { gap } => {
                 if self.terms.preamble_bytes > 0 {
-                    out.padding(self.terms.preamble_bytes);
+                    out.padding(self.terms.preamble_bytes.into());
                 }
                 out.retry(self.terms.retry_ms);
                 out.comment(b"sse-cgi");

@@ -107,7 +107,7 @@ fn a_graceful_restart_keeps_streams_going(mpm: Mpm) {
         assert_eq!(stream.event().data, "before");
     }
     let restarts = |apache: &Apache| apache.logs().matches("resuming normal operations").count();
-    assert_eq!(restarts(&apache), 1);
+    wait_until("Apache has started", PATIENCE, || restarts(&apache) == 1);
     apache.signal(Signal::SIGUSR1);
     wait_until("Apache has restarted", PATIENCE, || restarts(&apache) == 2);
 

@@ -212,8 +212,8 @@ fn what_a_responder_refuses_is_refused_and_the_reason_is_in_the_log() {
     ] {
         assert_eq!(harness.status(target), status, "{target}");
     }
-    harness.wait_for_log("/events/nothing: sse-cgi: SSE_STREAM: not set");
-    harness.wait_for_log("/events/tail: sse-cgi: SSE_FILE");
+    harness.wait_for_log("/events/nothing: SSE_STREAM: not set");
+    harness.wait_for_log("/events/tail: SSE_FILE");
     let post = "POST /events/clock HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi";
     let (head, body) = harness.send(post).answer();
     assert!(head.starts_with("HTTP/1.0 405 "), "{head}");

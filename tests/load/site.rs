@@ -111,6 +111,17 @@ impl Site {
         self.responder = start_responder(&self.folder);
     }
 
+    /// Whether the servers' logs hold nothing but what they log of their own start.
+    #[track_caller]
+    pub fn has_logged_no_trouble(&self) {
+        let logs = self.logs();
+        let trouble: Vec<&str> = logs
+            .lines()
+            .filter(|line| !line.contains(": info: "))
+            .collect();
+        assert!(trouble.is_empty(), "{trouble:?}");
+    }
+
     /// What the servers said.
     pub fn logs(&self) -> String {
         ["responder.log", "nginx.log"]

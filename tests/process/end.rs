@@ -73,8 +73,21 @@ fn sigterm_ends_a_stream_that_looks_for_the_end_of_an_endless_line() {
     let file = folder.write("log", "a\n");
     let mut stream = Program::tail(&file).start();
     stream.says(&["a"]);
-    let hole = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
-    hole.set_len(200 << 30).unwrap();
+    // A writer without newlines, who is as fast as the reader.
+    let (stop, is_over) = std::sync::mpsc::channel::<()>();
+    let writer = std::thread::spawn(move || {
+        let mut log = std::fs::OpenOptions::new()
+            .append(true)
+            .open(&file)
+            .unwrap();
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..2_000 {
+            if is_over.try_recv() != Err(std::sync::mpsc::TryRecvError::Empty) {
+                return;
+            }
+            std::io::Write::write_all(&mut log, &piece).unwrap();
+        }
+    });
     // It is at it once it uses the processor.
     let ticks = |stream: &Running| {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", stream.pid())).unwrap();
@@ -90,6 +103,8 @@ fn sigterm_ends_a_stream_that_looks_for_the_end_of_an_endless_line() {
         (ticks(&stream) > before + 10).then_some(())
     });
     stream.ends_within(ONE_SECOND, |stream| stream.signal(Signal::SIGTERM));
+    drop(stop);
+    writer.join().unwrap();
 }
 
 #[test]

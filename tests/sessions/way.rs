@@ -30,11 +30,19 @@ const LOCATIONS: &str = "location = /events/session {
     }
     location = /events/clock {";
 
-/// The site's own room lets nobody speak.
+/// The site's own room lets its visitors speak, sixty times a minute. Here anyone may, as
+/// often as they like.
 const ROOM: [&str; 2] = [
-    "#fastcgi_param SSE_PUBLISH_ALLOW same-origin;",
+    "fastcgi_param SSE_PUBLISH_ALLOW same-origin;
+        fastcgi_param SSE_PUBLISH_RATE  60/m;",
     "fastcgi_param SSE_PUBLISH_ALLOW anyone;",
 ];
+
+/// The same for Apache: a Location has the last word.
+const APACHE_ROOM: &str = "<LocationMatch \"/(nph-)?room[.]cgi$\">
+    SetEnv SSE_PUBLISH_ALLOW anyone
+    SetEnv SSE_PUBLISH_RATE \"\"
+</LocationMatch>";
 
 impl Way {
     /// Every gateway process is another one: the way down, and each post.
@@ -43,7 +51,8 @@ impl Way {
             .workers(workers)
             .set("SSE_SPOOL", "{root}/data/spool")
             .set("SSE_FILE", "{root}/data/room.jsonl")
-            .set("SSE_PUBLISH_ALLOW", "anyone");
+            .set("SSE_PUBLISH_ALLOW", "anyone")
+            .directive(APACHE_ROOM);
         Self::Apache(apache.start())
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -11,6 +12,7 @@ use super::super::log::Level;
 use super::connection::{Action, Connection, State};
 use super::event_loop::Server;
 use super::listen::{Accepted, Listener};
+use super::options::Options;
 use super::poller::Poller;
 use super::token::{ConnectionId, Token};
 use crate::gateway::{Protocol, fastcgi};
@@ -37,22 +39,30 @@ pub(super) struct Acceptor {
     pub(super) descriptors: u64,
     /// No more streams are served.
     pub(super) subscribers_max: usize,
+    /// The limits of a request.
+    limits: Rc<fastcgi::Limits>,
 }
 
 impl Acceptor {
     /// Raises the limit on descriptors as far as it goes; the other limits follow from it.
-    pub(super) fn new(listener: Listener, subscribers_max: usize) -> Self {
+    pub(super) fn new(listener: Listener, subscribers_max: usize, options: &Options) -> Self {
         let descriptors = descriptor_limit();
         let connections_max = (descriptors.saturating_sub(OWN_DESCRIPTORS) as usize).max(1);
         // Some connections are left for refusing excess clients politely, and some
         // descriptors for files.
         let places = connections_max * 7 / 8;
+        let subscribers_max = subscribers_max.min(places.max(1));
         Self {
             listener: Some(listener),
             is_registered: false,
             connections_max,
             descriptors,
-            subscribers_max: subscribers_max.min(places.max(1)),
+            subscribers_max,
+            limits: Rc::new(fastcgi::Limits {
+                params_bytes: options.params_bytes,
+                pairs: options.pairs,
+                connections_max: u32::try_from(subscribers_max).unwrap_or(u32::MAX),
+            }),
         }
     }
 
@@ -155,11 +165,7 @@ impl Server {
     }
 
     fn open_connection(&mut self, socket: OwnedFd, now: Now) {
-        let limits = fastcgi::Limits {
-            params_bytes: self.options.params_bytes,
-            pairs: self.options.pairs,
-            connections_max: u32::try_from(self.acceptor.subscribers_max).unwrap_or(u32::MAX),
-        };
+        let limits = Rc::clone(&self.acceptor.limits);
         let protocol = Protocol::FastCgi(fastcgi::Connection::new(limits));
         let connection = Connection::new(socket, protocol, now);
         let id = self.connections.insert(connection);

@@ -95,7 +95,7 @@ impl Server {
         let clock = Clock::start();
         let mut server = Self {
             streams: parts.streams,
-            acceptor: Acceptor::new(parts.listener, parts.subscribers_max),
+            acceptor: Acceptor::new(parts.listener, parts.subscribers_max, &parts.options),
             shutdown: Shutdown::new(Notify::from_environment(), parts.options.drain),
             options: parts.options,
             defaults: parts.defaults,

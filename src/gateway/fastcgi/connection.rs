@@ -1,5 +1,7 @@
 //! One connection from a web server.
 
+use std::rc::Rc;
+
 use super::pairs::Pairs;
 use super::record::{self, HEADER_BYTES, Header, MANAGEMENT, ProtocolStatus, VERSION, kind};
 use super::{Limits, Malformed, values};
@@ -42,7 +44,8 @@ pub enum After {
 /// a request that is being served nothing but this struct, which is under 100 bytes.
 #[derive(Debug)]
 pub struct Connection {
-    limits: Limits,
+    /// Shared by thousands of connections.
+    limits: Rc<Limits>,
     request: Active,
     record: Place,
     /// The part that came of the header or of the body of BEGIN_REQUEST: both are
@@ -102,9 +105,9 @@ enum Content {
 impl Connection {
     /// A connection that nothing has come on.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: impl Into<Rc<Limits>>) -> Self {
         Self {
-            limits,
+            limits: limits.into(),
             request: Active::None,
             record: Place::Header,
             fixed: [0; HEADER_BYTES],
@@ -256,7 +259,7 @@ impl Connection {
         }
         if header.request_id == MANAGEMENT {
             return Ok(match header.kind {
-                kind::GET_VALUES => Content::Values(Box::new(Pairs::new(self.limits))),
+                kind::GET_VALUES => Content::Values(Box::new(Pairs::new(*self.limits))),
                 // Answers, to nothing that was asked. Two machines that answered them
                 // would never come to an end.
                 kind::GET_VALUES_RESULT | kind::UNKNOWN_TYPE => Content::Skipped,
@@ -338,7 +341,7 @@ impl Connection {
             record::end_request(id, 0, ProtocolStatus::UnknownRole, reply);
             return Ok(Some(Incoming::Refused(after)));
         }
-        let pairs = Box::new(Pairs::new(self.limits));
+        let pairs = Box::new(Pairs::new(*self.limits));
         self.request = Active::Params(Begun { id, after }, pairs);
         Ok(None)
     }
