@@ -304,6 +304,11 @@ fn an_editor_that_changes_what_was_delivered_is_a_gap_first() {
     for edit in [
         "sed -i 's/2/two/' a.log",
         "sed -i.bak 's/2/two/' a.log",
+        "sed -i 's/^/x/' a.log",
+        "sed -i.bak 's/^/x/' a.log",
+        // A backup whose name looks like a rotation.
+        "sed -i.old 2d a.log",
+        "sed -i.1 2d a.log",
         "sed -i '$d' a.log",
         "mv a.log a.log~; printf '1\\n2\\nthree\\n' >a.log; rm a.log~",
         "printf '1\\ntwo\\n3\\n' >new; rm a.log; cp new a.log",
@@ -315,6 +320,22 @@ fn an_editor_that_changes_what_was_delivered_is_a_gap_first() {
         let text = fs::read_to_string(folder.join("a.log")).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         follower.says(&lines);
+    }
+}
+
+#[test]
+fn a_file_that_was_edited_while_its_client_was_away_is_a_gap_first() {
+    for edit in [
+        "sed -i 2d a.log",
+        "sed -i.old 2d a.log",
+        "sed -i.1 2d a.log",
+    ] {
+        let folder = Folder::new();
+        let id = edited(&folder).id().to_owned();
+        script(&folder, edit);
+        let rest = rest(&folder, &id);
+        assert!(rest[0].starts_with("gap: "), "{edit}: {rest:?}");
+        assert_eq!(rest[1..], ["1", "3"], "{edit}");
     }
 }
 

@@ -71,24 +71,61 @@ fn is_same_part(one: &dyn DiskFile, other: &dyn DiskFile, from: u64, to: u64) ->
     Ok(true)
 }
 
+/// What tells an edited file from another one that took its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EditedIf {
+    /// A record that is in both: otherwise none comes again.
+    OneIsInBoth,
+    /// As well if most records resemble the old ones, line by line: `sed -i 's/^/x/'`.
+    AlsoIfSimilar,
+    /// At least two records that differ, and half of all: a log that was rotated while
+    /// nobody followed it may begin with the same line as the one before.
+    HalfAreInBoth,
+}
+
 /// Whether `new`, which replaced `old`, is an edited `old`, of which `read_bytes` were
-/// delivered: then records may come again.
-///
-/// A record that is in both tells. Where all records differ, none comes again.
+/// delivered.
 pub(super) fn is_edited(
     old: &dyn DiskFile,
     read_bytes: u64,
     new: &dyn DiskFile,
+    edited_if: EditedIf,
 ) -> io::Result<bool> {
     if read_bytes == 0 {
         return Ok(false);
     }
     let old_text = first_bytes(old, read_bytes.min(SEARCHED_BYTES))?;
     let new_text = first_bytes(new, SEARCHED_BYTES)?;
-    let records = |text| <[u8]>::split(text, |byte| *byte == b'\n').filter(|r| !r.is_empty());
     let delivered: HashSet<&[u8]> = records(&old_text).collect();
-    let is_delivered = |record| delivered.contains(record);
-    Ok(records(&new_text).any(is_delivered))
+    let present: HashSet<&[u8]> = records(&new_text).collect();
+    let in_both = delivered.intersection(&present).count();
+    Ok(match edited_if {
+        EditedIf::OneIsInBoth => in_both > 0,
+        EditedIf::AlsoIfSimilar => in_both > 0 || are_similar(&old_text, &new_text),
+        EditedIf::HalfAreInBoth => in_both > 1 && in_both * 2 >= delivered.len().min(present.len()),
+    })
+}
+
+fn records(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n').filter(|r| !r.is_empty())
+}
+
+/// Whether there are several records, and most of one text resemble those of the other at
+/// the same line. A single one is too little to tell.
+fn are_similar(one: &[u8], other: &[u8]) -> bool {
+    let pairs = || records(one).zip(records(other));
+    let similar = pairs().filter(|(a, b)| is_similar(a, b)).count();
+    similar > 1 && similar * 2 > pairs().count()
+}
+
+/// Whether at least half of two records is the same, from their starts and their ends.
+fn is_similar(one: &[u8], other: &[u8]) -> bool {
+    let shorter = one.len().min(other.len());
+    let same = |(a, b): &(&u8, &u8)| a == b;
+    let start = one.iter().zip(other).take_while(same).count();
+    let ends = one.iter().rev().zip(other.iter().rev());
+    let end = ends.take(shorter - start).take_while(same).count();
+    (start + end) * 2 >= shorter
 }
 
 fn first_bytes(file: &dyn DiskFile, most_bytes: u64) -> io::Result<Vec<u8>> {

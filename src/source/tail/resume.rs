@@ -9,6 +9,7 @@ use super::disk::DiskFile;
 use super::line_ends::AnyLineEnd;
 use super::past::{AlsoIn, Rotated, find, is_start, newest_compressed, start_after_past, start_id};
 use super::records::Encoding;
+use super::replaced::{EditedIf, is_edited};
 use super::{Later, Tail, backlog};
 use super::{newline, nul};
 use crate::event::{Gap, Reason};
@@ -240,7 +241,14 @@ impl Tail {
         self.active = rotated.cursor(id, self.max_line_bytes)?;
         rotated.older.iter().for_each(|stat| self.seen.add(*stat));
         self.later.extend(rotated.newer.into_iter().rev());
-        let gap = rotated.gap;
+        let mut gap = rotated.gap;
+        if let (Some(file), None, true) = (&current, &gap, self.later.is_empty()) {
+            // An editor may have kept the old file under a name such as a rotation gives.
+            let half = EditedIf::HalfAreInBoth;
+            if is_edited(&*rotated.file, id.offset_bytes, &**file, half)? {
+                gap = Some(Gap::new(Reason::Rotated));
+            }
+        }
         self.later.extend(current.map(|file| Later {
             gap,
             ..Later::at_once(file)

@@ -9,7 +9,7 @@ use super::between::{Between, Fate, Seen, between};
 use super::cursor::Cursor;
 use super::disk::{DiskFile, Sibling};
 use super::past::{self, Rotated};
-use super::replaced::{Beginning, beginning, is_edited};
+use super::replaced::{Beginning, EditedIf, beginning, is_edited};
 use super::{
     Came, LINGERING_MAX, Later, Lingering, QUIET, Step, TRY_AGAIN, Tail, TailId, anchor, backlog,
     unix_ns,
@@ -252,17 +252,7 @@ impl Tail {
         };
         let file = Rc::clone(&next.file);
         let mut gap = next.gap.clone();
-        let mut is_edit = false;
-        if let (Some(active), Came::MovedIn(Fate::Removed) | Came::Created(Fate::Removed)) =
-            (&self.active, next.came)
-        {
-            is_edit = is_edited(&**active.file(), active.offset(), &*file)?;
-        } else if matches!(
-            next.came,
-            Came::MovedIn(Fate::Renamed) | Came::Created(Fate::Renamed)
-        ) {
-            is_edit = true;
-        }
+        let is_edit = self.is_edited_by(next)?;
         if is_edit {
             gap = gap.or_else(|| Some(Gap::new(Reason::Rotated)));
         }
@@ -282,6 +272,29 @@ impl Tail {
         }
         self.leave_for(cursor, now);
         Ok(())
+    }
+
+    /// Whether the next file is an edited active one.
+    fn is_edited_by(&self, next: &Later) -> io::Result<bool> {
+        let Some(active) = &self.active else {
+            return Ok(false);
+        };
+        let edited_if = match next.came {
+            // Other files may have had the name as well.
+            Came::MovedIn(Fate::Renamed) | Came::Created(Fate::Renamed) => return Ok(true),
+            // What an editor writes is younger than what it replaces.
+            Came::MovedIn(Fate::Removed) if is_younger(&*next.file, &**active.file())? => {
+                EditedIf::AlsoIfSimilar
+            }
+            // A backup may have a name such as a rotation gives.
+            Came::MovedIn(Fate::Removed | Fate::Rotated) | Came::Created(Fate::Removed) => {
+                EditedIf::OneIsInBoth
+            }
+            Came::MovedIn(Fate::Unmoved) | Came::Created(_) | Came::ByRotation => {
+                return Ok(false);
+            }
+        };
+        is_edited(&**active.file(), active.offset(), &*next.file, edited_if)
     }
 
     /// What stands before the start of the next file: the end of this one, or, where this
@@ -416,6 +429,11 @@ impl Tail {
         self.active = Some(cursor);
         Step::Again
     }
+}
+
+fn is_younger(file: &dyn DiskFile, other: &dyn DiskFile) -> io::Result<bool> {
+    let born = file.stat()?.born_ns.zip(other.stat()?.born_ns);
+    Ok(born.is_some_and(|(ns, other_ns)| ns > other_ns))
 }
 
 pub(super) fn is_empty(file: &dyn DiskFile) -> bool {
