@@ -27,6 +27,11 @@ impl LineEncoding {
         }
     }
 
+    /// Tells the administrator of a problem, without where it is.
+    pub(super) fn warn(&self, problem: &str) {
+        (self.warn)(problem);
+    }
+
     pub(super) fn format(&self) -> Format {
         self.format
     }

@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::charset::decode_whole;
 use super::followed::Followed;
 use super::tail::{Disk, DiskFile, Stat};
-use super::{Changes, Next, Now, OpenError, Opened, Opening, Source, resume_point};
+use super::{Changes, Next, Now, OpenError, Opened, Opening, Source, World, resume_point};
 use crate::event::{Batch, Event, EventId, EventName, Gap, Reason, Unavailable};
 use crate::request::TextEncoding;
 
@@ -48,6 +48,9 @@ const REMOVED: &str = "removed";
 /// `cut` tells its size.
 pub struct State {
     disk: Box<dyn Disk>,
+    world: Rc<dyn World>,
+    /// The file's path, for messages.
+    path: String,
     name: Option<EventName<'static>>,
     max_bytes: u64,
     /// `SSE_SETTLE`, where it is set.
@@ -115,6 +118,8 @@ pub(super) fn open(opening: &Opening<'_>, mut followed: Followed) -> Result<Open
     let settings = opening.settings;
     let (point, gap) = resume_point(&opening.request.last_id, parse);
     let state = State {
+        path: followed.path(),
+        world: Rc::clone(opening.world),
         disk: followed.disk,
         file,
         name: settings.event.clone(),
@@ -281,7 +286,17 @@ impl Source for State {
                 Next::At(now.monotonic + self.settle.unwrap_or(SETTLED))
             }
             // What cannot be read now may be readable later, unchanged.
-            Err(_) => Next::At(now.monotonic + TRY_AGAIN),
+            Err(error) => {
+                // A path that cannot be opened is told of where it is opened.
+                if self.file.is_some() {
+                    let path = &self.path;
+                    self.world.warn(&format!(
+                        "{path}: cannot be read: {error}; it is tried again; name another file, \
+                         or check the disk"
+                    ));
+                }
+                Next::At(now.monotonic + TRY_AGAIN)
+            }
             Ok(()) if self.is_wrong_size => Next::At(now.monotonic + READ_AGAIN),
             Ok(()) => {
                 self.is_done = true;

@@ -316,3 +316,33 @@ fn a_500_has_a_body_of_one_line_and_a_head_request_has_none() {
     assert!(stream.head().starts_with("HTTP/1.1 500 "));
     assert_eq!(stream.rest_as_text(), "");
 }
+
+#[test]
+fn files_of_proc_that_have_no_lines_to_follow_are_served_and_named_in_the_log() {
+    let read = |path: &str, format: &str| {
+        let program = Program::tail(std::path::Path::new(path)).set("SSE_FORMAT", format);
+        program.start()
+    };
+    for format in ["lines", "jsonl"] {
+        let mut uptime = read("/proc/uptime", format);
+        uptime.event();
+        // Its next content is another one, and not more lines.
+        assert_eq!(uptime.event().name, "gap");
+        assert!(uptime.stderr().contains("/proc/uptime: its size is not"));
+        assert!(uptime.stderr().contains("SSE_FORMAT=state"));
+        assert!(uptime.processor_ticks() < 20, "{format}");
+    }
+    for format in ["lines", "state"] {
+        let memory = read("/proc/self/mem", format).opened();
+        let said = || memory.stderr().contains("/proc/self/mem: cannot be read");
+        crate::stage::wait_for("a line in the log", || said().then_some(()));
+        assert!(memory.processor_ticks() < 20, "{format}");
+    }
+    for device in ["/dev/null", "/dev/zero", "/dev/full"] {
+        for format in ["lines", "state"] {
+            let program = Program::tail(std::path::Path::new(device)).set("SSE_FORMAT", format);
+            let (_, said) = refused(program);
+            assert!(said.contains("no regular file"), "{said}");
+        }
+    }
+}

@@ -112,6 +112,11 @@ const LINGER: Duration = Duration::from_secs(600);
 /// How many files that were rotated away are watched for late lines at once.
 const LINGERING_MAX: usize = 4;
 
+/// The log line for a file that was opened and cannot be read.
+fn cannot_read(error: &io::Error) -> String {
+    format!("cannot be read: {error}; it is tried again; name another file, or check the disk")
+}
+
 /// A followed file.
 pub struct Tail {
     disk: Box<dyn Disk>,
@@ -233,7 +238,10 @@ impl Tail {
             Ok(Filled::AtEnd) => return self.at_end(now, out),
             Ok(Filled::Rewritten) => return self.rewritten(now, out),
             // EIO and its like: nothing is skipped until it can be read again.
-            Err(_) => return Step::later(now),
+            Err(error) => {
+                self.encoding.warn(&cannot_read(&error));
+                return Step::later(now);
+            }
         }
         Step::Again
     }

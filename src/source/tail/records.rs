@@ -24,6 +24,11 @@ pub(super) struct Encoding {
 }
 
 impl Encoding {
+    /// Tells the administrator of a problem with the file.
+    pub(super) fn warn(&self, problem: &str) {
+        self.lines.warn(problem);
+    }
+
     pub(super) fn new(lines: LineEncoding, settings: &Settings, filters: Vec<Filter>) -> Self {
         Self {
             lines,

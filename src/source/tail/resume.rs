@@ -99,6 +99,12 @@ pub(in crate::source) fn open_with(
         )),
         None => {}
     }
+    if current.as_deref().is_some_and(reports_wrong_size) {
+        encoding.warn(
+            "its size is not that of its content, as in /proc and /sys, so lines that are added \
+             cannot be told from a new content; set SSE_FORMAT=state",
+        );
+    }
     let mut tail = Tail::new(followed.disk, encoding, settings, opening.now);
     tail.flush = settings.flush;
     let gap = match point {
@@ -109,6 +115,12 @@ pub(in crate::source) fn open_with(
     let _ = tail.note_siblings(opening.now);
     let gap = gap.map_err(|error| OpenError::Temporary(format!("read {display}: {error}")))?;
     Ok(Opened::Stream(Box::new(tail), gap))
+}
+
+/// Whether a file that reports to be empty holds something.
+fn reports_wrong_size(file: &dyn DiskFile) -> bool {
+    let is_empty = || file.stat().is_ok_and(|stat| stat.size_bytes == 0);
+    is_empty() && file.read_at(&mut [0], 0).is_ok_and(|read| read > 0) && is_empty()
 }
 
 /// Only in some encodings, a byte that looks like a line end is one.
