@@ -82,7 +82,7 @@ impl Posting {
             refused.log(log);
             refused.reply(&Replies::to(request, &site.settings))
         };
-        let tokens = site.tokens().map_err(|error| refuse(error.into()))?;
+        let tokens = site.tokens().map_err(refuse)?;
         let asked = Asked {
             request,
             post,

@@ -97,7 +97,7 @@ impl Refused {
 
 impl Site {
     /// The tokens that count here.
-    pub(super) fn tokens(&self) -> Result<Tokens, SettingError> {
+    pub(super) fn tokens(&self) -> Result<Tokens, Refused> {
         match &self.publishing.token_file {
             Some(path) if self.publishing.allow.contains(&Grant::Token) => {
                 let read = disk::open_regular(path).and_then(|(file, _)| read_tokens(&file));
@@ -105,7 +105,11 @@ impl Site {
                     let value = path.as_os_str().as_encoded_bytes();
                     let remedy = "name a file of tokens that this user can read";
                     let text = explain(&error, &accounts::own_name(), remedy);
-                    SettingError::new("SSE_PUBLISH_TOKEN_FILE", value, text)
+                    let error_of_setting = SettingError::new("SSE_PUBLISH_TOKEN_FILE", value, text);
+                    match is_lasting(&error) {
+                        true => Refused::Setting(error_of_setting),
+                        false => Refused::Unavailable(error_of_setting.to_string()),
+                    }
                 })
             }
             _ => Ok(Tokens::default()),
@@ -304,7 +308,8 @@ fn read_tokens(file: &File) -> io::Result<Tokens> {
     let most = Tokens::FILE_MAX_BYTES;
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        return Err(io::Error::other(format!("longer than {most} bytes")));
+        let text = format!("longer than {most} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     Ok(Tokens::parse(&bytes))
 }

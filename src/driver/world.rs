@@ -16,7 +16,7 @@ use super::site::{Refused, target, unwritten};
 use super::spool::SpoolFolder;
 use super::watch::{Hints, Watcher};
 use crate::publish::Record;
-use crate::request::{BelowRoot, Durability, Label, Request, Settings};
+use crate::request::{BelowRoot, Durability, Request, Settings};
 use crate::source::command::Process;
 use crate::source::{SessionKind, Spool, World, tail};
 use crate::stream::Watching;
@@ -43,15 +43,15 @@ impl Machine {
         }
     }
 
-    /// The same machine, whose lines for the administrator name a request. Where a channel
+    /// The same machine, whose lines for the administrator go to a request's log. Where a channel
     /// watches the file, what is opened is not watched.
-    pub(super) fn for_request(&self, label: &Label, watching: Watching) -> Rc<dyn World> {
+    pub(super) fn for_request(&self, log: &Rc<Log>, watching: Watching) -> Rc<dyn World> {
         let watcher = match watching {
             Watching::Own => &self.watcher,
             Watching::ByChannel => &self.blind,
         };
         Rc::new(Self {
-            log: Rc::new(self.log.for_request(label)),
+            log: Rc::clone(log),
             watcher: Rc::clone(watcher),
             ..self.clone()
         })

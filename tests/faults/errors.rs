@@ -90,3 +90,34 @@ fn a_file_below_a_root_that_cannot_be_written_now_is_a_503_and_no_404() {
     }
     assert_eq!(fs::read_to_string(file).unwrap(), "");
 }
+
+#[test]
+fn a_token_file_that_cannot_be_read_now_is_a_503_and_no_500() {
+    if !can("strace", &["strace", "-o", "/dev/null", "true"]) {
+        return;
+    }
+    let folder = Folder::new();
+    let file = folder.write("a.jsonl", "");
+    let tokens = folder.write("tokens", "secret\n");
+    for (error, status) in [
+        ("EIO", "503 Service Unavailable"),
+        ("EMFILE", "503 Service Unavailable"),
+        ("EACCES", "500 Internal Server Error"),
+    ] {
+        let inject = format!("inject=openat,openat2:error={error}");
+        let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-P"];
+        let trace = ["-e", "trace=openat,openat2", "-e", &inject];
+        let by = [&strace[..], &[tokens.to_str().unwrap()], &trace].concat();
+        let answer = Post::new()
+            .body("text/plain", "x")
+            .set("SSE_FILE", &file)
+            .set("SSE_PUBLISH_ALLOW", "token")
+            .set("SSE_PUBLISH_TOKEN_FILE", &tokens)
+            .by(&by)
+            .send();
+        answer.is_error(status);
+        let said = "SSE_PUBLISH_TOKEN_FILE=";
+        assert!(answer.errors.contains(said), "{answer:?}");
+    }
+    assert_eq!(fs::read_to_string(file).unwrap(), "");
+}

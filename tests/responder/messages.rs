@@ -143,6 +143,38 @@ fn a_misspelt_setting_of_a_location_is_named_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn a_request_with_a_warning_gets_its_stream_at_once() {
+    let folder = Folder::new();
+    let file = folder.write("log", "1\n");
+    let responder = Start::at_socket(&folder).start();
+    for (setting, value) in [("SSE_FLIE", "x"), ("SSE_BACKLOG", "9999999")] {
+        let mut client = responder.ask(&Request::tail(&file).set(setting, value));
+        client.says(&["1"]);
+        assert!(client.stderr.contains(setting), "{}", client.stderr);
+    }
+}
+
+#[test]
+fn the_web_server_s_log_says_why_a_file_below_a_root_is_a_404_and_what_is_waited_for() {
+    let folder = Folder::new();
+    std::os::unix::fs::symlink("/etc/hostname", folder.path("outside")).unwrap();
+    let responder = Start::at_socket(&folder).start();
+    let below = Request::of("tail").set("SSE_ROOT", folder.path("").as_os_str().as_encoded_bytes());
+    let mut client = responder.ask(&below.set("PATH_INFO", "/outside"));
+    assert_eq!(client.status(), 404);
+    client.whole();
+    assert!(
+        client.stderr.contains("a link leads out"),
+        "{}",
+        client.stderr
+    );
+    let client = responder
+        .ask(&Request::tail(&folder.path("nowhere/log")))
+        .opened();
+    assert!(client.stderr.contains("not there yet"), "{}", client.stderr);
+}
+
+#[test]
 fn the_same_problem_with_the_same_path_is_written_once_a_minute() {
     let folder = Folder::new();
     let log = folder.path("own-log");

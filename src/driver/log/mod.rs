@@ -85,7 +85,7 @@ pub(super) struct Log {
     /// The request that its lines belong to.
     request: Option<Label>,
     /// What was written, for the web server's log as well.
-    copies: Option<RefCell<Vec<String>>>,
+    copies: RefCell<Option<Vec<String>>>,
 }
 
 /// What all logs of a program share.
@@ -122,7 +122,7 @@ impl Log {
         Self {
             shared: Rc::new(shared),
             request: None,
-            copies: None,
+            copies: RefCell::new(None),
         }
     }
 
@@ -135,7 +135,7 @@ impl Log {
         Self {
             shared: Rc::clone(&self.shared),
             request: Some(label.clone()).filter(|label| !label.is_empty()),
-            copies: None,
+            copies: RefCell::new(None),
         }
     }
 
@@ -143,14 +143,21 @@ impl Log {
     /// [`Log::take_copies`] gives.
     pub(super) fn for_web_server(&self, label: &Label) -> Self {
         Self {
-            copies: Some(RefCell::new(Vec::new())),
+            copies: RefCell::new(Some(Vec::new())),
             ..self.for_request(label)
         }
     }
 
     /// What was written since this was called last.
     pub(super) fn take_copies(&self) -> Vec<String> {
-        self.copies.as_ref().map(RefCell::take).unwrap_or_default()
+        let mut copies = self.copies.borrow_mut();
+        copies.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The same, and no more will be asked for: what a stream's source writes later goes to
+    /// our own log only.
+    pub(super) fn take_last_copies(&self) -> Vec<String> {
+        self.copies.take().unwrap_or_default()
     }
 
     /// The web server has started us, and logs what we write to stderr: there, a copy of what
@@ -267,15 +274,14 @@ impl Log {
     }
 
     fn write(&self, level: Level, message: &str) {
-        let is_copied = self.copies.is_some()
+        let is_copied = self.copies.borrow().is_some()
             && self.shared.stderr_is_the_web_server_s.get()
             && self.shared.file.borrow().is_none();
         if !is_copied {
             self.shared.write(level, self.request.as_ref(), message);
         }
-        if let (Some(copies), Some(label)) = (&self.copies, &self.request) {
-            let copy = format!("{label}: {}", one_line(message));
-            copies.borrow_mut().push(copy);
+        if let (Some(copies), Some(label)) = (&mut *self.copies.borrow_mut(), &self.request) {
+            copies.push(format!("{label}: {}", one_line(message)));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Serving a subscriber that reads by itself.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::super::log::Level;
@@ -22,7 +23,7 @@ impl Server {
             return Action::Wait;
         };
         if !connection.is_idle() {
-            return Action::Wait;
+            return connection.action_before_more();
         }
         if self.shutdown.has_begun() {
             self.end_for_restart(id)
@@ -95,7 +96,7 @@ impl Server {
 
     /// Has a subscriber read by itself from where it is.
     pub(super) fn reopen(&mut self, id: ConnectionId, now: Now) -> Action {
-        let label = self.label(id);
+        let log = Rc::new(self.log.for_request(&self.label(id)));
         let Some(connection) = self.connections.get_mut(id) else {
             return Action::Wait;
         };
@@ -103,7 +104,7 @@ impl Server {
             return Action::Wait;
         };
         let machine = &self.machine;
-        let world = |watching| machine.for_request(&label, watching);
+        let world = |watching| machine.for_request(&log, watching);
         match self.channels.reopen(subscriber, now, world) {
             Ok(()) => {
                 let changes = subscriber.changes();

@@ -317,6 +317,16 @@ impl Connection {
         self.has_no_output() && self.blocked_since.is_none()
     }
 
+    /// What is to happen before more is sent, where it is not idle: output that the kernel
+    /// was not offered yet (a line for the web server's log) is sent; for room, an event of
+    /// the socket is awaited.
+    pub(super) fn action_before_more(&self) -> Action {
+        match self.blocked_since {
+            Some(_) => Action::Wait,
+            None => Action::Flush,
+        }
+    }
+
     pub(super) fn has_no_output(&self) -> bool {
         matches!(self.output, Output::Nothing)
     }

@@ -58,7 +58,7 @@ impl Server {
             return Action::Wait;
         };
         if !connection.is_idle() {
-            return Action::Wait;
+            return connection.action_before_more();
         }
         let State::Finishing { after, report } = &mut connection.state else {
             return match connection.state {

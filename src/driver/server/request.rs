@@ -166,8 +166,8 @@ impl Server {
         {
             return self.turn_away(id, &head, request, settings);
         }
-        let label = self.label(id);
-        let watched = self.machine.for_request(&label, Watching::Own);
+        let log = Rc::new(self.log_for(id));
+        let watched = self.machine.for_request(&log, Watching::Own);
         let opening = crate::source::Opening {
             settings,
             request,
@@ -191,7 +191,7 @@ impl Server {
         self.machine.programs.set_limit(settings.commands_max);
         let world = match watching {
             Watching::Own => watched,
-            Watching::ByChannel => self.machine.for_request(&label, watching),
+            Watching::ByChannel => self.machine.for_request(&log, watching),
         };
         let answered = open(
             stream,
@@ -202,6 +202,7 @@ impl Server {
             &world,
             live.as_deref(),
         );
+        self.pass_on(id, &log.take_last_copies());
         let (head, source, gap, terms) = match answered {
             Answered::End(head) => return self.respond(id, &head, b""),
             Answered::Mistaken(error) => return self.refuse_setting(id, &error),
