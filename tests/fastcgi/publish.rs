@@ -10,6 +10,7 @@ behind_all!(
     nobody_publishes_unless_it_is_configured,
     only_who_has_a_token_publishes,
     a_body_beyond_the_limit_is_refused,
+    a_page_of_the_same_origin_publishes_on_another_port_than_80,
 );
 
 const TARGET: &str = "/events/publish";
@@ -117,4 +118,53 @@ fn a_body_beyond_the_limit_is_refused(gateway: Gateway) {
     let status = post(&site, "text/plain").body(&body).send().head.status;
     assert_eq!(status, 413);
     assert!(!site.tail_file().exists());
+}
+
+fn a_page_of_the_same_origin_publishes_on_another_port_than_80(gateway: Gateway) {
+    let site = Site::with(gateway).set("SSE_PUBLISH_ALLOW", "same-origin");
+    only_the_same_origin_publishes(&site.start());
+}
+
+#[test]
+fn a_page_of_the_same_origin_publishes_where_nginx_passes_the_host_with_its_port() {
+    let params = "include fastcgi_params;";
+    let with_port = format!("{params}\nfastcgi_param HTTP_HOST $http_host;");
+    let site = Site::with(Gateway::Nginx)
+        .edit_snippet(params, &with_port)
+        .set("SSE_PUBLISH_ALLOW", "same-origin");
+    only_the_same_origin_publishes(&site.start());
+}
+
+#[track_caller]
+fn only_the_same_origin_publishes(site: &Site) {
+    let port = site.port();
+    let host = format!("localhost:{port}");
+    let status = |name: &str, value: &str| {
+        let request = site.request("POST", TARGET).field("Connection", "close");
+        let request = request.field("Content-Type", "text/plain");
+        let request = request.field("Host", &host).field(name, value);
+        request.body(b"hello").send().head.status
+    };
+    assert_eq!(
+        status("Origin", &format!("http://{host}")),
+        201,
+        "{}",
+        site.logs()
+    );
+    assert_eq!(status("Referer", &format!("http://{host}/page")), 201);
+    assert_eq!(status("Sec-Fetch-Site", "same-origin"), 201);
+    for origin in [
+        "http://localhost".to_owned(),
+        format!("http://localhost:{}", port ^ 1),
+        format!("http://evil.example:{port}"),
+        format!("http://localhost:{port}.evil.example"),
+        "null".to_owned(),
+    ] {
+        assert_eq!(status("Origin", &origin), 403, "{origin}");
+        assert_eq!(
+            status("Referer", &format!("{origin}/page")),
+            403,
+            "{origin}"
+        );
+    }
 }

@@ -18,9 +18,8 @@ fn a_page_learns_that_the_file_does_not_exist_and_then_gets_its_lines() {
     let below = Program::nph("tail")
         .set("SSE_ROOT", &root)
         .set("SSE_AWAIT", "yes");
-    // A hidden name looks exactly like a missing one.
-    let hidden = below.set("PATH_INFO", "/.hidden").start();
-    let mut streams = [Program::tail(&file).start(), hidden];
+    let missing = below.set("PATH_INFO", "/missing").start();
+    let mut streams = [Program::tail(&file).start(), missing];
     for stream in &mut streams {
         let notice = stream.event();
         assert_eq!(notice.name, "unavailable");

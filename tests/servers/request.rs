@@ -29,8 +29,10 @@ impl Request {
         }
     }
 
-    /// Adds a header field.
+    /// Adds a header field; there is one `Host` only.
     pub fn field(mut self, name: &str, value: &str) -> Request {
+        self.fields
+            .retain(|(own, _)| own != "Host" || name != "Host");
         self.fields.push((name.to_owned(), value.to_owned()));
         self
     }
