@@ -270,16 +270,17 @@ fn open_root(root: &Path) -> io::Result<File> {
 }
 
 /// Opens `name` below `root`, which is the folder of that path now: it can be removed and
-/// made again, or be a link that a deployment points elsewhere. Below it, links are followed as long as they stay below it.
+/// made again, or be a link that a deployment points elsewhere. Below it, links are followed as
+/// long as they stay below it.
 fn open_below(root: &Path, name: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let root = open_root(root)?;
-    Ok(below::open_below(
-        &root,
-        name,
-        flags,
-        Mode::empty(),
-        Links::Followed,
-    )?)
+    let opened = below::open_below(&root, name, flags, Mode::empty(), Links::Followed);
+    opened.map_err(|error| match error {
+        // A loop of links leads to no file, as does a socket; they have no kind of their own.
+        Errno::ELOOP => no_file("a loop of symbolic links"),
+        Errno::ENXIO => no_file("no regular file"),
+        error => error.into(),
+    })
 }
 
 impl Drop for RealDisk {
