@@ -20,10 +20,10 @@ struct Inode {
 
 /// A file; clones are the same file.
 #[derive(Clone)]
-pub(super) struct MemoryFile(Rc<Inode>);
+pub(crate) struct MemoryFile(Rc<Inode>);
 
 impl MemoryFile {
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         Self::numbered(0, None, bytes)
     }
 
@@ -39,7 +39,7 @@ impl MemoryFile {
     }
 
     /// Writes in place, and behind the end.
-    pub(super) fn write_at(&self, offset: usize, text: &[u8]) {
+    pub(crate) fn write_at(&self, offset: usize, text: &[u8]) {
         let mut bytes = self.0.bytes.borrow_mut();
         let end = offset + text.len();
         if bytes.len() < end {
@@ -48,7 +48,7 @@ impl MemoryFile {
         bytes[offset..end].copy_from_slice(text);
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.0.bytes.borrow().clone()
     }
 }
@@ -95,13 +95,13 @@ impl DiskFile for MemoryFile {
 
 /// One folder; clones are the same folder.
 #[derive(Clone)]
-pub(super) struct MemoryDisk {
+pub(crate) struct MemoryDisk {
     files: Rc<RefCell<BTreeMap<String, MemoryFile>>>,
     next_number: Rc<RefCell<u64>>,
     /// What time it is on this disk.
-    pub(super) now_ns: Rc<RefCell<i128>>,
+    pub(crate) now_ns: Rc<RefCell<i128>>,
     /// Whether this disk knows when a file was created.
-    pub(super) knows_births: Rc<Cell<bool>>,
+    pub(crate) knows_births: Rc<Cell<bool>>,
     moved_in: Rc<Cell<bool>>,
 }
 
@@ -118,10 +118,10 @@ impl Default for MemoryDisk {
 }
 
 /// The name that a [`MemoryDisk`] follows.
-pub(super) const NAME: &str = "log";
+pub(crate) const NAME: &str = "log";
 
 impl MemoryDisk {
-    pub(super) fn create(&self, name: &str) -> MemoryFile {
+    pub(crate) fn create(&self, name: &str) -> MemoryFile {
         *self.next_number.borrow_mut() += 1;
         let number = *self.next_number.borrow();
         // Files that are created in the same millisecond are told apart by it.
@@ -134,21 +134,21 @@ impl MemoryDisk {
         file
     }
 
-    pub(super) fn file(&self, name: &str) -> Option<MemoryFile> {
+    pub(crate) fn file(&self, name: &str) -> Option<MemoryFile> {
         self.files.borrow().get(name).cloned()
     }
 
-    pub(super) fn append(&self, file: &MemoryFile, bytes: &[u8]) {
+    pub(crate) fn append(&self, file: &MemoryFile, bytes: &[u8]) {
         file.0.bytes.borrow_mut().extend_from_slice(bytes);
         self.touch(file);
     }
 
-    pub(super) fn truncate(&self, file: &MemoryFile, length: usize) {
+    pub(crate) fn truncate(&self, file: &MemoryFile, length: usize) {
         file.0.bytes.borrow_mut().truncate(length);
         self.touch(file);
     }
 
-    pub(super) fn rename(&self, from: &str, to: &str) {
+    pub(crate) fn rename(&self, from: &str, to: &str) {
         let file = self.files.borrow_mut().remove(from);
         if let Some(file) = file {
             file.0.whereabouts.set(Whereabouts::Renamed);
@@ -158,7 +158,7 @@ impl MemoryDisk {
         }
     }
 
-    pub(super) fn remove(&self, name: &str) {
+    pub(crate) fn remove(&self, name: &str) {
         if let Some(file) = self.files.borrow_mut().remove(name) {
             file.0.whereabouts.set(Whereabouts::Removed);
         }

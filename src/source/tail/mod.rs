@@ -33,7 +33,7 @@ mod cursor;
 mod disk;
 mod line_ends;
 #[cfg(test)]
-mod memory;
+pub(crate) mod memory;
 #[cfg(test)]
 mod model;
 mod newline;
@@ -131,7 +131,7 @@ pub struct Tail {
     /// The id of the place while there is no file.
     start: TailId,
     /// The last records are still being searched for, in this file: there is no place yet.
-    search: Option<(backlog::Search, Rc<dyn DiskFile>)>,
+    search: Option<resume::LastRecords>,
     /// When `active` brought bytes last, or was opened.
     active_since: Duration,
     /// The files to read after `active`, each from its start, oldest first. The last

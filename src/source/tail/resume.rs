@@ -157,6 +157,37 @@ fn filters(opening: &Opening<'_>) -> Result<Vec<Filter>, OpenError> {
     Ok(filters)
 }
 
+/// The search for the last records of a file, for a client that comes for the first time.
+pub(super) struct LastRecords {
+    search: backlog::Search,
+    file: Rc<dyn DiskFile>,
+    /// The place at the end of what is searched, which tells whether the file is still the
+    /// same afterwards; `None` where it was truncated before.
+    content: Option<TailId>,
+    /// How many records, and how far back.
+    bounds: (usize, u64),
+}
+
+impl LastRecords {
+    fn in_file(
+        file: Rc<dyn DiskFile>,
+        bounds: (usize, u64),
+        max_line_bytes: usize,
+    ) -> io::Result<Self> {
+        let end = file.stat()?.size_bytes;
+        Ok(Self {
+            search: backlog::Search::new(end, bounds.0, bounds.1, max_line_bytes),
+            content: anchor::id_at(&*file, end)?,
+            file,
+            bounds,
+        })
+    }
+}
+
+fn is_place_in(file: &dyn DiskFile, id: TailId) -> bool {
+    anchor::matches(file, id).unwrap_or(false)
+}
+
 impl Tail {
     /// A client that comes for the first time gets the last records of the file.
     fn first_time(
@@ -168,10 +199,8 @@ impl Tail {
             self.start = start_id(&mut *self.disk, None)?;
             return Ok(());
         };
-        let end = file.stat()?.size_bytes;
-        let (records, reach_bytes) = (settings.backlog_records, settings.replay_bytes);
-        let search = backlog::Search::new(end, records, reach_bytes, self.max_line_bytes);
-        self.search = Some((search, file));
+        let bounds = (settings.backlog_records, settings.replay_bytes);
+        self.search = Some(LastRecords::in_file(file, bounds, self.max_line_bytes)?);
         self.search_on()?;
         Ok(())
     }
@@ -179,16 +208,25 @@ impl Tail {
     /// Searches on for the first of the last records, as far as one poll may. Tells
     /// whether it is found.
     pub(super) fn search_on(&mut self) -> io::Result<bool> {
-        let Some((search, file)) = &mut self.search else {
+        let Some(last) = &mut self.search else {
             return Ok(true);
         };
         let encoding = &self.encoding;
-        let found = search.run(&**file, SEARCH_BYTES, |line| encoding.counts(line))?;
+        let found = last
+            .search
+            .run(&*last.file, SEARCH_BYTES, |line| encoding.counts(line))?;
         let Some(start) = found else {
             return Ok(false);
         };
-        let file = Rc::clone(file);
-        self.active = self.cursor_at_line(&file, start)?;
+        let (file, content, bounds) = (Rc::clone(&last.file), last.content, last.bounds);
+        let cursor = self.cursor_at_line(&file, start)?;
+        // Truncated meanwhile, the file has no such place, or another one.
+        if cursor.is_none() || !content.is_some_and(|id| is_place_in(&*file, id)) {
+            let last = LastRecords::in_file(file, bounds, self.max_line_bytes)?;
+            self.search = Some(last);
+            return Ok(false);
+        }
+        self.active = cursor;
         self.search = None;
         Ok(true)
     }
@@ -250,7 +288,10 @@ impl Tail {
         current: Option<Rc<dyn DiskFile>>,
         id: TailId,
     ) -> io::Result<()> {
-        self.active = rotated.cursor(id, self.max_line_bytes)?;
+        let Some(cursor) = rotated.cursor(id, self.max_line_bytes)? else {
+            return Err(io::Error::other("being truncated at this moment"));
+        };
+        self.active = Some(cursor);
         rotated.older.iter().for_each(|stat| self.seen.add(*stat));
         self.later.extend(rotated.newer.into_iter().rev());
         let mut gap = rotated.gap;
@@ -309,7 +350,10 @@ impl Tail {
                 let place = nul::place_after(&*file, (from, end), over.min(size))?;
                 let start = backlog::line_start_from(&*file, place, end)?;
                 skipped += start - from;
-                self.active = self.cursor_at_line(&file, start)?;
+                let Some(cursor) = self.cursor_at_line(&file, start)? else {
+                    return Err(io::Error::other("being truncated at this moment"));
+                };
+                self.active = Some(cursor);
                 break;
             }
             skipped += size;
