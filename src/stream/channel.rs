@@ -60,6 +60,8 @@ pub struct Channel {
     /// Subscribers that have received everything, by their numbers. Those that have left
     /// are removed at the next fan-out.
     waiting: Vec<u64>,
+    /// How many of these have left.
+    waiting_gone: usize,
     /// Its file may have changed while no subscriber waited.
     is_stale: bool,
     /// It has sent something since it released memory last.
@@ -91,6 +93,7 @@ impl Channel {
             next: Next::Change,
             members: 0,
             waiting: Vec::new(),
+            waiting_gone: 0,
             is_stale: false,
             is_restless: false,
             polled_at: now.monotonic,
@@ -105,7 +108,7 @@ impl Channel {
         let has_chunk = self.read(now);
         if has_chunk {
             self.is_restless = true;
-        } else if self.is_restless && self.waiting.len() >= self.members {
+        } else if self.is_restless && self.waiting.len() - self.waiting_gone >= self.members {
             self.is_restless = false;
             self.release_memory();
         }
@@ -187,8 +190,9 @@ impl Channel {
     }
 
     /// Takes the list of waiting subscribers, to serve them or to prune it; then call
-    /// [`Channel::put_back`].
+    /// [`Channel::put_back`] with those that have not left.
     pub fn take_waiting(&mut self) -> Vec<u64> {
+        self.waiting_gone = 0;
         std::mem::take(&mut self.waiting)
     }
 
@@ -279,8 +283,9 @@ impl Channel {
         self.heartbeat = self.heartbeat.min(heartbeat);
     }
 
-    pub(super) fn remove_member(&mut self) {
+    pub(super) fn remove_member(&mut self, is_waiting: bool) {
         self.members -= 1;
+        self.waiting_gone += usize::from(is_waiting);
     }
 
     fn note_position(&mut self) {

@@ -64,8 +64,8 @@ pub enum CatchUp {
         /// When it needs a turn at the latest.
         at: Duration,
     },
-    /// No channel of its key is left that would watch its file: reopen it
-    /// ([`Channels::reopen`]).
+    /// No channel of its key is left that would watch its file, or it does not get to the
+    /// position of that channel: reopen it ([`Channels::reopen`]).
     Unwatched(Duration),
     /// Its stream has ended.
     End(Ended),
@@ -175,6 +175,10 @@ impl Channels {
                 State::CatchingUp(own) if own.attempts < ATTEMPTS_MAX => {
                     own.attempts += 1;
                     CatchUp::Elsewhere { channel, at }
+                }
+                // Nothing wakes it here: from now on it watches its file.
+                State::CatchingUp(own) if own.watching == Watching::ByChannel => {
+                    CatchUp::Unwatched(at)
                 }
                 _ => CatchUp::At(at),
             },
@@ -292,7 +296,7 @@ impl Channels {
         let world = world(watching);
         subscriber.reopen(&params, live.as_deref(), watching, now, &world)?;
         if let Some(number) = number {
-            self.release(number);
+            self.release(number, false);
         }
         Ok(())
     }
@@ -308,11 +312,12 @@ impl Channels {
     }
 
     /// A live subscriber leaves its channel, which is dropped when that was the last one.
-    pub fn release(&mut self, channel: usize) {
+    /// `is_waiting` says whether it is on the channel's list of waiting subscribers.
+    pub fn release(&mut self, channel: usize, is_waiting: bool) {
         let Some(shared) = self.channels.get_mut(channel) else {
             return;
         };
-        shared.remove_member();
+        shared.remove_member(is_waiting);
         if shared.members() == 0 {
             self.retire(channel);
             self.channels.remove(channel);

@@ -168,13 +168,14 @@ impl Server {
         let subscriber = connection.subscriber()?;
         let age = now.monotonic.saturating_sub(subscriber.opened_at());
         let live = subscriber.live();
+        let was_waiting = connection.set_waiting(false);
         connection.state = State::Reading {
             since: now.monotonic,
         };
         self.subscribers -= 1;
         self.counters.ended += 1;
         if let Some((channel, _)) = live {
-            self.channels.release(channel);
+            self.channels.release(channel, was_waiting);
         }
         Some(age)
     }
