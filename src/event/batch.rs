@@ -236,7 +236,12 @@ impl Batch {
             return false;
         };
         let end = start + length + 2;
-        let events = memchr::memmem::find_iter(&self.bytes[end..], b"\n\n").count() as u64;
+        let mut events = 0;
+        let mut from = end;
+        while let Some(length) = memchr::memmem::find(&self.bytes[from..], b"\n\n") {
+            events += u64::from(is_event(&self.bytes[from..from + length]));
+            from += length + 2;
+        }
         self.events = self.events.saturating_sub(events);
         self.bytes.truncate(end);
         let from = start + b"id: ".len();
@@ -264,6 +269,13 @@ impl Batch {
         let from = start + b"id: ".len();
         self.last_id_range = Some((from, from + id.as_bytes().len()));
     }
+}
+
+/// Whether a block counts as an event: one without data is only an id, and a heartbeat is
+/// no more than a comment.
+fn is_event(block: &[u8]) -> bool {
+    let has_data = block.starts_with(b"data") || memchr::memmem::find(block, b"\ndata").is_some();
+    has_data && !block.starts_with(b"event: heartbeat\n")
 }
 
 #[cfg(test)]
@@ -311,6 +323,22 @@ mod tests {
         assert_eq!(batch.as_bytes(), expected.as_bytes());
         assert_eq!(batch.events(), 2);
         assert!(batch.ends_at(&id("2")));
+    }
+
+    #[test]
+    fn ids_and_heartbeats_that_are_cut_off_do_not_count_as_events() {
+        let mut batch = Batch::new();
+        let event = |number| Event {
+            id: Some(id(number)),
+            name: None,
+            data: b"a",
+        };
+        batch.event(&event("1"));
+        batch.event(&event("2"));
+        batch.id_only(&id("3"));
+        batch.heartbeat(Duration::from_secs(1));
+        assert!(batch.cut_after(&id("1")));
+        assert_eq!(batch.events(), 1);
     }
 
     #[test]
