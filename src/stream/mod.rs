@@ -11,6 +11,8 @@
 
 mod channel;
 mod channels;
+#[cfg(test)]
+mod model;
 mod reopen;
 mod ring;
 mod status;
