@@ -271,11 +271,14 @@ impl Batch {
     }
 }
 
-/// Whether a block counts as an event: one without data is only an id, and a heartbeat is
-/// no more than a comment.
+/// Whether a block counts as an event: a position and a heartbeat do not.
 fn is_event(block: &[u8]) -> bool {
-    let has_data = block.starts_with(b"data") || memchr::memmem::find(block, b"\ndata").is_some();
-    has_data && !block.starts_with(b"event: heartbeat\n")
+    let is_named = |name: &[u8]| {
+        let line = [b"event: ", name, b"\n"].concat();
+        block.starts_with(&line)
+            || memchr::memmem::find(block, &[b"\n", &line[..]].concat()).is_some()
+    };
+    !is_named(b"heartbeat") && !is_named(b"place")
 }
 
 #[cfg(test)]
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_and_heartbeats_that_are_cut_off_do_not_count_as_events() {
+    fn positions_and_heartbeats_that_are_cut_off_do_not_count_as_events() {
         let mut batch = Batch::new();
         let event = |number| Event {
             id: Some(id(number)),
@@ -335,7 +338,7 @@ mod tests {
         };
         batch.event(&event("1"));
         batch.event(&event("2"));
-        batch.id_only(&id("3"));
+        batch.place(&id("3"));
         batch.heartbeat(Duration::from_secs(1));
         assert!(batch.cut_after(&id("1")));
         assert_eq!(batch.events(), 1);

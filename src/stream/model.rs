@@ -577,14 +577,14 @@ impl Client {
             return;
         };
         assert!(!self.is_closed);
-        if name != "heartbeat" {
+        if name != "heartbeat" && name != "place" {
             self.events += 1;
         }
         match name {
             "" => self.line(data, place),
             "gap" => self.gap(data, place),
             "close" => self.is_closed = true,
-            "heartbeat" | "unavailable" => {}
+            "heartbeat" | "unavailable" | "place" => {}
             other => panic!("{other}"),
         }
     }
@@ -1155,7 +1155,7 @@ impl Driver {
         if aged_at.is_some_and(|at| now.monotonic >= at) {
             if let Some(unsent) = subscriber.unsent_id() {
                 let mut batch = Batch::new();
-                batch.id_only(unsent);
+                batch.place(unsent);
                 connection.output.extend_from_slice(batch.as_bytes());
             }
             return Action::Finish(Ended::Aged);
