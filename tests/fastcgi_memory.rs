@@ -90,9 +90,10 @@ fn what_is_held_is_bounded_by_the_limits_and_nothing_while_serving() {
     // A thousand that are served hold nothing but their place.
     let wire = [BEGIN, &records(4, 1, b"\x01\x01A1", 4), PARAMS_END].concat();
     let mut connections: Vec<Connection> = Vec::with_capacity(1000);
+    let limits = std::rc::Rc::new(limits);
     let before = ALLOCATOR.allocated();
     for _ in 0..1000 {
-        let mut connection = Connection::new(limits);
+        let mut connection = Connection::new(std::rc::Rc::clone(&limits));
         let incoming = connection.take(&mut &wire[..], &mut Vec::new());
         assert!(matches!(incoming, Ok(Some(Incoming::Request(_)))));
         drop(incoming);

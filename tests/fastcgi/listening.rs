@@ -19,7 +19,7 @@ fn wait_for_events(site: &Site) {
         let mut stream = site.get("/events/clock").send();
         matches!(
             stream.wait(std::time::Instant::now() + Duration::from_secs(2)),
-            Next::Event(_)
+            Next::Event(event) if event.name == "message"
         )
     });
 }

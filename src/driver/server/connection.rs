@@ -32,14 +32,14 @@ pub(super) struct Connection {
     awaits_room: bool,
     /// Since when the peer has taken nothing of the output.
     blocked_since: Option<Duration>,
-    /// A peer that takes nothing for so long is disconnected.
-    pub(super) send_timeout: Duration,
     pub(super) scheduled: Scheduled,
     pub(super) request: RequestLog,
     /// The whole request has been received.
     is_request_read: bool,
     /// See [`Connection::receive`].
     unread_reply_bytes: u32,
+    /// A peer that takes nothing for so long is disconnected.
+    send_timeout_ms: u32,
     generation: u32,
 }
 
@@ -211,7 +211,7 @@ impl Connection {
             output: Output::Nothing,
             awaits_room: false,
             blocked_since: None,
-            send_timeout: Duration::from_secs(30),
+            send_timeout_ms: 30_000,
             scheduled: Scheduled::default(),
             request: RequestLog::default(),
             is_request_read: false,
@@ -309,7 +309,13 @@ impl Connection {
 
     /// It has no room at `now`: the moment at which its patience ends.
     pub(super) fn blocked_until(&mut self, now: Now) -> Duration {
-        *self.blocked_since.get_or_insert(now.monotonic) + self.send_timeout
+        let timeout = Duration::from_millis(self.send_timeout_ms.into());
+        *self.blocked_since.get_or_insert(now.monotonic) + timeout
+    }
+
+    /// A peer that takes nothing for so long is disconnected: up to an hour.
+    pub(super) fn set_send_timeout(&mut self, timeout: Duration) {
+        self.send_timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     }
 
     /// Whether all of its output has been sent.

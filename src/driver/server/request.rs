@@ -238,7 +238,7 @@ impl Server {
         let head = connection.head(&head, &clock::http_date());
         let subscriber = Subscriber::new(share, subscription, watching, &head, now);
         let changes = subscriber.changes();
-        connection.send_timeout = settings.send_timeout;
+        connection.set_send_timeout(settings.send_timeout);
         connection.request.stream = stream.name;
         connection.state = State::Streaming {
             subscriber: Box::new(subscriber),
