@@ -387,10 +387,6 @@ impl Disk for RealDisk {
     fn was_moved_in(&mut self) -> bool {
         self.world.hints.take_moved_in()
     }
-
-    fn was_moved_out(&mut self) -> bool {
-        self.world.hints.take_moved_out()
-    }
 }
 
 /// Whether an error says what the system lacks, and nothing of the path.

@@ -362,19 +362,6 @@ fn a_file_that_was_edited_while_its_client_was_away_is_a_gap_first() {
 }
 
 #[test]
-fn a_file_that_came_and_was_moved_to_an_unknown_name_is_not_missed_in_silence() {
-    let folder = Folder::new();
-    let mut follower = tail(&folder).start().idle();
-    follower.pause();
-    script(
-        &folder,
-        "echo one >a.log; mv a.log unknown; echo two >a.log",
-    );
-    follower.go_on();
-    follower.says(&[GAP, "two"]);
-}
-
-#[test]
 fn a_file_that_is_replaced_in_part_is_the_same_once_it_is_whole() {
     let folder = Folder::new();
     let mut follower = edited(&folder);

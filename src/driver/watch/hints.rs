@@ -20,7 +20,6 @@ pub(in crate::driver) struct Hints {
     /// Changes whenever the folder, or one above it, has been moved or removed.
     generation: Cell<u64>,
     moved_in: Cell<bool>,
-    moved_out: Cell<bool>,
 }
 
 impl Hints {
@@ -33,7 +32,6 @@ impl Hints {
             writes: Cell::new(0),
             generation: Cell::new(0),
             moved_in: Cell::new(false),
-            moved_out: Cell::new(false),
         }
     }
 
@@ -70,15 +68,6 @@ impl Hints {
 
     pub(super) fn moved_in(&self) {
         self.moved_in.set(true);
-    }
-
-    /// Whether the file was renamed to another name since this was asked last.
-    pub(in crate::driver) fn take_moved_out(&self) -> bool {
-        self.moved_out.replace(false)
-    }
-
-    pub(super) fn moved_out(&self) {
-        self.moved_out.set(true);
     }
 
     pub(super) fn written(&self) {

@@ -267,9 +267,6 @@ impl About {
                 if hint.mask.contains(AddWatchFlags::IN_MOVED_TO) && name == own {
                     hints.moved_in();
                 }
-                if hint.mask.contains(AddWatchFlags::IN_MOVED_FROM) && name == own {
-                    hints.moved_out();
-                }
             }
             (Self::Above(own), Some(name)) => {
                 if !hint.mask.contains(AddWatchFlags::IN_DELETE) || name != own {

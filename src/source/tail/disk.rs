@@ -57,12 +57,6 @@ pub trait Disk {
     fn was_moved_in(&mut self) -> bool {
         false
     }
-
-    /// Whether what the path named was renamed since this was asked last, as far as is
-    /// known. A follower that waited for a file may have missed that one.
-    fn was_moved_out(&mut self) -> bool {
-        false
-    }
 }
 
 /// An open file. It stays readable however its name is moved or removed.

@@ -54,10 +54,6 @@ impl Disk for AnyLineEnd {
     fn was_moved_in(&mut self) -> bool {
         self.0.was_moved_in()
     }
-
-    fn was_moved_out(&mut self) -> bool {
-        self.0.was_moved_out()
-    }
 }
 
 fn shown(file: Rc<dyn DiskFile>) -> Rc<dyn DiskFile> {

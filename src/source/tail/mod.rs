@@ -53,7 +53,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Changes, Next, Now, Source, Stream};
-use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
+use crate::event::{Batch, EventId, Gap, Unavailable};
 use crate::request::Settings;
 
 pub use anchor::TailId;
@@ -213,7 +213,7 @@ impl Tail {
 
     fn step(&mut self, now: Now, out: &mut Batch) -> Step {
         let Some(active) = &mut self.active else {
-            return self.begin(now, out);
+            return self.begin(now);
         };
         if self.encoding.emit_lines(active, out).is_err() {
             return Step::later(now);
@@ -247,7 +247,7 @@ impl Tail {
     }
 
     /// There is no file yet.
-    fn begin(&mut self, now: Now, out: &mut Batch) -> Step {
+    fn begin(&mut self, now: Now) -> Step {
         let file = match self.disk.open() {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -256,7 +256,6 @@ impl Tail {
             Err(_) => return Step::later(now),
         };
         let own = file.stat().ok();
-        let mut gap = None;
         let active = match past::find_rotated(&mut *self.disk, self.start, own, |_| true) {
             Err(_) => return Step::later(now),
             // It came and was rotated away between two looks.
@@ -269,12 +268,7 @@ impl Tail {
                 });
                 first
             }
-            Ok(None) => {
-                if self.disk.was_moved_out() {
-                    gap = Some(Gap::new(Reason::Rotated));
-                }
-                file
-            }
+            Ok(None) => file,
         };
         if let Ok(stat) = active.stat() {
             self.start = self.start.bound_to(&stat);
@@ -282,11 +276,7 @@ impl Tail {
         if self.note_siblings(now).is_err() {
             return Step::later(now);
         }
-        let cursor = Cursor::at_start(active, self.start, self.max_line_bytes);
-        if let Some(gap) = gap {
-            out.gap(&gap, Some(cursor.id().event_id()));
-        }
-        self.active = Some(cursor);
+        self.active = Some(Cursor::at_start(active, self.start, self.max_line_bytes));
         self.active_since = now.monotonic;
         Step::Again
     }
