@@ -159,28 +159,6 @@ fn a_follower_that_is_held_up_gets_every_file_once_however_they_are_named() {
 }
 
 #[test]
-fn a_client_is_told_where_the_times_of_rotated_files_contradict_each_other() {
-    let folder = Folder::new();
-    write(&folder, "a.log", "1\n");
-    let mut follower = tail(&folder).start();
-    follower.says(&["1"]);
-    let id = follower.id().to_owned();
-    // Counted upwards, and written to in the other order.
-    for (name, year_secs) in [("a.log.1", 1_700_000_000), ("a.log.2", 1_600_000_000)] {
-        rename(&folder, "a.log", name);
-        let written = std::time::UNIX_EPOCH + std::time::Duration::from_secs(year_secs);
-        let file = std::fs::File::options()
-            .append(true)
-            .open(folder.join(name));
-        file.unwrap().set_modified(written).unwrap();
-        tick(&folder);
-        write(&folder, "a.log", "now\n");
-    }
-    let mut client = tail(&folder).last_id(&id).start();
-    assert_eq!(client.event().name, "gap");
-}
-
-#[test]
 fn another_log_with_a_number_in_its_name_is_no_part_of_this_one() {
     let folder = Folder::new();
     write(&folder, "a-error.log", "error\n");

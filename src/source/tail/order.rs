@@ -29,18 +29,6 @@ pub(super) fn is_contradicted(newer: &Sibling, older: &Sibling) -> bool {
     by_times(newer, older) == Some(Ordering::Less)
 }
 
-/// Whether the times of two files contradict each other: one was created later, and the
-/// other was written later. Then nothing tells which is the older one.
-pub(super) fn is_unclear(a: &Sibling, b: &Sibling) -> bool {
-    let (Some(a_ns), Some(b_ns)) = (a.stat.born_ns, b.stat.born_ns) else {
-        return false;
-    };
-    let born = a_ns.cmp(&b_ns);
-    let written = a.stat.modified_ns.cmp(&b.stat.modified_ns);
-    let is_either_compressed = a.is_compressed() || b.is_compressed();
-    !is_either_compressed && born.is_ne() && born.reverse() == written
-}
-
 /// Which of two files was written first by their times, if these agree: a file that was
 /// renamed is younger than another if it was created later, and written later.
 fn by_times(a: &Sibling, b: &Sibling) -> Option<Ordering> {

@@ -8,7 +8,7 @@ use super::Later;
 use super::anchor::{self, TailId};
 use super::cursor::Cursor;
 use super::disk::{Disk, DiskFile, Sibling, Stat};
-use super::order::{is_contradicted, is_unclear, newest_first};
+use super::order::{is_contradicted, newest_first};
 use super::resume::cursor_at;
 use super::siblings::SIBLINGS_MAX;
 use crate::event::{Gap, Reason};
@@ -95,8 +95,7 @@ pub(super) struct Rotated {
     pub(super) older: Vec<Stat>,
     /// What to say after these, before the file that was not rotated.
     pub(super) gap: Option<Gap>,
-    /// What to say first, where the place is in several files and may have been another, or
-    /// where the files' times contradict each other.
+    /// What to say first, where the place is in several files: it may have been another.
     pub(super) doubt: Option<Gap>,
 }
 
@@ -208,15 +207,10 @@ fn find_in_past(
             break;
         }
     }
-    let is_in_several = found.len() > 1;
+    let doubt = (found.len() > 1).then(|| Gap::new(Reason::Rotated));
     let Some((at, file)) = found.pop() else {
         return Ok(None);
     };
-    // One that is taken for older, and left out, may be newer.
-    let may_lose = { past[at + 1..].iter() }.any(|older| {
-        older.form == past[at].form && older.stat.size_bytes > 0 && is_unclear(past[at], older)
-    });
-    let doubt = (is_in_several || may_lose).then(|| Gap::new(Reason::Rotated));
     let (newer, gap) = newer_than(disk, &past, at)?;
     Ok(Some(Rotated {
         file,
