@@ -55,9 +55,10 @@ impl Seen {
         self.files.push((stat.identity, stat));
     }
 
-    /// Whether the time when `file` was created tells it from all older files.
-    pub(super) fn is_enough_for(&self, file: &Stat) -> bool {
-        self.is_complete || file.born_ns.is_some_and(|ns| ns + TICK_NS < self.named_ns)
+    /// Whether it tells all files that are older. A time of creation alone does not: a copy
+    /// that was made before a truncation is younger than the file.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
     /// Whether a file was there already.

@@ -34,7 +34,7 @@ impl Tail {
             return Ok(());
         };
         let stat = newest.stat()?;
-        if self.seen.is_enough_for(&stat) {
+        if self.seen.is_complete() {
             return Ok(());
         }
         let listed = past::all_siblings(&mut *self.disk)?;
