@@ -139,6 +139,9 @@ pub struct Tail {
     later: VecDeque<Later>,
     /// Which rotated files are older than `active` and all of `later`.
     seen: Seen,
+    /// The rotated files that were there before the first file was opened, until they are
+    /// noted as seen.
+    listed: Option<Vec<Sibling>>,
     /// Files that have been read to their end and left for a newer one. What is still
     /// written into them is passed on without an id: the place is in the newer file.
     lingering: Vec<Lingering>,
@@ -207,6 +210,7 @@ impl Tail {
             active_since: now.monotonic,
             later: VecDeque::new(),
             seen: Seen::nothing(unix_ns(now)),
+            listed: None,
             lingering: Vec::new(),
         }
     }

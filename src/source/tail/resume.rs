@@ -77,6 +77,8 @@ pub(in crate::source) fn open_with(
     if settings.line_end == LineEnd::Any {
         followed.disk = Box::new(AnyLineEnd(followed.disk));
     }
+    // Before the file is opened: what is listed is older than what is written to it from now on.
+    let listed = super::past::all_siblings(&mut *followed.disk).ok();
     let current = followed.open()?;
     if current.is_none() && extra.missing == Missing::IsReported && extra.name.is_none() {
         followed.warn_of_missing();
@@ -107,6 +109,7 @@ pub(in crate::source) fn open_with(
     }
     let mut tail = Tail::new(followed.disk, encoding, settings, opening.now);
     tail.flush = settings.flush;
+    tail.listed = listed;
     let gap = match point {
         Some(id) => tail.resume(current, id, settings),
         None => tail.first_time(current, settings).map(|()| bad_id),

@@ -37,6 +37,17 @@ impl Tail {
         if self.seen.is_complete() {
             return Ok(());
         }
+        if let Some(listed) = self.listed.take() {
+            let later: Vec<_> = { self.later.iter().map(|later| &later.file) }
+                .chain(self.active.as_ref().map(Cursor::file))
+                .map(Rc::clone)
+                .collect();
+            self.seen = Seen::all(unix_ns(now), listed.iter());
+            for file in later {
+                self.seen.add(file.stat()?);
+            }
+            return Ok(());
+        }
         let listed = past::all_siblings(&mut *self.disk)?;
         // Otherwise it has been rotated since: some of them may be newer.
         if self
