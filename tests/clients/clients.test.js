@@ -268,7 +268,7 @@ describe('a reader that is cut off before its first event', () => {
     test(`is not told an empty message: ${name}`, async (t) => {
       const reader = open(url('quiet'));
       t.after(async () => {
-        reader.end();
+        await reader.end();
         await until('it has left', () => killAll(running('nph-tail')) === 0);
       });
       await until('it has been told where it is', () => running('nph-tail').some(hasSpoken));

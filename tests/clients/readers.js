@@ -220,62 +220,43 @@ async function bySseCat(url) {
 
 /**
  * Others in common use, in the way of their first example: each gives every event that it
- * takes for one, whatever its name is.
+ * takes for one, whatever its name is. Each is a process of its own (others.js says why).
  *
- * @type {Record<string, (url: string) => {events: () => {name?: string, data: string}[], end: () => void}>}
+ * @type {Record<string, (url: string) => {events: () => {name?: string, data: string}[], end: () => Promise<void>}>}
  */
-export const othersInUse = {
-  '@microsoft/fetch-event-source': (url) => {
-    // It was written for pages.
-    globalThis.window ??= globalThis;
-    const { fetchEventSource } = require('@microsoft/fetch-event-source');
-    return collect((take) => {
-      const leave = new AbortController();
-      const onmessage = ({ event, data }) => take(event, data);
-      const options = { signal: leave.signal, openWhenHidden: true, fetch, onmessage };
-      fetchEventSource(url, options).catch(() => {});
-      return () => leave.abort();
-    });
-  },
-  'eventsource-client': (url) => {
-    const { createEventSource } = require('eventsource-client');
-    return collect((take) => {
-      const source = createEventSource({ url, onMessage: ({ event, data }) => take(event, data) });
-      return () => source.close();
-    });
-  },
-  'extended-eventsource': (url) => {
-    const { EventSource: Extended } = require('extended-eventsource');
-    return collect((take) => {
-      const source = new Extended(url, { openWhenHidden: true });
-      source.onmessage = ({ type, data }) => take(type, data);
-      return () => source.close();
-    });
-  },
-  'launchdarkly-eventsource': (url) => {
-    const { EventSource: LaunchDarkly } = require('launchdarkly-eventsource');
-    return collect((take) => {
-      const source = new LaunchDarkly(url);
-      source.onmessage = ({ type, data }) => take(type, data);
-      source.onerror = () => {};
-      return () => source.close();
-    });
-  },
-  sseclient: (url) => {
-    const script = fileURLToPath(new URL('sseclient_read.py', import.meta.url));
-    return collect((take) => {
-      const python = spawn(SSE_TEST_PYTHON, [script, url], { stdio: ['ignore', 'pipe', 'inherit'] });
-      createInterface({ input: python.stdout }).on('line', (line) => take(...JSON.parse(line)));
-      return () => python.kill();
-    });
-  },
-};
+export const othersInUse = Object.fromEntries([
+  ...['@microsoft/fetch-event-source', 'eventsource-client', 'extended-eventsource', 'launchdarkly-eventsource'].map(
+    (name) => [name, (url) => collect(process.execPath, 'others.js', name, url)],
+  ),
+  ['sseclient', (url) => collect(SSE_TEST_PYTHON, 'sseclient_read.py', url)],
+]);
 
-/** @param {(take: (name: string | undefined, data: string) => void) => () => void} open */
-function collect(open) {
+/**
+ * Collects the events that a program of this folder prints.
+ *
+ * @param {string} interpreter
+ * @param {string} program
+ * @param {...string} args
+ */
+function collect(interpreter, program, ...args) {
   const seen = [];
-  const end = open((name, data) => seen.push({ name: name || undefined, data }));
-  return { events: () => seen, end };
+  const script = fileURLToPath(new URL(program, import.meta.url));
+  const child = spawn(interpreter, [script, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = new Promise((resolve) => {
+    child.once('error', resolve);
+    child.once('exit', resolve);
+  });
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    const [name, data] = JSON.parse(line);
+    seen.push({ name: name || undefined, data });
+  });
+  return {
+    events: () => seen,
+    async end() {
+      child.kill();
+      await ended;
+    },
+  };
 }
 
 /**
