@@ -47,10 +47,13 @@
 //! | 0 | [`event`] | events and their text |
 //! | 1 | [`request`] | what is asked and configured; the head of the answer |
 //! | 2 | [`source`] | where events come from |
-//! | 3 | [`publish`] | the way up: who may add a record, and which |
-//! | 3 | [`stream`] | one subscriber's stream |
+//! | 3 | [`publish`] | publishing: who may add a record, and which |
+//! | 3 | [`stream`] | a subscription, and streams that many share |
 //! | 4 | [`gateway`] | framing for nph and CGI |
-//! | 5 | `driver` | the only clock, descriptors and signals; [`run`] |
+//! | 5 | `system` | the operating system: clock, descriptors, processes, signals, log |
+//! | 6 | `store` | what is kept in files: followed files, records, sessions |
+//! | 7 | `cgi` | one subscriber on descriptor 1; [`run_cgi`] |
+//! | 7 | `server` | many subscribers in one process; [`run_responder`] |
 //!
 //! `harness` (feature `harness`) is a local web server for trying them out, and
 //! `clients` (feature `clients`) are `sse-cat` and `sse-publish`.
@@ -71,7 +74,15 @@ pub mod source;
 #[forbid(unsafe_code)]
 pub mod stream;
 
-mod driver;
+#[forbid(unsafe_code)]
+mod cgi;
+#[forbid(unsafe_code)]
+mod run;
+#[forbid(unsafe_code)]
+mod server;
+#[forbid(unsafe_code)]
+mod store;
+mod system;
 
 #[cfg(feature = "clients")]
 #[forbid(unsafe_code)]
@@ -80,4 +91,6 @@ pub mod clients;
 #[forbid(unsafe_code)]
 pub mod harness;
 
-pub use driver::{run, run_cgi, run_cgi_with_programs, run_publish, run_responder, run_two_way};
+pub use cgi::{run_cgi, run_cgi_with_programs, run_publish, run_two_way};
+pub use run::run;
+pub use server::run_responder;

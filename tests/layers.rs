@@ -11,14 +11,21 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree};
 
 /// From the bottom up. What is not listed (`harness`, the binaries) is above all.
-const LAYERS: [&str; 7] = [
-    "event", "request", "source", "publish", "stream", "gateway", "driver",
+const LAYERS: [&str; 10] = [
+    "event", "request", "source", "publish", "stream", "gateway", "system", "store", "cgi",
+    "server",
 ];
 
-/// The layer that may touch the system; those below it are functions of their input.
-const DRIVER: usize = 6;
+/// The first layer that may touch the system; those below it are functions of their input.
+const FIRST_IMPURE: usize = 6;
 
-/// What only the driver and those above it may name.
+/// Layers of one rank: neither may import the other.
+const PEERS: [(&str, &str); 1] = [("cgi", "server")];
+
+/// Modules above all layers, beside the binaries.
+const ABOVE: [&str; 4] = ["lib", "run", "harness", "clients"];
+
+/// What only `system` and the layers above it may name.
 const SYSTEM: &[&str] = &[
     "std::fs",
     "std::net",
@@ -164,16 +171,19 @@ fn offences(rank: usize, module: &[String], source: &str) -> Vec<String> {
     for path in Paths::of(module, source) {
         let text = path.join("::");
         let above = match path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            // What lib.rs passes on from the driver, and what is above all layers.
-            ["crate", "run" | "run_publish" | "harness", ..] => true,
-            ["crate", layer, ..] => LAYERS[rank + 1..].contains(&layer),
+            // What lib.rs passes on, and what is above all layers.
+            ["crate", name, ..] if name.starts_with("run") => true,
+            ["crate", name, ..] if ABOVE.contains(&name) => true,
+            ["crate", layer, ..] => {
+                LAYERS[rank + 1..].contains(&layer) || PEERS.contains(&(layer, LAYERS[rank]))
+            }
             _ => false,
         };
         let begins_with = |start: &&str| text == **start || text.starts_with(&format!("{start}::"));
         // Whoever names a descriptor for an event loop does nothing with it.
         let is_name = text == "std::os::fd::BorrowedFd";
-        let system = rank < DRIVER && !is_name && SYSTEM.iter().any(begins_with);
-        let clock = rank < DRIVER
+        let system = rank < FIRST_IMPURE && !is_name && SYSTEM.iter().any(begins_with);
+        let clock = rank < FIRST_IMPURE
             && matches!(&path[..], [.., a, b] if b == "now"
                 && ["Utc", "Local", "Instant", "SystemTime"].contains(&a.as_str()));
         if above || system || clock {
@@ -251,6 +261,13 @@ fn imports_only_go_down_and_what_is_pure_touches_no_system() {
         }
         assert!(files > 0, "no file in {layer}");
     }
+    for (names, file, _) in modules() {
+        let Some(name) = names.first() else { continue };
+        let is_known = LAYERS.contains(&name.as_str()) || ABOVE.contains(&name.as_str());
+        if !is_known {
+            wrong.push(format!("{}: in no layer", file.display()));
+        }
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -258,14 +275,14 @@ fn imports_only_go_down_and_what_is_pure_touches_no_system() {
 fn an_import_that_goes_up_is_found_however_it_is_written() {
     let module = ["source".to_owned(), "tail".to_owned()];
     for bad in [
-        "use crate::driver::run;",
+        "use crate::server::run;",
         "use crate::{event::Batch, stream::{Terms}};",
         "use super::super::gateway::Framing;",
         "use crate::run as walk;",
         "fn f() { crate::stream::Turn::More; }",
         "fn f() -> super::super::stream::Turn { g() }",
         "mod inner { use super::super::super::stream::Terms; }",
-        "fn f() { println!(\"{}\", crate::driver::x()); }",
+        "fn f() { println!(\"{}\", crate::server::x()); }",
         "use std::fs::File;",
         "use std::time::{Duration, Instant};",
         "fn f() { std::net::TcpStream::connect(1); }",
@@ -274,12 +291,21 @@ fn an_import_that_goes_up_is_found_however_it_is_written() {
     ] {
         assert_ne!(offences(2, &module, bad), Vec::<String>::new(), "{bad}");
     }
+    for (rank, bad) in [
+        (9, "use crate::cgi::run_cgi;"),
+        (9, "fn f() { crate::run_publish(); }"),
+        (8, "use crate::server::run_responder;"),
+        (7, "use crate::cgi::run_cgi;"),
+        (6, "use crate::store::disk::RealDisk;"),
+    ] {
+        assert_ne!(offences(rank, &[], bad), Vec::<String>::new(), "{bad}");
+    }
     for good in [
         "use super::super::event::Batch; use super::Next; use self::x::Y;",
         "use crate::request::{Settings, LastId};",
         "use std::time::Duration; use std::io;",
-        "// use crate::driver::run;\nconst A: &str = \"crate::driver\";",
-        "#[cfg(test)] mod tests { use std::fs; use crate::driver::x; }",
+        "// use crate::server::run;\nconst A: &str = \"crate::server\";",
+        "#[cfg(test)] mod tests { use std::fs; use crate::server::x; }",
     ] {
         assert_eq!(offences(2, &module, good), Vec::<String>::new(), "{good}");
     }
@@ -324,14 +350,14 @@ fn unsafe_code_is_one_line_and_forbidden_elsewhere() {
         assert!(has_attribute(&file.attrs, "deny", "unsafe_code"), "lib.rs");
         for item in file.items {
             if let Item::Mod(module) = item
-                && module.ident != "driver"
+                && module.ident != "system"
             {
                 let forbids = has_attribute(&module.attrs, "forbid", "unsafe_code");
                 assert!(forbids, "mod {} does not forbid unsafe code", module.ident);
             }
         }
     }
-    assert_eq!(with_unsafe, [("driver::watch::dnotify".to_owned(), 1)]);
+    assert_eq!(with_unsafe, [("system::watch::dnotify".to_owned(), 1)]);
 }
 
 #[test]

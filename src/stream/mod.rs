@@ -13,6 +13,7 @@ mod channel;
 mod channels;
 #[cfg(test)]
 mod model;
+pub(crate) mod open;
 mod reopen;
 mod ring;
 mod status;

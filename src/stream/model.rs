@@ -1,7 +1,7 @@
 //! Random subscribers of random streams against what each of them must get.
 //!
 //! The driver below decides as the event loop of the server does, without descriptors: its
-//! functions have the names of those in `driver/server/{catch_up,fan_out,lifecycle}.rs`.
+//! functions have the names of those in `server/{catch_up,fan_out,lifecycle}.rs`.
 //! `SSE_MODEL_RUNS=3000 cargo test --release --lib stream::model` is the long run, and prints
 //! how many steps it made; a failure prints the seed, and `SSE_MODEL_SEED=n` replays it.
 //!
@@ -739,7 +739,7 @@ impl Driver {
         *self.place.disk.now_ns.borrow_mut() = i128::from(self.now_ms) * 1_000_000;
     }
 
-    // -- As in driver/server/request.rs --
+    // -- As in server/request.rs --
 
     fn stream(&self) -> &'static Stream {
         match self.place.kind {
@@ -874,7 +874,7 @@ impl Driver {
         self.clients[client].nexts = beginning.firsts;
     }
 
-    // -- As in driver/server/event_loop.rs --
+    // -- As in server/event_loop.rs --
 
     fn perform(&mut self, id: u64, action: Action) {
         let mut next = action;
@@ -970,7 +970,7 @@ impl Driver {
         }
     }
 
-    // -- As in driver/server/lifecycle.rs --
+    // -- As in server/lifecycle.rs --
 
     /// Hands the client as much of the output as it takes; says whether that was all.
     fn flush(&mut self, id: u64) -> bool {
@@ -1027,7 +1027,7 @@ impl Driver {
         }
     }
 
-    // -- As in driver/server/catch_up.rs --
+    // -- As in server/catch_up.rs --
 
     fn serve(&mut self, id: u64) -> Action {
         let Some(connection) = self.connections.get(&id) else {
@@ -1137,7 +1137,7 @@ impl Driver {
         }
     }
 
-    // -- As in driver/server/fan_out.rs and connection.rs --
+    // -- As in server/fan_out.rs and connection.rs --
 
     fn serve_live(&mut self, id: u64) -> Action {
         let now = self.now();

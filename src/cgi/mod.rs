@@ -1,0 +1,17 @@
+//! Layer 7: one subscriber, on descriptor 1: an nph program, a CGI program, or a program in
+//! a terminal.
+//!
+//! ```text
+//!  program ──► meta-variables, settings, policy ──► source ──► Subscription
+//!     │                                                            │
+//!     └── serve: one epoll ◄── signals, the reader, the watcher ───┘
+//! ```
+
+mod program;
+mod publish;
+mod serve;
+mod terminal;
+
+pub(crate) use program::run_with;
+pub use program::{run_cgi, run_cgi_with_programs};
+pub use publish::{run_publish, run_two_way};

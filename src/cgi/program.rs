@@ -1,0 +1,235 @@
+//! From `main` to a stream: the same for every program and every gateway.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use super::serve::Server;
+use super::terminal::{self, Typed};
+use crate::event::{Batch, Unavailable};
+use crate::gateway::Framing;
+use crate::request::{
+    Head, Label, Lifetime, MetaVariables, Method, Request, Settings, WRONG_SETTING,
+};
+use crate::source::{Stream, World};
+use crate::store::host::{Abilities, Machine};
+use crate::stream::open::{Answered, open};
+use crate::stream::{Delivery, Subscription, Terms};
+use crate::system::body;
+use crate::system::clock::{self, Clock};
+use crate::system::exit;
+use crate::system::log::{Level, Log, Style};
+use crate::system::output::{self, Output, has_left};
+use crate::system::signals::Signals;
+
+/// The same for a stream that follows files or time, and without FastCGI, which makes a
+/// program smaller by a quarter: what a server starts for every connection should be small.
+/// Its world has neither programs nor sessions: `World::start`, `World::spool` and
+/// `World::append` fail with `Unsupported`.
+#[must_use]
+pub fn run_cgi(stream: &'static Stream) -> ExitCode {
+    run_with(stream, Abilities::FILES)
+}
+
+/// The same as [`run_cgi`] for a stream that runs programs.
+#[must_use]
+pub fn run_cgi_with_programs(stream: &'static Stream) -> ExitCode {
+    run_with(stream, Abilities::PROGRAMS)
+}
+
+pub(crate) fn run_with(stream: &'static Stream, abilities: Abilities) -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
+    let mut meta = MetaVariables::new(std::env::vars_os().map(owned).collect());
+    let framing = Framing::of(&meta, &program);
+    let name = Path::new(&program)
+        .file_name()
+        .unwrap_or(program.as_os_str());
+    let style = if framing == Framing::Bare {
+        Style::Terminal
+    } else {
+        Style::Gateway
+    };
+    let log = Log::new(&name.to_string_lossy(), style);
+    // Under a gateway the arguments are the client's: a query without `=` becomes
+    // arguments (RFC 3875 §4.4), so they are not even looked at.
+    if framing == Framing::Bare {
+        match terminal::read(stream, arguments) {
+            Typed::Settings(settings) => {
+                log.call_settings(terminal::options_of(stream, &settings, &meta));
+                for (name, value) in settings {
+                    meta.push(&name, &value);
+                }
+            }
+            Typed::Question { answer } => return finish(&log, output::print(&answer)),
+            Typed::Wrong(problem) => {
+                log.line(Level::Error, &problem);
+                return exit::usage();
+            }
+        }
+    }
+    let clock = Clock::start();
+    let label = match framing {
+        Framing::Bare => Label::default(),
+        _ => Label::of(&meta),
+    };
+    let log = Rc::new(log.for_request(&label));
+    let program = Program {
+        stream,
+        framing,
+        log: Rc::clone(&log),
+        clock,
+        abilities,
+    };
+    let code = finish(&log, program.answer(&meta));
+    if framing != Framing::Bare {
+        body::discard(&meta);
+    }
+    code
+}
+
+/// The exit code of what was done.
+fn finish(log: &Log, result: io::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        log.line(Level::Error, &error.to_string());
+        exit::system()
+    })
+}
+
+struct Program {
+    stream: &'static Stream,
+    framing: Framing,
+    log: Rc<Log>,
+    clock: Clock,
+    abilities: Abilities,
+}
+
+impl Program {
+    fn answer(&self, meta: &MetaVariables) -> io::Result<ExitCode> {
+        let signals = Signals::take()?;
+        let output = Output::stdout()?;
+        let lifetime = match self.framing {
+            Framing::Bare => Lifetime::Unlimited,
+            _ => Lifetime::Hour,
+        };
+        // First of all settings, so that it is said there what is wrong with another.
+        if let Some(path) = Settings::log(meta) {
+            self.log.open(&path);
+        }
+        let (settings, notices) = match Settings::parse(meta, lifetime) {
+            Ok(parsed) => parsed,
+            Err(error) => return Ok(self.refuse_setting(&output, meta, &error.to_string())),
+        };
+        for notice in notices {
+            self.log.line(Level::Warning, &notice.to_string());
+        }
+        let request = Request::from_meta(meta);
+        let machine = Rc::new(Machine::new(Rc::clone(&self.log), self.abilities));
+        let now = self.clock.now();
+        let world = Rc::clone(&machine) as Rc<dyn World>;
+        let delivery = self.delivery(&request);
+        let answered = open(
+            self.stream,
+            &request,
+            &settings,
+            delivery,
+            now,
+            &world,
+            None,
+            fastrand::f64(),
+        );
+        let (head, source, gap, terms) = match answered {
+            Answered::Stream {
+                head,
+                source,
+                gap,
+                terms,
+            } => (head, source, gap, terms),
+            Answered::End(head) => return self.end_with(&output, &head),
+            Answered::Mistaken(error) => {
+                return Ok(self.refuse_setting(&output, meta, &error.to_string()));
+            }
+            Answered::Later {
+                head,
+                terms,
+                reason,
+                trouble,
+            } => {
+                self.log.line(Level::Warning, &trouble);
+                return self.come_back_later(&output, &head, terms, reason);
+            }
+            Answered::HeadLater { head, trouble } => {
+                self.log.line(Level::Warning, &trouble);
+                return self.end_with(&output, &head);
+            }
+        };
+        let mut batch = Batch::new();
+        batch.head(&self.framing.write(&head, &clock::http_date()));
+        let subscription = Subscription::new(source, gap, terms, now);
+        let server = Server {
+            clock: self.clock,
+            signals: &signals,
+            output: &output,
+            machine: &machine,
+            changes: subscription.changes(),
+            send_timeout: settings.send_timeout,
+        };
+        server.serve(subscription, batch)?;
+        Ok(exit::done())
+    }
+
+    /// Apache hands an nph program's output to its HTTP/2 layer in blocks of about
+    /// 40 kB, or when the program ends.
+    fn delivery(&self, request: &Request) -> Delivery {
+        match self.framing {
+            Framing::NonParsed if request.multiplexed => Delivery::HeldBack,
+            _ => Delivery::Immediate,
+        }
+    }
+
+    fn end_with(&self, output: &Output, head: &Head) -> io::Result<ExitCode> {
+        // Too short to find no room: the reader has been sent nothing yet.
+        match output.write(&self.framing.write(head, &clock::http_date())) {
+            Ok(_) => Ok(exit::done()),
+            Err(error) if has_left(&error) => Ok(exit::done()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The client learns that something is wrong, and the log what.
+    fn refuse_setting(&self, output: &Output, meta: &MetaVariables, problem: &str) -> ExitCode {
+        self.log.line(Level::Error, problem);
+        let mut bytes = self
+            .framing
+            .write(&Head::wrong_setting(), &clock::http_date());
+        let has_body = Request::from_meta(meta).method != Method::Head;
+        if has_body && self.framing != Framing::Bare {
+            bytes.extend_from_slice(WRONG_SETTING.as_bytes());
+        }
+        let _ = output.write(&bytes);
+        exit::usage()
+    }
+
+    /// Trouble that passes is no status, which would end the client's `EventSource` for
+    /// good: it is a stream that says so and asks to be opened again.
+    fn come_back_later(
+        &self,
+        output: &Output,
+        head: &Head,
+        terms: Terms,
+        reason: Unavailable,
+    ) -> io::Result<ExitCode> {
+        let mut batch = Batch::new();
+        batch.head(&self.framing.write(head, &clock::http_date()));
+        batch.come_again(reason, terms.retry_ms);
+        output.write(batch.as_bytes())?;
+        Ok(match self.framing {
+            Framing::Bare => exit::system(),
+            _ => exit::done(),
+        })
+    }
+}

@@ -1,0 +1,32 @@
+//! The entry of a program that is a CGI program or a FastCGI responder, as it is started.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::cgi::run_with;
+use crate::server;
+use crate::source::Stream;
+use crate::store::answering;
+use crate::store::host::Abilities;
+
+/// Runs a program that serves one stream, in whichever way it was started: as nph-CGI,
+/// as plain CGI, typed in a terminal, or as a FastCGI responder (with `--socket` or
+/// `--listen`, or where descriptor 0 is a listening socket). It is all that a `main` has to
+/// call.
+///
+/// The exit code is 0 when the stream ended or its reader left, 100 for a wrong option
+/// or setting, 111 when the system refused something.
+#[must_use]
+pub fn run(stream: &'static Stream) -> ExitCode {
+    // A responder of this program that serves sessions starts it with an option of its own.
+    if let Some(code) = answering::run_if_asked() {
+        return code;
+    }
+    let is_typed = std::env::var_os("GATEWAY_INTERFACE").is_none();
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if is_typed && (server::asks_for_one(&arguments) || server::is_inherited()) {
+        let only: &'static Stream = stream;
+        return server::run_responder(Vec::leak(vec![only]));
+    }
+    run_with(stream, Abilities::ALL)
+}

@@ -1,0 +1,313 @@
+//! The loop: it waits for events, deadlines and changes, and executes actions.
+//!
+//! What a connection needs next, its state says ([`Action`]); what a channel needs, its
+//! last poll says. Every turn is bounded: at most 512 events, every channel that was queued
+//! when the turn began, and 64 connections that read by themselves.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::sys::epoll::EpollFlags;
+
+use super::accept::Acceptor;
+use super::connection::Action;
+use super::connections::Connections;
+use super::listen::Listener;
+use super::notify::Notify;
+use super::options::Options;
+use super::poller::Poller;
+use super::schedule::Schedule;
+use super::shutdown::Shutdown;
+use super::token::{ConnectionId, Token};
+use crate::request::{Commands, MetaVariables, Notice};
+use crate::source::{Changes, Now, Stream};
+use crate::store::host::{Abilities, Machine};
+use crate::stream::Channels;
+use crate::system::clock::Clock;
+use crate::system::log::{Level, Log};
+use crate::system::signals::Signals;
+
+/// How many connections that read by themselves get a turn before the loop waits again.
+const TURNS_MAX: usize = 64;
+
+/// What one read brings, at most.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Counters since the start.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) requests: u64,
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+    pub(super) dropped: u64,
+    pub(super) accept_errors: u64,
+    /// Streams that have ended.
+    pub(super) ended: u64,
+}
+
+/// A server for many subscribers.
+pub(super) struct Server {
+    pub(super) streams: &'static [&'static Stream],
+    pub(super) options: Options,
+    /// The settings of the process's environment.
+    pub(super) defaults: MetaVariables,
+    /// The programs that requests may have run.
+    pub(super) commands: Commands,
+    /// What was wrong with the settings of the environment: the log has it already.
+    pub(super) notices: Vec<Notice>,
+    pub(super) clock: Clock,
+    pub(super) started: Now,
+    pub(super) log: Rc<Log>,
+    pub(super) machine: Rc<Machine>,
+    pub(super) signals: Signals,
+    pub(super) poller: Poller,
+    pub(super) schedule: Schedule,
+    pub(super) acceptor: Acceptor,
+    pub(super) shutdown: Shutdown,
+    pub(super) connections: Connections,
+    pub(super) channels: Channels,
+    pub(super) subscribers: usize,
+    pub(super) counters: Counters,
+    is_reaping: bool,
+    buffer: Vec<u8>,
+}
+
+/// What a server is made of.
+pub(super) struct Parts {
+    pub(super) streams: &'static [&'static Stream],
+    pub(super) options: Options,
+    pub(super) defaults: MetaVariables,
+    pub(super) commands: Commands,
+    pub(super) notices: Vec<Notice>,
+    pub(super) subscribers_max: usize,
+    pub(super) listener: Listener,
+    pub(super) log: Rc<Log>,
+}
+
+impl Server {
+    /// # Errors
+    /// When the system refuses a descriptor.
+    pub(super) fn new(parts: Parts) -> io::Result<Self> {
+        let signals = Signals::take()?;
+        let poller = Poller::new(&signals)?;
+        let machine = Rc::new(Machine::new(Rc::clone(&parts.log), Abilities::ALL));
+        let clock = Clock::start();
+        let mut server = Self {
+            streams: parts.streams,
+            acceptor: Acceptor::new(parts.listener, parts.subscribers_max, &parts.options),
+            shutdown: Shutdown::new(Notify::from_environment(), parts.options.drain),
+            options: parts.options,
+            defaults: parts.defaults,
+            commands: parts.commands,
+            notices: parts.notices,
+            clock,
+            started: clock.now(),
+            log: parts.log,
+            machine,
+            signals,
+            poller,
+            schedule: Schedule::default(),
+            connections: Connections::new(),
+            channels: Channels::new(),
+            subscribers: 0,
+            counters: Counters::default(),
+            is_reaping: false,
+            buffer: vec![0; READ_BYTES],
+        };
+        server.acceptor.resume(&server.poller)?;
+        server.log_start();
+        Ok(server)
+    }
+
+    /// Serves until a signal asks for the end.
+    ///
+    /// # Errors
+    /// When epoll fails.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        self.shutdown.notify_ready();
+        loop {
+            let now = self.clock.now();
+            if self.shutdown.is_complete(self.connections.is_empty(), now) {
+                self.log_end_of_process(now);
+                return Ok(());
+            }
+            let count = self.poller.wait(self.schedule.timeout(now))?;
+            let now = self.clock.now();
+            for index in 0..count {
+                match self.poller.event(index) {
+                    (Token::Listener, _) => self.accept(now),
+                    (Token::Signals, _) => {
+                        if self.handle_signals(now) {
+                            self.log_end_of_process(now);
+                            return Ok(());
+                        }
+                    }
+                    (Token::Connection(id), events) => self.on_event(id, events, now),
+                    (change @ (Token::Channel(_) | Token::Change(_)), _) => {
+                        self.on_change(change);
+                    }
+                    (Token::Watcher, _) => {
+                        let machine = Rc::clone(&self.machine);
+                        machine.watcher.drain(|hints| self.on_hint(hints.owner()));
+                    }
+                    (Token::Programs, _) => {
+                        let machine = Rc::clone(&self.machine);
+                        machine.programs.drain(|hints| self.on_hint(hints.owner()));
+                    }
+                    (Token::Reap | Token::Housekeeping, _) => {}
+                }
+            }
+            self.meet_deadlines(now);
+            self.take_turns();
+            self.tend_host(now);
+        }
+    }
+
+    /// Gives those in the queues their turns.
+    fn take_turns(&mut self) {
+        let (connections, channels) = self.schedule.queued();
+        for _ in 0..channels {
+            let Some(channel) = self.schedule.next_channel() else {
+                break;
+            };
+            self.poll_if_awaited(channel, self.clock.now());
+        }
+        for _ in 0..TURNS_MAX.min(connections.max(self.schedule.queued().0)) {
+            let Some(id) = self.schedule.next_connection() else {
+                break;
+            };
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.scheduled.is_queued = false;
+                self.perform(id, Action::Advance, self.clock.now());
+            }
+        }
+    }
+
+    /// Executes an action of a connection and those that follow from it.
+    pub(super) fn perform(&mut self, id: ConnectionId, action: Action, now: Now) {
+        let mut next = action;
+        loop {
+            next = match next {
+                Action::Wait => return,
+                Action::Yield => return self.queue(id),
+                Action::Flush => self.flush(id, now),
+                Action::Advance => self.advance(id, now),
+                Action::Serve => self.serve(id, now),
+                Action::Finish(reason) => self.finish(id, reason, now),
+                Action::Close(reason) => return self.close(id, reason, now),
+            };
+        }
+    }
+
+    /// Gives a connection a turn soon.
+    pub(super) fn queue(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            self.schedule
+                .queue_connection(id, &mut connection.scheduled);
+        }
+    }
+
+    /// Has a channel polled soon.
+    pub(super) fn queue_channel(&mut self, number: usize) {
+        if let Some(channel) = self.channels.get_mut(number) {
+            self.schedule.queue_channel(number, &mut channel.scheduled);
+        }
+    }
+
+    /// Wakes a connection at this moment at the latest.
+    pub(super) fn wake_at(&mut self, id: ConnectionId, at: Duration) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            let token = Token::Connection(id);
+            self.schedule.wake_at(token, &mut connection.scheduled, at);
+        }
+    }
+
+    /// Whoever reads this file or this program is to be polled.
+    fn on_hint(&mut self, owner: u64) {
+        self.on_change(Token::from_u64(owner));
+    }
+
+    fn on_change(&mut self, token: Token) {
+        match token {
+            Token::Channel(channel) => self.queue_channel(channel),
+            Token::Change(id) => self.queue(id),
+            _ => {}
+        }
+    }
+
+    fn on_event(&mut self, id: ConnectionId, events: EpollFlags, now: Now) {
+        let gone = EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP;
+        if events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | gone) {
+            self.read(id, now);
+        }
+        if events.contains(EpollFlags::EPOLLOUT) {
+            self.perform(id, Action::Flush, now);
+        }
+    }
+
+    fn meet_deadlines(&mut self, now: Now) {
+        while let Some((at, token)) = self.schedule.due(now) {
+            match token {
+                // Programs that have ended are reaped after every turn of the loop.
+                Token::Reap => self.is_reaping = false,
+                // Errors are reported by accept, which tries again.
+                Token::Housekeeping => self.resume_accepting(),
+                Token::Channel(number) => {
+                    if let Some(channel) = self.channels.get_mut(number)
+                        && channel.scheduled.due == Some(at)
+                    {
+                        channel.scheduled.due = None;
+                        self.queue_channel(number);
+                    }
+                }
+                Token::Connection(id) => {
+                    if let Some(connection) = self.connections.get_mut(id)
+                        && connection.scheduled.due == Some(at)
+                    {
+                        connection.scheduled.due = None;
+                        let action = self.on_deadline(id, now);
+                        self.perform(id, action, now);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Reaps programs, and registers what files and programs are heard by.
+    fn tend_host(&mut self, now: Now) {
+        if let Some(pause) = self.machine.programs.bury()
+            && !self.is_reaping
+        {
+            self.is_reaping = true;
+            self.schedule.set(now.monotonic + pause, Token::Reap);
+        }
+        if let Err(error) = self.poller.add_host(&self.machine) {
+            let text = format!(
+                "epoll: {error}; changes of files are noticed late; raise \
+                 fs.epoll.max_user_watches"
+            );
+            self.log.rate_limited(Level::Error, "epoll host", &text);
+        }
+    }
+
+    /// Reads what a peer has sent, and serves it.
+    pub(super) fn read(&mut self, id: ConnectionId, now: Now) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.read_into(id, &mut buffer, now);
+        self.buffer = buffer;
+    }
+
+    /// Changes of what a subscriber or a channel reads bring it a turn from now on.
+    pub(super) fn route_changes(&self, token: Token, changes: Option<&Rc<dyn Changes>>) {
+        let Some(changes) = changes else { return };
+        changes.set_owner(token.to_u64());
+        if let Some(descriptor) = changes.descriptor()
+            && let Err(error) = self.poller.route(descriptor, token)
+        {
+            let text = format!("epoll: {error}; raise fs.epoll.max_user_watches");
+            self.log.rate_limited(Level::Error, "epoll source", &text);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Output, deadlines and the end of a connection.
+
+use std::time::Duration;
+
+use super::connection::{Action, Report, RequestLog, Sent, State};
+use super::event_loop::Server;
+use super::token::ConnectionId;
+use crate::gateway::After;
+use crate::source::Now;
+use crate::system::log::{Level, Log, StreamEnd};
+
+/// How long what a peer still sends is read after its response.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl Server {
+    /// Sends what is queued for a connection.
+    pub(super) fn flush(&mut self, id: ConnectionId, now: Now) -> Action {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Action::Wait;
+        };
+        let bytes_before = connection.request.bytes;
+        let sent = connection.flush(now);
+        self.counters.bytes += connection.request.bytes - bytes_before;
+        match sent {
+            Sent::All => {
+                self.await_room(id, false);
+                Action::Advance
+            }
+            Sent::Blocked => {
+                self.block(id, now);
+                Action::Wait
+            }
+            Sent::Gone => Action::Close("left"),
+        }
+    }
+
+    /// The kernel has no room for what is queued.
+    pub(super) fn block(&mut self, id: ConnectionId, now: Now) {
+        self.await_room(id, true);
+        if let Some(connection) = self.connections.get_mut(id) {
+            let until = connection.blocked_until(now);
+            self.wake_at(id, until);
+        }
+    }
+
+    fn await_room(&mut self, id: ConnectionId, on: bool) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && connection.set_awaits_room(on)
+        {
+            let _ = self.poller.update(connection, id);
+        }
+    }
+
+    /// Everything that was queued has been sent.
+    pub(super) fn advance(&mut self, id: ConnectionId, now: Now) -> Action {
+        let is_draining = self.shutdown.has_begun();
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Action::Wait;
+        };
+        if !connection.is_idle() {
+            return connection.action_before_more();
+        }
+        let State::Finishing { after, report } = &mut connection.state else {
+            return match connection.state {
+                State::Streaming { .. } => Action::Serve,
+                _ => Action::Wait,
+            };
+        };
+        let (after, report) = (*after, report.take());
+        log_end(&self.log, &connection.request, report);
+        match after {
+            // A server that shuts down serves no further request.
+            After::Keep if !is_draining => {
+                connection.state = State::Reading {
+                    since: now.monotonic,
+                };
+                if connection.is_incomplete() {
+                    // The peer began the next request before this one had ended.
+                    self.wake_at(id, now.monotonic + self.options.request_timeout);
+                }
+                Action::Wait
+            }
+            _ if connection.is_request_read() => Action::Close("done"),
+            _ => {
+                connection.shut_output();
+                connection.state = State::Lingering {
+                    since: now.monotonic,
+                };
+                self.wake_at(id, now.monotonic + LINGER);
+                Action::Wait
+            }
+        }
+    }
+
+    /// A deadline of a connection has been reached.
+    pub(super) fn on_deadline(&mut self, id: ConnectionId, now: Now) -> Action {
+        let request_timeout = self.options.request_timeout;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Action::Wait;
+        };
+        if connection.blocked_since().is_some() {
+            let until = connection.blocked_until(now);
+            if now.monotonic < until {
+                self.wake_at(id, until);
+                return Action::Wait;
+            }
+            self.counters.dropped += 1;
+            return Action::Close("takes nothing");
+        }
+        let (at, reason) = match &connection.state {
+            State::Streaming { .. } => return Action::Serve,
+            State::Receiving(_) => return self.proceed_with_post(id, now),
+            State::Finishing { .. } => return Action::Wait,
+            State::Lingering { since } => (*since + LINGER, "done"),
+            State::Reading { since } => {
+                let has_never_asked = connection.request.number == 0;
+                if !(connection.is_incomplete() || has_never_asked) {
+                    return Action::Wait;
+                }
+                (*since + request_timeout, "slow request")
+            }
+        };
+        if now.monotonic < at {
+            self.wake_at(id, at);
+            return Action::Wait;
+        }
+        if reason == "slow request" {
+            self.counters.dropped += 1;
+            let text = "a peer did not send a whole request in time; disconnected";
+            self.log.rate_limited(Level::Warning, "slow request", text);
+        }
+        Action::Close(reason)
+    }
+
+    /// Ends the response of a connection after what is queued.
+    pub(super) fn finish(&mut self, id: ConnectionId, reason: &'static str, now: Now) -> Action {
+        let age = self.release_subscriber(id, now);
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Action::Wait;
+        };
+        let report = age.map(|age| Box::new(Report { reason, age }));
+        // (A record whose POST was aborted is not published.)
+        connection.finish(report);
+        Action::Flush
+    }
+
+    /// Closes a connection at once.
+    pub(super) fn close(&mut self, id: ConnectionId, reason: &'static str, now: Now) {
+        let age = self.release_subscriber(id, now);
+        // Closing a descriptor removes it from epoll: nobody else has it.
+        let Some(connection) = self.connections.remove(id) else {
+            return;
+        };
+        let report = match connection.state {
+            State::Finishing { report, .. } => report,
+            _ => age.map(|age| Box::new(Report { reason, age })),
+        };
+        log_end(&self.log, &connection.request, report);
+        if !self.shutdown.has_begun() {
+            self.resume_accepting();
+        }
+    }
+
+    /// The stream of a connection is over: its subscriber leaves its channel. Returns its
+    /// age, if there was one.
+    fn release_subscriber(&mut self, id: ConnectionId, now: Now) -> Option<Duration> {
+        let connection = self.connections.get_mut(id)?;
+        let subscriber = connection.subscriber()?;
+        let age = now.monotonic.saturating_sub(subscriber.opened_at());
+        let live = subscriber.live();
+        let was_waiting = connection.set_waiting(false);
+        connection.state = State::Reading {
+            since: now.monotonic,
+        };
+        self.subscribers -= 1;
+        self.counters.ended += 1;
+        if let Some((channel, _)) = live {
+            self.channels.release(channel, was_waiting);
+        }
+        Some(age)
+    }
+}
+
+/// Tells our log that a stream has ended.
+fn log_end(log: &Log, request: &RequestLog, report: Option<Box<Report>>) {
+    let Some(report) = report else { return };
+    log.for_request(&request.label).stream_end(&StreamEnd {
+        request: request.number,
+        stream: request.stream,
+        reason: report.reason,
+        age: report.age,
+        events: request.events,
+        bytes: request.bytes,
+    });
+}

@@ -1,0 +1,294 @@
+//! The socket that web servers connect to.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use listenfd::ListenFd;
+use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname};
+use nix::sys::socket::{getsockopt, sockopt};
+
+use super::options::{Place, UnixPlace};
+
+/// A listening socket.
+pub(super) struct Listener {
+    socket: Socket,
+    /// What we made in the file system, to be removed at the end.
+    made: Option<Made>,
+    /// `FCGI_WEB_SERVER_ADDRS` (FastCGI 1.0 §3.2): who may connect over TCP; `None`:
+    /// anybody.
+    allowed: Option<HashSet<IpAddr>>,
+}
+
+enum Socket {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+/// Which file is ours: by now the name may be another process's.
+struct Made {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+/// Somebody who has connected.
+pub(super) enum Accepted {
+    Peer(OwnedFd),
+    /// Somebody who may not.
+    Stranger(IpAddr),
+}
+
+/// Why there is no listening socket: a line that says what is wrong and what to do.
+pub(super) enum Refused {
+    /// The command line or the environment is wrong.
+    Usage(String),
+    /// The system refuses.
+    System(String),
+}
+
+impl From<String> for Refused {
+    fn from(problem: String) -> Self {
+        Self::System(problem)
+    }
+}
+
+impl Listener {
+    /// Opens it where the command line says.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(super) fn open(place: &Place) -> Result<Self, Refused> {
+        let allowed = allowed().map_err(Refused::Usage)?;
+        let (socket, made) = match place {
+            Place::Inherited => (inherited().map_err(Refused::Usage)?, None),
+            Place::Tcp(address) => (Socket::Tcp(tcp(*address)?), None),
+            Place::Unix(place) => {
+                let (socket, made) = unix(place)?;
+                (Socket::Unix(socket), Some(made))
+            }
+        };
+        match &socket {
+            Socket::Unix(listener) => listener.set_nonblocking(true),
+            Socket::Tcp(listener) => listener.set_nonblocking(true),
+        }
+        .map_err(|error| format!("the socket: {error}"))?;
+        Ok(Self {
+            socket,
+            made,
+            allowed,
+        })
+    }
+
+    /// Where it listens, for the log.
+    pub(super) fn address(&self) -> String {
+        let unknown = |_| "a socket".to_owned();
+        match &self.socket {
+            Socket::Tcp(listener) => listener
+                .local_addr()
+                .map_or_else(unknown, |address| address.to_string()),
+            Socket::Unix(listener) => listener.local_addr().map_or_else(unknown, |address| {
+                let path = address.as_pathname();
+                path.map_or("an unnamed socket".into(), |path| {
+                    path.display().to_string()
+                })
+            }),
+        }
+    }
+
+    /// The next one who has connected.
+    ///
+    /// # Errors
+    /// What accept(2) says; `WouldBlock` when nobody has.
+    pub(super) fn accept(&self) -> io::Result<Accepted> {
+        match &self.socket {
+            Socket::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(Accepted::Peer(stream.into()))
+            }
+            Socket::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                let allowed = self.allowed.as_ref();
+                if allowed.is_some_and(|allowed| !allowed.contains(&peer.ip().to_canonical())) {
+                    return Ok(Accepted::Stranger(peer.ip()));
+                }
+                // An event is a small write that nothing follows for a while.
+                stream.set_nodelay(true)?;
+                stream.set_nonblocking(true)?;
+                Ok(Accepted::Peer(stream.into()))
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Unix(listener) => listener.as_fd(),
+            Socket::Tcp(listener) => listener.as_fd(),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let Some(made) = &self.made else { return };
+        let is_ours = fs::symlink_metadata(&made.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == made.identity);
+        if is_ours {
+            let _ = fs::remove_file(&made.path);
+        }
+    }
+}
+
+/// A socket from systemd, or descriptor 0 (FastCGI 1.0 §2.2).
+fn inherited() -> Result<Socket, String> {
+    let mut passed = ListenFd::from_env();
+    if passed.len() > 1 {
+        // Whoever connected to the others would wait for ever.
+        let text = "LISTEN_FDS: more than one socket; write one ListenStream= for a service";
+        return Err(text.into());
+    }
+    if passed.len() > 0 {
+        if let Ok(Some(listener)) = passed.take_unix_listener(0) {
+            return Ok(Socket::Unix(listener));
+        }
+        return match passed.take_tcp_listener(0) {
+            Ok(Some(listener)) => Ok(Socket::Tcp(listener)),
+            _ => Err("LISTEN_FDS: no listening stream socket; use ListenStream=".into()),
+        };
+    }
+    let missing = "descriptor 0 is no listening socket; use --socket PATH or --listen ADDRESS, \
+                   or let spawn-fcgi, systemd or the web server open it";
+    let family = zero_listens().ok_or(missing)?;
+    let socket = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| format!("descriptor 0: {error}"))?;
+    Ok(match family {
+        AddressFamily::Unix => Socket::Unix(socket.into()),
+        _ => Socket::Tcp(socket.into()),
+    })
+}
+
+/// The family of the listening socket that descriptor 0 is, if it is one.
+fn zero_listens() -> Option<AddressFamily> {
+    let stdin = io::stdin();
+    if !getsockopt(&stdin, sockopt::AcceptConn).ok()? {
+        return None;
+    }
+    let address: SockaddrStorage = getsockname(0).ok()?;
+    address.family()
+}
+
+/// Whether a listening socket has been inherited.
+pub(crate) fn is_inherited() -> bool {
+    let is_for_us = |pid: String| pid.parse() == Ok(std::process::id());
+    std::env::var("LISTEN_PID").is_ok_and(is_for_us) || zero_listens().is_some()
+}
+
+fn tcp(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).map_err(|error| {
+        format!("--listen {address}: {error}; is another one running, or the address not ours?")
+    })
+}
+
+fn unix(place: &UnixPlace) -> Result<(UnixListener, Made), Refused> {
+    let path = &place.path;
+    let shown = path.display();
+    make_room(path)?;
+    make_folder(place)?;
+    // Until it has its mode, nobody else may connect. umask(2) is the only way to have that
+    // from the first moment, and nothing else runs yet.
+    let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    nix::sys::stat::umask(before);
+    let listener = bound.map_err(|error| {
+        format!("--socket {shown}: {error}; name a path in a folder that this user can write to")
+    })?;
+    let made = fs::symlink_metadata(path)
+        .map(|metadata| Made {
+            path: path.clone(),
+            identity: (metadata.dev(), metadata.ino()),
+        })
+        .map_err(|error| format!("--socket {shown}: {error}"))?;
+    if place.owner.is_some() || place.group.is_some() {
+        chown(path, place.owner, place.group).map_err(|error| {
+            format!("--socket {shown}: --owner, --group: {error}; only root gives files away")
+        })?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(place.mode))
+        .map_err(|error| format!("--socket {shown}: --mode: {error}"))?;
+    Ok((listener, made))
+}
+
+/// Makes the socket's folder for the user of `--user`, who can then remove the socket at the
+/// end: /run is empty after a start of the machine.
+fn make_folder(place: &UnixPlace) -> Result<(), String> {
+    let (Some(folder), Some(owner)) = (place.path.parent(), place.folder_owner) else {
+        return Ok(());
+    };
+    if folder.as_os_str().is_empty() || folder.exists() {
+        return Ok(());
+    }
+    let made = fs::create_dir(folder)
+        .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o755)))
+        .and_then(|()| chown(folder, Some(owner), None));
+    made.map_err(|error| {
+        format!(
+            "--socket {}: make {}: {error}; name a path in a folder that exists",
+            place.path.display(),
+            folder.display()
+        )
+    })
+}
+
+/// Removes a socket that nobody listens on any more. (A second one that does so at the same
+/// moment could remove ours: then our clients go to it, and nothing is lost.)
+fn make_room(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(format!("--socket {shown}: {error}")),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(format!(
+            "--socket {shown}: there is something that is no socket; remove it, or name another path"
+        ));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)
+            .map_err(|error| format!("--socket {shown}: a stale socket: {error}")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        // Also where its queue is full, or we may not: it lives.
+        _ => Err(format!(
+            "--socket {shown}: somebody is listening there; stop that one, or name another path"
+        )),
+    }
+}
+
+fn allowed() -> Result<Option<HashSet<IpAddr>>, String> {
+    let Ok(text) = std::env::var("FCGI_WEB_SERVER_ADDRS") else {
+        return Ok(None);
+    };
+    let words = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
+    let addresses: Result<HashSet<IpAddr>, String> = words
+        .map(|word| {
+            word.parse::<IpAddr>()
+                .map(|address| address.to_canonical())
+                .map_err(|_| {
+                    format!("FCGI_WEB_SERVER_ADDRS: {word}: no IP address; write addresses separated by commas")
+                })
+        })
+        .collect();
+    Ok(Some(addresses?).filter(|addresses| !addresses.is_empty()))
+}

@@ -1,0 +1,307 @@
+//! The command line of the responder.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser, ValueExt as _};
+
+use crate::request::{duration, size};
+use crate::system::accounts::{self, Account};
+use crate::system::privilege::MayBeRoot;
+
+/// What was typed.
+pub(super) enum Typed {
+    Options(Options),
+    /// A question, and its answer.
+    Question {
+        answer: String,
+    },
+    /// Something that is no option, and what to say of it.
+    Wrong(String),
+}
+
+/// Where to listen, and the limits of a peer.
+pub(super) struct Options {
+    pub(super) place: Place,
+    /// How long streams may take to end after SIGTERM.
+    pub(super) drain: Duration,
+    /// How long a web server may take to send a request.
+    pub(super) request_timeout: Duration,
+    /// How many bytes of PARAMS a request may have.
+    pub(super) params_bytes: usize,
+    /// How many pairs.
+    pub(super) pairs: usize,
+    /// Whom to become once the socket is bound (`--user`).
+    pub(super) user: Option<Account>,
+    pub(super) may_be_root: MayBeRoot,
+    /// Whether requests may name programs to run.
+    pub(super) commands: CommandsOption,
+    /// Folders that what requests name must lie below; none: anywhere.
+    pub(super) beneath: Vec<PathBuf>,
+}
+
+/// Whether `--allow-commands` was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommandsOption {
+    Absent,
+    Allowed,
+}
+
+/// Where requests come from.
+pub(super) enum Place {
+    /// A socket that whoever started us has opened: systemd's, or descriptor 0.
+    Inherited,
+    Unix(UnixPlace),
+    Tcp(SocketAddr),
+}
+
+/// A socket in the file system.
+pub(super) struct UnixPlace {
+    pub(super) path: PathBuf,
+    pub(super) mode: u32,
+    /// Numbers of the user and the group that it belongs to; `None`: those of `--user`, else
+    /// of this process.
+    pub(super) owner: Option<u32>,
+    pub(super) group: Option<u32>,
+    /// The user of `--user`, for whom its folder is made where that is missing.
+    pub(super) folder_owner: Option<u32>,
+}
+
+/// The mode of a socket: whoever may write to it may ask anything of us.
+const MODE: u32 = 0o660;
+
+/// Whether a command line asks for a responder.
+pub(crate) fn asks_for_one(arguments: &[OsString]) -> bool {
+    let is = |argument: &OsString, name: &str| {
+        let text = argument.to_string_lossy();
+        text == name
+            || text
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('='))
+    };
+    arguments
+        .iter()
+        .any(|argument| is(argument, "--socket") || is(argument, "--listen"))
+}
+
+/// Reads the command line of `program`.
+pub(super) fn read(program: &str, arguments: Vec<OsString>) -> Typed {
+    match parse(program, arguments) {
+        Ok(typed) => typed,
+        Err(error) => Typed::Wrong(format!("{error}; try --help")),
+    }
+}
+
+fn parse(program: &str, arguments: Vec<OsString>) -> Result<Typed, lexopt::Error> {
+    let mut parser = Parser::from_args(arguments);
+    let (mut socket, mut listen) = (None, None);
+    let (mut mode, mut owner, mut group) = (None, None, None);
+    let mut options = Options {
+        place: Place::Inherited,
+        drain: Duration::from_secs(5),
+        request_timeout: Duration::from_secs(10),
+        params_bytes: 256 * 1024,
+        pairs: 2000,
+        user: None,
+        may_be_root: MayBeRoot::No,
+        commands: CommandsOption::Absent,
+        beneath: Vec::new(),
+    };
+    while let Some(argument) = parser.next()? {
+        let name = match argument {
+            Arg::Long(name) => name.to_owned(),
+            Arg::Short('h') => "help".into(),
+            Arg::Short('V') => "version".into(),
+            _ => return Err(argument.unexpected()),
+        };
+        match name.as_str() {
+            "help" => {
+                return Ok(Typed::Question {
+                    answer: help(program),
+                });
+            }
+            "version" => {
+                let answer = format!("sse-cgi {}\n", env!("CARGO_PKG_VERSION"));
+                return Ok(Typed::Question { answer });
+            }
+            "socket" => socket = Some(PathBuf::from(parser.value()?)),
+            "listen" => listen = Some(address(&parser.value()?.string()?)?),
+            "mode" => mode = Some(octal(&parser.value()?.string()?)?),
+            "owner" => owner = Some(named(&name, &mut parser, accounts::uid)?),
+            "group" => group = Some(named(&name, &mut parser, accounts::gid)?),
+            "user" => options.user = Some(named(&name, &mut parser, accounts::account)?),
+            "allow-root" => options.may_be_root = MayBeRoot::Yes,
+            "allow-commands" => options.commands = CommandsOption::Allowed,
+            "beneath" => options.beneath.push(PathBuf::from(parser.value()?)),
+            "drain" => options.drain = span(&name, &parser.value()?.string()?)?,
+            "request-timeout" => {
+                options.request_timeout =
+                    span(&name, &parser.value()?.string()?)?.max(Duration::from_millis(100));
+            }
+            "params-max" => {
+                let text = parser.value()?.string()?;
+                let read = size(&text).and_then(|bytes| usize::try_from(bytes).ok());
+                options.params_bytes =
+                    read.ok_or_else(|| format!("--params-max {text}: no size such as 256K"))?;
+            }
+            "pairs-max" => options.pairs = parser.value()?.parse()?,
+            _ => return Err(format!("invalid option '--{name}'").into()),
+        }
+    }
+    let has_rights = mode.is_some() || owner.is_some() || group.is_some();
+    options.place = match (socket, listen) {
+        (Some(_), Some(_)) => return Err("--socket and --listen: choose one of them".into()),
+        (Some(path), None) => Place::Unix(UnixPlace {
+            path,
+            mode: mode.unwrap_or(MODE),
+            folder_owner: options.user.as_ref().map(|user| user.uid),
+            owner: owner.or(options.user.as_ref().map(|user| user.uid)),
+            group: group.or(options.user.as_ref().map(|user| user.gid)),
+        }),
+        (None, _) if has_rights => {
+            return Err("--mode, --owner and --group belong to --socket".into());
+        }
+        (None, Some(address)) => Place::Tcp(address),
+        (None, None) => Place::Inherited,
+    };
+    Ok(Typed::Options(options))
+}
+
+fn span(name: &str, text: &str) -> Result<Duration, lexopt::Error> {
+    duration(text).ok_or_else(|| format!("--{name} {text}: no duration such as 5s").into())
+}
+
+/// Reads the value of an option that names a user or a group.
+fn named<T>(
+    option: &str,
+    parser: &mut Parser,
+    find: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, lexopt::Error> {
+    let text = parser.value()?.string()?;
+    find(&text).map_err(|problem| format!("--{option} {text}: {problem}").into())
+}
+
+fn octal(text: &str) -> Result<u32, lexopt::Error> {
+    let mode = u32::from_str_radix(text, 8).ok();
+    mode.filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| format!("--mode {text}: no octal mode such as 0660").into())
+}
+
+fn address(text: &str) -> Result<SocketAddr, lexopt::Error> {
+    let text = match text.strip_prefix(':') {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None if text.bytes().all(|b| b.is_ascii_digit()) => format!("127.0.0.1:{text}"),
+        None => text.to_owned(),
+    };
+    text.parse()
+        .map_err(|_| format!("--listen {text}: no address and port such as 127.0.0.1:9000").into())
+}
+
+fn help(program: &str) -> String {
+    format!(
+        "{program}: Server-Sent Events for a web server, as a FastCGI responder
+
+usage: {program} --socket PATH [--mode 0660] [--owner USER] [--group GROUP] [--user USER]
+       {program} --listen ADDRESS:PORT
+       {program}                        the socket is inherited: systemd, spawn-fcgi, lighttpd
+
+What it serves is configured in the web server, for each location, by parameters such as
+SSE_STREAM, SSE_FILE and SSE_ROOT; its own environment holds their defaults. See README.
+
+Whoever can connect to the socket chooses these parameters, and so reads, and with
+SSE_STREAM=publish appends to, every file that this process may read or write. Give the
+socket to the web server's user only, and confine the responder with --user and --beneath.
+
+options:
+  --socket PATH           a socket in the file system; a stale one is replaced
+  --mode MODE             its mode; default 0660
+  --owner USER, --group GROUP
+                          its owner and group; default: those of --user, else this
+                          process's. Names are those of /etc/passwd and /etc/group; a
+                          number always does
+  --listen ADDRESS:PORT   a TCP socket; the address's default is 127.0.0.1. Nobody but the
+                          web server may reach it: FCGI_WEB_SERVER_ADDRS lists who may
+  --user USER[:GROUP]     become this user once the socket is bound, with its groups in
+                          /etc/group; SSE_LOG is opened as this user. Root must name one.
+                          The socket's folder is made for it where that is missing
+  --allow-root            serve as root all the same
+  --allow-commands        run the programs that requests name by SSE_COMMAND. Default: only
+                          the one that SSE_COMMAND in this process's own environment names
+  --beneath DIR           refuse files, folders and token files that are not below DIR, by
+                          whatever links; may be repeated. Default: anywhere
+  --drain DURATION        after SIGTERM, how long streams may take to end; default 5s
+  --request-timeout DURATION
+                          how long a web server may take to send a request; default 10s
+  --params-max SIZE       bytes of a request's parameters; default 256K
+  --pairs-max N           how many parameters; default 2000
+  -V, --version
+  -h, --help
+
+environment, for the whole process:
+  SSE_LOG                 a file to log to, as JSON lines; SIGHUP opens it anew
+  SSE_MAX_SUBSCRIBERS     more are asked to come again; default 50000, and as many as
+                          there are descriptors for
+  SSE_ALLOW_COMMANDS      yes: as --allow-commands
+
+signals: SIGTERM and SIGINT end every stream at the end of an event, a second one at
+once; SIGHUP opens the log anew
+
+exit codes: 0 done, 100 wrong option, 111 the system refused
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(arguments: &[&str], expected: &str) {
+        let arguments = arguments.iter().map(OsString::from).collect();
+        let got = match read("sse-fcgi", arguments) {
+            Typed::Options(options) => match options.place {
+                Place::Inherited => "inherited".into(),
+                Place::Tcp(address) => address.to_string(),
+                Place::Unix(place) => format!("{} {:o}", place.path.display(), place.mode),
+            },
+            Typed::Question { answer } => answer,
+            Typed::Wrong(problem) => problem,
+        };
+        assert!(got.starts_with(expected), "{got}");
+    }
+
+    #[test]
+    fn a_socket_is_one_of_a_path_an_address_or_inherited() {
+        check(&[], "inherited");
+        check(&["--socket", "/run/s", "--mode", "0666"], "/run/s 666");
+        check(&["--socket=/run/s"], "/run/s 660");
+        check(&["--listen", "[::1]:9000"], "[::1]:9000");
+        check(&["--listen", ":9000"], "127.0.0.1:9000");
+        check(&["--listen", "9000"], "127.0.0.1:9000");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        check(
+            &["--socket", "/a", "--listen", ":1"],
+            "--socket and --listen",
+        );
+        check(&["--mode", "0660"], "--mode, --owner and --group belong");
+        check(&["--socket", "/a", "--mode", "9"], "--mode 9: no octal");
+        check(&["--listen", "here"], "--listen here: no address");
+        check(&["--drain", "soon"], "--drain soon: no duration");
+        check(
+            &["--user", "no such"],
+            "--user no such: no such user in /etc/passwd",
+        );
+        check(
+            &["--socket", "/a", "--group", "no such"],
+            "--group no such: no such group in /etc/group; correct the name, or give the number",
+        );
+        check(&["--beneath"], "missing argument for option '--beneath'");
+        check(&["--nonsense"], "invalid option '--nonsense'");
+        check(&["a"], "unexpected argument");
+        check(&["--help"], "sse-fcgi: Server-Sent Events");
+    }
+}

@@ -1,0 +1,367 @@
+//! From a request to a stream, or to the response that there is none.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use super::connection::{Action, RequestLog, State};
+use super::event_loop::Server;
+use super::token::{ConnectionId, Token};
+use crate::event::{Batch, Unavailable};
+use crate::request::{
+    Answer, Asked, Figures, Head, Label, Lifetime, MetaVariables, Method, Notice, Request,
+    SettingError, Settings, Status, StatusAnswer, WRONG_SETTING, decide, decide_status, path_below,
+};
+use crate::source::{Now, Stream, WayUp};
+use crate::stream::open::{Answered, open};
+use crate::stream::{self, Delivery, ReopenParams, Subscriber, Subscription, Terms, Watching};
+use crate::system::beneath;
+use crate::system::clock;
+use crate::system::log::{Level, Log};
+
+/// What a location serves.
+enum Service {
+    Stream(&'static Stream),
+    Publish,
+    Status,
+}
+
+/// Whether `SSE_COMMAND` has a meaning for a stream.
+fn runs_commands(stream: &Stream) -> bool {
+    stream.settings.contains(&"SSE_COMMAND") || WayUp::of(stream) == Some(WayUp::Session)
+}
+
+/// Whether a request may name this path.
+pub(super) fn permit_path(name: &str, path: &Path) -> Result<(), SettingError> {
+    beneath::check(path)
+        .map_err(|problem| SettingError::new(name, path.as_os_str().as_encoded_bytes(), problem))
+}
+
+/// The body of a stream that has nothing now and asks to be opened again.
+fn come_again(terms: Terms, reason: Unavailable) -> Vec<u8> {
+    let mut batch = Batch::new();
+    batch.come_again(reason, terms.retry_ms);
+    batch.as_bytes().to_vec()
+}
+
+impl Server {
+    /// A request has been received.
+    pub(super) fn begin(&mut self, id: ConnectionId, params: MetaVariables, now: Now) -> Action {
+        self.counters.requests += 1;
+        let number = self.counters.requests;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Action::Wait;
+        };
+        connection.request = RequestLog {
+            number,
+            label: Label::of(&params),
+            ..RequestLog::default()
+        };
+        let meta = params.over(&self.defaults);
+        let (settings, notices) = match Settings::parse(&meta, Lifetime::Unlimited) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.refuse_setting(id, &error),
+        };
+        for notice in self.new_notices(notices) {
+            self.say(id, Level::Warning, &notice.to_string());
+        }
+        let service = match self.service(&meta) {
+            Ok(Some(service)) => service,
+            Ok(None) => {
+                let text = "SSE_STREAM: not set, and the path names no stream; set it for this \
+                            location, to tail for example";
+                self.say(id, Level::Error, text);
+                return self.respond(id, &Head::new(Status::NotFound), b"");
+            }
+            Err(error) => return self.refuse_setting(id, &error),
+        };
+        if let Err(error) = self.permit(&service, &settings) {
+            return self.refuse_setting(id, &error);
+        }
+        let mut request = Request::from_meta(&meta);
+        request.path_info = path_below(&meta);
+        match service {
+            Service::Publish => self.begin_post(id, None, &meta, &request, settings, now),
+            Service::Status => self.respond_status(id, &request, &settings, now),
+            Service::Stream(stream)
+                if request.method == Method::Post && WayUp::of(stream).is_some() =>
+            {
+                let way = WayUp::of(stream);
+                self.begin_post(id, way, &meta, &request, settings, now)
+            }
+            Service::Stream(stream) => self.open(id, stream, &request, &settings, now),
+        }
+    }
+
+    /// Those that are about the request, and not about the process, of which the first
+    /// lines of the log have them.
+    pub(super) fn new_notices(&self, mut notices: Vec<Notice>) -> Vec<Notice> {
+        notices.retain(|notice| !self.notices.contains(notice));
+        notices
+    }
+
+    fn service(&self, meta: &MetaVariables) -> Result<Option<Service>, SettingError> {
+        // A program with one stream of its own serves that everywhere.
+        if let [only] = self.streams {
+            return Ok(Some(Service::Stream(only)));
+        }
+        let find = |name: &str| {
+            match name {
+                "status" => return Some(Service::Status),
+                "publish" => return Some(Service::Publish),
+                _ => {}
+            }
+            let found = self.streams.iter().find(|stream| stream.name == name);
+            found.map(|stream| Service::Stream(stream))
+        };
+        match Asked::of(meta) {
+            // Who may see the figures, web servers decide by the path: no other path leads to
+            // them than the one whose location says so.
+            Asked::Named(name) if name == "status" => Ok(None),
+            Asked::Named(name) => Ok(find(&name)),
+            Asked::Set(name) => find(&name).map(Some).ok_or_else(|| {
+                let names: Vec<&str> = self.streams.iter().map(|stream| stream.name).collect();
+                let remedy = format!(
+                    "no such stream; write {}, publish or status",
+                    names.join(", ")
+                );
+                SettingError::new("SSE_STREAM", name.as_bytes(), remedy)
+            }),
+        }
+    }
+
+    /// Whether a request may name what its settings name: whoever can connect to our socket
+    /// chooses them.
+    fn permit(&self, service: &Service, settings: &Settings) -> Result<(), SettingError> {
+        let paths = [
+            ("SSE_FILE", &settings.file),
+            ("SSE_ROOT", &settings.root),
+            ("SSE_SPOOL", &settings.spool),
+        ];
+        for (name, path) in paths {
+            if let Some(path) = path {
+                permit_path(name, path)?;
+            }
+        }
+        match service {
+            Service::Stream(stream) if runs_commands(stream) => {
+                self.commands.permit(&settings.command)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn open(
+        &mut self,
+        id: ConnectionId,
+        stream: &'static Stream,
+        request: &Request,
+        settings: &Settings,
+        now: Now,
+    ) -> Action {
+        // Before anything is opened or started for it.
+        let has_no_place = self.subscribers >= self.acceptor.subscribers_max;
+        if (has_no_place || self.shutdown.has_begun())
+            && let Answer::Stream(head) = decide(request, settings)
+        {
+            return self.turn_away(id, &head, request, settings);
+        }
+        let log = Rc::new(self.log_for(id));
+        let watched = self.machine.for_request(&log, Watching::Own);
+        let opening = crate::source::Opening {
+            settings,
+            request,
+            now,
+            world: &watched,
+            live: None,
+        };
+        let key = stream.shared.map(|key| key(&opening));
+        let key: Option<Rc<[u8]>> = key
+            .filter(|key| !key.is_empty())
+            .map(|key| [stream.name.as_bytes(), b"\0", &key].concat().into());
+        // Where a channel watches the file already, a subscriber that catches up need not.
+        // (One with a size limit reads by itself to the end.)
+        let has_channel = key.as_ref().is_some_and(|key| self.channels.contains(key));
+        let watching = if has_channel && request.query.size_limit_bytes.is_none() {
+            Watching::ByChannel
+        } else {
+            Watching::Own
+        };
+        let live = key.as_ref().and_then(|key| self.channels.position(key));
+        self.machine.programs.set_limit(settings.commands_max);
+        let world = match watching {
+            Watching::Own => watched,
+            Watching::ByChannel => self.machine.for_request(&log, watching),
+        };
+        let answered = open(
+            stream,
+            request,
+            settings,
+            Delivery::Immediate,
+            now,
+            &world,
+            live.as_deref(),
+            fastrand::f64(),
+        );
+        self.pass_on(id, &log.take_last_copies());
+        let (head, source, gap, terms) = match answered {
+            Answered::End(head) => return self.respond(id, &head, b""),
+            Answered::Mistaken(error) => return self.refuse_setting(id, &error),
+            Answered::Later {
+                head,
+                terms,
+                reason,
+                trouble,
+            } => {
+                self.say(id, Level::Warning, &trouble);
+                return self.respond(id, &head, &come_again(terms, reason));
+            }
+            Answered::HeadLater { head, trouble } => {
+                self.say(id, Level::Warning, &trouble);
+                return self.respond(id, &head, b"");
+            }
+            Answered::Stream {
+                head,
+                source,
+                gap,
+                terms,
+            } => (head, source, gap, terms),
+        };
+        let subscription = Subscription::new(source, gap, terms, now);
+        // Only a subscriber of a channel may have to read by itself again.
+        let share = key.map(|key| {
+            let params = ReopenParams::new(stream, settings, request);
+            (key, Rc::new(params))
+        });
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Action::Wait;
+        };
+        let head = connection.head(&head, &clock::http_date());
+        let subscriber = Subscriber::new(share, subscription, watching, &head, now);
+        let changes = subscriber.changes();
+        connection.set_send_timeout(settings.send_timeout);
+        connection.request.stream = stream.name;
+        connection.state = State::Streaming {
+            subscriber: Box::new(subscriber),
+            is_waiting: false,
+        };
+        self.subscribers += 1;
+        self.route_changes(Token::Change(id), changes.as_ref());
+        Action::Serve
+    }
+
+    /// There is no place for one more stream: its client is asked to reconnect later.
+    fn turn_away(
+        &mut self,
+        id: ConnectionId,
+        head: &Head,
+        request: &Request,
+        settings: &Settings,
+    ) -> Action {
+        if !self.shutdown.has_begun() {
+            let limit = self.acceptor.subscribers_max;
+            let text = format!(
+                "{limit} subscribers are served already; others are asked to come again; \
+                 see SSE_MAX_SUBSCRIBERS and LimitNOFILE"
+            );
+            self.log.rate_limited(Level::Warning, "full house", &text);
+        }
+        let terms = Terms::new(request, settings, Delivery::Immediate, fastrand::f64());
+        let reason = if self.shutdown.has_begun() {
+            Unavailable::Restarting
+        } else {
+            Unavailable::Full
+        };
+        self.respond(id, head, &come_again(terms, reason))
+    }
+
+    fn respond_status(
+        &mut self,
+        id: ConnectionId,
+        request: &Request,
+        settings: &Settings,
+        now: Now,
+    ) -> Action {
+        match decide_status(request, settings) {
+            StatusAnswer::HeadOnly(head) => self.respond(id, &head, b""),
+            StatusAnswer::Page(head, figures) => {
+                let status = self.status(now);
+                let body = match figures {
+                    Figures::Json => status.to_json(),
+                    Figures::Prometheus => status.to_prometheus(),
+                };
+                self.respond(id, &head, body.as_bytes())
+            }
+        }
+    }
+
+    fn status(&self, now: Now) -> stream::Status {
+        let mut status = stream::Status {
+            events: self.counters.events,
+            bytes: self.counters.bytes,
+            dropped: self.counters.dropped,
+            accept_errors: self.counters.accept_errors,
+            uptime_seconds: (now.monotonic - self.started.monotonic).as_secs(),
+            ..stream::Status::default()
+        };
+        let names = self.streams.iter().map(|stream| stream.name);
+        status.subscribers = names.map(|name| (name, 0)).collect::<BTreeMap<_, _>>();
+        for (_, connection) in self.connections.iter() {
+            let Some(subscriber) = connection.subscriber() else {
+                continue;
+            };
+            let stream = connection.request.stream;
+            *status.subscribers.entry(stream).or_default() += 1;
+            status.catching_up += u64::from(subscriber.is_catching_up());
+            let age = now.monotonic.saturating_sub(subscriber.opened_at());
+            status.oldest_seconds = status.oldest_seconds.max(age.as_secs());
+        }
+        status
+    }
+
+    /// Sends a whole response.
+    pub(super) fn respond(&mut self, id: ConnectionId, head: &Head, body: &[u8]) -> Action {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.push_head(head, &clock::http_date(), body);
+        }
+        Action::Finish("answered")
+    }
+
+    /// A setting is wrong: the client gets a 500, and the log the reason.
+    fn refuse_setting(&mut self, id: ConnectionId, error: &SettingError) -> Action {
+        self.say(id, Level::Error, &error.to_string());
+        let body = match self.label(id).method() {
+            "HEAD" => "",
+            _ => WRONG_SETTING,
+        };
+        self.respond(id, &Head::wrong_setting(), body.as_bytes())
+    }
+
+    /// Writes a line that names the request, to our log and to the web server's.
+    pub(super) fn say(&mut self, id: ConnectionId, level: Level, text: &str) {
+        let log = self.log_for(id);
+        log.line(level, text);
+        self.pass_on(id, &log.take_copies());
+    }
+
+    /// The log of a connection's request.
+    pub(super) fn log_for(&self, id: ConnectionId) -> Log {
+        self.log.for_web_server(&self.label(id))
+    }
+
+    pub(super) fn label(&self, id: ConnectionId) -> Label {
+        let connection = self.connections.get(id);
+        connection
+            .map(|connection| connection.request.label.clone())
+            .unwrap_or_default()
+    }
+
+    /// Lines for the web server's log.
+    pub(super) fn pass_on(&mut self, id: ConnectionId, lines: &[String]) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            for line in lines {
+                connection.push_log_line(&format!("sse-cgi: {line}\n"));
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Signals, and the end of the server.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::connection::{Action, State};
+use super::event_loop::Server;
+use super::notify::Notify;
+use super::token::{ConnectionId, Token};
+use crate::source::Now;
+use crate::system::log::Level;
+
+/// Whether the server is shutting down.
+pub(super) struct Shutdown {
+    notify: Notify,
+    /// How long streams may take to end.
+    drain: Duration,
+    /// When they must have ended, once shutdown has begun.
+    until: Option<Duration>,
+    /// The signal that asked for it, and how many streams it ended.
+    asked_by: Option<(Signal, usize)>,
+}
+
+impl Shutdown {
+    pub(super) fn new(notify: Notify, drain: Duration) -> Self {
+        Self {
+            notify,
+            drain,
+            until: None,
+            asked_by: None,
+        }
+    }
+
+    /// Tells the service manager that requests are served.
+    pub(super) fn notify_ready(&self) {
+        self.notify.say("READY=1");
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// Whether the process is to exit.
+    pub(super) fn is_complete(&self, has_no_connections: bool, now: Now) -> bool {
+        self.until
+            .is_some_and(|until| has_no_connections || now.monotonic >= until)
+    }
+
+    fn begin(&mut self, now: Now) -> Duration {
+        self.notify.say("STOPPING=1");
+        let until = now.monotonic + self.drain;
+        self.until = Some(until);
+        until
+    }
+}
+
+impl Server {
+    /// Writes the first line of a process.
+    pub(super) fn log_start(&self) {
+        let text = format!(
+            "sse-cgi {} listens on {}; it serves at most {} subscribers, with {} descriptors",
+            env!("CARGO_PKG_VERSION"),
+            self.acceptor.address(),
+            self.acceptor.subscribers_max,
+            self.acceptor.descriptors,
+        );
+        self.log.line(Level::Info, &text);
+    }
+
+    /// Writes the last line of a process.
+    pub(super) fn log_end_of_process(&self, now: Now) {
+        let Some((signal, streams)) = self.shutdown.asked_by else {
+            return;
+        };
+        let uptime = now.monotonic - self.started.monotonic;
+        // Those that did not end in time end with the process.
+        let ended = self.counters.ended + self.subscribers as u64;
+        let seconds = uptime.as_secs_f64();
+        let text = format!(
+            "ended by {signal} after {seconds:.1} s; {ended} streams ended, {streams} of them now"
+        );
+        self.log.line(Level::Info, &text);
+    }
+
+    /// Does what signals ask for; says whether to exit at once.
+    pub(super) fn handle_signals(&mut self, now: Now) -> bool {
+        while let Some(signal) = self.signals.next() {
+            if signal == Signal::SIGHUP {
+                self.log.reopen();
+            } else if self.shutdown.has_begun() {
+                return true;
+            } else {
+                self.shutdown.asked_by = Some((signal, self.subscribers));
+                self.drain(now);
+            }
+        }
+        false
+    }
+
+    /// Accepts no connections any more, and ends every stream after its current event.
+    fn drain(&mut self, now: Now) {
+        let until = self.shutdown.begin(now);
+        self.acceptor.close(&self.poller);
+        self.schedule.set(until, Token::Housekeeping);
+        let all: Vec<ConnectionId> = self.connections.iter().map(|(id, _)| id).collect();
+        for id in all {
+            let Some(connection) = self.connections.get(id) else {
+                continue;
+            };
+            match connection.state {
+                State::Streaming { .. } => {
+                    let action = self.end_for_restart(id);
+                    self.perform(id, action, now);
+                }
+                State::Reading { .. } if !connection.is_incomplete() => {
+                    self.close(id, "drained", now);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends a stream, and tells its client when to reconnect.
+    pub(super) fn end_for_restart(&mut self, id: ConnectionId) -> Action {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Action::Wait;
+        };
+        if let Some(subscriber) = connection.subscriber() {
+            let retry = format!("retry: {}\n", subscriber.terms().retry_ms);
+            connection.push_body(retry.as_bytes());
+        }
+        Action::Finish("drained")
+    }
+}

@@ -1,0 +1,547 @@
+//! The disk, for a follower.
+
+use std::cell::Cell;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::UNIX_EPOCH;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::unistd::{Whence, lseek};
+
+use crate::request::BelowRoot;
+use crate::source::tail::{Disk, DiskFile, Identity, Mark, Sibling, Stat, Whereabouts};
+use crate::source::{Changes, explain};
+use crate::system::accounts;
+use crate::system::below::{self, Links};
+use crate::system::beneath;
+use crate::system::log::{Level, Log};
+use crate::system::watch::{Coverage, FileWatch, Hints, Watcher};
+
+/// A path, watched as long as it is followed.
+pub(crate) struct RealDisk {
+    place: Place,
+    /// The folder's path, for the watcher.
+    folder: PathBuf,
+    name: OsString,
+    world: Surroundings,
+    /// How well the folder is watched, and since which generation of watches.
+    folder_coverage: Coverage,
+    generation: u64,
+    /// The watches have been set, and nothing has been opened since.
+    is_fresh: bool,
+    /// How well the worst watched of its files is.
+    files_coverage: Cell<Coverage>,
+    /// What the path named when it was looked at last.
+    looked: Option<Looked>,
+    /// What was wrong with the path when it was opened last, so that it is said once.
+    trouble: Option<io::ErrorKind>,
+    /// It has been opened before: what is wrong at first, whoever opens it says.
+    has_been_open: bool,
+}
+
+/// How names are resolved.
+enum Place {
+    /// By the administrator's path, links followed.
+    Path,
+    /// Below a root, which no name and no link leads out of; `folder` is relative.
+    Below { root: PathBuf, folder: PathBuf },
+}
+
+/// What a disk has from the world around it.
+pub(crate) struct Surroundings {
+    pub(crate) watcher: Rc<Watcher>,
+    /// What is told of this path, and how well it is watched.
+    pub(crate) hints: Rc<Hints>,
+    pub(crate) log: Rc<Log>,
+}
+
+/// What a look found, which is believed while no hint says otherwise.
+struct Looked {
+    identity: Identity,
+    /// What the watcher had heard of by then.
+    moves: u64,
+    /// How many writes it had heard of when this was believed last: a wake-up without
+    /// one is a heartbeat's, which looks whatever hints say.
+    writes: u64,
+    /// How often it will be believed yet.
+    uses: u32,
+}
+
+/// So often it is believed: a busy file is looked at now and then whatever hints say.
+const LOOKED_HOLDS: u32 = 256;
+
+impl RealDisk {
+    pub(crate) fn at(path: &Path, world: Surroundings) -> Self {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+        let name = path.file_name().unwrap_or_default().to_owned();
+        Self::new(Place::Path, folder, name, world)
+    }
+
+    pub(crate) fn below(root: &Path, name: &BelowRoot, world: Surroundings) -> io::Result<Self> {
+        open_root(root)?;
+        let folder = name.as_path().parent().unwrap_or(Path::new("")).to_owned();
+        let base = name.as_path().file_name().unwrap_or_default().to_owned();
+        let watched = std::path::absolute(root)?.join(&folder);
+        let place = Place::Below {
+            root: root.to_owned(),
+            folder,
+        };
+        Ok(Self::new(place, watched, base, world))
+    }
+
+    fn new(place: Place, folder: PathBuf, name: OsString, world: Surroundings) -> Self {
+        let mut disk = Self {
+            place,
+            folder,
+            name,
+            world,
+            folder_coverage: Coverage::None,
+            generation: 0,
+            is_fresh: true,
+            files_coverage: Cell::new(Coverage::Whole),
+            looked: None,
+            trouble: None,
+            has_been_open: false,
+        };
+        disk.watch();
+        disk
+    }
+
+    /// Sees to it that the folder is watched, if it is there by now.
+    fn watch(&mut self) {
+        let generation = self.world.hints.generation();
+        if self.folder_coverage == Coverage::None || generation != self.generation {
+            self.watch_anew();
+        }
+        self.world
+            .hints
+            .set_coverage(self.folder_coverage.min(self.files_coverage.get()));
+    }
+
+    /// Watches the folder that has the name now.
+    fn watch_anew(&mut self) {
+        self.generation = self.world.hints.generation();
+        let watcher = &self.world.watcher;
+        self.folder_coverage = watcher.watch_folder(&self.folder, &self.name, &self.world.hints);
+    }
+
+    /// The folder may be another one than is watched: while somebody holds one of its
+    /// files open, as we do, there is no hint that it was removed.
+    fn doubt_the_folder(&mut self) {
+        self.folder_coverage = Coverage::None;
+    }
+
+    /// What the path named when it was looked at last, if it is certain to name that
+    /// still.
+    fn still_named(&mut self) -> Option<Identity> {
+        let looked = self.looked.as_mut()?;
+        let is_certain = self.world.hints.coverage() == Coverage::Whole
+            && self.world.hints.moves() == looked.moves
+            && self.world.hints.writes() != looked.writes;
+        looked.writes = self.world.hints.writes();
+        looked.uses = looked.uses.saturating_sub(1);
+        (is_certain && looked.uses > 0).then_some(looked.identity)
+    }
+
+    /// Part of the ways in which this path changes gives no hint.
+    fn is_partly_blind(&self) {
+        let hints = &self.world.hints;
+        hints.set_coverage(hints.coverage().min(Coverage::Part));
+    }
+
+    fn open_named(&self, name: &OsStr) -> io::Result<Rc<dyn DiskFile>> {
+        let (file, metadata) = match &self.place {
+            Place::Path => open_regular(&self.folder.join(name))?,
+            Place::Below { root, folder } => {
+                regular(open_below(root, &folder.join(name), TO_READ)?.into())?
+            }
+        };
+        let (covered, watch) = self
+            .world
+            .watcher
+            .watch_file(file.as_fd(), &self.world.hints);
+        self.files_coverage
+            .set(self.files_coverage.get().min(covered));
+        let identity = stat(&metadata).identity;
+        Ok(Rc::new(RealFile {
+            opened_at: Location::of(&file),
+            file,
+            identity,
+            _watch: watch,
+        }))
+    }
+
+    /// What is wrong with a path that should be a file, for the administrator. That it is
+    /// not there yet is nothing wrong, and what a client may name below a root is no
+    /// business of the log.
+    fn tell(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::NotFound || !matches!(self.place, Place::Path) {
+            return;
+        }
+        let path = self.folder.join(&self.name);
+        let line = format!(
+            "{}: {}",
+            path.display(),
+            explain(
+                error,
+                &accounts::own_name(),
+                "it is waited for; put a regular file there that it can read"
+            )
+        );
+        self.world.log.line(Level::Warning, &line);
+    }
+
+    /// Keeps what is wrong with the path, and tells it if it is new.
+    fn note(&mut self, error: &io::Error) {
+        if self.has_been_open && self.trouble != Some(error.kind()) {
+            self.tell(error);
+        }
+        self.trouble = Some(error.kind());
+    }
+
+    /// The state of what the path names.
+    fn look(&self) -> io::Result<Stat> {
+        let metadata = match &self.place {
+            Place::Path => {
+                let path = self.folder.join(&self.name);
+                let metadata = fs::symlink_metadata(&path)?;
+                if metadata.is_symlink() {
+                    self.is_partly_blind();
+                    fs::metadata(&path)?
+                } else {
+                    metadata
+                }
+            }
+            Place::Below { root, folder } => {
+                self.is_partly_blind();
+                let name = folder.join(&self.name);
+                File::from(open_below(root, &name, OFlag::O_PATH)?).metadata()?
+            }
+        };
+        check_regular(&metadata)?;
+        Ok(stat(&metadata))
+    }
+
+    /// The folder, to be listed.
+    fn list(&self) -> io::Result<fs::ReadDir> {
+        match &self.place {
+            Place::Path => {
+                beneath::may_list(&self.folder)?;
+                fs::read_dir(&self.folder)
+            }
+            Place::Below { root, folder } => {
+                let here = if folder.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    folder
+                };
+                let opened = open_below(root, here, OFlag::O_DIRECTORY)?;
+                // Once it is open, its name below the root no longer matters.
+                fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()))
+            }
+        }
+    }
+}
+
+/// A path through something that is no folder leads to nothing yet, and so does a loop of
+/// links.
+fn not_there(error: io::Error) -> io::Error {
+    let is_loop = error.raw_os_error() == Some(libc::ELOOP);
+    match error.kind() {
+        io::ErrorKind::NotADirectory => io::Error::from(io::ErrorKind::NotFound),
+        _ if is_loop => io::Error::from(io::ErrorKind::NotFound),
+        _ => error,
+    }
+}
+
+/// Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
+const TO_READ: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_NOCTTY);
+
+fn open_root(root: &Path) -> io::Result<File> {
+    beneath::open(root, OFlag::O_PATH | OFlag::O_DIRECTORY)
+}
+
+/// Opens `name` below `root`, which is the folder of that path now: it can be removed and
+/// made again, or be a link that a deployment points elsewhere. Below it, links are followed as
+/// long as they stay below it.
+fn open_below(root: &Path, name: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    let root = open_root(root)?;
+    let opened = below::open_below(&root, name, flags, Mode::empty(), Links::Followed);
+    opened.map_err(|error| match error {
+        // A loop of links leads to no file, as does a socket; they have no kind of their own.
+        Errno::ELOOP => no_file("a loop of symbolic links"),
+        Errno::ENXIO => no_file("no regular file"),
+        error => error.into(),
+    })
+}
+
+impl Drop for RealDisk {
+    fn drop(&mut self) {
+        self.world.watcher.forget(&self.world.hints);
+    }
+}
+
+impl Disk for RealDisk {
+    fn changes(&self) -> Option<Rc<dyn Changes>> {
+        Some(Rc::clone(&self.world.hints) as Rc<dyn Changes>)
+    }
+
+    fn stat(&mut self) -> io::Result<Stat> {
+        self.watch();
+        let moves = self.world.hints.moves();
+        let looked = self.look();
+        self.looked = None;
+        match &looked {
+            Ok(stat) if self.world.hints.coverage() == Coverage::Whole => {
+                self.looked = Some(Looked {
+                    identity: stat.identity,
+                    moves,
+                    writes: self.world.hints.writes(),
+                    uses: LOOKED_HOLDS,
+                });
+            }
+            Ok(_) => {}
+            Err(_) => {
+                self.is_partly_blind();
+                self.doubt_the_folder();
+            }
+        }
+        let looked = looked.map_err(not_there);
+        if let Err(error) = &looked {
+            self.note(error);
+        }
+        looked
+    }
+
+    fn identity(&mut self) -> io::Result<Identity> {
+        self.watch();
+        match self.still_named() {
+            Some(identity) => Ok(identity),
+            None => self.stat().map(|stat| stat.identity),
+        }
+    }
+
+    fn open(&mut self) -> io::Result<Rc<dyn DiskFile>> {
+        if !std::mem::replace(&mut self.is_fresh, false) {
+            // It was found to be another file: so may the folder be, without a hint, when
+            // something was mounted there.
+            self.watch_anew();
+        }
+        let opened = self.stat().and_then(|_| self.open_named(&self.name));
+        match &opened {
+            Ok(_) => {
+                self.trouble = None;
+                self.has_been_open = true;
+            }
+            Err(error) => self.note(error),
+        }
+        opened
+    }
+
+    fn siblings(&mut self) -> io::Result<Vec<Sibling>> {
+        let mut siblings = Vec::new();
+        let Some(base) = self.name.to_str() else {
+            return Ok(siblings);
+        };
+        let entries = match self.list() {
+            Ok(entries) => entries,
+            Err(error) if is_shortage(&error) => return Err(error),
+            // Nothing that may be known of.
+            Err(_) => return Ok(siblings),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let Some(mark) = Mark::of(base, &name) else {
+                continue;
+            };
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            if metadata.is_file() {
+                siblings.push(Sibling {
+                    mark: mark.text.into(),
+                    form: mark.form,
+                    name: name.clone(),
+                    stat: stat(&metadata),
+                });
+            }
+        }
+        Ok(siblings)
+    }
+
+    fn open_sibling(&mut self, name: &str) -> io::Result<Rc<dyn DiskFile>> {
+        self.open_named(OsStr::new(name))
+    }
+
+    fn was_moved_in(&mut self) -> bool {
+        self.world.hints.take_moved_in()
+    }
+}
+
+/// Whether an error says what the system lacks, and nothing of the path.
+fn is_shortage(error: &io::Error) -> bool {
+    let lacks = [
+        Errno::EMFILE,
+        Errno::ENFILE,
+        Errno::ENOMEM,
+        Errno::EIO,
+        Errno::ESTALE,
+    ];
+    let number = error.raw_os_error();
+    lacks.into_iter().any(|lack| number == Some(lack as i32))
+}
+
+/// Opens a file to read it, and nothing that is not a regular file.
+pub(crate) fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
+    let opened = beneath::open(path, TO_READ);
+    regular(opened.map_err(|error| match error.raw_os_error() {
+        // A socket, or a device that is not there.
+        Some(libc::ENXIO) => no_file("no regular file"),
+        _ => error,
+    })?)
+}
+
+fn regular(file: File) -> io::Result<(File, Metadata)> {
+    let metadata = file.metadata()?;
+    check_regular(&metadata)?;
+    Ok((file, metadata))
+}
+
+fn check_regular(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(no_file(if metadata.is_dir() {
+        "a folder"
+    } else {
+        "no regular file"
+    }))
+}
+
+fn no_file(kind: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, kind)
+}
+
+/// An open file.
+struct RealFile {
+    file: File,
+    /// Ends with it.
+    _watch: FileWatch,
+    identity: Identity,
+    /// Where it was when it was opened, links followed.
+    opened_at: Option<Location>,
+}
+
+impl DiskFile for RealFile {
+    fn stat(&self) -> io::Result<Stat> {
+        self.file.metadata().map(|metadata| stat(&metadata))
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        Ok(self.identity)
+    }
+
+    fn whereabouts(&self) -> Whereabouts {
+        let is_removed = |stat: &Stat| stat.links == 0;
+        match (&self.opened_at, Location::of(&self.file)) {
+            (Some(then), Some(now)) if now == *then => Whereabouts::Unmoved,
+            // The target of a link was rotated where it is.
+            (Some(then), Some(now)) if now.is_rotated(then) => Whereabouts::Unmoved,
+            (Some(_), Some(now)) if now.folder.is_some() => Whereabouts::Renamed,
+            _ if self.stat().as_ref().is_ok_and(is_removed) => Whereabouts::Removed,
+            // It has another name somewhere: what replaced it took this one.
+            (Some(_), Some(_)) => Whereabouts::Removed,
+            _ => Whereabouts::Renamed,
+        }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let end = offset.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| i64::try_from(end).is_err()) {
+            // An id can name a place that no file reaches; the kernel would call it EINVAL.
+            return Ok(0);
+        }
+        loop {
+            match self.file.read_at(buffer, offset) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
+        let Ok(from) = i64::try_from(offset) else {
+            return Ok(None);
+        };
+        match lseek(&self.file, from, Whence::SeekData) {
+            Ok(start) => {
+                let end = lseek(&self.file, start, Whence::SeekHole).unwrap_or(i64::MAX);
+                Ok(Some((start as u64, end as u64)))
+            }
+            // There is no data after it.
+            Err(Errno::ENXIO) => Ok(None),
+            // What this file system cannot tell is read.
+            Err(_) => Ok(Some((offset, u64::MAX))),
+        }
+    }
+}
+
+/// Where an open file is: its name, and the folder that holds it. That this folder may be
+/// renamed makes no difference.
+#[derive(PartialEq, Eq)]
+struct Location {
+    name: OsString,
+    /// `None` where there is no such file any more.
+    folder: Option<Identity>,
+}
+
+impl Location {
+    /// Whether a file that was at `then` has been rotated to here.
+    fn is_rotated(&self, then: &Self) -> bool {
+        let names = then.name.to_str().zip(self.name.to_str());
+        self.folder.is_some()
+            && self.folder == then.folder
+            && names.is_some_and(|(then, now)| Mark::of(then, now).is_some())
+    }
+
+    /// `None` where there is no /proc.
+    fn of(file: &File) -> Option<Self> {
+        let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        let own = file.metadata().map(|metadata| stat(&metadata).identity);
+        let named = fs::symlink_metadata(&path).map(|metadata| stat(&metadata).identity);
+        // Of a removed file the kernel tells what its name was, with a remark.
+        let is_there = own.is_ok_and(|own| named.is_ok_and(|named| named == own));
+        let folder = path.parent().filter(|_| is_there).map(fs::metadata);
+        Some(Self {
+            name: path.file_name()?.to_owned(),
+            folder: folder.and_then(|found| Some(stat(&found.ok()?).identity)),
+        })
+    }
+}
+
+fn stat(metadata: &Metadata) -> Stat {
+    let seconds = i128::from(metadata.mtime());
+    Stat {
+        identity: (metadata.dev(), metadata.ino()),
+        size_bytes: metadata.len(),
+        modified_ns: seconds * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+        links: metadata.nlink(),
+        born_ns: born_ns(metadata),
+    }
+}
+
+fn born_ns(metadata: &Metadata) -> Option<i128> {
+    let since_epoch = metadata.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i128::try_from(since_epoch.as_nanos()).ok()
+}

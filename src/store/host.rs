@@ -1,0 +1,217 @@
+//! What a source may see of this machine.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::append::{Terms, Trouble};
+use super::disk::{self, RealDisk, Surroundings};
+use super::site::{Refused, target, unwritten};
+use super::spool::SpoolFolder;
+use crate::publish::Record;
+use crate::request::{BelowRoot, Durability, Request, Settings};
+use crate::source::command::Process;
+use crate::source::{SessionKind, Spool, World, tail};
+use crate::stream::Watching;
+use crate::system::accounts;
+use crate::system::clock;
+use crate::system::log::{Level, Log};
+use crate::system::process::Programs;
+use crate::system::watch::{Hints, Watcher};
+
+/// The real one.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    pub(crate) watcher: Rc<Watcher>,
+    log: Rc<Log>,
+    /// No-op watcher, for sources that a channel notifies.
+    blind: Rc<Watcher>,
+    pub(crate) programs: Rc<Programs>,
+    abilities: Abilities,
+}
+
+impl Machine {
+    pub(crate) fn new(log: Rc<Log>, abilities: Abilities) -> Self {
+        Self {
+            log,
+            watcher: Rc::new(Watcher::new()),
+            blind: Rc::new(Watcher::blind()),
+            programs: Rc::new(Programs::new()),
+            abilities,
+        }
+    }
+
+    /// The same machine, whose lines for the administrator go to a request's log. Where a channel
+    /// watches the file, what is opened is not watched.
+    pub(crate) fn for_request(&self, log: &Rc<Log>, watching: Watching) -> Rc<dyn World> {
+        let watcher = match watching {
+            Watching::Own => &self.watcher,
+            Watching::ByChannel => &self.blind,
+        };
+        Rc::new(Self {
+            log: Rc::clone(log),
+            watcher: Rc::clone(watcher),
+            ..self.clone()
+        })
+    }
+
+    /// What a followed path has from us.
+    fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            watcher: Rc::clone(&self.watcher),
+            hints: self.watcher.follow(),
+            log: Rc::clone(&self.log),
+        }
+    }
+}
+
+impl World for Machine {
+    fn disk(&self, path: &Path) -> Box<dyn tail::Disk> {
+        Box::new(RealDisk::at(path, self.surroundings()))
+    }
+
+    fn disk_below(&self, root: &Path, name: &BelowRoot) -> io::Result<Box<dyn tail::Disk>> {
+        Ok(Box::new(RealDisk::below(root, name, self.surroundings())?))
+    }
+
+    fn warn(&self, message: &str) {
+        self.log.line(Level::Warning, message);
+    }
+
+    fn user(&self) -> String {
+        accounts::own_name()
+    }
+
+    fn missing_folder(&self, path: &Path) -> Option<PathBuf> {
+        let path = std::path::absolute(path).ok()?;
+        // What cannot be looked at is not known to be missing.
+        let is_missing = |folder: &&Path| match folder.metadata() {
+            Ok(metadata) => !metadata.is_dir(),
+            Err(error) => {
+                matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                )
+            }
+        };
+        let folders = path.ancestors().skip(1);
+        let missing = folders.take_while(is_missing).last();
+        missing.map(Path::to_owned)
+    }
+
+    fn read(&self, path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let (file, _) = disk::open_regular(path)?;
+        file.take(limit_bytes + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit_bytes {
+            let text = format!("longer than {limit_bytes} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(bytes)
+    }
+
+    fn start(&self, words: &[String]) -> io::Result<Box<dyn Process>> {
+        self.abilities.start.ok_or(UNSUPPORTED)?(self, words)
+    }
+
+    fn spool(
+        &self,
+        folder: &Path,
+        kind: SessionKind,
+        grace: Duration,
+    ) -> io::Result<Rc<dyn Spool>> {
+        self.abilities.spool.ok_or(UNSUPPORTED)?(folder, kind, grace)
+    }
+
+    fn secret(&self) -> io::Result<[u8; 16]> {
+        let mut bytes = [0; 16];
+        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn append(&self, settings: &Settings, request: &Request, line: &str) -> io::Result<()> {
+        self.abilities.append.ok_or(UNSUPPORTED)?(settings, request, line)
+    }
+
+    fn utc_offset_seconds(&self, unix_ms: u64) -> i32 {
+        clock::utc_offset_seconds(unix_ms)
+    }
+}
+
+const UNSUPPORTED: io::ErrorKind = io::ErrorKind::Unsupported;
+
+type Start = fn(&Machine, &[String]) -> io::Result<Box<dyn Process>>;
+type OpenSpool = fn(&Path, SessionKind, Duration) -> io::Result<Rc<dyn Spool>>;
+type Append = fn(&Settings, &Request, &str) -> io::Result<()>;
+
+/// What a program's streams may do besides following files. A program brings along only
+/// what it is given here: one is started for every connection, and small ones start
+/// sooner.
+#[derive(Clone, Copy)]
+pub(crate) struct Abilities {
+    start: Option<Start>,
+    spool: Option<OpenSpool>,
+    append: Option<Append>,
+}
+
+impl Abilities {
+    /// Following files is all.
+    pub(crate) const FILES: Self = Self {
+        start: None,
+        spool: None,
+        append: None,
+    };
+
+    /// Running programs.
+    pub(crate) const PROGRAMS: Self = Self {
+        start: Some(start),
+        ..Self::FILES
+    };
+
+    /// Keeping sessions, and adding lines to files.
+    pub(crate) const SESSIONS: Self = Self {
+        spool: Some(spool),
+        append: Some(append),
+        ..Self::FILES
+    };
+
+    /// Everything.
+    pub(crate) const ALL: Self = Self {
+        start: Some(start),
+        ..Self::SESSIONS
+    };
+}
+
+fn start(machine: &Machine, words: &[String]) -> io::Result<Box<dyn Process>> {
+    let hints = Rc::new(Hints::new());
+    let log = Rc::clone(&machine.log);
+    let program = machine.programs.start(words, hints, log)?;
+    Ok(Box::new(program))
+}
+
+fn spool(folder: &Path, kind: SessionKind, grace: Duration) -> io::Result<Rc<dyn Spool>> {
+    Ok(Rc::new(SpoolFolder::open(folder, kind, grace)?))
+}
+
+fn append(settings: &Settings, request: &Request, line: &str) -> io::Result<()> {
+    let target = target(settings, request).map_err(|refused| match refused {
+        Refused::Setting(error) => io::Error::other(error),
+        Refused::Unavailable(text) | Refused::Unwritable(text) | Refused::Hidden(text) => {
+            io::Error::other(text)
+        }
+        _ => io::ErrorKind::NotFound.into(),
+    })?;
+    let record = Record::of_line(line.to_owned())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    match target.append(&record, &Terms::of(settings, Durability::Process)) {
+        Ok(_) => Ok(()),
+        Err(Trouble::Busy) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(Trouble::NotFound) => Err(io::ErrorKind::NotFound.into()),
+        Err(Trouble::System(error) | Trouble::Hidden(error)) => {
+            let text = format!("append to {}: {}", target.display(), unwritten(&error));
+            Err(io::Error::new(error.kind(), text))
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Layer 6: what is kept in files: the followed file, its records, the spool of sessions.
+//!
+//! [`host::Machine`] implements [`crate::source::World`] for the sources.
+
+pub(crate) mod answering;
+pub(crate) mod append;
+pub(crate) mod disk;
+pub(crate) mod host;
+pub(crate) mod posting;
+pub(crate) mod site;
+pub(crate) mod spool;

@@ -1,0 +1,239 @@
+//! One POST on its way into a file, for whoever has its bytes.
+//!
+//! ```text
+//! begin ──► turn ──► body ──► record ──► Reply
+//!   │         │ busy   ▲ bytes   │ busy
+//!   └► Reply  └► again │         └► again
+//! ```
+//!
+//! It never waits: it says what it waits for. A CGI program waits for that alone, and a
+//! responder for all of its connections. While another publisher holds a lock it asks to
+//! come again, since no descriptor tells that a lock is free.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::answering;
+use super::append::{Presence, Terms, Trouble};
+use super::site::{Destination, Refused, Site, take_turn};
+use crate::publish::{Asked, Begun, Next, Post, Record, Replies, Reply, Upload, begin, denial};
+use crate::request::{Request, Status};
+use crate::source::{Now, WayUp};
+use crate::system::log::{Level, Log};
+
+/// How soon it comes again at first. A lock is held for the time of one write.
+const AGAIN_FIRST: Duration = Duration::from_micros(200);
+
+/// How soon at the latest.
+const AGAIN_LAST: Duration = Duration::from_millis(5);
+
+/// A POST that may publish.
+pub(crate) struct Posting {
+    site: Rc<Site>,
+    log: Rc<Log>,
+    upload: Upload,
+    destination: Destination,
+    stage: Stage,
+    /// It has been counted against its client's rate.
+    is_counted: bool,
+    /// How soon to come again, at the most.
+    again: Duration,
+}
+
+enum Stage {
+    /// It is to be seen whether its client may publish now.
+    Turn,
+    /// Its body is received.
+    Body,
+    /// Its record is to be added.
+    Record(Record),
+}
+
+/// What a POST waits for.
+pub(crate) enum Step {
+    /// Bytes of its body or their end, and this moment at the latest.
+    Bytes { until: Duration },
+    /// This moment.
+    Again { at: Duration },
+    /// Nothing: this is the reply.
+    Reply(Reply),
+}
+
+/// What has become of a request's body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// It was received.
+    Nothing,
+    /// Part of it may still come, and nobody wants it.
+    Unwanted,
+}
+
+impl Posting {
+    /// Decides what the head of a request decides: a POST that may publish, or the reply.
+    /// What only the administrator is to know is logged.
+    pub(crate) fn begin(
+        site: &Rc<Site>,
+        request: &Request,
+        post: &Post,
+        now: Now,
+        log: &Rc<Log>,
+    ) -> Result<Self, Reply> {
+        let refuse = |refused: Refused| {
+            refused.log(log);
+            refused.reply(&Replies::to(request, &site.settings))
+        };
+        let tokens = site.tokens().map_err(refuse)?;
+        let asked = Asked {
+            request,
+            post,
+            settings: &site.settings,
+            publishing: &site.publishing,
+            tokens: &tokens,
+        };
+        let mut upload = match begin(asked, now.monotonic) {
+            Begun::Reply(reply) => {
+                if reply.head.status == Status::Forbidden {
+                    let text = denial(request, post, &site.publishing);
+                    log.line(Level::Warning, &text);
+                }
+                return Err(reply);
+            }
+            Begun::Upload(upload) => upload,
+        };
+        let mut destination = site.destination(request, post, now).map_err(refuse)?;
+        if let Some(author) = destination.author.take() {
+            upload.comes_from(author);
+        }
+        Ok(Self {
+            site: Rc::clone(site),
+            log: Rc::clone(log),
+            upload,
+            destination,
+            stage: Stage::Turn,
+            is_counted: false,
+            again: AGAIN_FIRST,
+        })
+    }
+
+    /// Takes bytes of the body in, whenever they come; then [`Posting::at`] is asked.
+    pub(crate) fn take(&mut self, bytes: &[u8]) {
+        self.upload.take(bytes);
+    }
+
+    /// The body has ended.
+    pub(crate) fn end(&mut self) {
+        self.upload.end();
+    }
+
+    /// The log of its request.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// How many bytes it would take in.
+    pub(crate) fn wanted_bytes(&self) -> usize {
+        self.upload.wanted_bytes()
+    }
+
+    /// What has become of the body.
+    pub(crate) fn rest(&self) -> Rest {
+        match self.stage {
+            Stage::Record(_) => Rest::Nothing,
+            _ => Rest::Unwanted,
+        }
+    }
+
+    /// Goes as far as it can at `now`.
+    pub(crate) fn at(&mut self, now: Now) -> Step {
+        loop {
+            self.stage = match &self.stage {
+                Stage::Turn => match self.destination.presence() {
+                    Ok(Presence::There) => match self.turn(now) {
+                        Ok(()) => {
+                            self.is_counted = true;
+                            Stage::Body
+                        }
+                        Err(delay) => return self.trouble(delay, now),
+                    },
+                    // Counting leaves a file behind: only beside a file that is there, or
+                    // is about to be.
+                    Ok(Presence::ToCome) => Stage::Body,
+                    Err(trouble) => return self.trouble(Delay::Trouble(trouble), now),
+                },
+                Stage::Body => match self.upload.at(now.monotonic) {
+                    Next::More => {
+                        let until = self.upload.until();
+                        return Step::Bytes { until };
+                    }
+                    Next::Reply(reply) => return Step::Reply(reply),
+                    Next::Record(record) => Stage::Record(record),
+                },
+                Stage::Record(_) if !self.is_counted => match self.turn(now) {
+                    Ok(()) => {
+                        self.is_counted = true;
+                        continue;
+                    }
+                    Err(delay) => return self.trouble(delay, now),
+                },
+                Stage::Record(record) => {
+                    let terms = Terms::of(&self.site.settings, self.site.publishing.durability);
+                    return match self.destination.target.append(record, &terms) {
+                        Ok(place) => {
+                            self.have_it_answered(record);
+                            let id = self.destination.event_id(place);
+                            Step::Reply(self.upload.replies().created(&id))
+                        }
+                        Err(trouble) => self.trouble(Delay::Trouble(trouble), now),
+                    };
+                }
+            };
+            self.again = AGAIN_FIRST;
+        }
+    }
+
+    /// Starts the command of a session, where there is one, to answer what was posted.
+    fn have_it_answered(&self, record: &Record) {
+        let settings = &self.site.settings;
+        if self.site.way != Some(WayUp::Session) || settings.command.is_empty() {
+            return;
+        }
+        if let Err(error) = answering::start(settings, &self.destination.target, record) {
+            let text = format!("SSE_COMMAND cannot answer: {error}; is util-linux installed?");
+            self.log.line(Level::Warning, &text);
+        } else if let Some(problem) = answering::problem(settings) {
+            self.log.line(Level::Warning, &problem);
+        }
+    }
+
+    fn turn(&self, now: Now) -> Result<(), Delay> {
+        let client = self.upload.client();
+        let turns = self.destination.turns();
+        let turn = take_turn(turns, &self.site.publishing, client, now.unix_ms);
+        turn.map_err(Delay::Trouble)?.map_err(Delay::TooOften)
+    }
+
+    fn trouble(&mut self, delay: Delay, now: Now) -> Step {
+        let refused = match delay {
+            Delay::Trouble(Trouble::Busy) if now.monotonic < self.upload.until() => {
+                let wait = self.again.mul_f64(0.5 + fastrand::f64() / 2.0);
+                self.again = (self.again * 2).min(AGAIN_LAST);
+                let at = now.monotonic + wait;
+                return Step::Again { at };
+            }
+            // Swept since it was found.
+            Delay::Trouble(Trouble::NotFound) if self.destination.session.is_some() => {
+                Refused::NoSession
+            }
+            Delay::Trouble(trouble) => Refused::of(&self.destination.target, trouble),
+            Delay::TooOften(wait) => Refused::TooOften(wait),
+        };
+        refused.log(&self.log);
+        Step::Reply(refused.reply(self.upload.replies()))
+    }
+}
+
+/// Why it is not its turn.
+enum Delay {
+    Trouble(Trouble),
+    TooOften(Duration),
+}

@@ -1,0 +1,341 @@
+//! Where the records of a request go, whether it is its client's turn, and what is said
+//! when that comes to nothing.
+//!
+//! Nothing here waits.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use super::append::{Missing, Presence, Target, Trouble};
+use super::disk;
+use super::spool::SpoolFolder;
+use crate::publish::rate::{self, Bucket, Key};
+use crate::publish::{Post, Replies, Reply, Tokens};
+use crate::request::{
+    Absent, BelowRoot, Format, Grant, Publishing, Request, SettingError, Settings,
+};
+use crate::source::room::{history_settings, may_be_room, members_of};
+use crate::source::session::SPOOL_REMEDY;
+use crate::source::tail::TailId;
+use crate::source::{Author, Now, SessionId, SessionKind, Spool as _, WayUp, explain, is_lasting};
+use crate::system::accounts;
+use crate::system::log::{Level, Log};
+
+/// The file that is published to, and how.
+pub(crate) struct Site {
+    pub(crate) settings: Settings,
+    pub(crate) publishing: Publishing,
+    /// What a post to it is for; `None`: the stream's file.
+    pub(crate) way: Option<WayUp>,
+}
+
+/// Why nothing was published.
+pub(crate) enum Refused {
+    /// A setting is wrong: 500, and the log says which.
+    Setting(SettingError),
+    /// No such file, or none that may be known of.
+    NotFound,
+    /// The same for the client; for the log, why.
+    Hidden(String),
+    /// No such session, or none any more.
+    NoSession,
+    /// It is said when to come again.
+    TooOften(Duration),
+    /// The file cannot be written to now; for the log.
+    Unavailable(String),
+    /// Nor later, until somebody changes something.
+    Unwritable(String),
+}
+
+impl From<SettingError> for Refused {
+    fn from(error: SettingError) -> Self {
+        Self::Setting(error)
+    }
+}
+
+impl Refused {
+    /// Why a record could not be added.
+    pub(crate) fn of(target: &Target, trouble: Trouble) -> Self {
+        let path = target.display();
+        match trouble {
+            Trouble::NotFound => Self::NotFound,
+            Trouble::Hidden(error) => Self::Hidden(hidden(&path, &error)),
+            Trouble::Busy => {
+                let text = format!("publish to {path}: others held its lock all the time");
+                Self::Unavailable(text)
+            }
+            Trouble::System(error) => unavailable(&path, &error),
+        }
+    }
+
+    /// What the client is told.
+    pub(crate) fn reply(&self, replies: &Replies) -> Reply {
+        match self {
+            Self::Setting(_) => replies.misconfigured(),
+            Self::NotFound | Self::Hidden(_) => replies.not_found(),
+            Self::NoSession => replies.no_session(),
+            Self::TooOften(wait) => replies.too_many(*wait),
+            Self::Unavailable(_) => replies.unavailable(),
+            Self::Unwritable(_) => replies.unwritable(),
+        }
+    }
+
+    /// Tells the administrator what is his to mend.
+    pub(crate) fn log(&self, log: &Log) {
+        match self {
+            Self::Setting(error) => log.line(Level::Error, &error.to_string()),
+            Self::Unwritable(text) => log.line(Level::Error, text),
+            Self::Unavailable(text) | Self::Hidden(text) => log.line(Level::Warning, text),
+            Self::NotFound | Self::NoSession | Self::TooOften(_) => {}
+        }
+    }
+}
+
+impl Site {
+    /// The tokens that count here.
+    pub(crate) fn tokens(&self) -> Result<Tokens, Refused> {
+        match &self.publishing.token_file {
+            Some(path) if self.publishing.allow.contains(&Grant::Token) => {
+                let read = disk::open_regular(path).and_then(|(file, _)| read_tokens(&file));
+                read.map_err(|error| {
+                    let value = path.as_os_str().as_encoded_bytes();
+                    let remedy = "name a file of tokens that this user can read";
+                    let text = explain(&error, &accounts::own_name(), remedy);
+                    let error_of_setting = SettingError::new("SSE_PUBLISH_TOKEN_FILE", value, text);
+                    match is_lasting(&error) {
+                        true => Refused::Setting(error_of_setting),
+                        false => Refused::Unavailable(error_of_setting.to_string()),
+                    }
+                })
+            }
+            _ => Ok(Tokens::default()),
+        }
+    }
+
+    /// Where what a request posts goes.
+    pub(crate) fn destination(
+        &self,
+        request: &Request,
+        post: &Post,
+        now: Now,
+    ) -> Result<Destination, Refused> {
+        let settings = &self.settings;
+        let named = || post.session.as_deref().and_then(SessionId::parse);
+        match self.way {
+            None => Ok(Destination {
+                target: target(settings, request)?,
+                turns: None,
+                session: None,
+                author: None,
+            }),
+            Some(WayUp::Session) => {
+                let spool = open_spool(settings, SessionKind::Private)?;
+                // What cannot be swept now, the next one sweeps.
+                let _ = spool.sweep(now, &mut |_| Ok(()));
+                let id = named().ok_or(Refused::NoSession)?;
+                let folder = spool
+                    .session(id)
+                    .map_err(|error| of_session(settings, &error))?;
+                let name = SessionKind::Private.file_name();
+                Ok(Destination {
+                    target: Target::within(folder, name),
+                    turns: Some(
+                        spool
+                            .counted("private")
+                            .map_err(|error| of_session(settings, &error))?,
+                    ),
+                    session: Some(id),
+                    author: None,
+                })
+            }
+            Some(WayUp::Room) => {
+                if !may_be_room(settings, request) {
+                    return Err(Refused::NotFound);
+                }
+                let spool = open_spool(settings, members_of(settings, request))?;
+                let id = named().ok_or(Refused::NoSession)?;
+                let stored = spool
+                    .read(id)
+                    .map_err(|error| of_session(settings, &error))?;
+                let author = Author::parse(&stored).ok_or(Refused::NoSession)?;
+                Ok(Destination {
+                    target: target(&history_settings(settings), request)?,
+                    turns: None,
+                    session: Some(id),
+                    author: Some(author),
+                })
+            }
+        }
+    }
+}
+
+/// Where what is posted goes.
+pub(crate) struct Destination {
+    pub(crate) target: Target,
+    /// Beside which its client's posts are counted; the target where there is none.
+    turns: Option<Target>,
+    /// The session that it reaches, or that it comes from.
+    pub(crate) session: Option<SessionId>,
+    /// The member of a room who says it.
+    pub(crate) author: Option<Author>,
+}
+
+impl Destination {
+    /// Beside which its client's posts are counted.
+    pub(crate) fn turns(&self) -> &Target {
+        self.turns.as_ref().unwrap_or(&self.target)
+    }
+
+    /// Whether the file is there beside which posts are counted. A session's is.
+    pub(crate) fn presence(&self) -> Result<Presence, Trouble> {
+        match self.session {
+            Some(_) if self.turns.is_some() => Ok(Presence::There),
+            _ => self.target.presence(),
+        }
+    }
+
+    /// The id that the event has on the way down to who posted.
+    pub(crate) fn event_id(&self, place: TailId) -> String {
+        match self.session {
+            Some(session) => format!("{session}.{}", place.event_id()),
+            None => place.to_string(),
+        }
+    }
+}
+
+fn open_spool(settings: &Settings, kind: SessionKind) -> Result<SpoolFolder, Refused> {
+    let folder = settings.required_spool()?;
+    let opened = SpoolFolder::open(folder, kind, settings.session_grace);
+    opened.map_err(|error| {
+        let text = explain(&error, &accounts::own_name(), SPOOL_REMEDY);
+        let value = folder.as_os_str().as_encoded_bytes();
+        let wrong = SettingError::new("SSE_SPOOL", value, text);
+        match is_lasting(&error) {
+            true => Refused::Setting(wrong),
+            false => Refused::Unavailable(wrong.to_string()),
+        }
+    })
+}
+
+/// Why a session cannot be posted to.
+fn of_session(settings: &Settings, error: &io::Error) -> Refused {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Refused::NoSession;
+    }
+    let folder = settings.spool.as_deref().unwrap_or(Path::new(""));
+    let text = explain(error, &accounts::own_name(), SPOOL_REMEDY);
+    let text = format!("SSE_SPOOL={}: {text}", folder.display());
+    match is_lasting(error) {
+        true => Refused::Unwritable(text),
+        false => Refused::Unavailable(text),
+    }
+}
+
+/// The file that a request means.
+pub(crate) fn target(settings: &Settings, request: &Request) -> Result<Target, Refused> {
+    let is_jsonl = |path: &Path| {
+        let format = settings.format;
+        format.unwrap_or_else(|| Format::of_name(path)) == Format::Jsonl
+    };
+    if let Some(root) = &settings.root {
+        let asked = request.path_info.as_deref().unwrap_or_default();
+        let name = BelowRoot::parse(asked, &settings.suffixes);
+        // What is read as plain lines is no place for records: a log, say.
+        let name = name
+            .filter(|name| is_jsonl(name.as_path()))
+            .ok_or(Refused::NotFound)?;
+        let missing = match settings.absent {
+            Absent::Awaited => Missing::Made,
+            Absent::NotFound => Missing::Told,
+        };
+        return Target::below(root, &name, missing).map_err(|trouble| match trouble {
+            Trouble::System(error) => unavailable(&root.display(), &error),
+            Trouble::Hidden(error) => {
+                Refused::Hidden(hidden(&root.join(name.as_path()).display(), &error))
+            }
+            _ => Refused::NotFound,
+        });
+    }
+    let Some(path) = &settings.file else {
+        let remedy = "not set; set SSE_FILE or SSE_ROOT to where records go";
+        return Err(SettingError::new("SSE_FILE", b"", remedy).into());
+    };
+    if !is_jsonl(path) {
+        let value = path.as_os_str().as_encoded_bytes();
+        let remedy = "records are JSON lines; name a file that ends in .jsonl, \
+                      or set SSE_FORMAT=jsonl";
+        return Err(SettingError::new("SSE_FILE", value, remedy).into());
+    }
+    Target::at(path).map_err(|error| unavailable(&path.display(), &error))
+}
+
+fn hidden(name: &impl Display, error: &io::Error) -> String {
+    let remedy = "clients get a 404; let it write the file and its folder";
+    let text = explain(error, &accounts::own_name(), remedy);
+    format!("publish to {name}: {text}")
+}
+
+fn unavailable(path: &impl Display, error: &io::Error) -> Refused {
+    let text = format!("publish to {path}: {}", unwritten(error));
+    match is_lasting(error) {
+        true => Refused::Unwritable(text),
+        false => Refused::Unavailable(text),
+    }
+}
+
+/// Why a file could not be written to, and what to do.
+pub(crate) fn unwritten(error: &io::Error) -> String {
+    use io::ErrorKind::{
+        FileTooLarge, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    let remedy = match error.kind() {
+        PermissionDenied => "let it write the file and its folder",
+        NotFound => "make the folder, or correct the path",
+        ReadOnlyFilesystem => "name a path on a file system that is writable",
+        StorageFull | QuotaExceeded => "make room on the disk",
+        FileTooLarge => "raise the limit on the size of files (ulimit -f)",
+        _ => "the path must be a regular file that it can write",
+    };
+    explain(error, &accounts::own_name(), remedy)
+}
+
+fn read_tokens(file: &File) -> io::Result<Tokens> {
+    let mut bytes = Vec::new();
+    let most = Tokens::FILE_MAX_BYTES;
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let text = format!("longer than {most} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(Tokens::parse(&bytes))
+}
+
+/// Counts a post against its client's rate. `Err(Trouble::Busy)` asks to come again; the
+/// inner error is how long the client has to wait.
+pub(crate) fn take_turn(
+    target: &Target,
+    publishing: &Publishing,
+    client: &[u8],
+    unix_ms: u64,
+) -> Result<Result<(), Duration>, Trouble> {
+    let Some(rate) = publishing.rate else {
+        return Ok(Ok(()));
+    };
+    let table = target.open_beside(".rate")?;
+    let key = Key::of(client);
+    let mut bucket: Bucket = [0; size_of::<Bucket>()];
+    let place = key.bucket() * size_of::<Bucket>() as u64;
+    match table.read_exact_at(&mut bucket, place) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => bucket.fill(0),
+        read => read?,
+    }
+    let admitted = rate::admit(&mut bucket, key, rate, unix_ms);
+    if admitted.is_ok() {
+        table.write_all_at(&bucket, place)?;
+    }
+    Ok(admitted)
+}

@@ -1,0 +1,393 @@
+//! Sessions as folders.
+//!
+//! ```text
+//! SPOOL/                      ours alone may write in it
+//!   .sweep                    whose turn it is to sweep, and where
+//!   3f/                       private sessions, by their first two digits
+//!     3f0c…/events.jsonl
+//!   room-0123456789abcdef/    the members of a room
+//!     .sweep
+//!     77ab…/member.json
+//! ```
+//!
+//! A session's folder carries two times: that of its modification, when its stream was
+//! there last, and that of its access, when its grace ends. Locations can share a spool and
+//! have different graces: the later of a session's own and the sweeper's counts. Whoever
+//! sets the times holds the folder's lock shared, and whoever removes the folder holds it
+//! alone and reads them again: so nothing that is in use is removed. The locks are held for
+//! a moment, and nobody waits for one.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag};
+use nix::sys::stat::{FileStat, Mode, fstatat, futimens, mkdirat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::append::{Target, open_beneath, open_folder};
+use crate::source::{Now, SessionId, SessionKind, Spool};
+use crate::system::beneath;
+
+/// What only we may do anything with.
+const OURS: Mode = Mode::S_IRWXU;
+
+/// Whom a spool must not be writable for: they could put folders of theirs there.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// How many private sessions one sweep looks at before it leaves the rest to the next.
+const LOOKED_MAX: usize = 2_048;
+
+/// How many it removes: what takes a few milliseconds. 10 000 that were abandoned are gone
+/// after forty.
+const REMOVED_MAX: usize = 256;
+
+/// How many folders of private sessions there are.
+const SHARDS: usize = 256;
+
+/// How long a room's members are taken for looked at: when each of a thousand looks every
+/// few seconds, one look is enough.
+const ROOM_HOLDS: Duration = Duration::from_secs(1);
+
+/// The same for private sessions, of which a sweep looks at part: with a hundred thousand it
+/// is once around well within the shortest grace, and takes a few hundredths of a processor
+/// however many come and post.
+const PRIVATE_HOLDS: Duration = Duration::from_millis(100);
+
+/// What the last sweep left: nothing that it could have removed, or perhaps more.
+const SWEPT: u8 = 0;
+const UNSWEPT: u8 = 1;
+
+/// A session's file is read whole where it says who a member is: it is short.
+const MEMBER_MAX_BYTES: u64 = 4 << 10;
+
+/// The sessions of one kind.
+pub(crate) struct SpoolFolder {
+    root: OwnedFd,
+    path: PathBuf,
+    kind: SessionKind,
+    /// How long the sessions of this location outlive their streams.
+    grace: Duration,
+}
+
+/// The longest grace that a session's times can state: the longest that can be set.
+const GRACE_MAX_MS: i128 = 24 * 3600 * 1_000;
+
+impl SpoolFolder {
+    /// Opens the folder, and makes it if it is not there.
+    pub(crate) fn open(path: &Path, kind: SessionKind, grace: Duration) -> io::Result<Self> {
+        let root = match open_folder(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match beneath::make_folder(path, Mode::S_IRWXU) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(error);
+                    }
+                    _ => open_folder(path)?,
+                }
+            }
+            opened => opened?,
+        };
+        let mode = File::from(root.try_clone()?).metadata()?.mode();
+        if mode & OTHERS_WRITE != 0 {
+            let text = "others may write in it";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+        Ok(Self {
+            root,
+            path: path.to_owned(),
+            kind,
+            grace,
+        })
+    }
+
+    /// The name of the folder that a session lies in.
+    fn shard(&self, first_byte: u8) -> String {
+        match self.kind {
+            SessionKind::Private => format!("{first_byte:02x}"),
+            SessionKind::Member { room } => format!("room-{room:016x}"),
+        }
+    }
+
+    fn shard_of(&self, id: SessionId) -> String {
+        self.shard(id.first_byte())
+    }
+
+    /// A session's folder below the spool.
+    fn place(&self, id: SessionId) -> PathBuf {
+        Path::new(&self.shard_of(id)).join(id.to_string())
+    }
+
+    /// Opens a session's folder.
+    pub(crate) fn session(&self, id: SessionId) -> io::Result<OwnedFd> {
+        Ok(self.open_below(&self.place(id))?)
+    }
+
+    /// A name in the spool beside which posts are counted.
+    pub(crate) fn counted(&self, name: &str) -> io::Result<Target> {
+        Ok(Target::within(self.root.try_clone()?, name))
+    }
+
+    fn open_below(&self, place: &Path) -> nix::Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        open_beneath(&self.root, place, flags, Mode::empty())
+    }
+
+    /// A session's folder, locked. `NotFound` also when it was removed meanwhile,
+    /// `WouldBlock` when somebody else's lock excludes this one.
+    fn locked(&self, place: &Path, how: FlockArg) -> io::Result<Flock<File>> {
+        let folder = File::from(self.open_below(place)?);
+        let folder = match Flock::lock(folder, how) {
+            Ok(folder) => folder,
+            Err((_, error)) => return Err(error.into()),
+        };
+        let own = folder.metadata()?;
+        let named = self.state(place)?;
+        if (named.st_dev, named.st_ino) != (own.dev(), own.ino()) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(folder)
+    }
+
+    fn state(&self, place: &Path) -> nix::Result<FileStat> {
+        fstatat(&self.root, place, AtFlags::AT_SYMLINK_NOFOLLOW)
+    }
+
+    /// The names of the sessions in a folder, as they come.
+    fn names(&self, shard: &str) -> io::Result<impl Iterator<Item = String>> {
+        let entries = match fs::read_dir(self.path.join(shard)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            listed => Some(listed?),
+        };
+        let names = entries.into_iter().flatten().filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            SessionId::parse(name.as_bytes()).map(|_| name)
+        });
+        Ok(names)
+    }
+
+    /// Whether the stream of what a place holds has been away for longer than its grace,
+    /// and than this location's.
+    fn has_ended(&self, place: &Path, now: Now) -> bool {
+        self.state(place).is_ok_and(|state| {
+            let ms = |seconds: i64, nanoseconds: i64| {
+                i128::from(seconds) * 1_000 + i128::from(nanoseconds) / 1_000_000
+            };
+            let touched_ms = ms(state.st_mtime, state.st_mtime_nsec);
+            let own_end_ms = ms(state.st_atime, state.st_atime_nsec);
+            // The kernel may set it too, and whoever reads the folder: never to less than
+            // the time of a visit.
+            let own_end_ms = own_end_ms.min(touched_ms + GRACE_MAX_MS);
+            let end_ms = own_end_ms.max(touched_ms + self.grace.as_millis() as i128);
+            i128::from(now.unix_ms) > end_ms
+        })
+    }
+
+    /// Sets a session's times: its stream is there now.
+    fn set_times(&self, folder: &File) -> io::Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let end = TimeSpec::from_duration(now.unwrap_or_default() + self.grace);
+        Ok(futimens(folder, &end, &TimeSpec::UTIME_NOW)?)
+    }
+
+    /// Fills a session's folder, which has just been made.
+    fn fill(&self, id: SessionId, content: &[u8]) -> io::Result<()> {
+        let folder = self.session(id)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+        let name = Path::new(self.kind.file_name());
+        let file = open_beneath(&folder, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        File::from(file).write_all(content)?;
+        self.set_times(&File::from(folder))
+    }
+
+    /// Sweeps one folder.
+    fn sweep_shard(&self, shard: &str, sweep: &mut Sweep<'_>) -> io::Result<()> {
+        for name in self.names(shard)? {
+            if sweep.removed >= REMOVED_MAX {
+                return Ok(());
+            }
+            sweep.looked += 1;
+            let place = Path::new(shard).join(&name);
+            if !self.has_ended(&place, sweep.now) {
+                continue;
+            }
+            let folder = match self.locked(&place, FlockArg::LockExclusiveNonblock) {
+                Ok(folder) => folder,
+                // Its stream is coming back, or somebody else sweeps it.
+                Err(_) => continue,
+            };
+            if !self.has_ended(&place, sweep.now) {
+                continue;
+            }
+            let stored = self.read_at(&folder).unwrap_or_default();
+            match (sweep.ended)(&stored) {
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => continue,
+                told => told?,
+            }
+            sweep.removed += 1;
+            // One that holds what we did not make must not keep all others.
+            let _ = self.remove(&place, &folder);
+        }
+        Ok(())
+    }
+
+    /// Removes a session's folder, which is locked, and what lies in it.
+    fn remove(&self, place: &Path, folder: &File) -> io::Result<()> {
+        for entry in fs::read_dir(self.path.join(place))? {
+            unlinkat(folder, &*entry?.file_name(), UnlinkatFlags::NoRemoveDir)?;
+        }
+        Ok(unlinkat(&self.root, place, UnlinkatFlags::RemoveDir)?)
+    }
+
+    /// What the file in a session's folder holds.
+    fn read_at(&self, folder: &File) -> io::Result<Vec<u8>> {
+        let folder = folder.as_fd().try_clone_to_owned()?;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let name = Path::new(self.kind.file_name());
+        let file = open_beneath(&folder, name, flags, Mode::empty())?;
+        let mut bytes = Vec::new();
+        File::from(file)
+            .take(MEMBER_MAX_BYTES)
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The file whose lock is the turn to sweep; `None` while it is somebody else's.
+    fn turn(&self) -> io::Result<Option<Flock<File>>> {
+        let place = match self.kind {
+            SessionKind::Private => PathBuf::from(".sweep"),
+            SessionKind::Member { .. } => Path::new(&self.shard(0)).join(".sweep"),
+        };
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
+        let file = match open_beneath(&self.root, &place, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+            // Nobody has been in this room yet.
+            Err(Errno::ENOENT) => return Ok(None),
+            opened => File::from(opened?),
+        };
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(turn) => Ok(Some(turn)),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, error)) => Err(error.into()),
+        }
+    }
+
+    /// Sweeps the folders of private sessions from where the last sweep ended, at once if
+    /// that left some that it could have removed.
+    fn sweep_on(&self, turn: &File, sweep: &mut Sweep<'_>) -> io::Result<()> {
+        let mut state = [0, SWEPT];
+        turn.read_at(&mut state, 0)?;
+        let [mut next, rest] = state;
+        if rest == SWEPT && was_swept(turn, sweep.now, PRIVATE_HOLDS)? {
+            return Ok(());
+        }
+        for _ in 0..SHARDS {
+            self.sweep_shard(&self.shard(next), sweep)?;
+            if sweep.removed >= REMOVED_MAX {
+                break;
+            }
+            next = next.wrapping_add(1);
+            if sweep.looked >= LOOKED_MAX {
+                break;
+            }
+        }
+        let rest = match sweep.removed >= REMOVED_MAX {
+            true => UNSWEPT,
+            false => SWEPT,
+        };
+        turn.write_all_at(&[next, rest], 0)
+    }
+
+    /// Sweeps a room, unless somebody did just now.
+    fn sweep_room(&self, turn: &File, sweep: &mut Sweep<'_>) -> io::Result<()> {
+        if was_swept(turn, sweep.now, ROOM_HOLDS)? {
+            return Ok(());
+        }
+        self.sweep_shard(&self.shard(0), sweep)?;
+        turn.write_all_at(&[0], 0)
+    }
+}
+
+/// Whether somebody has had this turn to its end less than `holds` ago.
+fn was_swept(turn: &File, now: Now, holds: Duration) -> io::Result<bool> {
+    let metadata = turn.metadata()?;
+    let swept_ms = metadata.mtime() * 1_000 + metadata.mtime_nsec() / 1_000_000;
+    let since_ms = i128::from(now.unix_ms) - i128::from(swept_ms);
+    // An empty file is one that was made just now.
+    Ok(metadata.len() > 0 && (0..holds.as_millis() as i128).contains(&since_ms))
+}
+
+struct Sweep<'a> {
+    now: Now,
+    ended: &'a mut dyn FnMut(&[u8]) -> io::Result<()>,
+    looked: usize,
+    removed: usize,
+}
+
+impl Spool for SpoolFolder {
+    fn make(&self, id: SessionId, content: &[u8]) -> io::Result<()> {
+        match mkdirat(&self.root, Path::new(&self.shard_of(id)), OURS) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        mkdirat(&self.root, &self.place(id), OURS)?;
+        self.fill(id, content).inspect_err(|_| {
+            // A full disk must not be left with a session that holds half of what it needs.
+            if let Ok(folder) = self.session(id) {
+                let _ = self.remove(&self.place(id), &File::from(folder));
+            }
+        })
+    }
+
+    fn touch(&self, id: SessionId) -> io::Result<()> {
+        let folder = self.locked(&self.place(id), FlockArg::LockSharedNonblock)?;
+        self.set_times(&folder)
+    }
+
+    fn file(&self, id: SessionId) -> PathBuf {
+        self.path.join(self.place(id)).join(self.kind.file_name())
+    }
+
+    fn read(&self, id: SessionId) -> io::Result<Vec<u8>> {
+        self.read_at(&File::from(self.session(id)?))
+    }
+
+    fn all(&self) -> io::Result<Vec<Vec<u8>>> {
+        let mut all = Vec::new();
+        let shards = match self.kind {
+            SessionKind::Private => 0..=u8::MAX,
+            SessionKind::Member { .. } => 0..=0,
+        };
+        for first_byte in shards {
+            let shard = self.shard(first_byte);
+            for name in self.names(&shard)? {
+                // One that goes meanwhile is not there.
+                let folder = self.open_below(&Path::new(&shard).join(name));
+                let stored = folder.map(File::from).map(|folder| self.read_at(&folder));
+                if let Ok(Ok(stored)) = stored {
+                    all.push(stored);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn sweep(&self, now: Now, ended: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let Some(turn) = self.turn()? else {
+            return Ok(());
+        };
+        let mut sweep = Sweep {
+            now,
+            ended,
+            looked: 0,
+            removed: 0,
+        };
+        match self.kind {
+            SessionKind::Private => self.sweep_on(&turn, &mut sweep),
+            SessionKind::Member { .. } => self.sweep_room(&turn, &mut sweep),
+        }
+    }
+}

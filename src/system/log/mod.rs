@@ -1,0 +1,444 @@
+//! Lines for the administrator.
+//!
+//! ```text
+//! line ──► repeats (table) ──► SSE_LOG, else stderr; for a responder's requests, also
+//!                              the web server's log (FCGI_STDERR)
+//! ```
+//!
+//! A line that belongs to a request names it, and the same line for the same path is
+//! written once a minute, with the number of those that were suppressed. No line waits for
+//! whoever reads it.
+//!
+//! Only a CGI program can have its client at the other end of stderr (mini-httpd), and
+//! then nothing is written there.
+
+mod repeats;
+mod stderr;
+mod table;
+
+use std::cell::{Cell, RefCell};
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::OFlag;
+use nix::unistd::{getpgrp, getpid, getppid};
+use serde_json::{Value, json};
+
+use super::clock;
+use crate::request::Label;
+use repeats::{Key, Verdict};
+use table::Table;
+
+/// How grave a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// Nothing is wrong.
+    Info,
+    /// The stream is served, but not quite as configured.
+    Warning,
+    /// The stream is not served.
+    Error,
+}
+
+impl Level {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A line of `SSE_LOG`: names and values, in order.
+type Record = Vec<(&'static str, Value)>;
+
+/// What is logged of a stream that has ended.
+pub(crate) struct StreamEnd<'a> {
+    /// The number of its request in this process.
+    pub(crate) request: u64,
+    pub(crate) stream: &'static str,
+    pub(crate) reason: &'a str,
+    pub(crate) age: Duration,
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+}
+
+/// How a program was started, which decides about its stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Typed in a terminal: lines have no time.
+    Terminal,
+    /// By a CGI gateway, for one request: stderr may be the client.
+    Gateway,
+    /// For many requests, or for none.
+    Process,
+}
+
+/// The log of a program, or of one of its requests.
+pub(crate) struct Log {
+    shared: Rc<Shared>,
+    /// The request that its lines belong to.
+    request: Option<Label>,
+    /// What was written, for the web server's log as well.
+    copies: RefCell<Option<Vec<String>>>,
+}
+
+/// What all logs of a program share.
+struct Shared {
+    program: String,
+    style: Style,
+    /// `SSE_LOG`.
+    path: RefCell<Option<PathBuf>>,
+    file: RefCell<Option<File>>,
+    stderr_is_the_client: bool,
+    /// See [`Log::stderr_is_the_web_server_s`].
+    stderr_is_the_web_server_s: Cell<bool>,
+    /// Lines of requests: of this process, or of all processes of this user.
+    requests: RefCell<Table>,
+    /// Lines of the process.
+    own: Table,
+    /// How settings are called where they are options: pairs of both names.
+    options: RefCell<Vec<(&'static str, String)>>,
+}
+
+impl Log {
+    pub(crate) fn new(program: &str, style: Style) -> Self {
+        let shared = Shared {
+            program: program.into(),
+            style,
+            path: RefCell::new(None),
+            file: RefCell::new(None),
+            stderr_is_the_client: style == Style::Gateway && stderr::is_the_client(),
+            stderr_is_the_web_server_s: Cell::new(false),
+            requests: RefCell::new(Table::in_memory()),
+            own: Table::in_memory(),
+            options: RefCell::new(Vec::new()),
+        };
+        Self {
+            shared: Rc::new(shared),
+            request: None,
+            copies: RefCell::new(None),
+        }
+    }
+
+    /// The log of a request.
+    pub(crate) fn for_request(&self, label: &Label) -> Self {
+        // (RFC 3875 §4.1.8 requires a client's address.)
+        if self.shared.style == Style::Gateway && label.client() != "-" {
+            *self.shared.requests.borrow_mut() = Table::File;
+        }
+        Self {
+            shared: Rc::clone(&self.shared),
+            request: Some(label.clone()).filter(|label| !label.is_empty()),
+            copies: RefCell::new(None),
+        }
+    }
+
+    /// The log of a responder's request, of which the web server gets what
+    /// [`Log::take_copies`] gives.
+    pub(crate) fn for_web_server(&self, label: &Label) -> Self {
+        Self {
+            copies: RefCell::new(Some(Vec::new())),
+            ..self.for_request(label)
+        }
+    }
+
+    /// What was written since this was called last.
+    pub(crate) fn take_copies(&self) -> Vec<String> {
+        let mut copies = self.copies.borrow_mut();
+        copies.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The same, and no more will be asked for: what a stream's source writes later goes to
+    /// our own log only.
+    pub(crate) fn take_last_copies(&self) -> Vec<String> {
+        self.copies.take().unwrap_or_default()
+    }
+
+    /// The web server has started us, and logs what we write to stderr: there, a copy of what
+    /// it gets by FCGI_STDERR would be a second one.
+    pub(crate) fn stderr_is_the_web_server_s(&self) {
+        self.shared.stderr_is_the_web_server_s.set(true);
+    }
+
+    /// Settings in lines are called as they were typed from now on: pairs of a setting and
+    /// its option.
+    pub(crate) fn call_settings(&self, options: Vec<(&'static str, String)>) {
+        *self.shared.options.borrow_mut() = options;
+    }
+
+    /// Writes to `path` from now on.
+    pub(crate) fn open(&self, path: &Path) {
+        *self.shared.path.borrow_mut() = Some(path.to_owned());
+        // Without O_NONBLOCK, opening a FIFO would wait for somebody to read it.
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let mut how = OpenOptions::new();
+        let how = how.append(true).create(true).custom_flags(flags.bits());
+        match how.open(path) {
+            Ok(file) => *self.shared.file.borrow_mut() = Some(file),
+            Err(error) => self.line(
+                Level::Warning,
+                &format!(
+                    "SSE_LOG={}: {error}; name a file that this user can append to",
+                    path.display()
+                ),
+            ),
+        }
+    }
+
+    /// Opens the file anew: the old one may have been rotated away.
+    pub(crate) fn reopen(&self) {
+        let path = self.shared.path.borrow().clone();
+        if let Some(path) = path {
+            self.open(&path);
+            // The new file has not seen the lines that are repeated.
+            *self.shared.requests.borrow_mut() = Table::in_memory();
+        }
+    }
+
+    /// Writes a line. That of a request is written once a minute for a path.
+    pub(crate) fn line(&self, level: Level, message: &str) {
+        let Some(label) = &self.request else {
+            return self.shared.write(level, None, message);
+        };
+        let parts = [message.as_bytes(), label.path().as_bytes()];
+        let Some(message) = self.shared.unless_repeated(&parts, message) else {
+            return;
+        };
+        let admitted = self.admitted();
+        if let Some(lost) = admitted.filter(|lost| *lost > 0) {
+            let text = format!("{lost} lines of other requests were suppressed");
+            self.shared.write(Level::Warning, None, &text);
+        }
+        if admitted.is_some() {
+            self.write(level, &message);
+        }
+    }
+
+    /// Writes a line of the process that could come by the thousand: one of its `kind` a
+    /// minute, with the number of those that were suppressed.
+    pub(crate) fn rate_limited(&self, level: Level, kind: &str, message: &str) {
+        let key = Key::of(&[kind.as_bytes()]);
+        let verdict = self
+            .shared
+            .own
+            .judge(key, |bucket| repeats::repeat(bucket, key, now_ms()));
+        if let Some(message) = with_count(verdict, message) {
+            self.shared.write(level, self.request.as_ref(), &message);
+        }
+    }
+
+    /// Writes why the process cannot start: on stderr in any case, where whoever starts it
+    /// looks.
+    pub(crate) fn startup_error(&self, message: &str) {
+        self.line(Level::Error, message);
+        if self.shared.file.borrow().is_some() && !self.shared.stderr_is_the_client {
+            let line = self.shared.text_line(Level::Error, None, message);
+            stderr::write(&line);
+        }
+    }
+
+    /// Writes what a program that we run has said on its stderr.
+    pub(crate) fn said(&self, program: &str, text: &str) {
+        self.write(Level::Warning, &format!("{program}: {text}"));
+    }
+
+    /// Writes that a stream has ended, to `SSE_LOG` only.
+    pub(crate) fn stream_end(&self, ended: &StreamEnd<'_>) {
+        let mut record = self.shared.record(Level::Info, self.request.as_ref());
+        let seconds = (ended.age.as_secs_f64() * 1000.0).round() / 1000.0;
+        record.extend([
+            ("request", json!(ended.request)),
+            ("stream", json!(ended.stream)),
+            ("message", json!("stream ended")),
+            ("reason", json!(ended.reason)),
+            ("seconds", json!(seconds)),
+            ("events", json!(ended.events)),
+            ("bytes", json!(ended.bytes)),
+        ]);
+        self.shared.to_file(&record);
+    }
+
+    /// How many lines the period before lost, if one more line may be written now.
+    fn admitted(&self) -> Option<u64> {
+        let judge = |bucket: &mut repeats::Bucket| repeats::admit(bucket, now_ms());
+        match self.shared.requests.borrow().judge(Key::ALL, judge) {
+            Verdict::Write { suppressed } => Some(suppressed),
+            Verdict::Suppress => None,
+        }
+    }
+
+    fn write(&self, level: Level, message: &str) {
+        let is_copied = self.copies.borrow().is_some()
+            && self.shared.stderr_is_the_web_server_s.get()
+            && self.shared.file.borrow().is_none();
+        if !is_copied {
+            self.shared.write(level, self.request.as_ref(), message);
+        }
+        if let (Some(copies), Some(label)) = (&mut *self.copies.borrow_mut(), &self.request) {
+            copies.push(format!("{label}: {}", one_line(message)));
+        }
+    }
+}
+
+impl Shared {
+    /// The message with the number of those that were suppressed, unless it is a repeat.
+    fn unless_repeated(&self, parts: &[&[u8]], message: &str) -> Option<String> {
+        let sink = self.sink();
+        let parts = [parts, &[self.program.as_bytes(), &sink]].concat();
+        let key = Key::of(&parts);
+        let requests = self.requests.borrow();
+        let verdict = requests.judge(key, |bucket| repeats::repeat(bucket, key, now_ms()));
+        with_count(verdict, message)
+    }
+
+    /// What tells this log from those of other servers, whose processes share the table.
+    fn sink(&self) -> Vec<u8> {
+        // All programs of a server are in its process group; one that has a group of its
+        // own is told by its parent.
+        let group = match getpgrp() {
+            own if own == getpid() => getppid(),
+            servers => servers,
+        };
+        let mut sink = group.as_raw().to_le_bytes().to_vec();
+        match &*self.path.borrow() {
+            Some(path) => sink.extend_from_slice(path.as_os_str().as_encoded_bytes()),
+            None => sink.extend(stderr::identity()),
+        }
+        sink
+    }
+
+    /// Writes a line. A log that cannot be written to must not end a stream.
+    fn write(&self, level: Level, label: Option<&Label>, message: &str) {
+        let message = self.in_options(&one_line(message));
+        if self.file.borrow().is_some() {
+            let mut record = self.record(level, label);
+            record.push(("message", json!(message)));
+            self.to_file(&record);
+        } else if !self.stderr_is_the_client {
+            stderr::write(&self.text_line(level, label, &message));
+        }
+    }
+
+    fn text_line(&self, level: Level, label: Option<&Label>, message: &str) -> String {
+        let (program, word) = (&self.program, level.word());
+        let request = label.map_or(String::new(), |label| format!(" {label}"));
+        match self.style {
+            Style::Terminal => format!("{program}{request}: {word}: {message}\n"),
+            // mod_cgid's error log gets our lines as they are.
+            Style::Gateway | Style::Process => {
+                let time = clock::log_time();
+                format!("[{time}] {program}{request}: {word}: {message}\n")
+            }
+        }
+    }
+
+    /// What every line of `SSE_LOG` begins with.
+    fn record(&self, level: Level, label: Option<&Label>) -> Record {
+        let mut record = vec![
+            ("time", json!(clock::log_time())),
+            ("level", json!(level.word())),
+            ("program", json!(self.program)),
+        ];
+        if let Some(label) = label {
+            record.push(("client", json!(label.client())));
+            record.push(("method", json!(label.method())));
+            record.push(("path", json!(label.path())));
+        }
+        record
+    }
+
+    fn to_file(&self, record: &Record) {
+        if let Some(file) = &mut *self.file.borrow_mut() {
+            let fields: Vec<String> = record
+                .iter()
+                .map(|(name, value)| format!("\"{name}\":{value}"))
+                .collect();
+            let _ = file.write_all(format!("{{{}}}\n", fields.join(",")).as_bytes());
+        }
+    }
+
+    /// Calls settings by the options that they were typed as.
+    fn in_options(&self, message: &str) -> String {
+        let mut text = message.to_owned();
+        for (setting, option) in &*self.options.borrow() {
+            text = replace_word(&text, setting, option);
+        }
+        text
+    }
+}
+
+/// Replaces a setting's name, and a `=` after it by a space.
+fn replace_word(text: &str, setting: &str, option: &str) -> String {
+    let mut replaced = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(setting) {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let (before, found) = rest.split_at(at);
+        let after = &found[setting.len()..];
+        replaced.push_str(before);
+        if before.ends_with(is_part) || after.starts_with(is_part) {
+            replaced.push_str(setting);
+            rest = after;
+        } else {
+            replaced.push_str(option);
+            rest = after;
+            if let Some(value) = after.strip_prefix('=') {
+                replaced.push(' ');
+                rest = value;
+            }
+        }
+    }
+    replaced + rest
+}
+
+fn with_count(verdict: Verdict, message: &str) -> Option<String> {
+    match verdict {
+        Verdict::Suppress => None,
+        Verdict::Write { suppressed: 0 } => Some(message.to_owned()),
+        Verdict::Write { suppressed } => Some(format!("{message} (and {suppressed} more since)")),
+    }
+}
+
+/// A message as one line without control characters, which a terminal would obey: paths
+/// and messages contain what clients and files say.
+fn one_line(message: &str) -> String {
+    message
+        .chars()
+        .map(|c| match c {
+            '\n' | '\r' | '\t' => ' ',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_called_by_its_option_and_no_other_is() {
+        let text = "SSE_COMMAND=x: SSE_COMMAND_MAX and XSSE_COMMAND; set SSE_COMMAND";
+        let expected = "--command x: SSE_COMMAND_MAX and XSSE_COMMAND; set --command";
+        assert_eq!(replace_word(text, "SSE_COMMAND", "--command"), expected);
+    }
+
+    #[test]
+    fn a_message_is_one_line_that_no_terminal_obeys() {
+        assert_eq!(
+            one_line("a\r\nb\tc\u{1b}[2J\u{9b}é"),
+            "a  b c\u{fffd}[2J\u{fffd}é"
+        );
+    }
+}

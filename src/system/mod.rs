@@ -1,0 +1,33 @@
+//! Layer 5: the operating system. One noun per file, each a thin cover of system calls.
+//!
+//! With `store`, `cgi` and `server` above it, this is the only code that touches the clock,
+//! descriptors, files, processes and signals.
+
+#[forbid(unsafe_code)]
+pub(crate) mod accounts;
+#[forbid(unsafe_code)]
+pub(crate) mod below;
+#[forbid(unsafe_code)]
+pub(crate) mod beneath;
+#[forbid(unsafe_code)]
+pub(crate) mod body;
+#[forbid(unsafe_code)]
+pub(crate) mod children;
+#[forbid(unsafe_code)]
+pub(crate) mod clock;
+#[forbid(unsafe_code)]
+pub(crate) mod environment;
+#[forbid(unsafe_code)]
+pub(crate) mod exit;
+#[forbid(unsafe_code)]
+pub(crate) mod log;
+#[forbid(unsafe_code)]
+pub(crate) mod output;
+#[forbid(unsafe_code)]
+pub(crate) mod privilege;
+#[forbid(unsafe_code)]
+pub(crate) mod process;
+#[forbid(unsafe_code)]
+pub(crate) mod signals;
+// One line in `watch::dnotify` is unsafe.
+pub(crate) mod watch;

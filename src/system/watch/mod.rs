@@ -1,0 +1,195 @@
+//! Learning that a file may have changed.
+//!
+//! ```text
+//!   inotify ──(no instance left)──► dnotify ──(not in this kernel)──► looking
+//! ```
+//!
+//! A watch is a hint to look, never news by itself: whoever is woken compares what the
+//! path names now with what it holds. So a hint may come too often, and where hints
+//! cannot be trusted the driver looks every second.
+
+mod dnotify;
+#[forbid(unsafe_code)]
+mod hints;
+#[forbid(unsafe_code)]
+mod inotify;
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use dnotify::Dnotify;
+pub(crate) use hints::Hints;
+use inotify::Inotify;
+use nix::sys::inotify::WatchDescriptor;
+
+/// Between looks where no hint can come at all.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Between looks where hints come, but not for everything: a path with symbolic links,
+/// a network file system, an overlay, dnotify.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+
+/// How much of what can happen to a path gives a hint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Coverage {
+    /// Nothing.
+    None,
+    /// Something.
+    Part,
+    /// Everything that matters.
+    Whole,
+}
+
+/// The watches of this process.
+pub(crate) struct Watcher {
+    backend: RefCell<Backend>,
+    /// Everybody who follows something.
+    followers: RefCell<Vec<Rc<Hints>>>,
+}
+
+enum Backend {
+    /// Nothing has been watched yet.
+    Unused,
+    Inotify(Inotify),
+    Dnotify(Dnotify),
+    /// Neither could be had.
+    Looking,
+}
+
+impl Watcher {
+    pub(crate) fn new() -> Self {
+        Self {
+            backend: RefCell::new(Backend::Unused),
+            followers: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// One that watches nothing: whoever follows looks by itself.
+    pub(crate) fn blind() -> Self {
+        Self {
+            backend: RefCell::new(Backend::Looking),
+            followers: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Somebody is about to follow a path.
+    pub(crate) fn follow(&self) -> Rc<Hints> {
+        let hints = Rc::new(Hints::new());
+        self.followers.borrow_mut().push(Rc::clone(&hints));
+        hints
+    }
+
+    /// Somebody follows no longer.
+    pub(crate) fn forget(&self, hints: &Rc<Hints>) {
+        let mut followers = self.followers.borrow_mut();
+        if let Some(place) = followers.iter().position(|own| Rc::ptr_eq(own, hints)) {
+            followers.swap_remove(place);
+        }
+        if let Backend::Inotify(inotify) = &mut *self.backend.borrow_mut() {
+            inotify.forget_all(hints);
+        }
+    }
+
+    /// Watches the folder of a path and the names in it that begin with `name`; says how
+    /// well.
+    pub(crate) fn watch_folder(&self, folder: &Path, name: &OsStr, hints: &Rc<Hints>) -> Coverage {
+        let mut backend = self.backend.borrow_mut();
+        if matches!(*backend, Backend::Unused) {
+            *backend = Backend::choose();
+        }
+        match &mut *backend {
+            Backend::Inotify(inotify) => inotify.watch_folder(folder, name, hints),
+            Backend::Dnotify(dnotify) => dnotify.watch_folder(folder),
+            Backend::Unused | Backend::Looking => Coverage::None,
+        }
+    }
+
+    /// Watches what is written into an open file, wherever its name may go, until the
+    /// watch is dropped; says how well.
+    pub(crate) fn watch_file(
+        self: &Rc<Self>,
+        file: BorrowedFd<'_>,
+        hints: &Rc<Hints>,
+    ) -> (Coverage, FileWatch) {
+        let mut own = None;
+        let coverage = match &mut *self.backend.borrow_mut() {
+            Backend::Inotify(inotify) => {
+                own = inotify.watch_file(file, hints);
+                own.map_or(Coverage::None, |_| Coverage::Whole)
+            }
+            // What a folder's watch gives hints of is in its files.
+            Backend::Dnotify(_) => Coverage::Part,
+            Backend::Unused | Backend::Looking => Coverage::None,
+        };
+        let watch = own.map(|own| (Rc::clone(self), own, Rc::clone(hints)));
+        (coverage, FileWatch(watch))
+    }
+
+    /// What to wait on; `None` where nothing will come.
+    pub(crate) fn with_descriptor<T>(&self, use_it: impl FnOnce(Option<BorrowedFd<'_>>) -> T) -> T {
+        match &*self.backend.borrow() {
+            Backend::Inotify(inotify) => use_it(Some(inotify.descriptor())),
+            Backend::Dnotify(dnotify) => use_it(Some(dnotify.descriptor())),
+            Backend::Unused | Backend::Looking => use_it(None),
+        }
+    }
+
+    /// Takes the hints that have come, and tells everybody once whom they concern.
+    pub(crate) fn drain(&self, mut told: impl FnMut(&Hints)) {
+        let mut hinted = Vec::new();
+        match &mut *self.backend.borrow_mut() {
+            Backend::Inotify(inotify) => inotify.drain(&mut |hints| {
+                if hints.hint() {
+                    hinted.push(Rc::clone(hints));
+                }
+            }),
+            Backend::Dnotify(dnotify) => {
+                dnotify.drain();
+                // It does not say in which folder.
+                hinted = self.followers.borrow().clone();
+            }
+            Backend::Unused | Backend::Looking => {}
+        }
+        for hints in hinted {
+            hints.take();
+            told(&hints);
+        }
+    }
+}
+
+/// A watch of an open file, as long as that is kept.
+pub(crate) struct FileWatch(Option<(Rc<Watcher>, WatchDescriptor, Rc<Hints>)>);
+
+impl Drop for FileWatch {
+    fn drop(&mut self) {
+        if let Some((watcher, own, hints)) = &self.0
+            && let Backend::Inotify(inotify) = &mut *watcher.backend.borrow_mut()
+        {
+            inotify.unwatch_file(*own, hints);
+        }
+    }
+}
+
+impl Backend {
+    fn choose() -> Self {
+        if let Some(inotify) = Inotify::new() {
+            return Self::Inotify(inotify);
+        }
+        Dnotify::new().map_or(Self::Looking, Self::Dnotify)
+    }
+}
+
+impl Coverage {
+    /// How long a path of this coverage may go without being looked at.
+    pub(crate) fn look_again_after(self) -> Option<Duration> {
+        match self {
+            Self::None => Some(LOOK),
+            Self::Part => Some(SECOND_LOOK),
+            Self::Whole => None,
+        }
+    }
+}
