@@ -34,7 +34,7 @@ use sse_cgi::request::{
     Answer, BelowRoot, Head, Lifetime, MetaVariables, Request, Settings, Status, decide,
 };
 use sse_cgi::source::tail::{Disk, DiskFile, Mark, Sibling, Stat};
-use sse_cgi::source::{Now, OpenError, Opened, Opening, STREAMS, World};
+use sse_cgi::source::{Host, Now, OpenError, Opened, Opening, STREAMS};
 use sse_cgi::stream::{Delivery, Subscription, Terms, Turn};
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -74,12 +74,12 @@ fn serve(peer: &mut fastcgi::Request) -> io::Result<()> {
     let Some(stream) = STREAMS.iter().find(|stream| stream.name == name) else {
         return refuse(peer, format!("SSE_STREAM={name}: no such stream"));
     };
-    let world: Rc<dyn World> = Rc::new(Machine);
+    let host: Rc<dyn Host> = Rc::new(SystemHost);
     let opening = Opening {
         settings: &settings,
         request: &request,
         now: now(),
-        world: &world,
+        host: &host,
         live: None,
     };
     let terms = Terms::new(&request, &settings, Delivery::Immediate, fastrand::f64());
@@ -219,9 +219,9 @@ impl Changes {
 }
 
 /// The files of this machine, as a source sees them.
-struct Machine;
+struct SystemHost;
 
-impl World for Machine {
+impl Host for SystemHost {
     fn disk(&self, path: &Path) -> Box<dyn Disk> {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let folder = path.parent().unwrap_or(Path::new("/")).to_owned();

@@ -7,7 +7,7 @@ use crate::cgi::run_with;
 use crate::server;
 use crate::source::Stream;
 use crate::store::answering;
-use crate::store::host::Abilities;
+use crate::store::host::Capabilities;
 
 /// Runs a program that serves one stream, in whichever way it was started: as nph-CGI,
 /// as plain CGI, typed in a terminal, or as a FastCGI responder (with `--socket` or
@@ -28,5 +28,5 @@ pub fn run(stream: &'static Stream) -> ExitCode {
         let only: &'static Stream = stream;
         return server::run_responder(Vec::leak(vec![only]));
     }
-    run_with(stream, Abilities::ALL)
+    run_with(stream, Capabilities::ALL)
 }

@@ -14,8 +14,8 @@ use crate::gateway::Framing;
 use crate::request::{
     Head, Label, Lifetime, MetaVariables, Method, Request, Settings, WRONG_SETTING,
 };
-use crate::source::{Stream, World};
-use crate::store::host::{Abilities, Machine};
+use crate::source::{Host, Stream};
+use crate::store::host::{Capabilities, SystemHost};
 use crate::stream::open::{Answered, open};
 use crate::stream::{Delivery, Subscription, Terms};
 use crate::system::body;
@@ -27,20 +27,20 @@ use crate::system::signals::Signals;
 
 /// The same for a stream that follows files or time, and without FastCGI, which makes a
 /// program smaller by a quarter: what a server starts for every connection should be small.
-/// Its world has neither programs nor sessions: `World::start`, `World::spool` and
-/// `World::append` fail with `Unsupported`.
+/// Its host has neither programs nor sessions: `Host::start`, `Host::spool` and
+/// `Host::append` fail with `Unsupported`.
 #[must_use]
 pub fn run_cgi(stream: &'static Stream) -> ExitCode {
-    run_with(stream, Abilities::FILES)
+    run_with(stream, Capabilities::FILES)
 }
 
 /// The same as [`run_cgi`] for a stream that runs programs.
 #[must_use]
 pub fn run_cgi_with_programs(stream: &'static Stream) -> ExitCode {
-    run_with(stream, Abilities::PROGRAMS)
+    run_with(stream, Capabilities::PROGRAMS)
 }
 
-pub(crate) fn run_with(stream: &'static Stream, abilities: Abilities) -> ExitCode {
+pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
@@ -83,7 +83,7 @@ pub(crate) fn run_with(stream: &'static Stream, abilities: Abilities) -> ExitCod
         framing,
         log: Rc::clone(&log),
         clock,
-        abilities,
+        capabilities,
     };
     let code = finish(&log, program.answer(&meta));
     if framing != Framing::Bare {
@@ -105,7 +105,7 @@ struct Program {
     framing: Framing,
     log: Rc<Log>,
     clock: Clock,
-    abilities: Abilities,
+    capabilities: Capabilities,
 }
 
 impl Program {
@@ -128,9 +128,9 @@ impl Program {
             self.log.line(Level::Warning, &notice.to_string());
         }
         let request = Request::from_meta(meta);
-        let machine = Rc::new(Machine::new(Rc::clone(&self.log), self.abilities));
+        let host = Rc::new(SystemHost::new(Rc::clone(&self.log), self.capabilities));
         let now = self.clock.now();
-        let world = Rc::clone(&machine) as Rc<dyn World>;
+        let shared = Rc::clone(&host) as Rc<dyn Host>;
         let delivery = self.delivery(&request);
         let answered = open(
             self.stream,
@@ -138,7 +138,7 @@ impl Program {
             &settings,
             delivery,
             now,
-            &world,
+            &shared,
             None,
             fastrand::f64(),
         );
@@ -174,7 +174,7 @@ impl Program {
             clock: self.clock,
             signals: &signals,
             output: &output,
-            machine: &machine,
+            host: &host,
             changes: subscription.changes(),
             send_timeout: settings.send_timeout,
         };

@@ -24,7 +24,7 @@ use crate::request::{
 };
 use crate::source::{Stream, WayUp};
 use crate::store::answering;
-use crate::store::host::Abilities;
+use crate::store::host::Capabilities;
 use crate::store::posting::{Posting, Rest, Step};
 use crate::store::site::Site;
 use crate::system::body;
@@ -98,7 +98,7 @@ pub fn run_two_way(stream: &'static Stream) -> ExitCode {
         _ => {
             // Its stream writes as well: who comes and goes.
             let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
-            run_with(stream, Abilities::SESSIONS)
+            run_with(stream, Capabilities::SESSIONS)
         }
     }
 }

@@ -10,7 +10,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 use crate::event::Batch;
 use crate::source::{Changes, Now};
-use crate::store::host::Machine;
+use crate::store::host::SystemHost;
 use crate::stream::{Subscription, Turn};
 use crate::system::clock::Clock;
 use crate::system::output::{Output, has_left};
@@ -34,7 +34,7 @@ pub(crate) struct Server<'a> {
     pub(crate) clock: Clock,
     pub(crate) signals: &'a Signals,
     pub(crate) output: &'a Output,
-    pub(crate) machine: &'a Machine,
+    pub(crate) host: &'a SystemHost,
     /// How changes of what the stream reads are noticed.
     pub(crate) changes: Option<Rc<dyn Changes>>,
     /// A reader that takes nothing for so long is left.
@@ -194,7 +194,7 @@ impl Poller {
         if self.watching_files {
             return Ok(());
         }
-        server.machine.programs.with_descriptor(|pipes| {
+        server.host.programs.with_descriptor(|pipes| {
             if let Some(pipes) = pipes {
                 let output = EpollEvent::new(EpollFlags::EPOLLIN, PROGRAMS);
                 self.epoll.add(pipes, output)?;
@@ -202,7 +202,7 @@ impl Poller {
             }
             Ok::<(), Errno>(())
         })?;
-        server.machine.watcher.with_descriptor(|descriptor| {
+        server.host.watcher.with_descriptor(|descriptor| {
             if let Some(descriptor) = descriptor {
                 // All hints are taken whenever there are some. Without EPOLLET the next
                 // wait would begin by asking whether there are more, event for event.
@@ -263,10 +263,10 @@ impl Poller {
             match event.data() {
                 SIGNALS => woken.asked_to_end = server.signals.asked_to_end(),
                 PROGRAMS => {
-                    server.machine.programs.drain(|_| self.hinted = true);
+                    server.host.programs.drain(|_| self.hinted = true);
                 }
                 WATCHER => {
-                    server.machine.watcher.drain(|_| self.hinted = true);
+                    server.host.watcher.drain(|_| self.hinted = true);
                 }
                 _ => {
                     let gone = EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP;

@@ -47,7 +47,7 @@ pub use settings::{
     Absent, CommandSharing, Format, KNOWN_SETTINGS, Lifetime, LineEnd, Notice, Publishers,
     QueryFilter, SettingError, Settings, SourceId, TextEncoding, subscribers_max,
 };
-pub use status_page::{Figures, StatusAnswer, decide_status};
+pub use status_page::{StatusAnswer, StatusFormat, decide_status};
 
 /// The request methods that a stream tells apart (RFC 9110 §9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

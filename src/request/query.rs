@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::nick::Nick;
-use super::status_page::Figures;
+use super::status_page::StatusFormat;
 
 /// What a client asks for by the query. Most of it is the shipped polyfills'.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Query {
     /// `filter=…`, heard only where `SSE_ALLOW_FILTER=yes`.
     pub filter: Option<Vec<u8>>,
     /// `format=json` or `format=prometheus`, of a status page.
-    pub figures: Option<Figures>,
+    pub figures: Option<StatusFormat>,
     /// `heartbeat=event`: a sign of life is an event, which a page can see.
     pub heartbeat: Heartbeat,
     /// `nick=…`: what a member of a room wants to be called.
@@ -59,9 +59,9 @@ impl Query {
                     parsed.preamble_bytes = parsed.preamble_bytes.max(wanted as usize);
                 }
                 b"evs_buffer_size_limit" => parsed.size_limit_bytes = number(&value),
-                b"format" if &*value == b"json" => parsed.figures = Some(Figures::Json),
+                b"format" if &*value == b"json" => parsed.figures = Some(StatusFormat::Json),
                 b"format" if &*value == b"prometheus" => {
-                    parsed.figures = Some(Figures::Prometheus);
+                    parsed.figures = Some(StatusFormat::Prometheus);
                 }
                 b"filter" if !value.is_empty() => parsed.filter = Some(value.into_owned()),
                 b"heartbeat" if &*value == b"event" => parsed.heartbeat = Heartbeat::Event,

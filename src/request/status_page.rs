@@ -6,7 +6,7 @@ use super::{Method, Request, Settings};
 
 /// In which form the figures are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Figures {
+pub enum StatusFormat {
     /// A JSON object.
     Json,
     /// Prometheus's text format.
@@ -17,7 +17,7 @@ pub enum Figures {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatusAnswer {
     /// This head, and the figures.
-    Page(Head, Figures),
+    Page(Head, StatusFormat),
     /// This head only.
     HeadOnly(Head),
 }
@@ -40,14 +40,14 @@ pub fn decide_status(request: &Request, settings: &Settings) -> StatusAnswer {
     }
     let accept = request.accept.as_deref().unwrap_or_default();
     let by_accept = if asks_for_text(accept) {
-        Figures::Prometheus
+        StatusFormat::Prometheus
     } else {
-        Figures::Json
+        StatusFormat::Json
     };
     let figures = request.query.figures.unwrap_or(by_accept);
     let media_type = match figures {
-        Figures::Json => "application/json",
-        Figures::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        StatusFormat::Json => "application/json",
+        StatusFormat::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
     };
     let head = Head::new(Status::Ok)
         .with("Content-Type", media_type)

@@ -103,9 +103,9 @@ impl Server {
         let Some(subscriber) = connection.subscriber_mut() else {
             return Action::Wait;
         };
-        let machine = &self.machine;
-        let world = |watching| machine.for_request(&log, watching);
-        match self.channels.reopen(subscriber, now, world) {
+        let system = &self.host;
+        let host = |watching| system.for_request(&log, watching);
+        match self.channels.reopen(subscriber, now, host) {
             Ok(()) => {
                 let changes = subscriber.changes();
                 self.route_changes(Token::Change(id), changes.as_ref());

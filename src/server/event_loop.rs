@@ -22,7 +22,7 @@ use super::shutdown::Shutdown;
 use super::token::{ConnectionId, Token};
 use crate::request::{Commands, MetaVariables, Notice};
 use crate::source::{Changes, Now, Stream};
-use crate::store::host::{Abilities, Machine};
+use crate::store::host::{Capabilities, SystemHost};
 use crate::stream::Channels;
 use crate::system::clock::Clock;
 use crate::system::log::{Level, Log};
@@ -59,7 +59,7 @@ pub(super) struct Server {
     pub(super) clock: Clock,
     pub(super) started: Now,
     pub(super) log: Rc<Log>,
-    pub(super) machine: Rc<Machine>,
+    pub(super) host: Rc<SystemHost>,
     pub(super) signals: Signals,
     pub(super) poller: Poller,
     pub(super) schedule: Schedule,
@@ -91,7 +91,7 @@ impl Server {
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
         let signals = Signals::take()?;
         let poller = Poller::new(&signals)?;
-        let machine = Rc::new(Machine::new(Rc::clone(&parts.log), Abilities::ALL));
+        let host = Rc::new(SystemHost::new(Rc::clone(&parts.log), Capabilities::ALL));
         let clock = Clock::start();
         let mut server = Self {
             streams: parts.streams,
@@ -104,7 +104,7 @@ impl Server {
             clock,
             started: clock.now(),
             log: parts.log,
-            machine,
+            host,
             signals,
             poller,
             schedule: Schedule::default(),
@@ -148,12 +148,12 @@ impl Server {
                         self.on_change(change);
                     }
                     (Token::Watcher, _) => {
-                        let machine = Rc::clone(&self.machine);
-                        machine.watcher.drain(|hints| self.on_hint(hints.owner()));
+                        let host = Rc::clone(&self.host);
+                        host.watcher.drain(|hints| self.on_hint(hints.owner()));
                     }
                     (Token::Programs, _) => {
-                        let machine = Rc::clone(&self.machine);
-                        machine.programs.drain(|hints| self.on_hint(hints.owner()));
+                        let host = Rc::clone(&self.host);
+                        host.programs.drain(|hints| self.on_hint(hints.owner()));
                     }
                     (Token::Reap | Token::Housekeeping, _) => {}
                 }
@@ -277,13 +277,13 @@ impl Server {
 
     /// Reaps programs, and registers what files and programs are heard by.
     fn tend_host(&mut self, now: Now) {
-        if let Some(pause) = self.machine.programs.bury()
+        if let Some(pause) = self.host.programs.reap()
             && !self.is_reaping
         {
             self.is_reaping = true;
             self.schedule.set(now.monotonic + pause, Token::Reap);
         }
-        if let Err(error) = self.poller.add_host(&self.machine) {
+        if let Err(error) = self.poller.add_host(&self.host) {
             let text = format!(
                 "epoll: {error}; changes of files are noticed late; raise \
                  fs.epoll.max_user_watches"

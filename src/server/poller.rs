@@ -8,7 +8,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 use super::connection::Connection;
 use super::token::{ConnectionId, Token};
-use crate::store::host::Machine;
+use crate::store::host::SystemHost;
 use crate::system::signals::Signals;
 
 /// How many events one wait brings, at most.
@@ -87,17 +87,17 @@ impl Poller {
     ///
     /// # Errors
     /// What epoll says; it is tried again at the next call.
-    pub(super) fn add_host(&mut self, machine: &Machine) -> io::Result<()> {
+    pub(super) fn add_host(&mut self, host: &SystemHost) -> io::Result<()> {
         let epoll = &self.epoll;
         let event = |token: Token| EpollEvent::new(EpollFlags::EPOLLIN, token.to_u64());
         if !self.has_programs {
-            self.has_programs = machine.programs.with_descriptor(|pipes| match pipes {
+            self.has_programs = host.programs.with_descriptor(|pipes| match pipes {
                 Some(pipes) => epoll.add(pipes, event(Token::Programs)).map(|()| true),
                 None => Ok(false),
             })?;
         }
         if !self.has_watcher {
-            self.has_watcher = machine.watcher.with_descriptor(|watcher| match watcher {
+            self.has_watcher = host.watcher.with_descriptor(|watcher| match watcher {
                 Some(watcher) => epoll.add(watcher, event(Token::Watcher)).map(|()| true),
                 None => Ok(false),
             })?;

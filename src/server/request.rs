@@ -9,8 +9,8 @@ use super::event_loop::Server;
 use super::token::{ConnectionId, Token};
 use crate::event::{Batch, Unavailable};
 use crate::request::{
-    Answer, Asked, Figures, Head, Label, Lifetime, MetaVariables, Method, Notice, Request,
-    SettingError, Settings, Status, StatusAnswer, WRONG_SETTING, decide, decide_status, path_below,
+    Answer, Asked, Head, Label, Lifetime, MetaVariables, Method, Notice, Request, SettingError,
+    Settings, Status, StatusAnswer, StatusFormat, WRONG_SETTING, decide, decide_status, path_below,
 };
 use crate::source::{Now, Stream, WayUp};
 use crate::stream::open::{Answered, open};
@@ -167,12 +167,12 @@ impl Server {
             return self.turn_away(id, &head, request, settings);
         }
         let log = Rc::new(self.log_for(id));
-        let watched = self.machine.for_request(&log, Watching::Own);
+        let watched = self.host.for_request(&log, Watching::Own);
         let opening = crate::source::Opening {
             settings,
             request,
             now,
-            world: &watched,
+            host: &watched,
             live: None,
         };
         let key = stream.shared.map(|key| key(&opening));
@@ -188,10 +188,10 @@ impl Server {
             Watching::Own
         };
         let live = key.as_ref().and_then(|key| self.channels.position(key));
-        self.machine.programs.set_limit(settings.commands_max);
-        let world = match watching {
+        self.host.programs.set_limit(settings.commands_max);
+        let host = match watching {
             Watching::Own => watched,
-            Watching::ByChannel => self.machine.for_request(&log, watching),
+            Watching::ByChannel => self.host.for_request(&log, watching),
         };
         let answered = open(
             stream,
@@ -199,7 +199,7 @@ impl Server {
             settings,
             Delivery::Immediate,
             now,
-            &world,
+            &host,
             live.as_deref(),
             fastrand::f64(),
         );
@@ -287,8 +287,8 @@ impl Server {
             StatusAnswer::Page(head, figures) => {
                 let status = self.status(now);
                 let body = match figures {
-                    Figures::Json => status.to_json(),
-                    Figures::Prometheus => status.to_prometheus(),
+                    StatusFormat::Json => status.to_json(),
+                    StatusFormat::Prometheus => status.to_prometheus(),
                 };
                 self.respond(id, &head, body.as_bytes())
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Offset as _, SecondsFormat, Utc};
 
-use super::{Next, Now, OpenError, Opened, Opening, Source, Stream, World, digits, resume_point};
+use super::{Host, Next, Now, OpenError, Opened, Opening, Source, Stream, digits, resume_point};
 use crate::event::{Batch, Event, EventId};
 
 /// The stream `clock`.
@@ -31,7 +31,7 @@ pub struct Clock {
     sent: u64,
     next_at: Duration,
     shown_unix_ms: u64,
-    world: Rc<dyn World>,
+    host: Rc<dyn Host>,
 }
 
 fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
@@ -47,7 +47,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         sent,
         next_at: opening.now.monotonic,
         shown_unix_ms: opening.now.unix_ms,
-        world: Rc::clone(opening.world),
+        host: Rc::clone(opening.host),
     };
     Ok(Opened::Stream(Box::new(clock), gap))
 }
@@ -76,7 +76,7 @@ impl Source for Clock {
             self.next_at += self
                 .interval
                 .saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
-            let data = show(now.unix_ms, self.world.utc_offset_seconds(now.unix_ms));
+            let data = show(now.unix_ms, self.host.utc_offset_seconds(now.unix_ms));
             out.event(&Event {
                 id: self.position(),
                 name: None,

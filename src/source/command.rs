@@ -140,7 +140,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     if let Some(live) = opening.live {
         return Ok(Opened::Stream(Box::new(Joins(live.clone())), gap));
     }
-    let process = opening.world.start(&settings.command).map_err(|error| {
+    let process = opening.host.start(&settings.command).map_err(|error| {
         let name = &settings.command[0];
         match error.kind() {
             io::ErrorKind::NotFound
@@ -155,11 +155,11 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
             _ => OpenError::Temporary(format!("SSE_COMMAND={name}: {error}")),
         }
     })?;
-    let world = Rc::clone(opening.world);
+    let host = Rc::clone(opening.host);
     let program = settings.command[0].clone();
     let format = settings.format.unwrap_or(Format::Lines);
     let encoding = LineEncoding::new(settings, format, move |problem| {
-        world.warn(&format!("SSE_COMMAND={program}: {problem}"));
+        host.warn(&format!("SSE_COMMAND={program}: {problem}"));
     });
     Ok(Opened::Stream(
         Box::new(Command::new(process, encoding, settings, opening.now)),

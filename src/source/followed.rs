@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::tail::{Disk, DiskFile};
-use super::{OpenError, Opening, World, explain};
+use super::{Host, OpenError, Opening, explain};
 use crate::request::{Absent, BelowRoot, Format, SettingError};
 
 /// A file to follow, and what kind its name says it is.
@@ -20,7 +20,7 @@ pub(super) struct Followed {
     path: PathBuf,
     /// Nothing had this path when it was opened.
     is_missing: bool,
-    world: Rc<dyn World>,
+    host: Rc<dyn Host>,
 }
 
 impl Followed {
@@ -32,7 +32,7 @@ impl Followed {
         let settings = opening.settings;
         let Some(root) = &settings.root else {
             let path = settings.required_file()?;
-            let disk = opening.world.disk(&path);
+            let disk = opening.host.disk(&path);
             let setting = ("SSE_FILE", path.clone());
             return Ok(Self::new(opening, disk, path, setting));
         };
@@ -43,12 +43,12 @@ impl Followed {
         let Some(name) = BelowRoot::parse(asked, &settings.suffixes) else {
             return Err(OpenError::NotFound);
         };
-        let mut disk = opening.world.disk_below(root, &name).map_err(|error| {
+        let mut disk = opening.host.disk_below(root, &name).map_err(|error| {
             if !says_what_the_root_is(&error) {
                 return short_of(&setting, &error);
             }
             let remedy = "name a folder that it can read";
-            let text = explain(&error, &opening.world.user(), remedy);
+            let text = explain(&error, &opening.host.user(), remedy);
             SettingError::new("SSE_ROOT", root.as_os_str().as_encoded_bytes(), text).into()
         })?;
         if settings.absent == Absent::NotFound
@@ -65,7 +65,7 @@ impl Followed {
                 .map_err(|error| short_of(&setting, &error))?;
             if siblings.is_empty() {
                 let path = root.join(name.as_path());
-                warn_of_hidden(&**opening.world, &path, &error, "clients get a 404");
+                warn_of_hidden(&**opening.host, &path, &error, "clients get a 404");
                 return Err(OpenError::NotFound);
             }
         }
@@ -89,7 +89,7 @@ impl Followed {
             setting,
             path,
             is_missing: false,
-            world: Rc::clone(opening.world),
+            host: Rc::clone(opening.host),
         }
     }
 
@@ -99,12 +99,12 @@ impl Followed {
             return;
         }
         let path = self.path.display();
-        let missing = match self.world.missing_folder(&self.path) {
+        let missing = match self.host.missing_folder(&self.path) {
             Some(folder) => format!("the folder {} is missing", folder.display()),
             None => "its folder is there".into(),
         };
         let name = self.setting.0;
-        self.world.warn(&format!(
+        self.host.warn(&format!(
             "{name}: {path} is not there yet; waiting; {missing}; create it, or correct {name}"
         ));
     }
@@ -136,7 +136,7 @@ impl Followed {
             let siblings = self.disk.siblings();
             return match siblings {
                 Ok(_) => {
-                    warn_of_hidden(&*self.world, &self.path, &error, "it is waited for");
+                    warn_of_hidden(&*self.host, &self.path, &error, "it is waited for");
                     Ok(None)
                 }
                 Err(error) => Err(short_of(&self.setting, &error)),
@@ -156,7 +156,7 @@ impl Followed {
             }
             _ => "clients are asked to come again",
         };
-        let text = explain(&error, &self.world.user(), remedy);
+        let text = explain(&error, &self.host.user(), remedy);
         Err(OpenError::Temporary(format!(
             "{name}={}: {text}",
             path.display()
@@ -192,7 +192,7 @@ fn says_what_the_name_is(error: &io::Error) -> bool {
 
 /// Tells the administrator why a client that names a file below a root does not get it, where
 /// the file is there.
-fn warn_of_hidden(world: &dyn World, path: &Path, error: &io::Error, outcome: &str) {
+fn warn_of_hidden(host: &dyn Host, path: &Path, error: &io::Error, outcome: &str) {
     use io::ErrorKind::{CrossesDevices, PermissionDenied};
     let remedy = match error.kind() {
         PermissionDenied => "let it read the file and search the folders above it",
@@ -202,8 +202,8 @@ fn warn_of_hidden(world: &dyn World, path: &Path, error: &io::Error, outcome: &s
         }
         _ => return,
     };
-    let text = explain(error, &world.user(), &format!("{outcome}; {remedy}"));
-    world.warn(&format!("SSE_ROOT: {}: {text}", path.display()));
+    let text = explain(error, &host.user(), &format!("{outcome}; {remedy}"));
+    host.warn(&format!("SSE_ROOT: {}: {text}", path.display()));
 }
 
 /// There is no descriptor left, or the like.

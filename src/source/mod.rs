@@ -122,15 +122,15 @@ pub struct Opening<'a> {
     pub request: &'a Request,
     /// The moment of opening.
     pub now: Now,
-    /// The world's files.
-    pub world: &'a Rc<dyn World>,
+    /// The host's files.
+    pub host: &'a Rc<dyn Host>,
     /// Where a stream of the same key is that others share ([`Stream::shared`]), for a
     /// source that cannot go back: it joins them there.
     pub live: Option<&'a EventId<'static>>,
 }
 
-/// What a source may see of the machine it runs on. The driver implements it.
-pub trait World {
+/// The machine that a source runs on. `store::host` implements it.
+pub trait Host {
     /// The file at `path` and its surroundings, to be followed.
     fn disk(&self, path: &Path) -> Box<dyn tail::Disk>;
 
@@ -163,7 +163,7 @@ pub trait World {
     /// Starts a program: its name and its arguments.
     ///
     /// # Errors
-    /// What the system says; `Unsupported` in a world without programs.
+    /// What the system says; `Unsupported` in a host without programs.
     fn start(&self, words: &[String]) -> std::io::Result<Box<dyn command::Process>> {
         let _ = words;
         Err(std::io::ErrorKind::Unsupported.into())

@@ -25,7 +25,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::session::{Comer, Kept, Nothing, open_spool, trouble};
 use super::spool::{SessionId, SessionKind, Spool};
 use super::tail;
-use super::{Changes, Next, Now, OpenError, Opened, Opening, Source, Stream, World};
+use super::{Changes, Host, Next, Now, OpenError, Opened, Opening, Source, Stream};
 use crate::event::{Batch, Event, EventId, EventName};
 use crate::request::{Filter, Format, LastId, Method, Nick, Publishers, Request, Settings};
 
@@ -215,7 +215,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     let spool = open_spool(opening, kind)?;
     let comer = Comer::of(opening, &*spool)?;
     let trouble = |error: io::Error| trouble(opening, &error);
-    let secret = || opening.world.secret().map_err(trouble);
+    let secret = || opening.host.secret().map_err(trouble);
     let (author, last_id) = match &comer {
         &Comer::Returned(id, place) => {
             let stored = spool.read(id).map_err(trouble)?;
@@ -282,7 +282,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         author,
         spool,
         history: History {
-            world: Rc::clone(opening.world),
+            host: Rc::clone(opening.host),
             settings,
             request,
         },
@@ -292,14 +292,14 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
 
 /// Where lines go.
 struct History {
-    world: Rc<dyn World>,
+    host: Rc<dyn Host>,
     settings: Settings,
     request: Request,
 }
 
 impl History {
     fn append(&self, line: &str) -> io::Result<()> {
-        self.world.append(&self.settings, &self.request, line)
+        self.host.append(&self.settings, &self.request, line)
     }
 }
 
@@ -345,7 +345,7 @@ impl Room {
             return;
         }
         let text = format!("room: tell who is here: {error}");
-        self.history.world.warn(&text);
+        self.history.host.warn(&text);
     }
 
     fn say_welcome(&mut self, out: &mut Batch) {

@@ -130,7 +130,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
 fn load(opening: &Opening<'_>, path: &Path) -> Result<Vec<Line>, OpenError> {
     let wrong =
         |remedy: String| SettingError::new("SSE_FILE", path.as_os_str().as_encoded_bytes(), remedy);
-    let bytes = match opening.world.read(path, SCRIPT_MAX_BYTES) {
+    let bytes = match opening.host.read(path, SCRIPT_MAX_BYTES) {
         Ok(bytes) => bytes,
         Err(error) => {
             let remedy = format!("{error}; name a script of JSON lines that this user can read");
@@ -156,7 +156,7 @@ fn load(opening: &Opening<'_>, path: &Path) -> Result<Vec<Line>, OpenError> {
             parse_line(line).map_err(|problem| wrong(format!("line {number}: {problem}")))?;
         if let Some(name) = parsed.event.take_if(|name| may_not_name(name)) {
             let problem = format!("line {number}: {}", reserved(&name));
-            opening.world.warn(&wrong(problem).to_string());
+            opening.host.warn(&wrong(problem).to_string());
         }
         lines.push(parsed);
     }

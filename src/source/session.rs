@@ -54,7 +54,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         Comer::New(gap) => {
             let id = SessionId::of(
                 opening
-                    .world
+                    .host
                     .secret()
                     .map_err(|error| trouble(opening, &error))?,
             );
@@ -117,7 +117,7 @@ pub(super) fn open_spool(
 ) -> Result<Rc<dyn Spool>, OpenError> {
     let folder = opening.settings.required_spool()?;
     let grace = opening.settings.session_grace;
-    let opened = opening.world.spool(folder, kind, grace);
+    let opened = opening.host.spool(folder, kind, grace);
     opened.map_err(|error| trouble_with(opening, folder, &error, is_lasting(&error)))
 }
 
@@ -169,7 +169,7 @@ fn trouble_with(
     error: &io::Error,
     is_lasting: bool,
 ) -> OpenError {
-    let text = explain(error, &opening.world.user(), SPOOL_REMEDY);
+    let text = explain(error, &opening.host.user(), SPOOL_REMEDY);
     let wrong = SettingError::new("SSE_SPOOL", folder.as_os_str().as_encoded_bytes(), text);
     if is_lasting {
         OpenError::Setting(wrong)

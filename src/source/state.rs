@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::charset::decode_whole;
 use super::followed::Followed;
 use super::tail::{Disk, DiskFile, Stat};
-use super::{Changes, Next, Now, OpenError, Opened, Opening, Source, World, resume_point};
+use super::{Changes, Host, Next, Now, OpenError, Opened, Opening, Source, resume_point};
 use crate::event::{Batch, Event, EventId, EventName, Gap, Reason, Unavailable};
 use crate::request::TextEncoding;
 
@@ -48,7 +48,7 @@ const REMOVED: &str = "removed";
 /// `cut` tells its size.
 pub struct State {
     disk: Box<dyn Disk>,
-    world: Rc<dyn World>,
+    host: Rc<dyn Host>,
     /// The file's path, for messages.
     path: String,
     name: Option<EventName<'static>>,
@@ -110,7 +110,7 @@ pub(super) fn open(opening: &Opening<'_>, mut followed: Followed) -> Result<Open
         Ok(file) => file,
         // Whatever it holds by then, it can be told when it can be read.
         Err(OpenError::Temporary(trouble)) => {
-            opening.world.warn(&trouble);
+            opening.host.warn(&trouble);
             None
         }
         Err(error) => return Err(error),
@@ -119,7 +119,7 @@ pub(super) fn open(opening: &Opening<'_>, mut followed: Followed) -> Result<Open
     let (point, gap) = resume_point(&opening.request.last_id, parse);
     let state = State {
         path: followed.path(),
-        world: Rc::clone(opening.world),
+        host: Rc::clone(opening.host),
         disk: followed.disk,
         file,
         name: settings.event.clone(),
@@ -290,7 +290,7 @@ impl Source for State {
                 // A path that cannot be opened is told of where it is opened.
                 if self.file.is_some() {
                     let path = &self.path;
-                    self.world.warn(&format!(
+                    self.host.warn(&format!(
                         "{path}: cannot be read: {error}; it is tried again; name another file, \
                          or check the disk"
                     ));

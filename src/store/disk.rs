@@ -30,7 +30,7 @@ pub(crate) struct RealDisk {
     /// The folder's path, for the watcher.
     folder: PathBuf,
     name: OsString,
-    world: Surroundings,
+    surroundings: Surroundings,
     /// How well the folder is watched, and since which generation of watches.
     folder_coverage: Coverage,
     generation: u64,
@@ -54,7 +54,7 @@ enum Place {
     Below { root: PathBuf, folder: PathBuf },
 }
 
-/// What a disk has from the world around it.
+/// The watcher, the changes and the log that a disk uses.
 pub(crate) struct Surroundings {
     pub(crate) watcher: Rc<Watcher>,
     /// What is told of this path, and how well it is watched.
@@ -78,14 +78,18 @@ struct Looked {
 const LOOKED_HOLDS: u32 = 256;
 
 impl RealDisk {
-    pub(crate) fn at(path: &Path, world: Surroundings) -> Self {
+    pub(crate) fn at(path: &Path, surroundings: Surroundings) -> Self {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
         let name = path.file_name().unwrap_or_default().to_owned();
-        Self::new(Place::Path, folder, name, world)
+        Self::new(Place::Path, folder, name, surroundings)
     }
 
-    pub(crate) fn below(root: &Path, name: &BelowRoot, world: Surroundings) -> io::Result<Self> {
+    pub(crate) fn below(
+        root: &Path,
+        name: &BelowRoot,
+        surroundings: Surroundings,
+    ) -> io::Result<Self> {
         open_root(root)?;
         let folder = name.as_path().parent().unwrap_or(Path::new("")).to_owned();
         let base = name.as_path().file_name().unwrap_or_default().to_owned();
@@ -94,15 +98,15 @@ impl RealDisk {
             root: root.to_owned(),
             folder,
         };
-        Ok(Self::new(place, watched, base, world))
+        Ok(Self::new(place, watched, base, surroundings))
     }
 
-    fn new(place: Place, folder: PathBuf, name: OsString, world: Surroundings) -> Self {
+    fn new(place: Place, folder: PathBuf, name: OsString, surroundings: Surroundings) -> Self {
         let mut disk = Self {
             place,
             folder,
             name,
-            world,
+            surroundings,
             folder_coverage: Coverage::None,
             generation: 0,
             is_fresh: true,
@@ -117,20 +121,21 @@ impl RealDisk {
 
     /// Sees to it that the folder is watched, if it is there by now.
     fn watch(&mut self) {
-        let generation = self.world.hints.generation();
+        let generation = self.surroundings.hints.generation();
         if self.folder_coverage == Coverage::None || generation != self.generation {
             self.watch_anew();
         }
-        self.world
+        self.surroundings
             .hints
             .set_coverage(self.folder_coverage.min(self.files_coverage.get()));
     }
 
     /// Watches the folder that has the name now.
     fn watch_anew(&mut self) {
-        self.generation = self.world.hints.generation();
-        let watcher = &self.world.watcher;
-        self.folder_coverage = watcher.watch_folder(&self.folder, &self.name, &self.world.hints);
+        self.generation = self.surroundings.hints.generation();
+        let watcher = &self.surroundings.watcher;
+        self.folder_coverage =
+            watcher.watch_folder(&self.folder, &self.name, &self.surroundings.hints);
     }
 
     /// The folder may be another one than is watched: while somebody holds one of its
@@ -143,17 +148,17 @@ impl RealDisk {
     /// still.
     fn still_named(&mut self) -> Option<Identity> {
         let looked = self.looked.as_mut()?;
-        let is_certain = self.world.hints.coverage() == Coverage::Whole
-            && self.world.hints.moves() == looked.moves
-            && self.world.hints.writes() != looked.writes;
-        looked.writes = self.world.hints.writes();
+        let is_certain = self.surroundings.hints.coverage() == Coverage::Whole
+            && self.surroundings.hints.moves() == looked.moves
+            && self.surroundings.hints.writes() != looked.writes;
+        looked.writes = self.surroundings.hints.writes();
         looked.uses = looked.uses.saturating_sub(1);
         (is_certain && looked.uses > 0).then_some(looked.identity)
     }
 
     /// Part of the ways in which this path changes gives no hint.
     fn is_partly_blind(&self) {
-        let hints = &self.world.hints;
+        let hints = &self.surroundings.hints;
         hints.set_coverage(hints.coverage().min(Coverage::Part));
     }
 
@@ -165,9 +170,9 @@ impl RealDisk {
             }
         };
         let (covered, watch) = self
-            .world
+            .surroundings
             .watcher
-            .watch_file(file.as_fd(), &self.world.hints);
+            .watch_file(file.as_fd(), &self.surroundings.hints);
         self.files_coverage
             .set(self.files_coverage.get().min(covered));
         let identity = stat(&metadata).identity;
@@ -196,7 +201,7 @@ impl RealDisk {
                 "it is waited for; put a regular file there that it can read"
             )
         );
-        self.world.log.line(Level::Warning, &line);
+        self.surroundings.log.line(Level::Warning, &line);
     }
 
     /// Keeps what is wrong with the path, and tells it if it is new.
@@ -285,26 +290,26 @@ fn open_below(root: &Path, name: &Path, flags: OFlag) -> io::Result<OwnedFd> {
 
 impl Drop for RealDisk {
     fn drop(&mut self) {
-        self.world.watcher.forget(&self.world.hints);
+        self.surroundings.watcher.forget(&self.surroundings.hints);
     }
 }
 
 impl Disk for RealDisk {
     fn changes(&self) -> Option<Rc<dyn Changes>> {
-        Some(Rc::clone(&self.world.hints) as Rc<dyn Changes>)
+        Some(Rc::clone(&self.surroundings.hints) as Rc<dyn Changes>)
     }
 
     fn stat(&mut self) -> io::Result<Stat> {
         self.watch();
-        let moves = self.world.hints.moves();
+        let moves = self.surroundings.hints.moves();
         let looked = self.look();
         self.looked = None;
         match &looked {
-            Ok(stat) if self.world.hints.coverage() == Coverage::Whole => {
+            Ok(stat) if self.surroundings.hints.coverage() == Coverage::Whole => {
                 self.looked = Some(Looked {
                     identity: stat.identity,
                     moves,
-                    writes: self.world.hints.writes(),
+                    writes: self.surroundings.hints.writes(),
                     uses: LOOKED_HOLDS,
                 });
             }
@@ -385,7 +390,7 @@ impl Disk for RealDisk {
     }
 
     fn was_moved_in(&mut self) -> bool {
-        self.world.hints.take_moved_in()
+        self.surroundings.hints.take_moved_in()
     }
 }
 

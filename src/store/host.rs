@@ -1,4 +1,4 @@
-//! What a source may see of this machine.
+//! What a source may see of this host.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -13,7 +13,7 @@ use super::spool::SpoolFolder;
 use crate::publish::Record;
 use crate::request::{BelowRoot, Durability, Request, Settings};
 use crate::source::command::Process;
-use crate::source::{SessionKind, Spool, World, tail};
+use crate::source::{Host, SessionKind, Spool, tail};
 use crate::stream::Watching;
 use crate::system::accounts;
 use crate::system::clock;
@@ -23,29 +23,29 @@ use crate::system::watch::{Hints, Watcher};
 
 /// The real one.
 #[derive(Clone)]
-pub(crate) struct Machine {
+pub(crate) struct SystemHost {
     pub(crate) watcher: Rc<Watcher>,
     log: Rc<Log>,
     /// No-op watcher, for sources that a channel notifies.
     blind: Rc<Watcher>,
     pub(crate) programs: Rc<Programs>,
-    abilities: Abilities,
+    capabilities: Capabilities,
 }
 
-impl Machine {
-    pub(crate) fn new(log: Rc<Log>, abilities: Abilities) -> Self {
+impl SystemHost {
+    pub(crate) fn new(log: Rc<Log>, capabilities: Capabilities) -> Self {
         Self {
             log,
             watcher: Rc::new(Watcher::new()),
             blind: Rc::new(Watcher::blind()),
             programs: Rc::new(Programs::new()),
-            abilities,
+            capabilities,
         }
     }
 
-    /// The same machine, whose lines for the administrator go to a request's log. Where a channel
+    /// The same host, whose lines for the administrator go to a request's log. Where a channel
     /// watches the file, what is opened is not watched.
-    pub(crate) fn for_request(&self, log: &Rc<Log>, watching: Watching) -> Rc<dyn World> {
+    pub(crate) fn for_request(&self, log: &Rc<Log>, watching: Watching) -> Rc<dyn Host> {
         let watcher = match watching {
             Watching::Own => &self.watcher,
             Watching::ByChannel => &self.blind,
@@ -67,7 +67,7 @@ impl Machine {
     }
 }
 
-impl World for Machine {
+impl Host for SystemHost {
     fn disk(&self, path: &Path) -> Box<dyn tail::Disk> {
         Box::new(RealDisk::at(path, self.surroundings()))
     }
@@ -113,7 +113,7 @@ impl World for Machine {
     }
 
     fn start(&self, words: &[String]) -> io::Result<Box<dyn Process>> {
-        self.abilities.start.ok_or(UNSUPPORTED)?(self, words)
+        self.capabilities.start.ok_or(UNSUPPORTED)?(self, words)
     }
 
     fn spool(
@@ -122,7 +122,7 @@ impl World for Machine {
         kind: SessionKind,
         grace: Duration,
     ) -> io::Result<Rc<dyn Spool>> {
-        self.abilities.spool.ok_or(UNSUPPORTED)?(folder, kind, grace)
+        self.capabilities.spool.ok_or(UNSUPPORTED)?(folder, kind, grace)
     }
 
     fn secret(&self) -> io::Result<[u8; 16]> {
@@ -132,7 +132,7 @@ impl World for Machine {
     }
 
     fn append(&self, settings: &Settings, request: &Request, line: &str) -> io::Result<()> {
-        self.abilities.append.ok_or(UNSUPPORTED)?(settings, request, line)
+        self.capabilities.append.ok_or(UNSUPPORTED)?(settings, request, line)
     }
 
     fn utc_offset_seconds(&self, unix_ms: u64) -> i32 {
@@ -142,7 +142,7 @@ impl World for Machine {
 
 const UNSUPPORTED: io::ErrorKind = io::ErrorKind::Unsupported;
 
-type Start = fn(&Machine, &[String]) -> io::Result<Box<dyn Process>>;
+type Start = fn(&SystemHost, &[String]) -> io::Result<Box<dyn Process>>;
 type OpenSpool = fn(&Path, SessionKind, Duration) -> io::Result<Rc<dyn Spool>>;
 type Append = fn(&Settings, &Request, &str) -> io::Result<()>;
 
@@ -150,13 +150,13 @@ type Append = fn(&Settings, &Request, &str) -> io::Result<()>;
 /// what it is given here: one is started for every connection, and small ones start
 /// sooner.
 #[derive(Clone, Copy)]
-pub(crate) struct Abilities {
+pub(crate) struct Capabilities {
     start: Option<Start>,
     spool: Option<OpenSpool>,
     append: Option<Append>,
 }
 
-impl Abilities {
+impl Capabilities {
     /// Following files is all.
     pub(crate) const FILES: Self = Self {
         start: None,
@@ -184,10 +184,10 @@ impl Abilities {
     };
 }
 
-fn start(machine: &Machine, words: &[String]) -> io::Result<Box<dyn Process>> {
+fn start(host: &SystemHost, words: &[String]) -> io::Result<Box<dyn Process>> {
     let hints = Rc::new(Hints::new());
-    let log = Rc::clone(&machine.log);
-    let program = machine.programs.start(words, hints, log)?;
+    let log = Rc::clone(&host.log);
+    let program = host.programs.start(words, hints, log)?;
     Ok(Box::new(program))
 }
 

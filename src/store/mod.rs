@@ -1,6 +1,6 @@
 //! Layer 6: what is kept in files: the followed file, its records, the spool of sessions.
 //!
-//! [`host::Machine`] implements [`crate::source::World`] for the sources.
+//! [`host::SystemHost`] implements [`crate::source::Host`] for the sources.
 
 pub(crate) mod answering;
 pub(crate) mod append;

@@ -23,7 +23,7 @@ use super::channel::Channel;
 use super::subscriber::{Attachment, State, Subscriber, Watching};
 use super::{Ended, Turn};
 use crate::event::EventId;
-use crate::source::{Now, OpenError, World};
+use crate::source::{Host, Now, OpenError};
 
 /// Attach attempts in a row before a subscriber waits for the next change.
 const ATTEMPTS_MAX: u32 = 8;
@@ -266,7 +266,7 @@ impl Channels {
     }
 
     /// Has a subscriber read by itself from where it is: its channel no longer keeps what
-    /// it needs, or no channel watches its file. `world` gives the files that its source is
+    /// it needs, or no channel watches its file. `host` gives the files that its source is
     /// opened with, for a way of watching.
     ///
     /// # Errors
@@ -275,7 +275,7 @@ impl Channels {
         &mut self,
         subscriber: &mut Subscriber,
         now: Now,
-        world: impl FnOnce(Watching) -> Rc<dyn World>,
+        host: impl FnOnce(Watching) -> Rc<dyn Host>,
     ) -> Result<(), OpenError> {
         let number = subscriber.live().map(|(channel, _)| channel);
         let channel = number.and_then(|number| self.channels.get(number));
@@ -293,8 +293,8 @@ impl Channels {
             None => Watching::Own,
         };
         let live = kept.map(|channel| Rc::clone(channel.position()));
-        let world = world(watching);
-        subscriber.reopen(&params, live.as_deref(), watching, now, &world)?;
+        let host = host(watching);
+        subscriber.reopen(&params, live.as_deref(), watching, now, &host)?;
         if let Some(number) = number {
             self.release(number, false);
         }

@@ -25,7 +25,7 @@ use crate::event::{Batch, Event, EventId, Gap, Reason};
 use crate::request::{BelowRoot, Heartbeat, LastId, Lifetime, MetaVariables, Request, Settings};
 use crate::source::tail::memory::{MemoryDisk, MemoryFile, NAME};
 use crate::source::tail::{self, Disk, DiskFile, Identity, Sibling, Stat};
-use crate::source::{Changes, Next, Now, OpenError, Opened, Opening, Source, Stream, World};
+use crate::source::{Changes, Host, Next, Now, OpenError, Opened, Opening, Source, Stream};
 
 /// The conditions of the streams: equal ones share a channel.
 const FILTERS: [&str; 3] = ["", "=b", "=c"];
@@ -305,7 +305,7 @@ struct PlaceWorld {
     watching: Watching,
 }
 
-impl World for PlaceWorld {
+impl Host for PlaceWorld {
     fn disk(&self, _: &Path) -> Box<dyn Disk> {
         let is_own = self.watching == Watching::Own;
         Box::new(PlaceDisk {
@@ -441,8 +441,8 @@ fn open_log(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     };
     let is_joining = place.kind == Kind::Program && opening.live.is_some();
     // The program itself tells of changes; a place that is read again is watched or not, and
-    // this source cannot see by which world it is opened, so its disk tells it.
-    let disk = opening.world.disk(Path::new(NAME));
+    // this source cannot see by which host it is opened, so its disk tells it.
+    let disk = opening.host.disk(Path::new(NAME));
     let source = LogSource {
         changes: disk.changes(),
         place,
@@ -775,18 +775,18 @@ impl Driver {
             delivery: Delivery::Immediate,
         };
         let stream = self.stream();
-        let world = |place: &Rc<Place>, watching| -> Rc<dyn World> {
+        let host = |place: &Rc<Place>, watching| -> Rc<dyn Host> {
             Rc::new(PlaceWorld {
                 place: Rc::clone(place),
                 watching,
             })
         };
-        let own = world(&self.place, Watching::Own);
+        let own = host(&self.place, Watching::Own);
         let opening = Opening {
             settings: &settings,
             request: &request,
             now,
-            world: &own,
+            host: &own,
             live: None,
         };
         let key: Rc<[u8]> = stream.shared.map(|key| key(&opening)).unwrap().into();
@@ -795,7 +795,7 @@ impl Driver {
             false => Watching::Own,
         };
         let live = self.channels.position(&key);
-        let world = world(&self.place, watching);
+        let host = host(&self.place, watching);
         let id = self.next_connection;
         self.next_connection += 1;
         let is_new = last_id.is_empty() || self.place.kind == Kind::Program;
@@ -803,7 +803,7 @@ impl Driver {
             self.begin(id, client, live.as_deref());
         }
         let opened = (stream.open)(&Opening {
-            world: &world,
+            host: &host,
             live: live.as_deref(),
             ..opening
         });
@@ -1116,13 +1116,13 @@ impl Driver {
             return Action::Wait;
         };
         let place = &self.place;
-        let world = |watching| -> Rc<dyn World> {
+        let host = |watching| -> Rc<dyn Host> {
             Rc::new(PlaceWorld {
                 place: Rc::clone(place),
                 watching,
             })
         };
-        match self.channels.reopen(subscriber, now, world) {
+        match self.channels.reopen(subscriber, now, host) {
             Ok(()) => {
                 if let Some(changes) = subscriber.changes() {
                     changes.set_owner(id << 1);

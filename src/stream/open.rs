@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{Delivery, Terms};
 use crate::event::{EventId, Gap, Unavailable};
 use crate::request::{Answer, Head, Request, SettingError, Settings, Status, Ways, decide_among};
-use crate::source::{Now, OpenError, Opened, Opening, Source, Stream, WayUp, World};
+use crate::source::{Host, Now, OpenError, Opened, Opening, Source, Stream, WayUp};
 
 /// What a request comes to.
 pub enum Answered {
@@ -39,7 +39,7 @@ pub fn open(
     settings: &Settings,
     delivery: Delivery,
     now: Now,
-    world: &Rc<dyn World>,
+    host: &Rc<dyn Host>,
     live: Option<&EventId<'static>>,
     jitter: f64,
 ) -> Answered {
@@ -63,7 +63,7 @@ pub fn open(
         settings,
         request,
         now,
-        world,
+        host,
         live,
     };
     match (stream.open)(&opening) {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::event::EventId;
 use crate::request::{Absent, LastId, Request, Settings};
-use crate::source::{Now, OpenError, Opened, Opening, Stream, World};
+use crate::source::{Host, Now, OpenError, Opened, Opening, Stream};
 
 /// What a stream is opened with when a connected subscriber has to read by itself again.
 pub struct ReopenParams {
@@ -40,7 +40,7 @@ impl ReopenParams {
         position: &EventId<'_>,
         live: Option<&EventId<'static>>,
         now: Now,
-        world: &Rc<dyn World>,
+        host: &Rc<dyn Host>,
     ) -> Result<Opened, OpenError> {
         let last_id = EventId::from_bytes(position.as_bytes()).map_or(LastId::None, LastId::Given);
         let request = Request {
@@ -51,7 +51,7 @@ impl ReopenParams {
             settings: &self.settings,
             request: &request,
             now,
-            world,
+            host,
             live,
         })
     }

@@ -8,7 +8,7 @@ use super::reopen::ReopenParams;
 use super::{Subscription, Terms};
 use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
 use crate::request::Heartbeat;
-use crate::source::{Changes, Now, OpenError, Opened, Source, World};
+use crate::source::{Changes, Host, Now, OpenError, Opened, Source};
 
 /// A subscriber.
 pub struct Subscriber {
@@ -259,7 +259,7 @@ impl Subscriber {
         live: Option<&EventId<'static>>,
         watching: Watching,
         now: Now,
-        world: &Rc<dyn World>,
+        host: &Rc<dyn Host>,
     ) -> Result<(), OpenError> {
         let position = match &self.state {
             State::CatchingUp(own) => own.subscription.position(),
@@ -268,7 +268,7 @@ impl Subscriber {
         let Some(position) = position else {
             return Ok(());
         };
-        let (source, gap) = match params.open_at(&position, live, now, world)? {
+        let (source, gap) = match params.open_at(&position, live, now, host)? {
             Opened::Stream(source, gap) => (source, gap),
             // A stream that has a position has not ended.
             Opened::Finished => return Err(OpenError::NotFound),

@@ -130,7 +130,7 @@ impl Programs {
         hints: Rc<Hints>,
         log: Rc<Log>,
     ) -> io::Result<Running> {
-        self.bury();
+        self.reap();
         let running = self.readers.borrow().len() + self.ending.borrow().len();
         if running >= self.limit.get() {
             let text = format!("{running} programs run already; raise SSE_COMMAND_MAX");
@@ -219,7 +219,7 @@ impl Programs {
     }
 
     /// Sees to the programs that are ending; says when to do so again.
-    pub(crate) fn bury(&self) -> Option<Duration> {
+    pub(crate) fn reap(&self) -> Option<Duration> {
         let mut ending = self.ending.borrow_mut();
         self.reap_orphans(!ending.is_empty());
         ending.retain_mut(|ending| {
@@ -256,7 +256,7 @@ impl Programs {
             return;
         }
         let give_up_at = Instant::now() + 2 * GRACE;
-        while let Some(pause) = self.bury()
+        while let Some(pause) = self.reap()
             && Instant::now() < give_up_at
         {
             std::thread::sleep(pause.min(Duration::from_millis(5)));

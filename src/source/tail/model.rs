@@ -11,11 +11,11 @@ use super::memory::{MemoryDisk, MemoryFile, NAME};
 use super::{Disk, STREAM};
 use crate::event::{Batch, Gap};
 use crate::request::{BelowRoot, Lifetime, MetaVariables, Request, Settings};
-use crate::source::{Next, Now, Opened, Opening, Source, World};
+use crate::source::{Host, Next, Now, Opened, Opening, Source};
 
 struct MemoryWorld(MemoryDisk);
 
-impl World for MemoryWorld {
+impl Host for MemoryWorld {
     fn disk(&self, _: &Path) -> Box<dyn Disk> {
         Box::new(self.0.clone())
     }
@@ -299,12 +299,12 @@ fn open_with(
     meta.push("SSE_FILE", NAME.as_bytes());
     let settings = Settings::parse(&meta, Lifetime::Hour).unwrap().0;
     let request = Request::from_meta(&meta);
-    let world: Rc<dyn World> = Rc::new(MemoryWorld(disk.clone()));
+    let host: Rc<dyn Host> = Rc::new(MemoryWorld(disk.clone()));
     let opening = Opening {
         settings: &settings,
         request: &request,
         now: now(now_ms),
-        world: &world,
+        host: &host,
         live: None,
     };
     match (STREAM.open)(&opening).unwrap() {

@@ -86,15 +86,15 @@ pub(in crate::source) fn open_with(
     let display = followed.display();
     let (point, bad_id) = resume_point(&opening.request.last_id, TailId::parse);
     check_encoding(settings)?;
-    let world = Rc::clone(opening.world);
+    let host = Rc::clone(opening.host);
     let name = extra.name.map_or_else(|| followed.path(), str::to_owned);
     let lines = LineEncoding::new(settings, followed.format, move |problem| {
-        world.warn(&format!("{name}: {problem}"));
+        host.warn(&format!("{name}: {problem}"));
     });
     let mut encoding = Encoding::new(lines, settings, filters).counting_all_but(extra.uncounted);
     match current.as_deref().and_then(marked_encoding) {
         Some(marked) if marked.has_lines() => encoding.set_encoding(marked),
-        Some(_) => opening.world.warn(&format!(
+        Some(_) => opening.host.warn(&format!(
             "{}: the file is UTF-16, which has no lines here; convert it with iconv, or set \
              SSE_FORMAT=state",
             followed.path()
