@@ -256,13 +256,10 @@ impl RealDisk {
     }
 }
 
-/// A path through something that is no folder leads to nothing yet, and so does a loop of
-/// links.
+/// A path through something that is no folder leads to nothing yet.
 fn not_there(error: io::Error) -> io::Error {
-    let is_loop = error.raw_os_error() == Some(libc::ELOOP);
     match error.kind() {
         io::ErrorKind::NotADirectory => io::Error::from(io::ErrorKind::NotFound),
-        _ if is_loop => io::Error::from(io::ErrorKind::NotFound),
         _ => error,
     }
 }
