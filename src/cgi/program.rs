@@ -14,7 +14,7 @@ use crate::gateway::Framing;
 use crate::request::{
     Head, Label, Lifetime, MetaVariables, Method, Request, Settings, WRONG_SETTING,
 };
-use crate::source::{Host, Stream};
+use crate::source::{Host, Opening, Stream};
 use crate::store::host::{Capabilities, SystemHost};
 use crate::stream::open::{Answered, open};
 use crate::stream::{Delivery, Subscription, Terms};
@@ -132,16 +132,14 @@ impl Program {
         let now = self.clock.now();
         let shared = Rc::clone(&host) as Rc<dyn Host>;
         let delivery = self.delivery(&request);
-        let answered = open(
-            self.stream,
-            &request,
-            &settings,
-            delivery,
+        let opening = Opening {
+            settings: &settings,
+            request: &request,
             now,
-            &shared,
-            None,
-            fastrand::f64(),
-        );
+            host: &shared,
+            live: None,
+        };
+        let answered = open(self.stream, &opening, delivery, fastrand::f64());
         let (head, source, gap, terms) = match answered {
             Answered::Stream {
                 head,

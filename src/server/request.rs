@@ -193,16 +193,14 @@ impl Server {
             Watching::Own => watched,
             Watching::ByChannel => self.host.for_request(&log, watching),
         };
-        let answered = open(
-            stream,
-            request,
+        let opening = crate::source::Opening {
             settings,
-            Delivery::Immediate,
+            request,
             now,
-            &host,
-            live.as_deref(),
-            fastrand::f64(),
-        );
+            host: &host,
+            live: live.as_deref(),
+        };
+        let answered = open(stream, &opening, Delivery::Immediate, fastrand::f64());
         self.pass_on(id, &log.take_last_copies());
         let (head, source, gap, terms) = match answered {
             Answered::End(head) => return self.respond(id, &head, b""),

@@ -1,11 +1,9 @@
 //! From a request to a stream, or to the answer that there is none.
 
-use std::rc::Rc;
-
 use super::{Delivery, Terms};
-use crate::event::{EventId, Gap, Unavailable};
-use crate::request::{Answer, Head, Request, SettingError, Settings, Status, Ways, decide_among};
-use crate::source::{Host, Now, OpenError, Opened, Opening, Source, Stream, WayUp};
+use crate::event::{Gap, Unavailable};
+use crate::request::{Answer, Head, SettingError, Status, Ways, decide_among};
+use crate::source::{OpenError, Opened, Opening, Source, Stream, WayUp};
 
 /// What a request comes to.
 pub enum Answered {
@@ -33,16 +31,12 @@ pub enum Answered {
 }
 
 /// Decides, and opens the source if there is to be one.
-pub fn open(
-    stream: &Stream,
-    request: &Request,
-    settings: &Settings,
-    delivery: Delivery,
-    now: Now,
-    host: &Rc<dyn Host>,
-    live: Option<&EventId<'static>>,
-    jitter: f64,
-) -> Answered {
+///
+/// `jitter`, from 0 to 1, spreads the times at which streams end and clients come again.
+pub fn open(stream: &Stream, opening: &Opening<'_>, delivery: Delivery, jitter: f64) -> Answered {
+    let &Opening {
+        settings, request, ..
+    } = opening;
     let ways = match WayUp::of(stream) {
         Some(_) => Ways::Both,
         None => Ways::Down,
@@ -59,14 +53,7 @@ pub fn open(
             fields: cors_of(&head),
         })
     };
-    let opening = Opening {
-        settings,
-        request,
-        now,
-        host,
-        live,
-    };
-    match (stream.open)(&opening) {
+    match (stream.open)(opening) {
         Ok(Opened::Stream(..)) if head_only => Answered::End(head),
         Ok(Opened::Stream(source, gap)) => Answered::Stream {
             head,
