@@ -13,46 +13,94 @@ pub struct Filter {
     text: String,
     wanted: bool,
     pattern: Pattern,
+    author: Author,
 }
 
 #[derive(Clone, Debug)]
 enum Pattern {
     Contains(Box<memmem::Finder<'static>>),
-    Matches(Box<Regex>),
+    Matches {
+        expression: Box<Regex>,
+        /// States of the compiled expression, rounded up to a power of two. Matching one
+        /// byte visits each of them once at most.
+        states: u64,
+    },
     StartsWith(Box<[u8]>),
+}
+
+/// Who wrote a filter, and with that how much it may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Author {
+    Administrator,
+    Client,
+}
+
+/// What a filter says of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The record is sent.
+    Passes,
+    /// It is not sent.
+    Fails,
+    /// It is too long for a client's expression of this size, and was not matched.
+    TooLong,
 }
 
 /// Why a text is no filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidFilter(String);
 
-impl Filter {
+impl Author {
     /// The longest filter, in bytes: it is matched against every record.
-    pub const MAX_BYTES: usize = 1024;
+    fn text_max_bytes(self) -> usize {
+        match self {
+            Self::Administrator => 1024,
+            Self::Client => 256,
+        }
+    }
 
-    /// What a compiled expression may take. Matching takes linear time, whatever the
-    /// expression, but a line of 1 MiB takes a minute with the largest; its classes such
-    /// as `\d` and `\w`, and `(?i)`, speak of ASCII.
-    const COMPILED_MAX_BYTES: usize = 256 * 1024;
+    /// The largest compiled expression. Ten words take 1 KiB.
+    fn compiled_max_bytes(self) -> usize {
+        match self {
+            Self::Administrator => 256 * 1024,
+            Self::Client => 4 * 1024,
+        }
+    }
 
-    /// The same for a client's, who need not care what it costs. Whatever is written to
-    /// be read by people takes less than 4 KiB.
-    const ASKED_MAX_BYTES: usize = 16 * 1024;
+    /// The most work that one match may be.
+    fn match_max_work(self) -> u64 {
+        match self {
+            Self::Administrator => u64::MAX,
+            Self::Client => Filter::CLIENT_MATCH_MAX_WORK,
+        }
+    }
+}
 
-    /// Reads a filter of the administrator's.
+impl Filter {
+    /// The most work of one match of a client's expression: at 1 to 12 ns per state and
+    /// byte, 2 to 25 ms. So a record may be 12 KiB long for the largest expression, and
+    /// 48 KiB for one such as `/ERROR.*timeout/`.
+    pub const CLIENT_MATCH_MAX_WORK: u64 = 2 << 20;
+
+    /// What a state of a compiled expression takes at least (regex-lite, 64 bits).
+    const STATE_BYTES: usize = 24;
+
+    /// Reads a filter of the administrator's. Matching takes linear time, whatever the
+    /// expression, but a line of 1 MiB takes a minute with the largest. Its classes such as
+    /// `\d` and `\w`, and `(?i)`, match ASCII only.
     ///
     /// # Errors
     /// When it is too long, empty, or its expression cannot be read or is too large.
     pub fn parse(text: &str) -> Result<Self, InvalidFilter> {
-        Self::within(Self::COMPILED_MAX_BYTES, text)
+        Self::of(Author::Administrator, text)
     }
 
     /// Reads a filter that a client asks for.
     ///
     /// # Errors
-    /// As [`Filter::parse`]; its expression may be less large.
+    /// As [`Filter::parse`], with smaller limits.
     pub fn parse_asked(text: &str) -> Result<Self, InvalidFilter> {
-        Self::within(Self::ASKED_MAX_BYTES, text)
+        Self::of(Author::Client, text)
     }
 
     /// Passes what does not begin with `start`.
@@ -62,15 +110,14 @@ impl Filter {
             text: format!("not {start}"),
             wanted: false,
             pattern: Pattern::StartsWith(start.as_bytes().into()),
+            author: Author::Administrator,
         }
     }
 
-    fn within(compiled_max_bytes: usize, text: &str) -> Result<Self, InvalidFilter> {
-        if text.len() > Self::MAX_BYTES {
-            return Err(InvalidFilter(format!(
-                "longer than {} bytes",
-                Self::MAX_BYTES
-            )));
+    fn of(author: Author, text: &str) -> Result<Self, InvalidFilter> {
+        let max_bytes = author.text_max_bytes();
+        if text.len() > max_bytes {
+            return Err(InvalidFilter(format!("longer than {max_bytes} bytes")));
         }
         let (wanted, condition) = match text.strip_prefix('!') {
             Some(rest) => (false, rest),
@@ -81,7 +128,11 @@ impl Filter {
             .and_then(|rest| rest.strip_suffix('/'));
         let pattern = match expression {
             Some(expression) => {
-                Pattern::Matches(Box::new(compile(expression, compiled_max_bytes)?))
+                let (expression, bytes) = compile(expression, author.compiled_max_bytes())?;
+                Pattern::Matches {
+                    expression: Box::new(expression),
+                    states: bytes.div_ceil(Self::STATE_BYTES) as u64,
+                }
             }
             None if condition.is_empty() => return Err(InvalidFilter("empty".into())),
             None => {
@@ -93,26 +144,52 @@ impl Filter {
             text: text.into(),
             wanted,
             pattern,
+            author,
         })
     }
 
-    /// Whether a record passes.
+    /// Whether a client decides how much a match costs.
     #[must_use]
-    pub fn passes(&self, record: &[u8]) -> bool {
+    pub fn is_clients_expression(&self) -> bool {
+        self.author == Author::Client && matches!(self.pattern, Pattern::Matches { .. })
+    }
+
+    /// Whether a record passes. `work` is raised by what the match may have cost: states of
+    /// the expression times bytes of the record. (Searching for a text costs no more than
+    /// reading it.)
+    #[must_use]
+    pub fn judge(&self, record: &[u8], work: &mut u64) -> Verdict {
         let found = match &self.pattern {
             Pattern::Contains(finder) => finder.find(record).is_some(),
             Pattern::StartsWith(start) => record.starts_with(start),
-            Pattern::Matches(expression) => expression.is_match(&String::from_utf8_lossy(record)),
+            Pattern::Matches { expression, states } => {
+                let cost = states.saturating_mul(record.len() as u64);
+                if cost > self.author.match_max_work() {
+                    return Verdict::TooLong;
+                }
+                *work = work.saturating_add(cost);
+                expression.is_match(&String::from_utf8_lossy(record))
+            }
         };
-        found == self.wanted
+        match found == self.wanted {
+            true => Verdict::Passes,
+            false => Verdict::Fails,
+        }
     }
 }
 
-fn compile(expression: &str, max_bytes: usize) -> Result<Regex, InvalidFilter> {
-    RegexBuilder::new(expression)
-        .size_limit(max_bytes)
-        .build()
-        .map_err(|error| InvalidFilter(error.to_string()))
+/// Compiles an expression; returns with it a power of two that its size in bytes does not
+/// exceed. (regex-lite has a limit on the size, and no function for it.)
+fn compile(expression: &str, max_bytes: usize) -> Result<(Regex, usize), InvalidFilter> {
+    let mut bytes = 256;
+    loop {
+        let limit = bytes.min(max_bytes);
+        match RegexBuilder::new(expression).size_limit(limit).build() {
+            Ok(compiled) => return Ok((compiled, limit)),
+            Err(error) if limit == max_bytes => return Err(InvalidFilter(error.to_string())),
+            Err(_) => bytes *= 2,
+        }
+    }
 }
 
 impl PartialEq for Filter {
@@ -151,13 +228,34 @@ mod tests {
             ("/a", "x/a", true),
         ] {
             let parsed = Filter::parse(filter).unwrap();
-            assert_eq!(
-                parsed.passes(record.as_bytes()),
-                expected,
-                "{filter} {record}"
-            );
+            let verdict = parsed.judge(record.as_bytes(), &mut 0);
+            assert_eq!(verdict == Verdict::Passes, expected, "{filter} {record}");
         }
-        assert!(Filter::parse("/x/").unwrap().passes(b"\xFFx"));
+        let not_utf_8 = Filter::parse("/x/").unwrap().judge(b"\xFFx", &mut 0);
+        assert_eq!(not_utf_8, Verdict::Passes);
+    }
+
+    #[test]
+    fn a_clients_expression_is_limited_by_its_size_its_length_and_the_length_of_a_record() {
+        for large in [
+            r"/(?:\w?){0,90}#/",
+            "/(a{0,30}){0,6}b/",
+            "/(?:(?:(?:){999}){999}){999}/",
+            &format!("/{}/", "x".repeat(255)),
+            &"x".repeat(257),
+        ] {
+            assert!(Filter::parse_asked(large).is_err(), "{large:.30}");
+        }
+        let asked = Filter::parse_asked("!/ERROR.*timeout/").unwrap();
+        let mut work = 0;
+        assert_eq!(asked.judge(&[b'x'; 130], &mut work), Verdict::Passes);
+        assert!((130 * 15..130 * 50).contains(&work), "{work}");
+        assert_eq!(asked.judge(&[b'x'; 1 << 20], &mut work), Verdict::TooLong);
+        assert!(work < 130 * 50, "what is not matched costs nothing: {work}");
+        // One of the administrator's is matched whatever it costs.
+        let own = Filter::parse("!/ERROR.*timeout/").unwrap();
+        assert_eq!(own.judge(&[b'x'; 1 << 20], &mut work), Verdict::Passes);
+        assert!(work > 15 << 20, "{work}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) use units::{duration, size};
 
 pub use below::BelowRoot;
 pub use commands::Commands;
-pub use filter::{Filter, InvalidFilter};
+pub use filter::{Filter, InvalidFilter, Verdict};
 pub use head::{Head, Status, WRONG_SETTING};
 pub use label::Label;
 pub use last_id::LastId;

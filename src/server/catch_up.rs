@@ -35,6 +35,13 @@ impl Server {
     }
 
     fn serve_catching_up(&mut self, id: ConnectionId, now: Now) -> Action {
+        let Some(connection) = self.connections.get(id) else {
+            return Action::Wait;
+        };
+        let is_costly = connection.subscriber().is_some_and(|s| s.is_costly());
+        if !self.may_poll(is_costly) {
+            return Action::Yield;
+        }
         let Some(connection) = self.connections.get_mut(id) else {
             return Action::Wait;
         };
@@ -46,8 +53,8 @@ impl Server {
             CatchUp::End(ended) => return Action::Finish(reason(ended)),
             CatchUp::Leads(channel) => self.lead(channel),
             CatchUp::Elsewhere { channel, .. } => {
-                self.queue(id);
                 self.poll_channel(channel, now);
+                self.queue(id);
             }
             CatchUp::Unwatched(_) => match self.reopen(id, now) {
                 Action::Yield => self.queue(id),

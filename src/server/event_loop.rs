@@ -1,8 +1,9 @@
 //! The loop: it waits for events, deadlines and changes, and executes actions.
 //!
-//! What a connection needs next, its state says ([`Action`]); what a channel needs, its
-//! last poll says. Every turn is bounded: at most 512 events, every channel that was queued
-//! when the turn began, and 64 connections that read by themselves.
+//! A connection's state says what it needs next ([`Action`]), a channel's last poll what the
+//! channel needs. Every turn is bounded: at most 512 events, every channel that was queued
+//! when the turn began, 64 connections that read by themselves, and then 5 ms for sources
+//! whose cost a client decides (a regular expression in the query), at least one of them.
 
 use std::io;
 use std::rc::Rc;
@@ -17,7 +18,7 @@ use super::listen::Listener;
 use super::notify::Notify;
 use super::options::Options;
 use super::poller::Poller;
-use super::schedule::Schedule;
+use super::schedule::{Cost, Owner, Schedule};
 use super::shutdown::Shutdown;
 use super::token::{ConnectionId, Token};
 use crate::request::{Commands, MetaVariables, Notice};
@@ -28,10 +29,14 @@ use crate::system::clock::Clock;
 use crate::system::log::{Level, Log};
 use crate::system::signals::Signals;
 
-/// How many connections that read by themselves get a turn before the loop waits again.
+/// How many connections that read by themselves get a turn before the loop polls again.
 const TURNS_MAX: usize = 64;
 
-/// What one read brings, at most.
+/// How long costly sources are polled in one turn of the loop. One poll takes up to 2.5 ms,
+/// or the time of one match: see `Batch::WORK_MAX`, `Filter::CLIENT_MATCH_MAX_WORK`.
+const COSTLY_SLICE: Duration = Duration::from_millis(5);
+
+/// The most bytes that one read takes.
 const READ_BYTES: usize = 64 * 1024;
 
 /// Counters since the start.
@@ -69,6 +74,8 @@ pub(super) struct Server {
     pub(super) channels: Channels,
     pub(super) subscribers: usize,
     pub(super) counters: Counters,
+    /// One costly source may be polled now: it is its turn.
+    may_poll_costly: bool,
     is_reaping: bool,
     buffer: Vec<u8>,
 }
@@ -112,6 +119,7 @@ impl Server {
             channels: Channels::new(),
             subscribers: 0,
             counters: Counters::default(),
+            may_poll_costly: false,
             is_reaping: false,
             buffer: vec![0; READ_BYTES],
         };
@@ -164,7 +172,7 @@ impl Server {
         }
     }
 
-    /// Gives those in the queues their turns.
+    /// Gives connections and channels in the queues their turns.
     fn take_turns(&mut self) {
         let (connections, channels) = self.schedule.queued();
         for _ in 0..channels {
@@ -182,6 +190,38 @@ impl Server {
                 self.perform(id, Action::Advance, self.clock.now());
             }
         }
+        self.take_costly_turns();
+    }
+
+    fn take_costly_turns(&mut self) {
+        let queued = self.schedule.queued_costly();
+        let mut now = self.clock.now();
+        let end = now.monotonic + COSTLY_SLICE;
+        for _ in 0..queued {
+            let Some(owner) = self.schedule.next_costly() else {
+                break;
+            };
+            self.may_poll_costly = true;
+            match owner {
+                Owner::Channel(channel) => self.poll_if_awaited(channel, now),
+                Owner::Connection(id) => {
+                    if let Some(connection) = self.connections.get_mut(id) {
+                        connection.scheduled.is_queued = false;
+                        self.perform(id, Action::Advance, now);
+                    }
+                }
+            }
+            self.may_poll_costly = false;
+            now = self.clock.now();
+            if now.monotonic >= end {
+                break;
+            }
+        }
+    }
+
+    /// Whether a source may be polled now. A costly one may only once in its own turn.
+    pub(super) fn may_poll(&mut self, is_costly: bool) -> bool {
+        !is_costly || std::mem::take(&mut self.may_poll_costly)
     }
 
     /// Executes an action of a connection and those that follow from it.
@@ -203,15 +243,19 @@ impl Server {
     /// Gives a connection a turn soon.
     pub(super) fn queue(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
+            let is_costly = connection.subscriber().is_some_and(|s| s.is_costly());
+            let cost = Cost::of(is_costly);
             self.schedule
-                .queue_connection(id, &mut connection.scheduled);
+                .queue_connection(id, cost, &mut connection.scheduled);
         }
     }
 
     /// Has a channel polled soon.
     pub(super) fn queue_channel(&mut self, number: usize) {
         if let Some(channel) = self.channels.get_mut(number) {
-            self.schedule.queue_channel(number, &mut channel.scheduled);
+            let cost = Cost::of(channel.is_costly());
+            self.schedule
+                .queue_channel(number, cost, &mut channel.scheduled);
         }
     }
 
@@ -223,7 +267,7 @@ impl Server {
         }
     }
 
-    /// Whoever reads this file or this program is to be polled.
+    /// The owner reads a file or a program that has changed: it gets a turn.
     fn on_hint(&mut self, owner: u64) {
         self.on_change(Token::from_u64(owner));
     }

@@ -169,8 +169,12 @@ impl Server {
         }
     }
 
-    /// Polls a channel, and sends what it gives.
+    /// Polls a channel, and sends what it gives; a costly one gets a turn for it.
     pub(super) fn poll_channel(&mut self, number: usize, now: Now) {
+        let is_costly = self.channels.get(number).is_some_and(|c| c.is_costly());
+        if !self.may_poll(is_costly) {
+            return self.queue_channel(number);
+        }
         let Some(channel) = self.channels.get_mut(number) else {
             return;
         };

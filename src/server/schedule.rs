@@ -1,4 +1,4 @@
-//! Who gets a turn of the event loop, and when.
+//! Which connections and channels get a turn of the event loop, and when.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,29 +10,79 @@ use super::token::{ConnectionId, Token};
 use crate::source::Now;
 use crate::stream::Scheduled;
 
-/// Deadlines, and the queues of those that get a turn soon.
+/// Deadlines, and the queues of connections and channels that get a turn soon.
 ///
-/// Who is in a queue, and which deadline is valid, its owner's [`Scheduled`] says.
+/// The owner's [`Scheduled`] holds whether it is in a queue, and which deadline is valid.
 #[derive(Default)]
 pub(super) struct Schedule {
     timers: Timers,
     connections: VecDeque<ConnectionId>,
     channels: VecDeque<usize>,
+    /// Those whose cost a client decides. They share one small part of each turn of the
+    /// loop, so that together they delay the others no more than one of them.
+    costly: VecDeque<Owner>,
+}
+
+/// What is in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Connection(ConnectionId),
+    Channel(usize),
+}
+
+/// How much a turn may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cost {
+    Ordinary,
+    /// A client decides.
+    Costly,
+}
+
+impl Cost {
+    pub(super) fn of(is_costly: bool) -> Self {
+        match is_costly {
+            true => Self::Costly,
+            false => Self::Ordinary,
+        }
+    }
 }
 
 impl Schedule {
     /// Gives a connection a turn soon.
-    pub(super) fn queue_connection(&mut self, id: ConnectionId, scheduled: &mut Scheduled) {
-        if !std::mem::replace(&mut scheduled.is_queued, true) {
-            self.connections.push_back(id);
+    pub(super) fn queue_connection(
+        &mut self,
+        id: ConnectionId,
+        cost: Cost,
+        scheduled: &mut Scheduled,
+    ) {
+        if std::mem::replace(&mut scheduled.is_queued, true) {
+            return;
+        }
+        match cost {
+            Cost::Ordinary => self.connections.push_back(id),
+            Cost::Costly => self.costly.push_back(Owner::Connection(id)),
         }
     }
 
     /// Has a channel polled soon.
-    pub(super) fn queue_channel(&mut self, channel: usize, scheduled: &mut Scheduled) {
-        if !std::mem::replace(&mut scheduled.is_queued, true) {
-            self.channels.push_back(channel);
+    pub(super) fn queue_channel(&mut self, channel: usize, cost: Cost, scheduled: &mut Scheduled) {
+        if std::mem::replace(&mut scheduled.is_queued, true) {
+            return;
         }
+        match cost {
+            Cost::Ordinary => self.channels.push_back(channel),
+            Cost::Costly => self.costly.push_back(Owner::Channel(channel)),
+        }
+    }
+
+    /// The next one in the queue of costly ones. Its owner clears `is_queued`.
+    pub(super) fn next_costly(&mut self) -> Option<Owner> {
+        self.costly.pop_front()
+    }
+
+    /// How many costly ones are in the queue.
+    pub(super) fn queued_costly(&self) -> usize {
+        self.costly.len()
     }
 
     /// The next connection in the queue. Its owner clears `is_queued`.
@@ -70,7 +120,9 @@ impl Schedule {
 
     /// How long the loop may wait for events.
     pub(super) fn timeout(&self, now: Now) -> EpollTimeout {
-        if !(self.connections.is_empty() && self.channels.is_empty()) {
+        let is_idle =
+            self.connections.is_empty() && self.channels.is_empty() && self.costly.is_empty();
+        if !is_idle {
             return EpollTimeout::ZERO;
         }
         let Some(first) = self.timers.first() else {

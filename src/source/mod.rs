@@ -110,6 +110,12 @@ pub trait Source {
         None
     }
 
+    /// Whether a client decides how much a poll costs: then other sources are polled first.
+    /// It does not change.
+    fn is_costly(&self) -> bool {
+        false
+    }
+
     /// It has been quiet for a while: memory that a burst took is given back.
     fn rest(&mut self) {}
 }

@@ -249,6 +249,10 @@ impl Source for Kept {
         self.inner.changes()
     }
 
+    fn is_costly(&self) -> bool {
+        self.inner.is_costly()
+    }
+
     fn rest(&mut self) {
         self.inner.rest();
     }

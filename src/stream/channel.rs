@@ -221,6 +221,12 @@ impl Channel {
         self.source.unavailable()
     }
 
+    /// Whether a client decides how much a poll costs; see [`Source::is_costly`].
+    #[must_use]
+    pub fn is_costly(&self) -> bool {
+        self.source.is_costly()
+    }
+
     /// Whether no more chunks will come.
     #[must_use]
     pub fn has_ended(&self) -> bool {

@@ -166,6 +166,15 @@ impl Subscriber {
         }
     }
 
+    /// Whether it reads by itself and a client decides how much that costs.
+    #[must_use]
+    pub fn is_costly(&self) -> bool {
+        match &self.state {
+            State::CatchingUp(own) => own.subscription.is_costly(),
+            State::Live(_) => false,
+        }
+    }
+
     /// The key of the channel that it shares or can share.
     #[must_use]
     pub fn key(&self) -> Option<&Rc<[u8]>> {

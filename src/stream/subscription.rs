@@ -204,6 +204,12 @@ impl Subscription {
         self.source.changes()
     }
 
+    /// Whether a client decides how much a poll costs: see [`Source::is_costly`].
+    #[must_use]
+    pub fn is_costly(&self) -> bool {
+        self.source.is_costly()
+    }
+
     /// Its source, for others to share.
     #[must_use]
     pub fn into_source(self) -> Box<dyn Source> {

@@ -15,6 +15,7 @@ mod wire;
 
 mod command;
 mod container;
+mod costly;
 mod hub;
 mod kept;
 mod life;

@@ -7,6 +7,7 @@ use super::anchor::read_full;
 use super::cursor::char_boundary;
 use super::disk::DiskFile;
 use super::{newline, nul};
+use crate::event::Batch;
 
 /// How much is read at a time, backwards: a backlog of ten lines is in the first.
 const BLOCK_BYTES: u64 = 8 * 1024;
@@ -37,6 +38,24 @@ pub(super) struct Search {
     block: Block,
 }
 
+/// How far one call may search.
+#[derive(Clone, Copy)]
+pub(super) struct Allowance {
+    /// Of the file.
+    pub(super) bytes: u64,
+    /// For telling which lines count: see [`Batch::WORK_MAX`].
+    pub(super) work: u64,
+}
+
+impl Allowance {
+    pub(super) fn of_bytes(bytes: u64) -> Self {
+        Self {
+            bytes,
+            work: Batch::WORK_MAX,
+        }
+    }
+}
+
 /// What is being looked for.
 enum Phase {
     /// The end of the data.
@@ -60,14 +79,16 @@ impl Search {
         }
     }
 
-    /// Searches on, over about `most_bytes`; `None` when the place is further back.
-    /// `counts` says whether a line is a record; it is given what the record would be.
+    /// Searches on, within about what is allowed; `None` when the place is further back.
+    /// `counts` says whether a line is a record, and raises its second argument by the cost;
+    /// it is given what the record would be.
     pub(super) fn run(
         &mut self,
         file: &dyn DiskFile,
-        most_bytes: u64,
-        mut counts: impl FnMut(&[u8]) -> bool,
+        most: Allowance,
+        mut counts: impl FnMut(&[u8], &mut u64) -> bool,
     ) -> io::Result<Option<u64>> {
+        let mut work = 0;
         if matches!(self.phase, Phase::End) {
             let (end, is_found) = nul::trimmed_end(file, self.end, TRIM_BYTES)?;
             self.end = end;
@@ -87,9 +108,9 @@ impl Search {
         let Phase::Lines(place) = &mut self.phase else {
             return Ok(None);
         };
-        let stop = place.after.saturating_sub(most_bytes);
+        let stop = place.after.saturating_sub(most.bytes);
         while self.left > 0 && place.after > self.block.floor {
-            if place.after < stop {
+            if place.after < stop || work >= most.work {
                 return Ok(None);
             }
             let line = self.block.line_before(file, place.end, place.kind)?;
@@ -105,7 +126,8 @@ impl Search {
                 let read = self
                     .block
                     .read(file, before.after, line.end, self.max_line_bytes)?;
-                if counts(record(&read, place.kind, self.max_line_bytes)) {
+                let record = record(&read, place.kind, self.max_line_bytes);
+                if counts(record, &mut work) {
                     self.left -= 1;
                 }
             }
@@ -371,7 +393,10 @@ mod tests {
     fn last_records(file: &MemoryFile, end: u64, records: usize, reach: u64) -> u64 {
         let mut search = Search::new(end, records, reach, 1 << 20);
         loop {
-            if let Some(place) = search.run(file, 20, |_| true).unwrap() {
+            if let Some(place) = search
+                .run(file, Allowance::of_bytes(20), |_, _| true)
+                .unwrap()
+            {
                 return place;
             }
         }
@@ -447,7 +472,7 @@ mod tests {
             let mut search = Search::new(end, records, 1 << 30, max_line_bytes);
             search.block = Block::of(read_bytes, kept_most_bytes);
             let place = loop {
-                if let Some(place) = search.run(&file, 7, counts).unwrap() {
+                if let Some(place) = search.run(&file, Allowance::of_bytes(7), |line, _| counts(line)).unwrap() {
                     break place;
                 }
             };

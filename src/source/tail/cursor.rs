@@ -716,7 +716,7 @@ mod tests {
                 let size = bytes.len() as u64;
                 let mut search = super::super::backlog::Search::new(size, count, 1 << 30, max_line_bytes);
                 let place = loop {
-                    if let Some(place) = search.run(&*file, 1 << 20, |_| true).unwrap() {
+                    if let Some(place) = search.run(&*file, super::super::backlog::Allowance::of_bytes(1 << 20), |_, _| true).unwrap() {
                         break place;
                     }
                 };

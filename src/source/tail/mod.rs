@@ -340,6 +340,7 @@ impl Tail {
 
 impl Source for Tail {
     fn poll(&mut self, now: Now, out: &mut Batch) -> Next {
+        out.begin_turn();
         if self.search.is_some() {
             return self.poll_search(now, out);
         }
@@ -366,6 +367,10 @@ impl Source for Tail {
 
     fn changes(&self) -> Option<Rc<dyn Changes>> {
         self.disk.changes()
+    }
+
+    fn is_costly(&self) -> bool {
+        self.encoding.is_costly()
     }
 
     fn rest(&mut self) {

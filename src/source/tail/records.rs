@@ -7,7 +7,7 @@ use super::anchor::{IdText, TailId};
 use super::cursor::{Cursor, Line};
 use super::line_ends::without_rest_of_crlf;
 use crate::event::{Batch, Gap, Reason};
-use crate::request::{Filter, Format, LineEnd, Settings, TextEncoding};
+use crate::request::{Filter, Format, LineEnd, Settings, TextEncoding, Verdict};
 use crate::source::charset::decode;
 use crate::source::lines::LineEncoding;
 
@@ -58,15 +58,36 @@ impl Encoding {
         }
     }
 
-    fn passes(&self, line: &[u8]) -> bool {
-        self.filters.iter().all(|filter| filter.passes(line))
+    /// Whether a client decides how much it costs to judge a record.
+    pub(super) fn is_costly(&self) -> bool {
+        self.filters.iter().any(Filter::is_clients_expression)
     }
 
-    /// Whether a line is an event of its own, for counting a backlog.
-    pub(super) fn counts(&self, line: &[u8]) -> bool {
+    /// Whether a record passes all filters; `work` is raised by the cost.
+    fn judge(&self, line: &[u8], work: &mut u64) -> Verdict {
+        for filter in &self.filters {
+            match filter.judge(line, work) {
+                Verdict::Passes => {}
+                other => return other,
+            }
+        }
+        Verdict::Passes
+    }
+
+    /// The same, for a record that is about to be appended to `out`.
+    fn verdict(&self, line: &[u8], out: &mut Batch) -> Verdict {
+        let mut work = 0;
+        let verdict = self.judge(line, &mut work);
+        out.spend(work);
+        verdict
+    }
+
+    /// Whether a line is an event of its own, for counting a backlog; `work` is raised by
+    /// what it costs to tell. A record that is too long to be matched becomes a gap.
+    pub(super) fn counts(&self, line: &[u8], work: &mut u64) -> bool {
         let line = &*self.text(line);
         let is_record = self.lines.format() != Format::Jsonl || !line.trim_ascii().is_empty();
-        is_record && self.passes(line) && !(self.uncounted)(line)
+        is_record && !(self.uncounted)(line) && self.judge(line, work) == Verdict::Passes
     }
 
     /// Appends the whole lines that the cursor knows, until `out` is full.
@@ -116,8 +137,10 @@ impl Encoding {
                     Some(rest) if is_first => rest,
                     _ => &*text,
                 };
-                if self.passes(text) {
-                    self.record(text, place.id(id), out);
+                match self.verdict(text, out) {
+                    Verdict::Passes => self.record(text, place.id(id), out),
+                    Verdict::Fails => {}
+                    Verdict::TooLong => gap(bytes.len() as u64, place.id(id), out),
                 }
             }
             other => self.emit_part(other, place, out),
@@ -128,18 +151,27 @@ impl Encoding {
     /// Appends what there is of a line that is too long.
     fn emit_part(&self, line: Line<'_>, place: Place, out: &mut Batch) {
         match line {
-            // Of a record that is too long, the part that is kept decides.
-            Line::Cut { bytes, .. } if !self.passes(&self.text(&bytes)) => {}
             Line::Cut {
                 bytes,
                 cut_id,
                 left_out_bytes,
                 id,
             } => {
-                // The record's own id is the place where it was cut, so that a client
-                // that gets it and not the gap is told the rest when it returns.
-                self.record(&self.text(&bytes), place.id(cut_id), out);
-                gap(left_out_bytes, place.id(id), out);
+                let text = self.text(&bytes);
+                // Of a record that is too long, the part that is kept decides.
+                match self.verdict(&text, out) {
+                    Verdict::Passes => {
+                        // The record's own id is the place where it was cut, so that a
+                        // client that gets it and not the gap is told the rest when it
+                        // returns.
+                        self.record(&text, place.id(cut_id), out);
+                        gap(left_out_bytes, place.id(id), out);
+                    }
+                    Verdict::Fails => {}
+                    Verdict::TooLong => {
+                        gap(bytes.len() as u64 + left_out_bytes, place.id(id), out);
+                    }
+                }
             }
             Line::Rest { left_out_bytes, id } => gap(left_out_bytes, place.id(id), out),
             Line::Whole { .. } | Line::Unfinished => {}

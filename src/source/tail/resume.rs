@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 
 use super::anchor::{self, TailId};
+use super::backlog::Allowance;
 use super::cursor::Cursor;
 use super::disk::DiskFile;
 use super::line_ends::AnyLineEnd;
@@ -12,7 +13,7 @@ use super::records::Encoding;
 use super::replaced::{EditedIf, is_edited};
 use super::{Later, Tail, backlog};
 use super::{newline, nul};
-use crate::event::{Gap, Reason};
+use crate::event::{Batch, Gap, Reason};
 use crate::request::{Filter, Format, LineEnd, QueryFilter, SettingError, Settings, TextEncoding};
 use crate::source::followed::Followed;
 use crate::source::lines::LineEncoding;
@@ -204,20 +205,33 @@ impl Tail {
         };
         let bounds = (settings.backlog_records, settings.replay_bytes);
         self.search = Some(LastRecords::in_file(file, bounds, self.max_line_bytes)?);
-        self.search_on()?;
+        // Opening happens before others get their turns: an expression that a client wrote
+        // goes on in turns of its own.
+        let work = match self.encoding.is_costly() {
+            true => Batch::WORK_MAX / 4,
+            false => Batch::WORK_MAX,
+        };
+        self.search_within(Allowance {
+            bytes: SEARCH_BYTES,
+            work,
+        })?;
         Ok(())
     }
 
     /// Searches on for the first of the last records, as far as one poll may. Tells
     /// whether it is found.
     pub(super) fn search_on(&mut self) -> io::Result<bool> {
+        self.search_within(Allowance::of_bytes(SEARCH_BYTES))
+    }
+
+    fn search_within(&mut self, most: Allowance) -> io::Result<bool> {
         let Some(last) = &mut self.search else {
             return Ok(true);
         };
         let encoding = &self.encoding;
         let found = last
             .search
-            .run(&*last.file, SEARCH_BYTES, |line| encoding.counts(line))?;
+            .run(&*last.file, most, |line, work| encoding.counts(line, work))?;
         let Some(start) = found else {
             return Ok(false);
         };
