@@ -1,14 +1,14 @@
 //! Accepting connections, and making room for them.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 
-use super::connection::{Action, Connection, State};
+use super::connection::{Action, Connection};
 use super::event_loop::Server;
 use super::listen::{Accepted, Listener};
 use super::options::Options;
@@ -16,17 +16,56 @@ use super::poller::Poller;
 use super::token::{ConnectionId, Token};
 use crate::gateway::{Protocol, fastcgi};
 use crate::source::Now;
+use crate::system::descriptors;
 use crate::system::log::Level;
 
-/// How many connections are accepted at once, at most: those that are served come first.
+/// How many connections are accepted in one turn of the loop, at most.
 const ACCEPTS_MAX: usize = 64;
 
-/// How long accepting pauses when no descriptor is left.
+/// How long accepting pauses when no descriptor is left, and how long a request may take
+/// before it can be evicted.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Descriptors that are not for connections: the listener, epoll, signals, watches, the
 /// log, and files that are being read.
 const OWN_DESCRIPTORS: u64 = 32;
+
+/// How many connections are evicted when no descriptor is left.
+const EVICTIONS: usize = 8;
+
+/// When descriptors are short. A stream takes one to three of them, depending on what it
+/// reads, so not the subscribers are counted but the descriptors.
+///
+/// ```text
+///  0 ──── streams are opened ────┬─ refused, asked to come again ─┬─ evictions ─┐ limit
+///                                └────────── reserve ─────────────┴─────────────┘
+/// ```
+///
+/// The system gives the lowest free number. So a number tells how many are in use at least,
+/// and descriptors beyond a boundary are used only while all below it are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Descriptors {
+    pub(super) limit: u64,
+}
+
+impl Descriptors {
+    /// What is not for opening streams: an eighth, but no more than a burst of refusals
+    /// needs.
+    fn reserve(self) -> u64 {
+        (self.limit / 8).clamp(16, 1024)
+    }
+
+    /// Whether a process whose lowest free descriptor is this one may open a stream.
+    fn allows_stream(self, lowest_free: u64) -> bool {
+        lowest_free < self.limit.saturating_sub(self.reserve())
+    }
+
+    /// Whether so few are left that requests that take long to arrive are evicted, and
+    /// subscribers that have fallen behind wait with opening a file.
+    fn is_nearly_exhausted(self, lowest_free: u64) -> bool {
+        lowest_free >= self.limit.saturating_sub(self.reserve() / 2)
+    }
+}
 
 /// The listening socket, and how many connections may come by it.
 pub(super) struct Acceptor {
@@ -35,8 +74,7 @@ pub(super) struct Acceptor {
     is_registered: bool,
     /// No more connections are accepted. The remaining descriptors are reserved for files.
     connections_max: usize,
-    /// The limit on descriptors of this process.
-    pub(super) descriptors: u64,
+    pub(super) descriptors: Descriptors,
     /// No more streams are served.
     pub(super) subscribers_max: usize,
     /// The limits of a request.
@@ -46,8 +84,8 @@ pub(super) struct Acceptor {
 impl Acceptor {
     /// Raises the limit on descriptors as far as it goes; the other limits follow from it.
     pub(super) fn new(listener: Listener, subscribers_max: usize, options: &Options) -> Self {
-        let descriptors = descriptor_limit();
-        let connections_max = (descriptors.saturating_sub(OWN_DESCRIPTORS) as usize).max(1);
+        let limit = descriptors::raise_limit();
+        let connections_max = (limit.saturating_sub(OWN_DESCRIPTORS) as usize).max(1);
         // Some connections are left for refusing excess clients politely, and some
         // descriptors for files.
         let places = connections_max * 7 / 8;
@@ -56,7 +94,7 @@ impl Acceptor {
             listener: Some(listener),
             is_registered: false,
             connections_max,
-            descriptors,
+            descriptors: Descriptors { limit },
             subscribers_max,
             limits: Rc::new(fastcgi::Limits {
                 params_bytes: options.params_bytes,
@@ -110,58 +148,101 @@ impl Server {
         let _ = self.acceptor.resume(&self.poller);
     }
 
-    /// Accepts the connections that wait, up to a limit.
+    /// Accepts the connections that wait, up to a limit. While descriptors are short, each
+    /// takes the place of the oldest request that has not arrived.
     pub(super) fn accept(&mut self, now: Now) {
+        let in_excess = self.accept_waiting(now);
+        if in_excess > 0 {
+            self.evict(in_excess, now);
+        }
+    }
+
+    /// Returns how many of them have descriptors from the end of the reserve.
+    fn accept_waiting(&mut self, now: Now) -> usize {
+        let mut in_excess = 0;
         for count in 0..ACCEPTS_MAX {
             let Some(listener) = &self.acceptor.listener else {
-                return;
+                break;
             };
             if self.connections.len() >= self.acceptor.connections_max {
-                // Whether another connection waits, the next event tells.
+                // The next event tells whether another connection waits.
                 if count == 0 {
-                    self.pause_accepting(&Errno::EMFILE.into(), now);
+                    self.make_room(&Errno::EMFILE.into(), now);
                 }
-                return;
+                break;
             }
             match listener.accept() {
-                Ok(Accepted::Peer(socket)) => self.open_connection(socket, now),
+                Ok(Accepted::Peer(socket)) => {
+                    let number = socket.as_raw_fd() as u64;
+                    in_excess += usize::from(self.acceptor.descriptors.is_nearly_exhausted(number));
+                    self.open_connection(socket, now);
+                }
                 Ok(Accepted::Stranger(address)) => self.log.rate_limited(
                     Level::Warning,
                     "stranger",
                     &format!("{address}: not one of FCGI_WEB_SERVER_ADDRS; refused"),
                 ),
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::WouldBlock => break,
                     // The peer left while it waited.
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    _ => return self.pause_accepting(&error, now),
+                    _ => {
+                        self.make_room(&error, now);
+                        break;
+                    }
                 },
             }
         }
+        in_excess
     }
 
-    /// There are no descriptors left, or no memory: accepting pauses, and the oldest
-    /// connection without a request is evicted.
-    fn pause_accepting(&mut self, error: &io::Error, now: Now) {
+    /// Whether a descriptor is left for a stream. `id` is the connection that asks.
+    pub(super) fn may_open_stream(&self, id: ConnectionId) -> bool {
+        let descriptors = self.acceptor.descriptors;
+        (self.connections.get(id))
+            .is_none_or(|c| descriptors.allows_stream(descriptors::lowest_free(c)))
+    }
+
+    /// Whether a descriptor is left for a subscriber that has fallen behind.
+    pub(super) fn may_reopen(&self, id: ConnectionId) -> bool {
+        let descriptors = self.acceptor.descriptors;
+        (self.connections.get(id))
+            .is_none_or(|c| !descriptors.is_nearly_exhausted(descriptors::lowest_free(c)))
+    }
+
+    /// No descriptors are left, or no memory: the oldest connections whose request has not
+    /// arrived are evicted. Accepting pauses if there are none.
+    fn make_room(&mut self, error: &io::Error, now: Now) {
         self.counters.accept_errors += 1;
         let text = format!("accept: {error}; raise LimitNOFILE, or ulimit -n");
         self.log.rate_limited(Level::Error, "accept", &text);
-        let idle = self
-            .connections
-            .iter()
-            .filter_map(|(id, connection)| match connection.state {
-                State::Reading { since } => Some((since, id)),
-                _ => None,
-            })
-            .min_by_key(|(since, _)| *since)
-            .filter(|(since, _)| *since + BACK_OFF < now.monotonic);
-        if let Some((_, id)) = idle {
-            self.close(id, "no descriptor left", now);
-        }
-        if self.acceptor.pause(&self.poller).is_ok() {
+        if self.evict(EVICTIONS, now) == 0 && self.acceptor.pause(&self.poller).is_ok() {
             let at = now.monotonic + BACK_OFF;
             self.schedule.set(at, Token::Housekeeping);
         }
+    }
+
+    /// Closes the connections that have waited longest for a whole request, so many at most;
+    /// returns how many. What has come within [`BACK_OFF`] is left alone.
+    fn evict(&mut self, most: usize, now: Now) -> usize {
+        let mut waiting: Vec<_> = (self.connections.iter())
+            .filter_map(|(id, connection)| Some((connection.incomplete_since()?, id)))
+            .filter(|(since, _)| *since + BACK_OFF < now.monotonic)
+            .collect();
+        if waiting.len() > most {
+            waiting.select_nth_unstable_by_key(most, |(since, _)| *since);
+            waiting.truncate(most);
+        }
+        for (_, id) in &waiting {
+            self.counters.dropped += 1;
+            self.close(*id, "no descriptor left", now);
+        }
+        if !waiting.is_empty() {
+            let text = "descriptors are short: the connections that have waited longest for a \
+                        whole request are closed; raise LimitNOFILE, or ulimit -n";
+            self.log.rate_limited(Level::Warning, "evicted", text);
+        }
+        waiting.len()
     }
 
     fn open_connection(&mut self, socket: OwnedFd, now: Now) {
@@ -204,14 +285,24 @@ impl Server {
     }
 }
 
-/// Raises the limit on descriptors as far as it goes, and returns it.
-fn descriptor_limit() -> u64 {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return 1024;
-    };
-    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-        Ok(()) => hard,
-        Err(_) => soft,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_left_for_refusals_and_for_files_whatever_the_limit_is() {
+        for (limit, streams, evictions) in [
+            (64, 48, 56),
+            (1000, 875, 938),
+            (1024, 896, 960),
+            (1 << 20, (1 << 20) - 1024, (1 << 20) - 512),
+        ] {
+            let descriptors = Descriptors { limit };
+            assert!(descriptors.allows_stream(streams - 1), "{limit}");
+            assert!(!descriptors.allows_stream(streams), "{limit}");
+            assert!(!descriptors.is_nearly_exhausted(evictions - 1), "{limit}");
+            assert!(descriptors.is_nearly_exhausted(evictions), "{limit}");
+            assert!(!descriptors.allows_stream(u64::MAX), "{limit}");
+        }
     }
 }

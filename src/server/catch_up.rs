@@ -103,6 +103,10 @@ impl Server {
 
     /// Has a subscriber read by itself from where it is.
     pub(super) fn reopen(&mut self, id: ConnectionId, now: Now) -> Action {
+        if !self.may_reopen(id) {
+            self.wake_at(id, now.monotonic + TRY_AGAIN);
+            return Action::Wait;
+        }
         let log = Rc::new(self.log.for_request(&self.label(id)));
         let Some(connection) = self.connections.get_mut(id) else {
             return Action::Wait;

@@ -36,6 +36,8 @@ pub(super) struct Connection {
     pub(super) request: RequestLog,
     /// The whole request has been received.
     is_request_read: bool,
+    /// When its last request began, in tenths of a second.
+    began_ds: u32,
     /// See [`Connection::receive`].
     unread_reply_bytes: u32,
     /// A peer that takes nothing for so long is disconnected.
@@ -215,6 +217,7 @@ impl Connection {
             scheduled: Scheduled::default(),
             request: RequestLog::default(),
             is_request_read: false,
+            began_ds: 0,
             unread_reply_bytes: 0,
             generation: 0,
         }
@@ -285,7 +288,11 @@ impl Connection {
         }
         let taken = taken.map_err(Offence::Malformed)?;
         match &taken {
-            Some(Incoming::Request(_)) => self.is_request_read = false,
+            Some(Incoming::Request(_)) => {
+                self.is_request_read = false;
+                let began_ds = now.monotonic.as_millis() / 100;
+                self.began_ds = u32::try_from(began_ds).unwrap_or(u32::MAX);
+            }
             Some(Incoming::BodyEnd) => self.is_request_read = true,
             _ => {}
         }
@@ -295,6 +302,18 @@ impl Connection {
     /// Whether the peer owes the rest of a request.
     pub(super) fn is_incomplete(&self) -> bool {
         self.protocol.is_incomplete()
+    }
+
+    /// Since when a request, or the end of one that has been answered, is awaited; `None`
+    /// when one is served.
+    pub(super) fn incomplete_since(&self) -> Option<Duration> {
+        match &self.state {
+            State::Reading { since } | State::Lingering { since } => Some(*since),
+            State::Receiving(_) if !self.is_request_read => {
+                Some(Duration::from_millis(u64::from(self.began_ds) * 100))
+            }
+            _ => None,
+        }
     }
 
     /// Whether all of the request has been received.

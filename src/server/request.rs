@@ -160,7 +160,8 @@ impl Server {
         now: Now,
     ) -> Action {
         // Before anything is opened or started for it.
-        let has_no_place = self.subscribers >= self.acceptor.subscribers_max;
+        let has_no_place =
+            self.subscribers >= self.acceptor.subscribers_max || !self.may_open_stream(id);
         if (has_no_place || self.shutdown.has_begun())
             && let Answer::Stream(head) = decide(request, settings)
         {
@@ -257,10 +258,10 @@ impl Server {
         settings: &Settings,
     ) -> Action {
         if !self.shutdown.has_begun() {
-            let limit = self.acceptor.subscribers_max;
+            let (count, limit) = (self.subscribers, self.acceptor.descriptors.limit);
             let text = format!(
-                "{limit} subscribers are served already; others are asked to come again; \
-                 see SSE_MAX_SUBSCRIBERS and LimitNOFILE"
+                "{count} subscribers are served already, with {limit} descriptors; others are \
+                 asked to come again; see SSE_MAX_SUBSCRIBERS and LimitNOFILE"
             );
             self.log.rate_limited(Level::Warning, "full house", &text);
         }

@@ -63,7 +63,7 @@ impl Server {
             env!("CARGO_PKG_VERSION"),
             self.acceptor.address(),
             self.acceptor.subscribers_max,
-            self.acceptor.descriptors,
+            self.acceptor.descriptors.limit,
         );
         self.log.line(Level::Info, &text);
     }

@@ -16,6 +16,8 @@ pub(crate) mod children;
 #[forbid(unsafe_code)]
 pub(crate) mod clock;
 #[forbid(unsafe_code)]
+pub(crate) mod descriptors;
+#[forbid(unsafe_code)]
 pub(crate) mod environment;
 #[forbid(unsafe_code)]
 pub(crate) mod exit;

@@ -232,6 +232,13 @@ impl Client {
         self.send(&bytes);
     }
 
+    /// Asks a responder that may have closed the connection already.
+    pub fn try_ask(&mut self, request: &Request) -> nix::Result<()> {
+        self.expect(request.id);
+        let bytes = request.bytes(&mut self.dice);
+        self.send_some(&bytes).map(drop)
+    }
+
     /// Asks in writes of a few bytes.
     pub fn ask_in_pieces(&mut self, request: &Request) {
         self.expect(request.id);
