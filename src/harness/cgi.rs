@@ -7,7 +7,7 @@ use std::path::Path;
 use hyper::StatusCode;
 
 use super::access::printable;
-use super::environment::{self, Place};
+use super::environment::{self, ServerPaths};
 use super::exchange::Asked;
 use super::note;
 use super::output::Output;
@@ -28,7 +28,7 @@ pub async fn run(
         Ok(_) => return Err(StatusCode::FORBIDDEN),
         Err(_) => return Err(StatusCode::NOT_FOUND),
     }
-    let place = Place {
+    let place = ServerPaths {
         prefix,
         programs: folder,
         pages: &asked.site.pages,

@@ -39,7 +39,7 @@ pub struct Request<'a> {
 
 /// Where things are.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct ServerPaths<'a> {
     /// What `script.name` follows in the URL; begins and ends with `/`.
     pub prefix: &'a str,
     /// Folder of the programs; those of a responder are names only, and nothing is there.
@@ -53,7 +53,7 @@ pub struct Place<'a> {
 /// Builds the whole environment of a program: nothing else is passed to it.
 pub fn variables<'s>(
     request: Request,
-    place: Place,
+    place: ServerPaths,
     script: &Script,
     settings: impl Iterator<Item = &'s Variable>,
 ) -> Variables {
@@ -64,7 +64,11 @@ pub fn variables<'s>(
     variables
 }
 
-fn meta_variables(request: Request, place: Place, script: &Script) -> Vec<(OsString, OsString)> {
+fn meta_variables(
+    request: Request,
+    place: ServerPaths,
+    script: &Script,
+) -> Vec<(OsString, OsString)> {
     let mut own: Vec<(OsString, OsString)> = Vec::with_capacity(32);
     let mut set = |name: &str, value: &OsStr| own.push((name.into(), value.into()));
 
@@ -230,7 +234,7 @@ mod tests {
             client: "127.0.0.1:4000".parse().unwrap(),
             server: "127.0.0.1:8080".parse().unwrap(),
         };
-        let place = Place {
+        let place = ServerPaths {
             prefix: "/cgi-bin/",
             programs: Path::new("/p"),
             pages: Path::new("/w"),

@@ -13,7 +13,7 @@ use super::access::Access;
 use super::body::{self, Answer, Logged};
 use super::cgi;
 use super::departure::Departure;
-use super::environment::{self, Place, Variables};
+use super::environment::{self, ServerPaths, Variables};
 use super::fastcgi;
 use super::page;
 use super::parsed::{Outcome, Redirect};
@@ -162,7 +162,7 @@ impl Asked<'_> {
     /// The whole environment of whoever answers.
     pub fn variables<'s>(
         &self,
-        place: Place,
+        place: ServerPaths,
         script: &Script,
         settings: impl Iterator<Item = &'s Variable>,
     ) -> Variables {

@@ -26,7 +26,7 @@ use crate::system::watch::{Coverage, FileWatch, Hints, Watcher};
 
 /// A path, watched as long as it is followed.
 pub(crate) struct RealDisk {
-    place: Place,
+    place: NameResolution,
     /// The folder's path, for the watcher.
     folder: PathBuf,
     name: OsString,
@@ -47,7 +47,7 @@ pub(crate) struct RealDisk {
 }
 
 /// How names are resolved.
-enum Place {
+enum NameResolution {
     /// By the administrator's path, links followed.
     Path,
     /// Below a root, which no name and no link leads out of; `folder` is relative.
@@ -82,7 +82,7 @@ impl RealDisk {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
         let name = path.file_name().unwrap_or_default().to_owned();
-        Self::new(Place::Path, folder, name, surroundings)
+        Self::new(NameResolution::Path, folder, name, surroundings)
     }
 
     pub(crate) fn below(
@@ -94,14 +94,19 @@ impl RealDisk {
         let folder = name.as_path().parent().unwrap_or(Path::new("")).to_owned();
         let base = name.as_path().file_name().unwrap_or_default().to_owned();
         let watched = std::path::absolute(root)?.join(&folder);
-        let place = Place::Below {
+        let place = NameResolution::Below {
             root: root.to_owned(),
             folder,
         };
         Ok(Self::new(place, watched, base, surroundings))
     }
 
-    fn new(place: Place, folder: PathBuf, name: OsString, surroundings: Surroundings) -> Self {
+    fn new(
+        place: NameResolution,
+        folder: PathBuf,
+        name: OsString,
+        surroundings: Surroundings,
+    ) -> Self {
         let mut disk = Self {
             place,
             folder,
@@ -164,8 +169,8 @@ impl RealDisk {
 
     fn open_named(&self, name: &OsStr) -> io::Result<Rc<dyn DiskFile>> {
         let (file, metadata) = match &self.place {
-            Place::Path => open_regular(&self.folder.join(name))?,
-            Place::Below { root, folder } => {
+            NameResolution::Path => open_regular(&self.folder.join(name))?,
+            NameResolution::Below { root, folder } => {
                 regular(open_below(root, &folder.join(name), TO_READ)?.into())?
             }
         };
@@ -188,7 +193,7 @@ impl RealDisk {
     /// not there yet is nothing wrong, and what a client may name below a root is no
     /// business of the log.
     fn tell(&self, error: &io::Error) {
-        if error.kind() == io::ErrorKind::NotFound || !matches!(self.place, Place::Path) {
+        if error.kind() == io::ErrorKind::NotFound || !matches!(self.place, NameResolution::Path) {
             return;
         }
         let path = self.folder.join(&self.name);
@@ -215,7 +220,7 @@ impl RealDisk {
     /// The state of what the path names.
     fn look(&self) -> io::Result<Stat> {
         let metadata = match &self.place {
-            Place::Path => {
+            NameResolution::Path => {
                 let path = self.folder.join(&self.name);
                 let metadata = fs::symlink_metadata(&path)?;
                 if metadata.is_symlink() {
@@ -225,7 +230,7 @@ impl RealDisk {
                     metadata
                 }
             }
-            Place::Below { root, folder } => {
+            NameResolution::Below { root, folder } => {
                 self.is_partly_blind();
                 let name = folder.join(&self.name);
                 File::from(open_below(root, &name, OFlag::O_PATH)?).metadata()?
@@ -238,11 +243,11 @@ impl RealDisk {
     /// The folder, to be listed.
     fn list(&self) -> io::Result<fs::ReadDir> {
         match &self.place {
-            Place::Path => {
+            NameResolution::Path => {
                 beneath::may_list(&self.folder)?;
                 fs::read_dir(&self.folder)
             }
-            Place::Below { root, folder } => {
+            NameResolution::Below { root, folder } => {
                 let here = if folder.as_os_str().is_empty() {
                     Path::new(".")
                 } else {

@@ -47,7 +47,7 @@ pub struct Connection {
     /// Shared by thousands of connections.
     limits: Rc<Limits>,
     request: Active,
-    record: Place,
+    record: RecordPart,
     /// The part that came of the header or of the body of BEGIN_REQUEST: both are
     /// eight bytes.
     fixed: [u8; HEADER_BYTES],
@@ -82,7 +82,7 @@ enum Active {
 
 /// Where in a record we are.
 #[derive(Debug)]
-enum Place {
+enum RecordPart {
     Header,
     Content(Content),
     Padding,
@@ -109,7 +109,7 @@ impl Connection {
         Self {
             limits: limits.into(),
             request: Active::None,
-            record: Place::Header,
+            record: RecordPart::Header,
             fixed: [0; HEADER_BYTES],
             fixed_bytes: 0,
             padding_left_bytes: 0,
@@ -157,7 +157,7 @@ impl Connection {
     /// the rest of a record of any kind. Who stays in this state for long is to be closed.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
-        let between_records = matches!(self.record, Place::Header) && self.fixed_bytes == 0;
+        let between_records = matches!(self.record, RecordPart::Header) && self.fixed_bytes == 0;
         !between_records || matches!(self.request, Active::Params(..))
     }
 
@@ -175,7 +175,7 @@ impl Connection {
             | Active::Whole(begun)
             | Active::Aborted(begun) => begun,
         };
-        if let Place::Content(content) = &mut self.record
+        if let RecordPart::Content(content) = &mut self.record
             && content.is_of_active_request()
         {
             *content = Content::Skipped;
@@ -193,7 +193,7 @@ impl Connection {
     ) -> Result<Option<Incoming<'i>>, Malformed> {
         loop {
             match &mut self.record {
-                Place::Header => {
+                RecordPart::Header => {
                     let missing = HEADER_BYTES - usize::from(self.fixed_bytes);
                     let piece = split_front(input, missing);
                     self.keep_fixed(piece);
@@ -201,12 +201,12 @@ impl Connection {
                         return Ok(None);
                     }
                     let header = Header::parse(self.fixed);
-                    self.record = Place::Content(self.content_of(header)?);
+                    self.record = RecordPart::Content(self.content_of(header)?);
                     self.fixed_bytes = 0;
                     self.content_left_bytes = header.content_bytes;
                     self.padding_left_bytes = header.padding_bytes;
                 }
-                Place::Content(content) => {
+                RecordPart::Content(content) => {
                     let piece = split_front(input, self.content_left_bytes.into());
                     let mut incoming = None;
                     match content {
@@ -232,14 +232,14 @@ impl Connection {
                         return Ok(Some(incoming));
                     }
                 }
-                Place::Padding => {
+                RecordPart::Padding => {
                     let piece = split_front(input, self.padding_left_bytes.into());
                     // As above, a u8.
                     self.padding_left_bytes -= piece.len() as u8;
                     if self.padding_left_bytes > 0 {
                         return Ok(None);
                     }
-                    self.record = Place::Header;
+                    self.record = RecordPart::Header;
                 }
             }
         }
@@ -295,11 +295,11 @@ impl Connection {
     /// Acts on a record whose content is complete. Its padding is not waited for.
     fn end_content<'i>(&mut self, reply: &mut Vec<u8>) -> Result<Option<Incoming<'i>>, Malformed> {
         let next = match self.padding_left_bytes {
-            0 => Place::Header,
-            _ => Place::Padding,
+            0 => RecordPart::Header,
+            _ => RecordPart::Padding,
         };
         self.fixed_bytes = 0;
-        let Place::Content(content) = std::mem::replace(&mut self.record, next) else {
+        let RecordPart::Content(content) = std::mem::replace(&mut self.record, next) else {
             return Ok(None);
         };
         Ok(match content {

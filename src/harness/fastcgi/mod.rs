@@ -15,7 +15,7 @@ pub use call::Call;
 pub use responder::Responder;
 
 use super::access::printable;
-use super::environment::Place;
+use super::environment::ServerPaths;
 use super::exchange::Asked;
 use super::note;
 use super::output::Output;
@@ -37,7 +37,7 @@ pub async fn run(
     );
     // As nginx names them: what the URL says, below the folder of the pages.
     let programs = asked.site.pages.join(prefix.trim_matches('/'));
-    let place = Place {
+    let place = ServerPaths {
         prefix,
         programs: &programs,
         pages: &asked.site.pages,

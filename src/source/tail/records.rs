@@ -92,19 +92,19 @@ impl Encoding {
 
     /// Appends the whole lines that the cursor knows, until `out` is full.
     pub(super) fn emit_lines(&self, cursor: &mut Cursor, out: &mut Batch) -> io::Result<()> {
-        self.emit_each(cursor, Place::Moves, out)
+        self.emit_each(cursor, Position::Moves, out)
     }
 
     /// Appends the unfinished last line as a record.
     pub(super) fn emit_unfinished(&self, cursor: &mut Cursor, out: &mut Batch) -> io::Result<()> {
-        self.emit(cursor.take_unfinished()?, Place::Moves, out);
+        self.emit(cursor.take_unfinished()?, Position::Moves, out);
         Ok(())
     }
 
     /// The same for a file that has been left: its lines carry no id, since the place
     /// of the stream is in a newer file.
     pub(super) fn emit_late_lines(&self, cursor: &mut Cursor, out: &mut Batch) -> io::Result<()> {
-        self.emit_each(cursor, Place::Stays, out)
+        self.emit_each(cursor, Position::Stays, out)
     }
 
     /// The unfinished last line of a file that has been left.
@@ -113,18 +113,18 @@ impl Encoding {
         cursor: &mut Cursor,
         out: &mut Batch,
     ) -> io::Result<()> {
-        self.emit(cursor.take_unfinished()?, Place::Stays, out);
+        self.emit(cursor.take_unfinished()?, Position::Stays, out);
         Ok(())
     }
 
-    fn emit_each(&self, cursor: &mut Cursor, place: Place, out: &mut Batch) -> io::Result<()> {
+    fn emit_each(&self, cursor: &mut Cursor, place: Position, out: &mut Batch) -> io::Result<()> {
         while !out.is_full() && self.emit(cursor.next_line()?, place, out) {}
         Ok(())
     }
 
     /// Appends a line; `false` when there was none.
     #[inline(always)] // As Cursor::next_line.
-    fn emit(&self, line: Line<'_>, place: Place, out: &mut Batch) -> bool {
+    fn emit(&self, line: Line<'_>, place: Position, out: &mut Batch) -> bool {
         match line {
             Line::Unfinished => return false,
             // Half of a line end, of a file that has been left.
@@ -149,7 +149,7 @@ impl Encoding {
     }
 
     /// Appends what there is of a line that is too long.
-    fn emit_part(&self, line: Line<'_>, place: Place, out: &mut Batch) {
+    fn emit_part(&self, line: Line<'_>, place: Position, out: &mut Batch) {
         match line {
             Line::Cut {
                 bytes,
@@ -194,12 +194,12 @@ fn gap(left_out_bytes: u64, id: Option<TailId>, out: &mut Batch) {
 
 /// Whether a line moves the place of the stream.
 #[derive(Clone, Copy)]
-enum Place {
+enum Position {
     Moves,
     Stays,
 }
 
-impl Place {
+impl Position {
     fn id(self, id: TailId) -> Option<TailId> {
         match self {
             Self::Moves => Some(id),
