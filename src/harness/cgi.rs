@@ -8,7 +8,7 @@ use hyper::StatusCode;
 
 use super::access::printable;
 use super::environment::{self, ServerPaths};
-use super::exchange::Asked;
+use super::exchange::RoutedRequest;
 use super::note;
 use super::output::Output;
 use super::parsed::{self, Outcome};
@@ -17,7 +17,7 @@ use super::route::Script;
 
 /// Runs the program that `script` names. An error is a status whose reason is in the log.
 pub async fn run(
-    asked: &Asked<'_>,
+    asked: &RoutedRequest<'_>,
     prefix: &str,
     folder: &Path,
     script: &Script,

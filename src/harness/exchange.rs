@@ -39,7 +39,7 @@ pub struct Raw {
 }
 
 /// A request as the routes see it; a local redirect changes it.
-pub struct Asked<'a> {
+pub struct RoutedRequest<'a> {
     pub site: &'a Site,
     pub ends: Ends,
     pub departure: Departure,
@@ -86,7 +86,7 @@ async fn decide(
         return Ok(Outcome::Answer(not_allowed("GET, HEAD, POST, OPTIONS")));
     }
     let (server_name, server_port) = server_name(parts, ends)?;
-    let mut asked = Asked {
+    let mut asked = RoutedRequest {
         site,
         ends,
         departure,
@@ -130,7 +130,7 @@ async fn decide(
     Err(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-impl Asked<'_> {
+impl RoutedRequest<'_> {
     /// Who is asked; and the body, unless it has been read for the first who was.
     async fn receive(
         &mut self,

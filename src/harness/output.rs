@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use hyper::body::Bytes;
 
 use super::departure::Departure;
-use super::exchange::Asked;
+use super::exchange::RoutedRequest;
 use super::fastcgi::Call;
 use super::program::Program;
 
@@ -44,7 +44,7 @@ impl Output {
 
     /// What tells that its client has left. Apache's CGI programs are told by nothing but a write
     /// that fails; FastCGI here is as under nginx, which looks at the client all the time.
-    pub fn departure(&self, asked: &Asked) -> Departure {
+    pub fn departure(&self, asked: &RoutedRequest) -> Departure {
         match self {
             Output::Program(_) => Departure::unseen(),
             Output::Call(_) => asked.departure.clone(),

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::body::{self, Answer, Body};
 use super::departure::Departure;
 use super::environment::{self, Variables};
-use super::exchange::Asked;
+use super::exchange::RoutedRequest;
 use super::head::{self, BrokenHead, Head};
 use super::note;
 use super::output::Output;
@@ -39,7 +39,7 @@ pub struct Redirect {
 /// Reads the head, and answers while the body is still being said. An error is a status whose
 /// reason is in the log.
 pub async fn answer(
-    asked: &Asked<'_>,
+    asked: &RoutedRequest<'_>,
     mut output: Output,
     variables: Variables,
 ) -> Result<Outcome, StatusCode> {

@@ -14,7 +14,7 @@ use crate::source::Author;
 
 /// All that decides on a POST.
 #[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub struct PostContext<'a> {
     /// What is asked.
     pub request: &'a Request,
     /// What the POST says of its body and its sender.
@@ -61,7 +61,7 @@ pub struct Upload {
 /// Decides what the head of a POST already tells. `now` is any clock that goes on; the
 /// body has [`Publishing::timeout`] from here.
 #[must_use]
-pub fn begin(asked: Asked<'_>, now: Duration) -> Begun {
+pub fn begin(asked: PostContext<'_>, now: Duration) -> Begun {
     match judge(asked, now) {
         Ok(upload) => Begun::Upload(upload),
         Err(reply) => Begun::Reply(reply),
@@ -69,8 +69,8 @@ pub fn begin(asked: Asked<'_>, now: Duration) -> Begun {
 }
 
 // Who may not publish learns nothing else, so that is decided first.
-fn judge(asked: Asked<'_>, now: Duration) -> Result<Upload, Reply> {
-    let Asked {
+fn judge(asked: PostContext<'_>, now: Duration) -> Result<Upload, Reply> {
+    let PostContext {
         request,
         post,
         settings,
@@ -196,7 +196,7 @@ mod tests {
 
     fn begun(pairs: &[(&str, &str)]) -> Begun {
         let meta = MetaVariables::of(pairs);
-        let asked = Asked {
+        let asked = PostContext {
             request: &Request::from_meta(&meta),
             post: &Post::from_meta(&meta),
             settings: &Settings::parse(&meta, Lifetime::Hour).unwrap().0,
@@ -371,7 +371,7 @@ mod tests {
                     meta.push(name, value);
                 }
             }
-            let asked = Asked {
+            let asked = PostContext {
                 request: &Request::from_meta(&meta),
                 post: &Post::from_meta(&meta),
                 settings: &Settings::parse(&meta, Lifetime::Hour).unwrap().0,

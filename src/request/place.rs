@@ -4,14 +4,14 @@ use super::meta::MetaVariables;
 
 /// Which stream is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum RequestedStream {
     /// `SSE_STREAM` says so.
     Set(String),
     /// It is not set, and the last part of the path is this, without `nph-` and suffix.
     Named(String),
 }
 
-impl Asked {
+impl RequestedStream {
     /// Reads `SSE_STREAM`, or else the base name of `SCRIPT_NAME` (`PATH_INFO` where a
     /// gateway leaves that empty, as h2o does).
     #[must_use]
@@ -65,12 +65,16 @@ mod tests {
 
     #[test]
     fn a_stream_is_named_by_its_setting_or_the_last_part_of_the_path() {
-        let check = |pairs: &[(&str, &str)], expected: Asked| {
-            assert_eq!(Asked::of(&MetaVariables::of(pairs)), expected, "{pairs:?}");
+        let check = |pairs: &[(&str, &str)], expected: RequestedStream| {
+            assert_eq!(
+                RequestedStream::of(&MetaVariables::of(pairs)),
+                expected,
+                "{pairs:?}"
+            );
         };
-        let named = |name: &str| Asked::Named(name.into());
+        let named = |name: &str| RequestedStream::Named(name.into());
         let set = [("SSE_STREAM", "tail"), ("SCRIPT_NAME", "/clock")];
-        check(&set, Asked::Set("tail".into()));
+        check(&set, RequestedStream::Set("tail".into()));
         check(&[("SCRIPT_NAME", "/cgi-bin/nph-clock.cgi")], named("clock"));
         check(&[("SCRIPT_NAME", "/events/clock")], named("clock"));
         check(&[("PATH_INFO", "/events/clock")], named("clock"));

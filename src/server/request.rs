@@ -9,8 +9,9 @@ use super::event_loop::Server;
 use super::token::{ConnectionId, Token};
 use crate::event::{Batch, Unavailable};
 use crate::request::{
-    Answer, Asked, Head, Label, Lifetime, MetaVariables, Method, Notice, Request, SettingError,
-    Settings, Status, StatusAnswer, StatusFormat, WRONG_SETTING, decide, decide_status, path_below,
+    Answer, Head, Label, Lifetime, MetaVariables, Method, Notice, Request, RequestedStream,
+    SettingError, Settings, Status, StatusAnswer, StatusFormat, WRONG_SETTING, decide,
+    decide_status, path_below,
 };
 use crate::source::{Now, Stream, WayUp};
 use crate::stream::open::{Answered, open};
@@ -114,12 +115,12 @@ impl Server {
             let found = self.streams.iter().find(|stream| stream.name == name);
             found.map(|stream| Service::Stream(stream))
         };
-        match Asked::of(meta) {
+        match RequestedStream::of(meta) {
             // Who may see the figures, web servers decide by the path: no other path leads to
             // them than the one whose location says so.
-            Asked::Named(name) if name == "status" => Ok(None),
-            Asked::Named(name) => Ok(find(&name)),
-            Asked::Set(name) => find(&name).map(Some).ok_or_else(|| {
+            RequestedStream::Named(name) if name == "status" => Ok(None),
+            RequestedStream::Named(name) => Ok(find(&name)),
+            RequestedStream::Set(name) => find(&name).map(Some).ok_or_else(|| {
                 let names: Vec<&str> = self.streams.iter().map(|stream| stream.name).collect();
                 let remedy = format!(
                     "no such stream; write {}, publish or status",

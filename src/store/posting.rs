@@ -16,7 +16,9 @@ use std::time::Duration;
 use super::answering;
 use super::append::{Presence, Terms, Trouble};
 use super::site::{Destination, Refused, Site, take_turn};
-use crate::publish::{Asked, Begun, Next, Post, Record, Replies, Reply, Upload, begin, denial};
+use crate::publish::{
+    Begun, Next, Post, PostContext, Record, Replies, Reply, Upload, begin, denial,
+};
 use crate::request::{Request, Status};
 use crate::source::{Now, WayUp};
 use crate::system::log::{Level, Log};
@@ -83,7 +85,7 @@ impl Posting {
             refused.reply(&Replies::to(request, &site.settings))
         };
         let tokens = site.tokens().map_err(refuse)?;
-        let asked = Asked {
+        let asked = PostContext {
             request,
             post,
             settings: &site.settings,

@@ -16,7 +16,7 @@ pub use responder::Responder;
 
 use super::access::printable;
 use super::environment::ServerPaths;
-use super::exchange::Asked;
+use super::exchange::RoutedRequest;
 use super::note;
 use super::output::Output;
 use super::parsed::{self, Outcome};
@@ -25,7 +25,7 @@ use super::route::Script;
 /// Has the responder serve the stream that `script` names. An error is a status whose reason is
 /// in the log.
 pub async fn run(
-    asked: &Asked<'_>,
+    asked: &RoutedRequest<'_>,
     prefix: &str,
     responder: &Responder,
     script: &Script,
