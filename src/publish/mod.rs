@@ -34,4 +34,4 @@ pub use post::{Length, Post};
 pub use record::Record;
 pub use reply::{Replies, Reply};
 pub use token::Tokens;
-pub use upload::{Begun, Next, PostContext, Upload, begin};
+pub use upload::{PostContext, Upload, UploadStart, UploadStep, begin};

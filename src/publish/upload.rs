@@ -28,7 +28,7 @@ pub struct PostContext<'a> {
 }
 
 /// What to do first.
-pub enum Begun {
+pub enum UploadStart {
     /// It is decided already. The body is not wanted.
     Reply(Reply),
     /// Receive the body.
@@ -36,7 +36,7 @@ pub enum Begun {
 }
 
 /// What to do next.
-pub enum Next {
+pub enum UploadStep {
     /// Wait for bytes, or for [`Upload::until`].
     More,
     /// It is decided. What is left of the body is not wanted.
@@ -61,10 +61,10 @@ pub struct Upload {
 /// Decides what the head of a POST already tells. `now` is any clock that goes on; the
 /// body has [`Publishing::timeout`] from here.
 #[must_use]
-pub fn begin(asked: PostContext<'_>, now: Duration) -> Begun {
+pub fn begin(asked: PostContext<'_>, now: Duration) -> UploadStart {
     match judge(asked, now) {
-        Ok(upload) => Begun::Upload(upload),
-        Err(reply) => Begun::Reply(reply),
+        Ok(upload) => UploadStart::Upload(upload),
+        Err(reply) => UploadStart::Reply(reply),
     }
 }
 
@@ -130,12 +130,12 @@ impl Upload {
     /// What to do at `now`: to be asked first, since a body can be empty, whenever
     /// something has come in, and when [`Upload::until`] has.
     #[must_use]
-    pub fn at(&self, now: Duration) -> Next {
+    pub fn at(&self, now: Duration) -> UploadStep {
         let replies = &self.replies;
-        Next::Reply(match self.body.at(now) {
-            Progress::More => return Next::More,
+        UploadStep::Reply(match self.body.at(now) {
+            Progress::More => return UploadStep::More,
             Progress::Whole => match self.record() {
-                Ok(record) => return Next::Record(record),
+                Ok(record) => return UploadStep::Record(record),
                 Err(reply) => reply,
             },
             Progress::TooLarge => replies.too_large(self.body_max_bytes),
@@ -194,7 +194,7 @@ mod tests {
     const ANYONE: (&str, &str) = ("SSE_PUBLISH_ALLOW", "anyone");
     const TEXT: (&str, &str) = ("CONTENT_TYPE", "text/plain");
 
-    fn begun(pairs: &[(&str, &str)]) -> Begun {
+    fn begun(pairs: &[(&str, &str)]) -> UploadStart {
         let meta = MetaVariables::of(pairs);
         let asked = PostContext {
             request: &Request::from_meta(&meta),
@@ -217,27 +217,27 @@ mod tests {
     #[track_caller]
     fn check(pairs: &[(&str, &str)], expected: &str) {
         match begun(pairs) {
-            Begun::Reply(reply) => assert_eq!(shown(&reply), expected, "{pairs:?}"),
-            Begun::Upload(_) => panic!("{pairs:?} is not refused"),
+            UploadStart::Reply(reply) => assert_eq!(shown(&reply), expected, "{pairs:?}"),
+            UploadStart::Upload(_) => panic!("{pairs:?} is not refused"),
         }
     }
 
     fn upload(pairs: &[(&str, &str)]) -> Upload {
         match begun(&[&[POST, ANYONE, TEXT], pairs].concat()) {
-            Begun::Upload(upload) => upload,
-            Begun::Reply(reply) => panic!("{}", shown(&reply)),
+            UploadStart::Upload(upload) => upload,
+            UploadStart::Reply(reply) => panic!("{}", shown(&reply)),
         }
     }
 
     #[track_caller]
-    fn replies(next: Next, expected: &str) {
+    fn replies(next: UploadStep, expected: &str) {
         match next {
-            Next::Reply(reply) => {
+            UploadStep::Reply(reply) => {
                 let text = shown(&reply);
                 assert!(text.starts_with(expected), "{text}");
             }
-            Next::More => panic!("more"),
-            Next::Record(record) => panic!("{record:?}"),
+            UploadStep::More => panic!("more"),
+            UploadStep::Record(record) => panic!("{record:?}"),
         }
     }
 
@@ -311,9 +311,9 @@ mod tests {
     fn a_body_becomes_a_record_and_then_an_id() {
         let mut upload = upload(&[("CONTENT_LENGTH", "5")]);
         upload.take(b"hel");
-        assert!(matches!(upload.at(START), Next::More));
+        assert!(matches!(upload.at(START), UploadStep::More));
         upload.take(b"lo, and what follows");
-        let Next::Record(record) = upload.at(START) else {
+        let UploadStep::Record(record) = upload.at(START) else {
             panic!("no record");
         };
         assert_eq!(record.as_bytes(), b"{\"data\":\"hello\"}\n");
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn an_empty_body_is_whole_before_a_byte_of_it_came() {
         let upload = upload(&[("CONTENT_LENGTH", "0")]);
-        assert!(matches!(upload.at(START), Next::Record(_)));
+        assert!(matches!(upload.at(START), UploadStep::Record(_)));
     }
 
     #[test]
@@ -378,10 +378,10 @@ mod tests {
                 publishing: &Publishing::parse(&meta).unwrap().0,
                 tokens: &Tokens::parse(b"secret-secret"),
             };
-            if let Begun::Upload(mut upload) = begin(asked, START) {
+            if let UploadStart::Upload(mut upload) = begin(asked, START) {
                 upload.take(&body);
                 upload.end();
-                prop_assert!(!matches!(upload.at(START), Next::More));
+                prop_assert!(!matches!(upload.at(START), UploadStep::More));
             }
         }
     }

@@ -17,7 +17,7 @@ use super::answering;
 use super::append::{Presence, Terms, Trouble};
 use super::site::{Destination, Refused, Site, take_turn};
 use crate::publish::{
-    Begun, Next, Post, PostContext, Record, Replies, Reply, Upload, begin, denial,
+    Post, PostContext, Record, Replies, Reply, Upload, UploadStart, UploadStep, begin, denial,
 };
 use crate::request::{Request, Status};
 use crate::source::{Now, WayUp};
@@ -93,14 +93,14 @@ impl Posting {
             tokens: &tokens,
         };
         let mut upload = match begin(asked, now.monotonic) {
-            Begun::Reply(reply) => {
+            UploadStart::Reply(reply) => {
                 if reply.head.status == Status::Forbidden {
                     let text = denial(request, post, &site.publishing);
                     log.line(Level::Warning, &text);
                 }
                 return Err(reply);
             }
-            Begun::Upload(upload) => upload,
+            UploadStart::Upload(upload) => upload,
         };
         let mut destination = site.destination(request, post, now).map_err(refuse)?;
         if let Some(author) = destination.author.take() {
@@ -163,12 +163,12 @@ impl Posting {
                     Err(trouble) => return self.trouble(Delay::Trouble(trouble), now),
                 },
                 Stage::Body => match self.upload.at(now.monotonic) {
-                    Next::More => {
+                    UploadStep::More => {
                         let until = self.upload.until();
                         return Step::Bytes { until };
                     }
-                    Next::Reply(reply) => return Step::Reply(reply),
-                    Next::Record(record) => Stage::Record(record),
+                    UploadStep::Reply(reply) => return Step::Reply(reply),
+                    UploadStep::Record(record) => Stage::Record(record),
                 },
                 Stage::Record(_) if !self.is_counted => match self.turn(now) {
                     Ok(()) => {
