@@ -35,7 +35,7 @@ use sse_cgi::request::{
 };
 use sse_cgi::source::tail::{Disk, DiskFile, Mark, Sibling, Stat};
 use sse_cgi::source::{Host, Now, OpenError, Opened, Opening, STREAMS};
-use sse_cgi::stream::{Delivery, Subscription, Terms, Turn};
+use sse_cgi::stream::{Delivery, StreamParams, Subscription, Turn};
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 static CHANGES: LazyLock<Changes> = LazyLock::new(Changes::watch);
@@ -82,7 +82,7 @@ fn serve(peer: &mut fastcgi::Request) -> io::Result<()> {
         host: &host,
         live: None,
     };
-    let terms = Terms::new(&request, &settings, Delivery::Immediate, fastrand::f64());
+    let terms = StreamParams::new(&request, &settings, Delivery::Immediate, fastrand::f64());
     let mut batch = Batch::new();
     let (source, gap) = match (stream.open)(&opening) {
         Ok(Opened::Stream(source, gap)) => (source, gap),

@@ -17,7 +17,7 @@ use crate::request::{
 use crate::source::{Host, Opening, Stream};
 use crate::store::host::{Capabilities, SystemHost};
 use crate::stream::open::{Answered, open};
-use crate::stream::{Delivery, Subscription, Terms};
+use crate::stream::{Delivery, StreamParams, Subscription};
 use crate::system::body;
 use crate::system::clock::{self, Clock};
 use crate::system::exit;
@@ -218,7 +218,7 @@ impl Program {
         &self,
         output: &Output,
         head: &Head,
-        terms: Terms,
+        terms: StreamParams,
         reason: Unavailable,
     ) -> io::Result<ExitCode> {
         let mut batch = Batch::new();

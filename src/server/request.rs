@@ -15,7 +15,9 @@ use crate::request::{
 };
 use crate::source::{Now, Stream, WayUp};
 use crate::stream::open::{Answered, open};
-use crate::stream::{self, Delivery, ReopenParams, Subscriber, Subscription, Terms, Watching};
+use crate::stream::{
+    self, Delivery, ReopenParams, StreamParams, Subscriber, Subscription, Watching,
+};
 use crate::system::beneath;
 use crate::system::clock;
 use crate::system::log::{Level, Log};
@@ -39,7 +41,7 @@ pub(super) fn permit_path(name: &str, path: &Path) -> Result<(), SettingError> {
 }
 
 /// The body of a stream that has nothing now and asks to be opened again.
-fn come_again(terms: Terms, reason: Unavailable) -> Vec<u8> {
+fn come_again(terms: StreamParams, reason: Unavailable) -> Vec<u8> {
     let mut batch = Batch::new();
     batch.come_again(reason, terms.retry_ms);
     batch.as_bytes().to_vec()
@@ -266,7 +268,7 @@ impl Server {
             );
             self.log.rate_limited(Level::Warning, "full house", &text);
         }
-        let terms = Terms::new(request, settings, Delivery::Immediate, fastrand::f64());
+        let terms = StreamParams::new(request, settings, Delivery::Immediate, fastrand::f64());
         let reason = if self.shutdown.has_begun() {
             Unavailable::Restarting
         } else {

@@ -33,7 +33,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 
-use super::append::{self, Target, Terms, Trouble};
+use super::append::{self, AppendOptions, Target, Trouble};
 use crate::publish::Record;
 use crate::request::{Durability, Format, Lifetime, MetaVariables, Settings};
 use crate::source::{Line, text_of};
@@ -197,7 +197,7 @@ fn run(path: &Path, log: &Log) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default();
     let session = Session {
         target: Target::within(append::open_folder(folder)?, &name.to_string_lossy()),
-        terms: Terms::of(&settings, Durability::Process),
+        terms: AppendOptions::of(&settings, Durability::Process),
         format: settings.format.unwrap_or(Format::Lines),
         event: settings
             .event
@@ -242,7 +242,7 @@ fn take_slot(session: &Path, most: usize) -> io::Result<Option<Flock<File>>> {
 /// Where the answer goes.
 struct Session {
     target: Target,
-    terms: Terms,
+    terms: AppendOptions,
     format: Format,
     event: String,
 }

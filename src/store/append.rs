@@ -76,7 +76,7 @@ pub(crate) enum Missing {
 }
 
 /// How records are added.
-pub(crate) struct Terms {
+pub(crate) struct AppendOptions {
     file_max_bytes: Option<u64>,
     file_keep: u32,
     durability: Durability,
@@ -108,7 +108,7 @@ impl From<Errno> for Trouble {
     }
 }
 
-impl Terms {
+impl AppendOptions {
     /// `durability` is that of what is posted: who comes and goes need not survive a power
     /// cut.
     pub(crate) fn of(settings: &Settings, durability: Durability) -> Self {
@@ -169,7 +169,7 @@ impl Target {
 
     /// Adds a record as a line of its own, and says which id its event has on the way
     /// down.
-    pub(crate) fn append(&self, record: &Record, terms: &Terms) -> Result<TailId, Trouble> {
+    pub(crate) fn append(&self, record: &Record, terms: &AppendOptions) -> Result<TailId, Trouble> {
         for _ in 0..TURNS {
             let Some((file, size_bytes)) = self.open_locked()? else {
                 continue;

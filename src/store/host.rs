@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::append::{Terms, Trouble};
+use super::append::{AppendOptions, Trouble};
 use super::disk::{self, RealDisk, Surroundings};
 use super::site::{Refused, target, unwritten};
 use super::spool::SpoolFolder;
@@ -205,7 +205,7 @@ fn append(settings: &Settings, request: &Request, line: &str) -> io::Result<()> 
     })?;
     let record = Record::of_line(line.to_owned())
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    match target.append(&record, &Terms::of(settings, Durability::Process)) {
+    match target.append(&record, &AppendOptions::of(settings, Durability::Process)) {
         Ok(_) => Ok(()),
         Err(Trouble::Busy) => Err(io::ErrorKind::WouldBlock.into()),
         Err(Trouble::NotFound) => Err(io::ErrorKind::NotFound.into()),

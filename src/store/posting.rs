@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::answering;
-use super::append::{Presence, Terms, Trouble};
+use super::append::{AppendOptions, Presence, Trouble};
 use super::site::{Destination, Refused, Site, take_turn};
 use crate::publish::{
     Post, PostContext, Record, Replies, Reply, Upload, UploadStart, UploadStep, begin, denial,
@@ -178,7 +178,8 @@ impl Posting {
                     Err(delay) => return self.trouble(delay, now),
                 },
                 Stage::Record(record) => {
-                    let terms = Terms::of(&self.site.settings, self.site.publishing.durability);
+                    let terms =
+                        AppendOptions::of(&self.site.settings, self.site.publishing.durability);
                     return match self.destination.target.append(record, &terms) {
                         Ok(place) => {
                             self.have_it_answered(record);

@@ -26,4 +26,4 @@ pub use reopen::ReopenParams;
 pub use ring::{Chunk, FRAMINGS_MAX, Ring};
 pub use status::Status;
 pub use subscriber::{Subscriber, Watching};
-pub use subscription::{Delivery, Ended, Subscription, Terms, Turn};
+pub use subscription::{Delivery, Ended, StreamParams, Subscription, Turn};

@@ -18,7 +18,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::{
-    CatchUp, Channels, Delivery, Ended, ReopenParams, Ring, Subscriber, Subscription, Terms,
+    CatchUp, Channels, Delivery, Ended, ReopenParams, Ring, StreamParams, Subscriber, Subscription,
     Watching,
 };
 use crate::event::{Batch, Event, EventId, Gap, Reason};
@@ -764,7 +764,7 @@ impl Driver {
         let request = Request::from_meta(&meta);
         let is_limited =
             self.has_limits && self.place.kind != Kind::Program && self.random.u8(0..8) == 0;
-        let terms = Terms {
+        let terms = StreamParams {
             retry_ms: 3000,
             heartbeat: Duration::from_secs(self.random.u64(5..20)),
             heartbeat_form: [Heartbeat::Comment, Heartbeat::Event][self.random.usize(0..2)],

@@ -1,6 +1,6 @@
 //! From a request to a stream, or to the answer that there is none.
 
-use super::{Delivery, Terms};
+use super::{Delivery, StreamParams};
 use crate::event::{Gap, Unavailable};
 use crate::request::{Answer, Head, SettingError, Status, Ways, decide_among};
 use crate::source::{OpenError, Opened, Opening, Source, Stream, WayUp};
@@ -15,7 +15,7 @@ pub enum Answered {
     /// good: it is a stream that says so and asks to be opened again.
     Later {
         head: Head,
-        terms: Terms,
+        terms: StreamParams,
         reason: Unavailable,
         trouble: String,
     },
@@ -26,7 +26,7 @@ pub enum Answered {
         head: Head,
         source: Box<dyn Source>,
         gap: Option<Gap>,
-        terms: Terms,
+        terms: StreamParams,
     },
 }
 
@@ -46,7 +46,7 @@ pub fn open(stream: &Stream, opening: &Opening<'_>, delivery: Delivery, jitter: 
         Answer::HeadOnly(head) => (head, true),
         Answer::Stream(head) => (head, false),
     };
-    let terms = Terms::new(request, settings, delivery, jitter);
+    let terms = StreamParams::new(request, settings, delivery, jitter);
     let instead = |status| {
         Answered::End(Head {
             status,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::channel::Channel;
 use super::reopen::ReopenParams;
-use super::{Subscription, Terms};
+use super::{StreamParams, Subscription};
 use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
 use crate::request::Heartbeat;
 use crate::source::{Changes, Host, Now, OpenError, Opened, Source};
@@ -13,7 +13,7 @@ use crate::source::{Changes, Host, Now, OpenError, Opened, Source};
 /// A subscriber.
 pub struct Subscriber {
     pub(super) state: State,
-    pub(super) terms: Terms,
+    pub(super) terms: StreamParams,
     opened_at: Duration,
     last_sent_at: Duration,
     /// While it is live: when it was sent an event last, heartbeats included.
@@ -100,7 +100,7 @@ impl Subscriber {
 
     /// What it has been promised.
     #[must_use]
-    pub fn terms(&self) -> &Terms {
+    pub fn terms(&self) -> &StreamParams {
         &self.terms
     }
 

@@ -9,7 +9,7 @@ use crate::source::{Changes, Next, Now, Source};
 
 /// What a stream promises its client, fixed when it opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct StreamParams {
     /// What is sent as `retry:`, in milliseconds, jitter included.
     pub retry_ms: u64,
     /// A sign of life after this much silence.
@@ -37,7 +37,7 @@ pub enum Delivery {
     HeldBack,
 }
 
-impl Terms {
+impl StreamParams {
     /// The shortest reconnection time that is ever sent.
     const RETRY_MIN_MS: u64 = 1_000;
 
@@ -96,7 +96,7 @@ const NOTICE_AFTER: Duration = Duration::from_secs(5);
 /// costs a place in the source, and no memory.
 pub struct Subscription {
     source: Box<dyn Source>,
-    terms: Terms,
+    terms: StreamParams,
     opened_at: Duration,
     /// When bytes were sent last; heartbeats count from here.
     last_sent_at: Duration,
@@ -122,7 +122,7 @@ enum Opening {
 impl Subscription {
     /// A stream that opens at `now`, and begins with `gap` if there is one.
     #[must_use]
-    pub fn new(source: Box<dyn Source>, gap: Option<Gap>, terms: Terms, now: Now) -> Self {
+    pub fn new(source: Box<dyn Source>, gap: Option<Gap>, terms: StreamParams, now: Now) -> Self {
         let notice_after = match terms.delivery {
             Delivery::Immediate => NOTICE_AFTER,
             // Its client hears nothing before the stream ends.
@@ -146,7 +146,7 @@ impl Subscription {
     pub fn resumed(
         source: Box<dyn Source>,
         gap: Option<Gap>,
-        terms: Terms,
+        terms: StreamParams,
         opened_at: Duration,
         now: Now,
     ) -> Self {
@@ -218,7 +218,7 @@ impl Subscription {
 
     /// What it has promised.
     #[must_use]
-    pub fn terms(&self) -> Terms {
+    pub fn terms(&self) -> StreamParams {
         self.terms
     }
 
@@ -425,7 +425,7 @@ mod tests {
         }
     }
 
-    const TERMS: Terms = Terms {
+    const TERMS: StreamParams = StreamParams {
         retry_ms: 3000,
         heartbeat: Duration::from_secs(15),
         heartbeat_form: Heartbeat::Comment,
@@ -437,7 +437,7 @@ mod tests {
 
     /// Runs a stream on a fake clock for at most 100 s and writes down what left when.
     fn check(
-        terms: Terms,
+        terms: StreamParams,
         gap: Option<Gap>,
         source: Scripted,
         expected: &[(u64, &str)],
@@ -499,7 +499,7 @@ mod tests {
     #[test]
     fn a_stream_with_nothing_to_send_opens_with_its_place() {
         let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
-        let terms = Terms {
+        let terms = StreamParams {
             max_age: Some(Duration::from_secs(10)),
             ..TERMS
         };
@@ -509,7 +509,7 @@ mod tests {
     #[test]
     fn a_heartbeat_comes_after_silence_and_counts_from_the_last_byte() {
         let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
-        let terms = Terms {
+        let terms = StreamParams {
             max_age: Some(Duration::from_secs(40)),
             ..TERMS
         };
@@ -526,7 +526,7 @@ mod tests {
     fn a_page_that_asked_for_it_sees_a_heartbeat_after_silence_without_events() {
         let beat = "event: heartbeat\ndata: {\"interval_ms\":15000}\n\n";
         let opening = format!("{OPENING}{beat}id: 0\nevent: place\ndata: {{}}\n\n");
-        let terms = Terms {
+        let terms = StreamParams {
             heartbeat_form: Heartbeat::Event,
             max_age: Some(Duration::from_secs(51)),
             ..TERMS
@@ -547,7 +547,7 @@ mod tests {
     fn a_file_that_stays_missing_is_reported_once_and_a_rotation_is_not() {
         let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
         let notice = "event: unavailable\ndata: {\"reason\":\"the file does not exist yet\"}\n\n";
-        let terms = Terms {
+        let terms = StreamParams {
             max_age: Some(Duration::from_secs(10)),
             ..TERMS
         };
@@ -561,7 +561,7 @@ mod tests {
         let expected = [(0, opening.as_str()), (1, "id: 1\ndata: a\n\n")];
         check(terms, None, missing(&[(1, "a")]), &expected, "10 Aged");
         // A client that polls is told at the end of its poll.
-        let held = Terms {
+        let held = StreamParams {
             delivery: Delivery::HeldBack,
             ..TERMS
         };
@@ -573,7 +573,7 @@ mod tests {
     #[test]
     fn what_was_filtered_moves_the_id_at_the_next_heartbeat() {
         let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
-        let terms = Terms {
+        let terms = StreamParams {
             max_age: Some(Duration::from_secs(31)),
             ..TERMS
         };
@@ -590,7 +590,7 @@ mod tests {
         let opening = format!(
             "{OPENING}id: 0\nevent: gap\ndata: {{\"reason\":\"bad-id\"}}\n\nid: 1\ndata: a\n\n"
         );
-        let terms = Terms {
+        let terms = StreamParams {
             max_age: Some(Duration::from_secs(10)),
             ..TERMS
         };
@@ -605,7 +605,7 @@ mod tests {
 
     #[test]
     fn a_held_back_stream_ends_when_it_has_something_to_say_or_after_a_heartbeat() {
-        let held = Terms {
+        let held = StreamParams {
             delivery: Delivery::HeldBack,
             ..TERMS
         };
@@ -631,7 +631,7 @@ mod tests {
 
     #[test]
     fn a_client_s_size_limit_ends_the_stream_at_an_event_boundary() {
-        let limited = Terms {
+        let limited = StreamParams {
             size_limit_bytes: Some(30),
             ..TERMS
         };
@@ -644,7 +644,7 @@ mod tests {
             &expected,
             "1 Full",
         );
-        let padded = Terms {
+        let padded = StreamParams {
             preamble_bytes: 4,
             size_limit_bytes: Some(0),
             ..TERMS
@@ -659,7 +659,7 @@ mod tests {
         let meta = MetaVariables::of(&[("SSE_RETRY", "1s"), ("SSE_MAX_AGE", "100s")]);
         let settings = Settings::parse(&meta, Lifetime::Hour).unwrap().0;
         let request = Request::from_meta(&meta);
-        let terms = |jitter| Terms::new(&request, &settings, Delivery::Immediate, jitter);
+        let terms = |jitter| StreamParams::new(&request, &settings, Delivery::Immediate, jitter);
         assert_eq!((terms(0.0).retry_ms, terms(1.0).retry_ms), (1000, 1500));
         assert_eq!(terms(0.0).max_age, Some(Duration::from_secs(100)));
         assert_eq!(terms(1.0).max_age, Some(Duration::from_secs(90)));
