@@ -134,7 +134,7 @@ pub(super) fn agent(silence: Duration, redirects: u32) -> Agent {
 
 /// What kind of trouble an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum FailureKind {
     /// No attempt will do better: a redirect in a circle, a URL that cannot be requested.
     Lasting,
     /// No secure connection: a certificate that is not trusted, a server without TLS. Nothing
@@ -146,7 +146,7 @@ pub(super) enum Trouble {
     Broken,
 }
 
-impl Trouble {
+impl FailureKind {
     /// Judges an error by what had been done when it came.
     pub(super) fn of(error: &Error) -> Self {
         match error {

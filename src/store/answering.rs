@@ -33,7 +33,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 
-use super::append::{self, AppendOptions, Target, Trouble};
+use super::append::{self, AppendError, AppendOptions, Target};
 use crate::publish::Record;
 use crate::request::{Durability, Format, Lifetime, MetaVariables, Settings};
 use crate::source::{Line, text_of};
@@ -271,12 +271,14 @@ impl Session {
         loop {
             match self.target.append(&record, &self.terms) {
                 Ok(_) => return Ok(()),
-                Err(Trouble::Busy) if Instant::now() < until => {
+                Err(AppendError::Busy) if Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                Err(Trouble::Busy) => return Err(io::Error::other("the session's file is locked")),
-                Err(Trouble::NotFound) => return Err(io::ErrorKind::NotFound.into()),
-                Err(Trouble::System(error) | Trouble::Hidden(error)) => return Err(error),
+                Err(AppendError::Busy) => {
+                    return Err(io::Error::other("the session's file is locked"));
+                }
+                Err(AppendError::NotFound) => return Err(io::ErrorKind::NotFound.into()),
+                Err(AppendError::System(error) | AppendError::Hidden(error)) => return Err(error),
             }
         }
     }

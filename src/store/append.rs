@@ -10,7 +10,7 @@
 //! record is one write in append mode, which the kernel does not mix with another; no
 //! byte of theirs is ever truncated or overwritten; and what stands in the file is read
 //! back before it is said to stand there. This never waits: a lock that somebody else
-//! has is [`Trouble::Busy`], and whoever asked comes again.
+//! has is [`AppendError::Busy`], and whoever asked comes again.
 //!
 //! On NFS, appending is not one step: there, publishers belong on one machine.
 
@@ -44,7 +44,7 @@ const TURNS: u32 = 16;
 pub(crate) struct Target {
     folder: OwnedFd,
     name: OsString,
-    missing: Missing,
+    missing: MissingFile,
     named_by: NamedBy,
 }
 
@@ -68,7 +68,7 @@ pub(crate) enum Presence {
 
 /// What to do where there is no such file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
+pub(crate) enum MissingFile {
     /// Make it.
     Made,
     /// Say so.
@@ -84,7 +84,7 @@ pub(crate) struct AppendOptions {
 
 /// Why a record is not in the file.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum AppendError {
     /// Somebody else is adding one now.
     Busy,
     /// There is no such file, and none is to be made; or no file that may be known of.
@@ -96,13 +96,13 @@ pub(crate) enum Trouble {
     System(io::Error),
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for AppendError {
     fn from(error: io::Error) -> Self {
         Self::System(error)
     }
 }
 
-impl From<Errno> for Trouble {
+impl From<Errno> for AppendError {
     fn from(error: Errno) -> Self {
         Self::System(error.into())
     }
@@ -133,13 +133,17 @@ impl Target {
         Ok(Self {
             folder,
             name,
-            missing: Missing::Made,
+            missing: MissingFile::Made,
             named_by: NamedBy::Administrator,
         })
     }
 
     /// A name that a client gave, below a root that it cannot leave.
-    pub(crate) fn below(root: &Path, name: &BelowRoot, missing: Missing) -> Result<Self, Trouble> {
+    pub(crate) fn below(
+        root: &Path,
+        name: &BelowRoot,
+        missing: MissingFile,
+    ) -> Result<Self, AppendError> {
         let root = open_folder(root)?;
         let path = name.as_path();
         let folder = match path.parent() {
@@ -162,14 +166,18 @@ impl Target {
         Self {
             folder,
             name: name.into(),
-            missing: Missing::Told,
+            missing: MissingFile::Told,
             named_by: NamedBy::Ourselves,
         }
     }
 
     /// Adds a record as a line of its own, and says which id its event has on the way
     /// down.
-    pub(crate) fn append(&self, record: &Record, terms: &AppendOptions) -> Result<TailId, Trouble> {
+    pub(crate) fn append(
+        &self,
+        record: &Record,
+        terms: &AppendOptions,
+    ) -> Result<TailId, AppendError> {
         for _ in 0..TURNS {
             let Some((file, size_bytes)) = self.open_locked()? else {
                 continue;
@@ -192,25 +200,25 @@ impl Target {
             }
             return Ok(id);
         }
-        Err(Trouble::Busy)
+        Err(AppendError::Busy)
     }
 
     /// Whether the file is there.
     ///
     /// # Errors
-    /// [`Trouble::NotFound`] where no file of that name is to be made, or a client named
+    /// [`AppendError::NotFound`] where no file of that name is to be made, or a client named
     /// what is no file.
-    pub(crate) fn presence(&self) -> Result<Presence, Trouble> {
+    pub(crate) fn presence(&self) -> Result<Presence, AppendError> {
         match self.state(&self.name) {
             Ok(state) if self.named_by == NamedBy::Administrator || is_file(&state) => {
                 Ok(Presence::There)
             }
-            Ok(_) => Err(Trouble::NotFound),
+            Ok(_) => Err(AppendError::NotFound),
             // Between two steps of a rotation there is no file for a moment.
             Err(Errno::ENOENT) if self.state(&self.nth(1)).is_ok() => Ok(Presence::There),
             Err(Errno::ENOENT) => match self.missing {
-                Missing::Made => Ok(Presence::ToCome),
-                Missing::Told => Err(Trouble::NotFound),
+                MissingFile::Made => Ok(Presence::ToCome),
+                MissingFile::Told => Err(AppendError::NotFound),
             },
             Err(error) => Err(self.no_file(error)),
         }
@@ -218,16 +226,17 @@ impl Target {
 
     /// The file, locked, and its size; `None` when it lost its name to another one on the
     /// way.
-    fn open_locked(&self) -> Result<Option<(Flock<File>, u64)>, Trouble> {
+    fn open_locked(&self) -> Result<Option<(Flock<File>, u64)>, AppendError> {
         let file = match self.open(&self.name, OFlag::empty()) {
             Err(Errno::ENOENT) => {
                 // Between two steps of a rotation there is no file for a moment.
-                let may_make = self.missing == Missing::Made || self.state(&self.nth(1)).is_ok();
+                let may_make =
+                    self.missing == MissingFile::Made || self.state(&self.nth(1)).is_ok();
                 if !may_make {
-                    return Err(Trouble::NotFound);
+                    return Err(AppendError::NotFound);
                 }
                 match self.open(&self.name, OFlag::O_CREAT) {
-                    Err(Errno::ENOENT) => return Err(Trouble::NotFound),
+                    Err(Errno::ENOENT) => return Err(AppendError::NotFound),
                     opened => opened.map_err(|error| self.no_file(error))?,
                 }
             }
@@ -235,7 +244,7 @@ impl Target {
         };
         let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
-            Err((_, Errno::EWOULDBLOCK)) => return Err(Trouble::Busy),
+            Err((_, Errno::EWOULDBLOCK)) => return Err(AppendError::Busy),
             Err((_, error)) => return Err(error.into()),
         };
         let own = file.metadata()?;
@@ -252,15 +261,15 @@ impl Target {
 
     /// What it means that the name cannot be opened. Links are not followed: they may lead
     /// to what is no stream.
-    fn no_file(&self, error: Errno) -> Trouble {
+    fn no_file(&self, error: Errno) -> AppendError {
         match error {
             Errno::EISDIR | Errno::ENXIO if self.named_by != NamedBy::Administrator => {
-                Trouble::NotFound
+                AppendError::NotFound
             }
             _ if self.named_by != NamedBy::Administrator => hidden(error),
             Errno::ENXIO => {
                 let kind = io::ErrorKind::InvalidInput;
-                Trouble::System(io::Error::new(kind, "no regular file"))
+                AppendError::System(io::Error::new(kind, "no regular file"))
             }
             _ => error.into(),
         }
@@ -272,7 +281,7 @@ impl Target {
     /// Its lock is held all along, and the file is the last that moves: so nobody else
     /// finds a full one meanwhile. What a rotation that was killed left undone is a free
     /// place in the chain, which the next one fills.
-    fn rotate(&self, full: &File, keep: u32) -> Result<(), Trouble> {
+    fn rotate(&self, full: &File, keep: u32) -> Result<(), AppendError> {
         let is_free = |number: &u32| matches!(self.state(&self.nth(*number)), Err(Errno::ENOENT));
         let free = (1..keep).find(is_free).unwrap_or(keep);
         for number in (1..free).rev() {
@@ -294,7 +303,7 @@ impl Target {
         Ok(())
     }
 
-    fn sync_folder(&self) -> Result<(), Trouble> {
+    fn sync_folder(&self) -> Result<(), AppendError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let folder = open_beneath(&self.folder, Path::new("."), flags, Mode::empty())?;
         Ok(File::from(folder).sync_all()?)
@@ -352,7 +361,7 @@ impl Target {
 
     /// Opens a small file of ours that lies beside the stream's, locked: its name is that
     /// of the stream's file, made a hidden one, and `suffix`.
-    pub(crate) fn open_beside(&self, suffix: &str) -> Result<Flock<File>, Trouble> {
+    pub(crate) fn open_beside(&self, suffix: &str) -> Result<Flock<File>, AppendError> {
         let mut name = OsString::from(".");
         if self.name.len() + name.len() + suffix.len() <= BelowRoot::PART_MAX_BYTES {
             name.push(&self.name);
@@ -366,7 +375,7 @@ impl Target {
         let file = open_beneath(&self.folder, Path::new(&name), flags, mode)?;
         match Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(file),
-            Err((_, Errno::EWOULDBLOCK)) => Err(Trouble::Busy),
+            Err((_, Errno::EWOULDBLOCK)) => Err(AppendError::Busy),
             Err((_, error)) => Err(error.into()),
         }
     }
@@ -392,18 +401,18 @@ fn is_file(state: &FileStat) -> bool {
 
 /// What is outside of a root, no folder, or not for us to open looks like what is missing.
 /// Any other error says nothing of the name: EIO, ESTALE, no memory or descriptor left.
-fn hidden(error: Errno) -> Trouble {
+fn hidden(error: Errno) -> AppendError {
     match error {
         Errno::ENOENT | Errno::ENOTDIR | Errno::EXDEV | Errno::ELOOP | Errno::ENAMETOOLONG => {
-            Trouble::NotFound
+            AppendError::NotFound
         }
-        Errno::EACCES | Errno::EPERM => Trouble::Hidden(error.into()),
+        Errno::EACCES | Errno::EPERM => AppendError::Hidden(error.into()),
         _ => error.into(),
     }
 }
 
 /// Writes a record into the locked file, as a line of its own, and proves it.
-fn write(file: &File, size_bytes: u64, record: &Record) -> Result<TailId, Trouble> {
+fn write(file: &File, size_bytes: u64, record: &Record) -> Result<TailId, AppendError> {
     let mut begin = match size_bytes.checked_sub(1) {
         None => Begin::AtOnce,
         Some(last) => match bytes_at(file, last, 1)?[..] {
@@ -420,7 +429,7 @@ fn write(file: &File, size_bytes: u64, record: &Record) -> Result<TailId, Troubl
             Written::Torn => begin = Begin::OnANewLine,
         }
     }
-    Err(Trouble::Busy)
+    Err(AppendError::Busy)
 }
 
 /// Within a block a write is whole or nothing: what is there has its place.
@@ -429,7 +438,7 @@ const BLOCK_BYTES: u64 = 4096;
 /// Reserves the space for what is to be appended, so that a disk that becomes full refuses
 /// the record as a whole, and not after half of it. The file's size stays. Where the file
 /// system cannot do this, nothing is reserved.
-fn reserve(file: &File, size_bytes: u64, length_bytes: u64) -> Result<(), Trouble> {
+fn reserve(file: &File, size_bytes: u64, length_bytes: u64) -> Result<(), AppendError> {
     let end = size_bytes + length_bytes;
     // A limit on the size is one of writing, which not every file system tells of here.
     if end > getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft) {
@@ -469,7 +478,7 @@ enum Written {
     Torn,
 }
 
-fn write_once(mut file: &File, record: &Record, begin: Begin) -> Result<Written, Trouble> {
+fn write_once(mut file: &File, record: &Record, begin: Begin) -> Result<Written, AppendError> {
     let mut bytes = Vec::with_capacity(record.as_bytes().len() + 1);
     if begin == Begin::OnANewLine {
         bytes.push(b'\n');

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::append::{AppendOptions, Trouble};
+use super::append::{AppendError, AppendOptions};
 use super::disk::{self, RealDisk, Surroundings};
 use super::site::{Refused, target, unwritten};
 use super::spool::SpoolFolder;
@@ -207,9 +207,9 @@ fn append(settings: &Settings, request: &Request, line: &str) -> io::Result<()> 
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     match target.append(&record, &AppendOptions::of(settings, Durability::Process)) {
         Ok(_) => Ok(()),
-        Err(Trouble::Busy) => Err(io::ErrorKind::WouldBlock.into()),
-        Err(Trouble::NotFound) => Err(io::ErrorKind::NotFound.into()),
-        Err(Trouble::System(error) | Trouble::Hidden(error)) => {
+        Err(AppendError::Busy) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(AppendError::NotFound) => Err(io::ErrorKind::NotFound.into()),
+        Err(AppendError::System(error) | AppendError::Hidden(error)) => {
             let text = format!("append to {}: {}", target.display(), unwritten(&error));
             Err(io::Error::new(error.kind(), text))
         }

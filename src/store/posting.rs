@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::answering;
-use super::append::{AppendOptions, Presence, Trouble};
+use super::append::{AppendError, AppendOptions, Presence};
 use super::site::{Destination, Refused, Site, take_turn};
 use crate::publish::{
     Post, PostContext, Record, Replies, Reply, Upload, UploadStart, UploadStep, begin, denial,
@@ -160,7 +160,7 @@ impl Posting {
                     // Counting leaves a file behind: only beside a file that is there, or
                     // is about to be.
                     Ok(Presence::ToCome) => Stage::Body,
-                    Err(trouble) => return self.trouble(Delay::Trouble(trouble), now),
+                    Err(trouble) => return self.trouble(Delay::Failed(trouble), now),
                 },
                 Stage::Body => match self.upload.at(now.monotonic) {
                     UploadStep::More => {
@@ -186,7 +186,7 @@ impl Posting {
                             let id = self.destination.event_id(place);
                             Step::Reply(self.upload.replies().created(&id))
                         }
-                        Err(trouble) => self.trouble(Delay::Trouble(trouble), now),
+                        Err(trouble) => self.trouble(Delay::Failed(trouble), now),
                     };
                 }
             };
@@ -212,22 +212,22 @@ impl Posting {
         let client = self.upload.client();
         let turns = self.destination.turns();
         let turn = take_turn(turns, &self.site.publishing, client, now.unix_ms);
-        turn.map_err(Delay::Trouble)?.map_err(Delay::TooOften)
+        turn.map_err(Delay::Failed)?.map_err(Delay::TooOften)
     }
 
     fn trouble(&mut self, delay: Delay, now: Now) -> Step {
         let refused = match delay {
-            Delay::Trouble(Trouble::Busy) if now.monotonic < self.upload.until() => {
+            Delay::Failed(AppendError::Busy) if now.monotonic < self.upload.until() => {
                 let wait = self.again.mul_f64(0.5 + fastrand::f64() / 2.0);
                 self.again = (self.again * 2).min(AGAIN_LAST);
                 let at = now.monotonic + wait;
                 return Step::Again { at };
             }
             // Swept since it was found.
-            Delay::Trouble(Trouble::NotFound) if self.destination.session.is_some() => {
+            Delay::Failed(AppendError::NotFound) if self.destination.session.is_some() => {
                 Refused::NoSession
             }
-            Delay::Trouble(trouble) => Refused::of(&self.destination.target, trouble),
+            Delay::Failed(trouble) => Refused::of(&self.destination.target, trouble),
             Delay::TooOften(wait) => Refused::TooOften(wait),
         };
         refused.log(&self.log);
@@ -237,6 +237,6 @@ impl Posting {
 
 /// Why it is not its turn.
 enum Delay {
-    Trouble(Trouble),
+    Failed(AppendError),
     TooOften(Duration),
 }

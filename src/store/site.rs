@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::append::{Missing, Presence, Target, Trouble};
+use super::append::{AppendError, MissingFile, Presence, Target};
 use super::disk;
 use super::spool::SpoolFolder;
 use crate::publish::rate::{self, Bucket, Key};
@@ -59,16 +59,16 @@ impl From<SettingError> for Refused {
 
 impl Refused {
     /// Why a record could not be added.
-    pub(crate) fn of(target: &Target, trouble: Trouble) -> Self {
+    pub(crate) fn of(target: &Target, trouble: AppendError) -> Self {
         let path = target.display();
         match trouble {
-            Trouble::NotFound => Self::NotFound,
-            Trouble::Hidden(error) => Self::Hidden(hidden(&path, &error)),
-            Trouble::Busy => {
+            AppendError::NotFound => Self::NotFound,
+            AppendError::Hidden(error) => Self::Hidden(hidden(&path, &error)),
+            AppendError::Busy => {
                 let text = format!("publish to {path}: others held its lock all the time");
                 Self::Unavailable(text)
             }
-            Trouble::System(error) => unavailable(&path, &error),
+            AppendError::System(error) => unavailable(&path, &error),
         }
     }
 
@@ -191,7 +191,7 @@ impl Destination {
     }
 
     /// Whether the file is there beside which posts are counted. A session's is.
-    pub(crate) fn presence(&self) -> Result<Presence, Trouble> {
+    pub(crate) fn presence(&self) -> Result<Presence, AppendError> {
         match self.session {
             Some(_) if self.turns.is_some() => Ok(Presence::There),
             _ => self.target.presence(),
@@ -249,12 +249,12 @@ pub(crate) fn target(settings: &Settings, request: &Request) -> Result<Target, R
             .filter(|name| is_jsonl(name.as_path()))
             .ok_or(Refused::NotFound)?;
         let missing = match settings.absent {
-            Absent::Awaited => Missing::Made,
-            Absent::NotFound => Missing::Told,
+            Absent::Awaited => MissingFile::Made,
+            Absent::NotFound => MissingFile::Told,
         };
         return Target::below(root, &name, missing).map_err(|trouble| match trouble {
-            Trouble::System(error) => unavailable(&root.display(), &error),
-            Trouble::Hidden(error) => {
+            AppendError::System(error) => unavailable(&root.display(), &error),
+            AppendError::Hidden(error) => {
                 Refused::Hidden(hidden(&root.join(name.as_path()).display(), &error))
             }
             _ => Refused::NotFound,
@@ -314,14 +314,14 @@ fn read_tokens(file: &File) -> io::Result<Tokens> {
     Ok(Tokens::parse(&bytes))
 }
 
-/// Counts a post against its client's rate. `Err(Trouble::Busy)` asks to come again; the
+/// Counts a post against its client's rate. `Err(AppendError::Busy)` asks to come again; the
 /// inner error is how long the client has to wait.
 pub(crate) fn take_turn(
     target: &Target,
     publishing: &Publishing,
     client: &[u8],
     unix_ms: u64,
-) -> Result<Result<(), Duration>, Trouble> {
+) -> Result<Result<(), Duration>, AppendError> {
     let Some(rate) = publishing.rate else {
         return Ok(Ok(()));
     };

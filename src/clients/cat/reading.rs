@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use ureq::http::{HeaderValue, Response, Uri};
 use ureq::{Agent, Body};
 
-use super::super::access::{Trouble, agent, describe, retry_after};
+use super::super::access::{FailureKind, agent, describe, retry_after};
 use super::super::exit::Exit;
 use super::super::pace::{self, RETRY_DEFAULT};
 use super::super::{Failure, note};
@@ -203,10 +203,10 @@ impl Reading<'_> {
         for _ in 0..=REDIRECTS_MAX {
             let response = match self.call(&url, has_left) {
                 Ok(response) => response,
-                Err(error) if Trouble::of(&error) == Trouble::Lasting => {
+                Err(error) if FailureKind::of(&error) == FailureKind::Lasting => {
                     return Err(refused(&describe(&error)));
                 }
-                Err(error) if Trouble::of(&error) == Trouble::Insecure => {
+                Err(error) if FailureKind::of(&error) == FailureKind::Insecure => {
                     let text = format!("{url}: {}", describe(&error));
                     return Err(Failure::new(Exit::System, text));
                 }

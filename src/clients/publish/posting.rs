@@ -7,7 +7,7 @@ use serde_json::Value;
 use ureq::http::StatusCode;
 use ureq::{Agent, Body};
 
-use super::super::access::{Trouble, agent, describe, retry_after};
+use super::super::access::{FailureKind, agent, describe, retry_after};
 use super::super::exit::Exit;
 use super::super::pace;
 use super::super::{Failure, UsageError};
@@ -117,17 +117,17 @@ fn attempt(agent: &Agent, options: &Options, body: &str) -> Attempt {
         Ok(response) => response,
         Err(error) => {
             let text = format!("{url}: {}", describe(&error));
-            return match Trouble::of(&error) {
-                Trouble::Lasting => Attempt::Failed(Failure::new(Exit::Refused, text)),
-                Trouble::Insecure => {
+            return match FailureKind::of(&error) {
+                FailureKind::Lasting => Attempt::Failed(Failure::new(Exit::Refused, text)),
+                FailureKind::Insecure => {
                     let text = format!("{text}; nothing was sent");
                     Attempt::Failed(Failure::new(Exit::System, text))
                 }
-                Trouble::Unsent => {
+                FailureKind::Unsent => {
                     let text = format!("{text}; nothing was sent");
                     Attempt::NotNow(Failure::new(Exit::System, text), None)
                 }
-                Trouble::Broken => {
+                FailureKind::Broken => {
                     let text = format!("{text}; it may have been published");
                     Attempt::Failed(Failure::new(Exit::System, text))
                 }
