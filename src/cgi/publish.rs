@@ -26,7 +26,7 @@ use crate::source::{Stream, WayUp};
 use crate::store::answering;
 use crate::store::host::Capabilities;
 use crate::store::posting::{Posting, Rest, Step};
-use crate::store::site::Site;
+use crate::store::site::PublishLocation;
 use crate::system::body;
 use crate::system::clock::{self, Clock};
 use crate::system::exit;
@@ -219,7 +219,7 @@ impl Program {
         for notice in notices.iter().chain(&more) {
             self.log.line(Level::Warning, &notice.to_string());
         }
-        let site = Rc::new(Site {
+        let site = Rc::new(PublishLocation {
             settings,
             publishing,
             way: self.way,
@@ -245,7 +245,7 @@ impl Program {
 
     fn answer(
         &self,
-        site: &Rc<Site>,
+        site: &Rc<PublishLocation>,
         request: &Request,
         post: &Post,
         input: Input,

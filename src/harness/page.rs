@@ -185,12 +185,12 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     /// A folder with a page, a dot file and links, beside a secret; removed at the end.
-    struct Site(PathBuf);
+    struct PageFolder(PathBuf);
 
-    impl Site {
-        fn new(name: &str) -> Site {
+    impl PageFolder {
+        fn new(name: &str) -> PageFolder {
             let top = std::env::temp_dir().join(format!("sse-page-{}-{name}", std::process::id()));
-            let site = Site(top);
+            let site = PageFolder(top);
             std::fs::create_dir_all(site.0.join("web/sub")).unwrap();
             for (name, text) in [
                 ("secret", "secret"),
@@ -213,7 +213,7 @@ mod tests {
         }
     }
 
-    impl Drop for Site {
+    impl Drop for PageFolder {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
         }
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn only_plain_files_of_the_folder_are_found() {
-        let site = Site::new("plain");
+        let site = PageFolder::new("plain");
         let folder = site.folder();
         for (path, expected) in [
             ("/a.html", Some("page")),
@@ -286,7 +286,7 @@ mod tests {
                 0..8,
             ),
         ) {
-            let site = Site::new("arbitrary");
+            let site = PageFolder::new("arbitrary");
             let raw = format!("/{}", segments.join("/"));
             if let Ok(path) = crate::harness::target::decode(&raw) {
                 let found = site.folder().find(&path).unwrap();

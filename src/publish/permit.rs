@@ -48,10 +48,10 @@ pub fn permit(
             .is_some_and(|sent| tokens.admit(sent)),
         // `*` stands for pages that read without credentials.
         Grant::User => {
-            post.user.is_some() && (site != Site::Other || granted == Some(Granted::ByName))
+            post.user.is_some() && (site != PageOrigin::Other || granted == Some(Granted::ByName))
         }
-        Grant::SameOrigin => site == Site::Same,
-        Grant::Anyone => site != Site::Other || granted.is_some(),
+        Grant::SameOrigin => site == PageOrigin::Same,
+        Grant::Anyone => site != PageOrigin::Other || granted.is_some(),
     };
     if publishing.allow.iter().any(holds) {
         return Verdict::Granted;
@@ -83,29 +83,29 @@ impl Page {
         origin.map_or(Self::Unreadable, Self::At)
     }
 
-    fn site(&self, post: &Post) -> Site {
+    fn site(&self, post: &Post) -> PageOrigin {
         let fetched = match post.fetch_site.as_deref() {
-            None | Some(b"none") => Site::None,
-            Some(b"same-origin") => Site::Same,
+            None | Some(b"none") => PageOrigin::None,
+            Some(b"same-origin") => PageOrigin::Same,
             // A subdomain is another origin.
-            Some(_) => Site::Other,
+            Some(_) => PageOrigin::Other,
         };
         let named = match self {
-            Self::At(origin) if is_own(origin, post, fetched) => Site::Same,
-            Self::At(_) | Self::Unreadable => Site::Other,
-            Self::Unnamed => Site::None,
+            Self::At(origin) if is_own(origin, post, fetched) => PageOrigin::Same,
+            Self::At(_) | Self::Unreadable => PageOrigin::Other,
+            Self::Unnamed => PageOrigin::None,
         };
         match (fetched, named) {
-            (Site::Other, _) | (_, Site::Other) => Site::Other,
-            (Site::None, Site::None) => Site::None,
-            _ => Site::Same,
+            (PageOrigin::Other, _) | (_, PageOrigin::Other) => PageOrigin::Other,
+            (PageOrigin::None, PageOrigin::None) => PageOrigin::None,
+            _ => PageOrigin::Same,
         }
     }
 }
 
 /// Where the page that posts stands to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Site {
+enum PageOrigin {
     /// A page of our own origin.
     Same,
     /// A page of another one, or one that cannot be told.
@@ -121,7 +121,7 @@ enum Site {
 /// either the client named none or the server left it out (Debian's nginx passes `$host`).
 /// Then the port is that of the server, unless the browser says that the page is ours, or
 /// the page came over TLS: then a proxy on the default port stands before this server.
-fn is_own(origin: &Origin, post: &Post, fetched: Site) -> bool {
+fn is_own(origin: &Origin, post: &Post, fetched: PageOrigin) -> bool {
     let Some(host) = &post.host else { return false };
     let authority = std::str::from_utf8(host).unwrap_or_default();
     let Some((host, port)) = split_port(authority) else {
@@ -144,7 +144,7 @@ fn is_own(origin: &Origin, post: &Post, fetched: Site) -> bool {
         (None, None) => own == default,
         (None, Some(port)) => {
             let by_proxy = has_tls && post.transport == Transport::Unknown;
-            own == port || fetched == Site::Same || (by_proxy && own == default)
+            own == port || fetched == PageOrigin::Same || (by_proxy && own == default)
         }
     }
 }

@@ -44,14 +44,14 @@ pub(super) enum Accepted {
 }
 
 /// Why there is no listening socket: a line that says what is wrong and what to do.
-pub(super) enum Refused {
+pub(super) enum ListenError {
     /// The command line or the environment is wrong.
     Usage(String),
     /// The system refuses.
     System(String),
 }
 
-impl From<String> for Refused {
+impl From<String> for ListenError {
     fn from(problem: String) -> Self {
         Self::System(problem)
     }
@@ -62,10 +62,10 @@ impl Listener {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub(super) fn open(place: &Place) -> Result<Self, Refused> {
-        let allowed = allowed().map_err(Refused::Usage)?;
+    pub(super) fn open(place: &Place) -> Result<Self, ListenError> {
+        let allowed = allowed().map_err(ListenError::Usage)?;
         let (socket, made) = match place {
-            Place::Inherited => (inherited().map_err(Refused::Usage)?, None),
+            Place::Inherited => (inherited().map_err(ListenError::Usage)?, None),
             Place::Tcp(address) => (Socket::Tcp(tcp(*address)?), None),
             Place::Unix(place) => {
                 let (socket, made) = unix(place)?;
@@ -198,7 +198,7 @@ fn tcp(address: SocketAddr) -> Result<TcpListener, String> {
     })
 }
 
-fn unix(place: &UnixPlace) -> Result<(UnixListener, Made), Refused> {
+fn unix(place: &UnixPlace) -> Result<(UnixListener, Made), ListenError> {
     let path = &place.path;
     let shown = path.display();
     make_room(path)?;

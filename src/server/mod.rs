@@ -48,7 +48,7 @@ use crate::system::log::{Level, Log, Style};
 use crate::system::output::print;
 use crate::system::privilege;
 use event_loop::{Parts, Server};
-use listen::{Listener, Refused};
+use listen::{ListenError, Listener};
 use options::{CommandsOption, Place, Typed};
 
 pub(crate) use listen::is_inherited;
@@ -116,11 +116,11 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
     let is_systemd_s = std::env::var_os("LISTEN_FDS").is_some();
     let listener = match Listener::open(&options.place) {
         Ok(listener) => listener,
-        Err(Refused::Usage(problem)) => {
+        Err(ListenError::Usage(problem)) => {
             log.startup_error(&problem);
             return exit::usage();
         }
-        Err(Refused::System(problem)) => {
+        Err(ListenError::System(problem)) => {
             log.startup_error(&problem);
             return exit::system();
         }

@@ -10,7 +10,7 @@ use crate::publish::{Post, Replies, Reply};
 use crate::request::{MetaVariables, Publishing, Request, SettingError, Settings};
 use crate::source::{Now, WayUp};
 use crate::store::posting::{Posting, Step};
-use crate::store::site::Site;
+use crate::store::site::PublishLocation;
 use crate::system::log::Level;
 
 impl Server {
@@ -38,7 +38,7 @@ impl Server {
         {
             return self.refuse_post(id, request, &error);
         }
-        let site = Rc::new(Site {
+        let site = Rc::new(PublishLocation {
             settings,
             publishing,
             way,

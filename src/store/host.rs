@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::append::{AppendError, AppendOptions};
 use super::disk::{self, RealDisk, Surroundings};
-use super::site::{Refused, target, unwritten};
+use super::site::{PublishError, target, unwritten};
 use super::spool::SpoolFolder;
 use crate::publish::Record;
 use crate::request::{BelowRoot, Durability, Request, Settings};
@@ -197,10 +197,10 @@ fn spool(folder: &Path, kind: SessionKind, grace: Duration) -> io::Result<Rc<dyn
 
 fn append(settings: &Settings, request: &Request, line: &str) -> io::Result<()> {
     let target = target(settings, request).map_err(|refused| match refused {
-        Refused::Setting(error) => io::Error::other(error),
-        Refused::Unavailable(text) | Refused::Unwritable(text) | Refused::Hidden(text) => {
-            io::Error::other(text)
-        }
+        PublishError::Setting(error) => io::Error::other(error),
+        PublishError::Unavailable(text)
+        | PublishError::Unwritable(text)
+        | PublishError::Hidden(text) => io::Error::other(text),
         _ => io::ErrorKind::NotFound.into(),
     })?;
     let record = Record::of_line(line.to_owned())

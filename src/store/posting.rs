@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::answering;
 use super::append::{AppendError, AppendOptions, Presence};
-use super::site::{Destination, Refused, Site, take_turn};
+use super::site::{Destination, PublishError, PublishLocation, take_turn};
 use crate::publish::{
     Post, PostContext, Record, Replies, Reply, Upload, UploadStart, UploadStep, begin, denial,
 };
@@ -31,7 +31,7 @@ const AGAIN_LAST: Duration = Duration::from_millis(5);
 
 /// A POST that may publish.
 pub(crate) struct Posting {
-    site: Rc<Site>,
+    site: Rc<PublishLocation>,
     log: Rc<Log>,
     upload: Upload,
     destination: Destination,
@@ -74,13 +74,13 @@ impl Posting {
     /// Decides what the head of a request decides: a POST that may publish, or the reply.
     /// What only the administrator is to know is logged.
     pub(crate) fn begin(
-        site: &Rc<Site>,
+        site: &Rc<PublishLocation>,
         request: &Request,
         post: &Post,
         now: Now,
         log: &Rc<Log>,
     ) -> Result<Self, Reply> {
-        let refuse = |refused: Refused| {
+        let refuse = |refused: PublishError| {
             refused.log(log);
             refused.reply(&Replies::to(request, &site.settings))
         };
@@ -225,10 +225,10 @@ impl Posting {
             }
             // Swept since it was found.
             Delay::Failed(AppendError::NotFound) if self.destination.session.is_some() => {
-                Refused::NoSession
+                PublishError::NoSession
             }
-            Delay::Failed(trouble) => Refused::of(&self.destination.target, trouble),
-            Delay::TooOften(wait) => Refused::TooOften(wait),
+            Delay::Failed(trouble) => PublishError::of(&self.destination.target, trouble),
+            Delay::TooOften(wait) => PublishError::TooOften(wait),
         };
         refused.log(&self.log);
         Step::Reply(refused.reply(self.upload.replies()))

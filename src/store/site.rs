@@ -26,7 +26,7 @@ use crate::system::accounts;
 use crate::system::log::{Level, Log};
 
 /// The file that is published to, and how.
-pub(crate) struct Site {
+pub(crate) struct PublishLocation {
     pub(crate) settings: Settings,
     pub(crate) publishing: Publishing,
     /// What a post to it is for; `None`: the stream's file.
@@ -34,7 +34,7 @@ pub(crate) struct Site {
 }
 
 /// Why nothing was published.
-pub(crate) enum Refused {
+pub(crate) enum PublishError {
     /// A setting is wrong: 500, and the log says which.
     Setting(SettingError),
     /// No such file, or none that may be known of.
@@ -51,13 +51,13 @@ pub(crate) enum Refused {
     Unwritable(String),
 }
 
-impl From<SettingError> for Refused {
+impl From<SettingError> for PublishError {
     fn from(error: SettingError) -> Self {
         Self::Setting(error)
     }
 }
 
-impl Refused {
+impl PublishError {
     /// Why a record could not be added.
     pub(crate) fn of(target: &Target, trouble: AppendError) -> Self {
         let path = target.display();
@@ -95,9 +95,9 @@ impl Refused {
     }
 }
 
-impl Site {
+impl PublishLocation {
     /// The tokens that count here.
-    pub(crate) fn tokens(&self) -> Result<Tokens, Refused> {
+    pub(crate) fn tokens(&self) -> Result<Tokens, PublishError> {
         match &self.publishing.token_file {
             Some(path) if self.publishing.allow.contains(&Grant::Token) => {
                 let read = disk::open_regular(path).and_then(|(file, _)| read_tokens(&file));
@@ -107,8 +107,8 @@ impl Site {
                     let text = explain(&error, &accounts::own_name(), remedy);
                     let error_of_setting = SettingError::new("SSE_PUBLISH_TOKEN_FILE", value, text);
                     match is_lasting(&error) {
-                        true => Refused::Setting(error_of_setting),
-                        false => Refused::Unavailable(error_of_setting.to_string()),
+                        true => PublishError::Setting(error_of_setting),
+                        false => PublishError::Unavailable(error_of_setting.to_string()),
                     }
                 })
             }
@@ -122,7 +122,7 @@ impl Site {
         request: &Request,
         post: &Post,
         now: Now,
-    ) -> Result<Destination, Refused> {
+    ) -> Result<Destination, PublishError> {
         let settings = &self.settings;
         let named = || post.session.as_deref().and_then(SessionId::parse);
         match self.way {
@@ -136,7 +136,7 @@ impl Site {
                 let spool = open_spool(settings, SessionKind::Private)?;
                 // What cannot be swept now, the next one sweeps.
                 let _ = spool.sweep(now, &mut |_| Ok(()));
-                let id = named().ok_or(Refused::NoSession)?;
+                let id = named().ok_or(PublishError::NoSession)?;
                 let folder = spool
                     .session(id)
                     .map_err(|error| of_session(settings, &error))?;
@@ -154,14 +154,14 @@ impl Site {
             }
             Some(WayUp::Room) => {
                 if !may_be_room(settings, request) {
-                    return Err(Refused::NotFound);
+                    return Err(PublishError::NotFound);
                 }
                 let spool = open_spool(settings, members_of(settings, request))?;
-                let id = named().ok_or(Refused::NoSession)?;
+                let id = named().ok_or(PublishError::NoSession)?;
                 let stored = spool
                     .read(id)
                     .map_err(|error| of_session(settings, &error))?;
-                let author = Author::parse(&stored).ok_or(Refused::NoSession)?;
+                let author = Author::parse(&stored).ok_or(PublishError::NoSession)?;
                 Ok(Destination {
                     target: target(&history_settings(settings), request)?,
                     turns: None,
@@ -207,7 +207,7 @@ impl Destination {
     }
 }
 
-fn open_spool(settings: &Settings, kind: SessionKind) -> Result<SpoolFolder, Refused> {
+fn open_spool(settings: &Settings, kind: SessionKind) -> Result<SpoolFolder, PublishError> {
     let folder = settings.required_spool()?;
     let opened = SpoolFolder::open(folder, kind, settings.session_grace);
     opened.map_err(|error| {
@@ -215,28 +215,28 @@ fn open_spool(settings: &Settings, kind: SessionKind) -> Result<SpoolFolder, Ref
         let value = folder.as_os_str().as_encoded_bytes();
         let wrong = SettingError::new("SSE_SPOOL", value, text);
         match is_lasting(&error) {
-            true => Refused::Setting(wrong),
-            false => Refused::Unavailable(wrong.to_string()),
+            true => PublishError::Setting(wrong),
+            false => PublishError::Unavailable(wrong.to_string()),
         }
     })
 }
 
 /// Why a session cannot be posted to.
-fn of_session(settings: &Settings, error: &io::Error) -> Refused {
+fn of_session(settings: &Settings, error: &io::Error) -> PublishError {
     if error.kind() == io::ErrorKind::NotFound {
-        return Refused::NoSession;
+        return PublishError::NoSession;
     }
     let folder = settings.spool.as_deref().unwrap_or(Path::new(""));
     let text = explain(error, &accounts::own_name(), SPOOL_REMEDY);
     let text = format!("SSE_SPOOL={}: {text}", folder.display());
     match is_lasting(error) {
-        true => Refused::Unwritable(text),
-        false => Refused::Unavailable(text),
+        true => PublishError::Unwritable(text),
+        false => PublishError::Unavailable(text),
     }
 }
 
 /// The file that a request means.
-pub(crate) fn target(settings: &Settings, request: &Request) -> Result<Target, Refused> {
+pub(crate) fn target(settings: &Settings, request: &Request) -> Result<Target, PublishError> {
     let is_jsonl = |path: &Path| {
         let format = settings.format;
         format.unwrap_or_else(|| Format::of_name(path)) == Format::Jsonl
@@ -247,7 +247,7 @@ pub(crate) fn target(settings: &Settings, request: &Request) -> Result<Target, R
         // What is read as plain lines is no place for records: a log, say.
         let name = name
             .filter(|name| is_jsonl(name.as_path()))
-            .ok_or(Refused::NotFound)?;
+            .ok_or(PublishError::NotFound)?;
         let missing = match settings.absent {
             Absent::Awaited => MissingFile::Made,
             Absent::NotFound => MissingFile::Told,
@@ -255,9 +255,9 @@ pub(crate) fn target(settings: &Settings, request: &Request) -> Result<Target, R
         return Target::below(root, &name, missing).map_err(|trouble| match trouble {
             AppendError::System(error) => unavailable(&root.display(), &error),
             AppendError::Hidden(error) => {
-                Refused::Hidden(hidden(&root.join(name.as_path()).display(), &error))
+                PublishError::Hidden(hidden(&root.join(name.as_path()).display(), &error))
             }
-            _ => Refused::NotFound,
+            _ => PublishError::NotFound,
         });
     }
     let Some(path) = &settings.file else {
@@ -279,11 +279,11 @@ fn hidden(name: &impl Display, error: &io::Error) -> String {
     format!("publish to {name}: {text}")
 }
 
-fn unavailable(path: &impl Display, error: &io::Error) -> Refused {
+fn unavailable(path: &impl Display, error: &io::Error) -> PublishError {
     let text = format!("publish to {path}: {}", unwritten(error));
     match is_lasting(error) {
-        true => Refused::Unwritable(text),
-        false => Refused::Unavailable(text),
+        true => PublishError::Unwritable(text),
+        false => PublishError::Unavailable(text),
     }
 }
 
