@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::record::{Record, text_of, without_mark};
+use super::record::{JsonLine, text_of, without_mark};
 use crate::event::{Batch, Event, EventId, EventName};
 use crate::request::{Format, Settings, SourceId};
 
@@ -55,7 +55,7 @@ impl LineEncoding {
             return;
         }
         let text = String::from_utf8_lossy(line);
-        let Ok(record) = Record::parse(&text) else {
+        let Ok(record) = JsonLine::parse(&text) else {
             return out.event(&Event {
                 id,
                 name: Some(EventName::INVALID),

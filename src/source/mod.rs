@@ -39,7 +39,7 @@ pub use changes::Changes;
 pub use clock::Clock;
 pub use command::Command;
 pub use countdown::Countdown;
-pub(crate) use record::{Record as Line, text_of};
+pub(crate) use record::{JsonLine, text_of};
 pub use room::Author;
 pub use script::Script;
 pub use spool::{SessionId, SessionKind, Spool};

@@ -11,7 +11,7 @@ use crate::event::EventName;
 /// What an object line says. Of a field that comes twice, the last one counts. A known
 /// field of the wrong type counts as absent, and as a field of somebody else's.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Record<'a> {
+pub(crate) struct JsonLine<'a> {
     /// `event`: a string. CR, LF and NUL are left out.
     pub event: Option<EventName<'a>>,
     /// `data`, as JSON: [`text_of`] makes the event's text of it.
@@ -32,7 +32,7 @@ pub(crate) struct Record<'a> {
     has_others: bool,
 }
 
-impl<'a> Record<'a> {
+impl<'a> JsonLine<'a> {
     /// Reads a line.
     ///
     /// # Errors
@@ -74,14 +74,14 @@ pub(crate) fn without_mark(line: &str) -> &str {
 struct RecordVisitor;
 
 impl<'de> Visitor<'de> for RecordVisitor {
-    type Value = Record<'de>;
+    type Value = JsonLine<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Record<'de>, M::Error> {
-        let mut record = Record::default();
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<JsonLine<'de>, M::Error> {
+        let mut record = JsonLine::default();
         while let Some(key) = map.next_key::<Text<'de>>()? {
             match &*key.0 {
                 b"event" => {
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     fn check(line: &str, event: Option<&str>, data: Option<&str>) {
-        let record = Record::parse(line).unwrap();
+        let record = JsonLine::parse(line).unwrap();
         assert_eq!(
             record.event.as_ref().map(EventName::as_str),
             event,
@@ -242,7 +242,7 @@ mod tests {
         check(r#"{"event":"a","event":"b"}"#, Some("b"), None);
         check(r#"{"event":"a\r\ndata: x"}"#, Some("adata: x"), None);
         check("{\"\\u0065vent\":\"a\"}", Some("a"), None);
-        let half = Record::parse(r#"{"data":"\ud800!"}"#).unwrap();
+        let half = JsonLine::parse(r#"{"data":"\ud800!"}"#).unwrap();
         assert!(text_of(half.data.unwrap()).ends_with(b"!"));
     }
 
@@ -271,7 +271,7 @@ mod tests {
             ),
             ("{}", false, false),
         ] {
-            let record = Record::parse(line).unwrap();
+            let record = JsonLine::parse(line).unwrap();
             assert_eq!(record.is_foreign(), jsonl, "{line}");
             assert_eq!(record.is_foreign_in_script(), script, "{line}");
         }
@@ -290,7 +290,7 @@ mod tests {
             "{\"a\"}",
             "{\"a\":1,}",
         ] {
-            assert!(Record::parse(bad).is_err(), "{bad}");
+            assert!(JsonLine::parse(bad).is_err(), "{bad}");
         }
     }
 
@@ -305,7 +305,7 @@ mod tests {
             ("\"5000\"", None),
         ] {
             let line = format!("{{\"retry\":{retry}}}");
-            assert_eq!(Record::parse(&line).unwrap().retry_ms, expected);
+            assert_eq!(JsonLine::parse(&line).unwrap().retry_ms, expected);
         }
     }
 }

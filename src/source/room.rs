@@ -447,7 +447,7 @@ impl Source for Room {
 mod tests {
     use super::*;
     use crate::request::Verdict;
-    use crate::source::record::{Record, text_of};
+    use crate::source::record::{JsonLine, text_of};
 
     fn ann() -> Author {
         Author::new(
@@ -462,7 +462,7 @@ mod tests {
         assert!(!line.contains('\n') && line.starts_with(&ann().line_start()));
         assert!(!is_coming_or_going(line.as_bytes()));
         assert!(is_coming_or_going(ann().event_line("leave").as_bytes()));
-        let record = Record::parse(&line).unwrap();
+        let record = JsonLine::parse(&line).unwrap();
         assert_eq!(record.event.unwrap().as_str(), "mo\"ve");
         let data = text_of(record.data.unwrap()).into_owned();
         let data: serde_json::Value = serde_json::from_slice(&data).unwrap();

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use super::lines::reserved;
-use super::record::{Record, text_of};
+use super::record::{JsonLine, text_of};
 use super::{
     CLOCK_SKEW_MS, Next, Now, OpenError, Opened, Opening, Source, Stream, digits, moment,
     resume_point,
@@ -170,7 +170,7 @@ fn may_not_name(name: &EventName<'_>) -> bool {
 }
 
 fn parse_line(line: &str) -> Result<Line, String> {
-    let record = Record::parse(line).map_err(|error| {
+    let record = JsonLine::parse(line).map_err(|error| {
         format!("{error}; write one JSON object, such as {{\"after\":\"3s\",\"data\":\"x\"}}")
     })?;
     let time = |name: &str, text: &Option<Cow<'_, [u8]>>| {

@@ -36,7 +36,7 @@ use serde_json::{Value, json};
 use super::append::{self, AppendError, AppendOptions, Target};
 use crate::publish::Record;
 use crate::request::{Durability, Format, Lifetime, MetaVariables, Settings};
-use crate::source::{Line, text_of};
+use crate::source::{JsonLine, text_of};
 use crate::system::children;
 use crate::system::environment;
 use crate::system::exit;
@@ -124,7 +124,7 @@ pub(crate) fn problem(settings: &Settings) -> Option<String> {
 /// of a surrogate pair becomes U+FFFD, as in the event.
 fn message_of(posted: &Record) -> io::Result<Vec<u8>> {
     let line = std::str::from_utf8(posted.as_bytes()).map_err(io::Error::other)?;
-    let line = Line::parse(line.trim_end()).map_err(io::Error::other)?;
+    let line = JsonLine::parse(line.trim_end()).map_err(io::Error::other)?;
     let text = line.data.map(text_of).unwrap_or_default();
     Ok(String::from_utf8_lossy(&text).into_owned().into_bytes())
 }

@@ -55,7 +55,7 @@ impl Level {
 }
 
 /// A line of `SSE_LOG`: names and values, in order.
-type Record = Vec<(&'static str, Value)>;
+type LogFields = Vec<(&'static str, Value)>;
 
 /// What is logged of a stream that has ended.
 pub(crate) struct StreamEnd<'a> {
@@ -339,7 +339,7 @@ impl Shared {
     }
 
     /// What every line of `SSE_LOG` begins with.
-    fn record(&self, level: Level, label: Option<&Label>) -> Record {
+    fn record(&self, level: Level, label: Option<&Label>) -> LogFields {
         let mut record = vec![
             ("time", json!(clock::log_time())),
             ("level", json!(level.word())),
@@ -353,7 +353,7 @@ impl Shared {
         record
     }
 
-    fn to_file(&self, record: &Record) {
+    fn to_file(&self, record: &LogFields) {
         if let Some(file) = &mut *self.file.borrow_mut() {
             let fields: Vec<String> = record
                 .iter()
