@@ -12,7 +12,7 @@ use super::exchange::RoutedRequest;
 use super::note;
 use super::output::Output;
 use super::parsed::{self, Outcome};
-use super::program::{Job, StartError};
+use super::program::{LaunchSpec, StartError};
 use super::route::Script;
 
 /// Runs the program that `script` names. An error is a status whose reason is in the log.
@@ -36,7 +36,7 @@ pub async fn run(
     };
     let settings = asked.site.settings.of(&script.name);
     let variables = asked.variables(place, script, settings);
-    let job = Job {
+    let job = LaunchSpec {
         name: script.name.clone(),
         folder: folder.to_path_buf(),
         arguments: environment::arguments(asked.query.as_deref().unwrap_or_default()),

@@ -46,7 +46,7 @@ const LONGEST_STDERR_LINE_BYTES: usize = 8 * 1024;
 
 /// What to run.
 #[derive(Debug)]
-pub struct Job {
+pub struct LaunchSpec {
     pub name: OsString,
     pub folder: PathBuf,
     pub arguments: Vec<OsString>,
@@ -81,7 +81,7 @@ impl Launcher {
         }
     }
 
-    pub fn start(&self, job: Job) -> Result<Program, StartError> {
+    pub fn start(&self, job: LaunchSpec) -> Result<Program, StartError> {
         let place = Arc::clone(&self.places);
         let place = place.try_acquire_owned().map_err(|_| StartError::TooMany)?;
         let name = printable(job.name.as_bytes());
@@ -107,7 +107,7 @@ impl Launcher {
     }
 }
 
-fn spawn(job: &Job) -> io::Result<(Child, UnixStream)> {
+fn spawn(job: &LaunchSpec) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = Socket::pair()?;
     if job.input.is_empty() {
         // Before the program starts: it is to see the end of file from the first moment.
@@ -143,7 +143,7 @@ pub struct Program {
     /// For the log.
     pub name: String,
     output: OwnedReadHalf,
-    ending: Option<oneshot::Sender<Ending>>,
+    ending: Option<oneshot::Sender<StopReason>>,
 }
 
 impl Program {
@@ -159,14 +159,14 @@ impl Program {
             Err(error) => return Err(error),
         }
         if let Some(ending) = self.ending.take() {
-            let _ = ending.send(Ending::OutputEnded);
+            let _ = ending.send(StopReason::OutputEnded);
         }
         Ok(None)
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+enum StopReason {
     OutputEnded,
     Abandoned,
 }
@@ -174,7 +174,7 @@ enum Ending {
 async fn supervise(
     mut child: Child,
     name: String,
-    mut ended: oneshot::Receiver<Ending>,
+    mut ended: oneshot::Receiver<StopReason>,
     mut stop: watch::Receiver<()>,
     place: OwnedSemaphorePermit,
 ) {
@@ -189,19 +189,19 @@ async fn supervise(
         tokio::select! {
             // First, so that the SIGPIPE of an abandoned program is not reported as its failure.
             biased;
-            ending = &mut ended => break ending.unwrap_or(Ending::Abandoned),
-            _ = stop.changed() => break Ending::Abandoned,
+            ending = &mut ended => break ending.unwrap_or(StopReason::Abandoned),
+            _ = stop.changed() => break StopReason::Abandoned,
             status = child.wait(), if exit.is_none() => exit = status.ok(),
         }
     };
-    if exit.is_none() && ending == Ending::OutputEnded {
+    if exit.is_none() && ending == StopReason::OutputEnded {
         exit = wait(&mut child, LEAVING).await;
     }
     match exit {
         Some(status) => log_exit(&name, status),
         None => terminate(&mut child, id, &name).await,
     }
-    if ending == Ending::Abandoned {
+    if ending == StopReason::Abandoned {
         // What the program started itself (a shell's pipeline) would wait for ever.
         let _ = killpg(id, Signal::SIGKILL);
     }

@@ -1,8 +1,8 @@
-//! Answer: what the head of an answer means for a reader.
+//! ResponseKind: what the head of an answer means for a reader.
 
 /// What to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum ResponseKind {
     /// Read on.
     Stream,
     /// The stream is over (204).
@@ -17,14 +17,14 @@ pub(super) enum Answer {
 ///
 /// A browser gives up at whatever is not a stream (WHATWG HTML §9.2.3). A script that runs
 /// for weeks also lives through a server's restart: 5xx, 408, 425 and 429 pass.
-pub(super) fn judge(status: u16, content_type: Option<&str>) -> Answer {
+pub(super) fn judge(status: u16, content_type: Option<&str>) -> ResponseKind {
     let media = content_type.and_then(|text| text.split(';').next());
     let is_stream = media.is_some_and(|m| m.trim().eq_ignore_ascii_case("text/event-stream"));
     match status {
-        200 if is_stream => Answer::Stream,
-        204 => Answer::Finished,
-        408 | 425 | 429 | 500..=599 => Answer::Later,
-        _ => Answer::Refused,
+        200 if is_stream => ResponseKind::Stream,
+        204 => ResponseKind::Finished,
+        408 | 425 | 429 | 500..=599 => ResponseKind::Later,
+        _ => ResponseKind::Refused,
     }
 }
 
@@ -59,23 +59,23 @@ mod tests {
     #[test]
     fn a_stream_is_200_of_its_type() {
         for (status, content_type, expected) in [
-            (200, Some("text/event-stream"), Answer::Stream),
+            (200, Some("text/event-stream"), ResponseKind::Stream),
             (
                 200,
                 Some("Text/Event-Stream ; charset=utf-8"),
-                Answer::Stream,
+                ResponseKind::Stream,
             ),
-            (200, Some("text/html"), Answer::Refused),
-            (200, Some("text/event-streams"), Answer::Refused),
-            (200, None, Answer::Refused),
-            (204, None, Answer::Finished),
-            (206, Some("text/event-stream"), Answer::Refused),
-            (302, None, Answer::Refused),
-            (401, None, Answer::Refused),
-            (404, Some("text/event-stream"), Answer::Refused),
-            (429, None, Answer::Later),
-            (500, None, Answer::Later),
-            (503, Some("text/html"), Answer::Later),
+            (200, Some("text/html"), ResponseKind::Refused),
+            (200, Some("text/event-streams"), ResponseKind::Refused),
+            (200, None, ResponseKind::Refused),
+            (204, None, ResponseKind::Finished),
+            (206, Some("text/event-stream"), ResponseKind::Refused),
+            (302, None, ResponseKind::Refused),
+            (401, None, ResponseKind::Refused),
+            (404, Some("text/event-stream"), ResponseKind::Refused),
+            (429, None, ResponseKind::Later),
+            (500, None, ResponseKind::Later),
+            (503, Some("text/html"), ResponseKind::Later),
         ] {
             assert_eq!(judge(status, content_type), expected, "{status}");
         }

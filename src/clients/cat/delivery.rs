@@ -7,7 +7,7 @@ use serde::ser::{SerializeMap, Serializer};
 
 use super::super::exit::Exit;
 use super::super::{Failure, note};
-use super::options::{Form, OnFailure, Options};
+use super::options::{OnFailure, Options, OutputFormat};
 use super::parser::Event;
 
 /// A larger heap of printed events is written before the next is added.
@@ -26,7 +26,7 @@ pub(super) struct Delivery<'a> {
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Delivered {
+pub(super) enum DeliveryOutcome {
     /// It is done, or will be with the next [`Delivery::flush`].
     Yes,
     /// It was not asked for.
@@ -49,49 +49,49 @@ impl<'a> Delivery<'a> {
     }
 
     /// Delivers an event, if it is one that was asked for.
-    pub(super) fn deliver(&mut self, event: &Event) -> Result<Delivered, Failure> {
+    pub(super) fn deliver(&mut self, event: &Event) -> Result<DeliveryOutcome, Failure> {
         let Options { events, form, .. } = self.options;
         let is_wanted = if events.is_empty() {
             match form {
-                Form::Data => !OWN_NAMES.contains(&&*event.name),
+                OutputFormat::Data => !OWN_NAMES.contains(&&*event.name),
                 // A heartbeat and a position are no news. The others tell how complete the
                 // output is.
-                Form::Json => !["heartbeat", "place"].contains(&&*event.name),
+                OutputFormat::Json => !["heartbeat", "place"].contains(&&*event.name),
             }
         } else {
             events.contains(&event.name)
         };
         if !is_wanted {
-            return Ok(Delivered::NotWanted);
+            return Ok(DeliveryOutcome::NotWanted);
         }
         let mut line = match form {
-            Form::Data => event.data.clone().into_bytes(),
-            Form::Json => json(event),
+            OutputFormat::Data => event.data.clone().into_bytes(),
+            OutputFormat::Json => json(event),
         };
         line.push(b'\n');
         if let Some((program, arguments)) = &self.options.exec {
             let mut command = Command::new(program);
             command.args(arguments);
             self.run(command, event, &line)?;
-            return Ok(Delivered::Yes);
+            return Ok(DeliveryOutcome::Yes);
         }
         self.printed.append(&mut line);
         if self.printed.len() > BUFFER_BYTES {
             return self.flush();
         }
-        Ok(Delivered::Yes)
+        Ok(DeliveryOutcome::Yes)
     }
 
     /// Writes what has been printed.
-    pub(super) fn flush(&mut self) -> Result<Delivered, Failure> {
+    pub(super) fn flush(&mut self) -> Result<DeliveryOutcome, Failure> {
         let mut stdout = io::stdout().lock();
         let written = stdout
             .write_all(&self.printed)
             .and_then(|()| stdout.flush());
         self.printed.clear();
         match written {
-            Ok(()) => Ok(Delivered::Yes),
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Delivered::ReaderLeft),
+            Ok(()) => Ok(DeliveryOutcome::Yes),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(DeliveryOutcome::ReaderLeft),
             Err(error) => {
                 let text = format!("write to stdout: {error}");
                 Err(Failure::new(Exit::System, text))

@@ -1,4 +1,4 @@
-//! Ending: what ends the program from outside, and whoever waits for it.
+//! Shutdown: what ends the program from outside, and whoever waits for it.
 //!
 //! Reading blocks, so a second thread watches for signals and for a reader of our stdout
 //! that left. It wakes the first one, which finishes the event in hand.
@@ -26,11 +26,11 @@ pub(super) enum Why {
 
 /// Tells when there is a reason to end.
 #[derive(Clone, Debug)]
-pub(super) struct Ending {
+pub(super) struct Shutdown {
     shared: Arc<(Mutex<Option<Why>>, Condvar)>,
 }
 
-impl Ending {
+impl Shutdown {
     /// Begins to watch; `wake` is called once, when a reason has come.
     ///
     /// # Errors

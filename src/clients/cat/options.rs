@@ -73,7 +73,7 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct Options {
     pub(super) access: Access,
-    pub(super) form: Form,
+    pub(super) form: OutputFormat,
     /// Names of the events that are wanted; all where it is empty.
     pub(super) events: Vec<String>,
     pub(super) state: Option<PathBuf>,
@@ -88,7 +88,7 @@ pub(super) struct Options {
 
 /// How an event is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum OutputFormat {
     /// Its data.
     Data,
     /// A JSON object.
@@ -108,7 +108,7 @@ pub(super) enum OnFailure {
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let (mut url, mut headers, mut token_file) = (None, Vec::new(), None);
-    let (mut form, mut on_failure) = (Form::Data, OnFailure::End);
+    let (mut form, mut on_failure) = (OutputFormat::Data, OnFailure::End);
     let (mut events, mut state, mut last_id) = (Vec::new(), None, String::new());
     let (mut count, mut timeout, mut silence) = (None, None, Duration::from_secs(60));
     let mut exec = None;
@@ -116,7 +116,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         match argument {
             Long("help") | Short('h') => return Ok(Command::Help),
             Long("version") | Short('V') => return Ok(Command::Version),
-            Long("json") => form = Form::Json,
+            Long("json") => form = OutputFormat::Json,
             Long("keep-going") => on_failure = OnFailure::GoOn,
             Long("event") => events.push(parser.value()?.string()?),
             Long("state") => state = Some(parser.value()?.into()),

@@ -19,9 +19,9 @@ use super::super::access::{FailureKind, agent, describe, retry_after};
 use super::super::exit::Exit;
 use super::super::pace::{self, RETRY_DEFAULT};
 use super::super::{Failure, note};
-use super::answer::{Answer, judge, mistaken_for_a_stream};
-use super::delivery::{Delivered, Delivery};
-use super::ending::{Ending, Why};
+use super::answer::{ResponseKind, judge, mistaken_for_a_stream};
+use super::delivery::{Delivery, DeliveryOutcome};
+use super::ending::{Shutdown, Why};
 use super::gap;
 use super::options::Options;
 use super::parser::{Event, Heard, Parser};
@@ -41,7 +41,7 @@ pub(super) enum End {
 }
 
 /// What one connection came to.
-enum Attempt {
+enum ConnectionOutcome {
     End(End),
     /// It was a stream, which ended or broke; here is why it broke.
     Ended(Option<String>),
@@ -54,7 +54,7 @@ pub(super) fn run(options: &Options) -> Result<End, Failure> {
     let state = options.state.as_deref().map(State::open).transpose()?;
     let agent = agent(options.silence, 0);
     let shut = agent.clone();
-    let ending = Ending::watch(move || shut.shutdown())
+    let ending = Shutdown::watch(move || shut.shutdown())
         .map_err(|error| Failure::new(Exit::System, format!("watch for signals: {error}")))?;
     let kept = state.as_ref().map_or("", State::id);
     let mut reading = Reading {
@@ -81,7 +81,7 @@ pub(super) fn run(options: &Options) -> Result<End, Failure> {
 struct Reading<'a> {
     options: &'a Options,
     agent: Agent,
-    ending: Ending,
+    ending: Shutdown,
     state: Option<State>,
     delivery: Delivery<'a>,
     /// The id of the last event that is done with.
@@ -100,22 +100,22 @@ impl Reading<'_> {
         let mut failures = 0;
         loop {
             let attempt = self.attempt()?;
-            if let Attempt::End(end) = attempt {
+            if let ConnectionOutcome::End(end) = attempt {
                 return Ok(end);
             }
             if let Some(why) = self.ending.why() {
                 return Ok(End::Outside(why));
             }
             let (trouble, wish) = match attempt {
-                Attempt::Failed(trouble, wish) => {
+                ConnectionOutcome::Failed(trouble, wish) => {
                     failures += 1;
                     (Some(trouble), wish)
                 }
-                Attempt::Ended(trouble) => {
+                ConnectionOutcome::Ended(trouble) => {
                     failures = 0;
                     (trouble, None)
                 }
-                Attempt::End(end) => return Ok(end),
+                ConnectionOutcome::End(end) => return Ok(end),
             };
             let now = Instant::now();
             let wait = pace::wait(self.retry, failures, wish, fastrand::f64());
@@ -163,7 +163,7 @@ impl Reading<'_> {
         }
     }
 
-    fn attempt(&mut self) -> Result<Attempt, Failure> {
+    fn attempt(&mut self) -> Result<ConnectionOutcome, Failure> {
         let (mut response, url) = match self.request()? {
             Ok(answered) => answered,
             Err(failed) => return Ok(failed),
@@ -175,25 +175,25 @@ impl Reading<'_> {
         let content_type = content_type.and_then(|value| value.to_str().ok());
         let status = response.status();
         match judge(status.as_u16(), content_type) {
-            Answer::Stream => self.read(&mut response),
-            Answer::Finished => Ok(Attempt::End(End::Over)),
-            Answer::Later => {
+            ResponseKind::Stream => self.read(&mut response),
+            ResponseKind::Finished => Ok(ConnectionOutcome::End(End::Over)),
+            ResponseKind::Later => {
                 let wish = retry_after(response.headers());
-                Ok(Attempt::Failed(format!("HTTP {status}"), wish))
+                Ok(ConnectionOutcome::Failed(format!("HTTP {status}"), wish))
             }
-            Answer::Refused if status == 200 => {
+            ResponseKind::Refused if status == 200 => {
                 let moved_to = (url != *asked).then(|| url.to_string());
                 Err(refused(mistaken_for_a_stream(
                     content_type,
                     moved_to.as_deref(),
                 )))
             }
-            Answer::Refused => Err(refused(format!("HTTP {status}"))),
+            ResponseKind::Refused => Err(refused(format!("HTTP {status}"))),
         }
     }
 
     /// Sends the request, and follows redirects. What the answer is, and where it is from.
-    fn request(&self) -> Result<Result<(Response<Body>, Uri), Attempt>, Failure> {
+    fn request(&self) -> Result<Result<(Response<Body>, Uri), ConnectionOutcome>, Failure> {
         let asked = &self.options.access.url;
         let refused = |text: &str| Failure::new(Exit::Refused, format!("{asked}: {text}"));
         let mut url = asked.clone();
@@ -210,7 +210,7 @@ impl Reading<'_> {
                     let text = format!("{url}: {}", describe(&error));
                     return Err(Failure::new(Exit::System, text));
                 }
-                Err(error) => return Ok(Err(Attempt::Failed(describe(&error), None))),
+                Err(error) => return Ok(Err(ConnectionOutcome::Failed(describe(&error), None))),
             };
             if !is_redirect(response.status().as_u16()) {
                 return Ok(Ok((response, url)));
@@ -250,7 +250,7 @@ impl Reading<'_> {
             .call()
     }
 
-    fn read(&mut self, response: &mut Response<Body>) -> Result<Attempt, Failure> {
+    fn read(&mut self, response: &mut Response<Body>) -> Result<ConnectionOutcome, Failure> {
         let mut parser = Parser::after(&self.last_id);
         let mut body = response.body_mut().as_reader();
         let mut piece = vec![0; 64 * 1024];
@@ -259,11 +259,11 @@ impl Reading<'_> {
         loop {
             let count = match body.read(&mut piece) {
                 // An agent that was shut down shows as an end, too; the caller looks.
-                Ok(0) => return Ok(Attempt::Ended(None)),
+                Ok(0) => return Ok(ConnectionOutcome::Ended(None)),
                 Ok(count) => count,
                 Err(error) => {
                     let error = ureq::Error::from(error);
-                    return Ok(Attempt::Ended(Some(describe(&error))));
+                    return Ok(ConnectionOutcome::Ended(Some(describe(&error))));
                 }
             };
             let fed = parser.feed(&piece[..count], &mut heard);
@@ -287,18 +287,18 @@ impl Reading<'_> {
                     Heard::Event(event) => self.take(event)?,
                 };
                 if end.is_none() && self.delivery.is_immediate() && self.is_late(Instant::now()) {
-                    return Ok(Attempt::Ended(None));
+                    return Ok(ConnectionOutcome::Ended(None));
                 }
                 if let Some(end) = end {
                     let end = self.settle()?.unwrap_or(end);
-                    return Ok(Attempt::End(end));
+                    return Ok(ConnectionOutcome::End(end));
                 }
             }
             if let Some(end) = self.settle()? {
-                return Ok(Attempt::End(end));
+                return Ok(ConnectionOutcome::End(end));
             }
             if self.is_late(Instant::now()) {
-                return Ok(Attempt::Ended(None));
+                return Ok(ConnectionOutcome::Ended(None));
             }
             if fed.is_err() {
                 let text = format!("an event of more than {} bytes", Parser::EVENT_MAX_BYTES);
@@ -317,10 +317,10 @@ impl Reading<'_> {
         }
         match self.delivery.deliver(&event) {
             // It counts nothing that the stream had: --count waits for that.
-            Ok(Delivered::Yes) if event.name == "unavailable" => {}
-            Ok(Delivered::Yes) => self.delivered += 1,
-            Ok(Delivered::NotWanted) => {}
-            Ok(Delivered::ReaderLeft) => return Ok(Some(End::Outside(Why::ReaderLeft))),
+            Ok(DeliveryOutcome::Yes) if event.name == "unavailable" => {}
+            Ok(DeliveryOutcome::Yes) => self.delivered += 1,
+            Ok(DeliveryOutcome::NotWanted) => {}
+            Ok(DeliveryOutcome::ReaderLeft) => return Ok(Some(End::Outside(Why::ReaderLeft))),
             Err(failure) => {
                 // What was done before it stays done.
                 self.settle()?;
@@ -350,7 +350,7 @@ impl Reading<'_> {
 
     /// Lets go of what was printed, and only then says that it is done.
     fn settle(&mut self) -> Result<Option<End>, Failure> {
-        if self.delivery.flush()? == Delivered::ReaderLeft {
+        if self.delivery.flush()? == DeliveryOutcome::ReaderLeft {
             return Ok(Some(End::Outside(Why::ReaderLeft)));
         }
         if let Some(state) = &mut self.state {

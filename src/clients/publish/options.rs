@@ -9,7 +9,7 @@ use lexopt::prelude::*;
 use super::super::UsageError;
 use super::super::access::Access;
 use super::super::units::duration;
-use super::record::Form;
+use super::record::DataFormat;
 
 pub(super) const HELP: &str = "\
 sse-publish: publishes to a stream, and prints the ids of what it published
@@ -61,7 +61,7 @@ pub(super) enum Command {
 pub(super) struct Options {
     pub(super) access: Access,
     pub(super) event: Option<String>,
-    pub(super) form: Form,
+    pub(super) form: DataFormat,
     pub(super) input: Input,
     /// How long to try again; not at all where it is zero.
     pub(super) retry: Duration,
@@ -82,13 +82,14 @@ pub(super) enum Input {
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let (mut url, mut text, mut headers, mut token_file) = (None, None, Vec::new(), None);
-    let (mut event, mut form, mut by_lines, mut retry) = (None, Form::Text, false, Duration::ZERO);
+    let (mut event, mut form, mut by_lines, mut retry) =
+        (None, DataFormat::Text, false, Duration::ZERO);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("help") | Short('h') => return Ok(Command::Help),
             Long("version") | Short('V') => return Ok(Command::Version),
             Long("event") => event = Some(parser.value()?.string()?),
-            Long("json") => form = Form::Json,
+            Long("json") => form = DataFormat::Json,
             Long("lines") => by_lines = true,
             Long("token-file") => token_file = Some(PathBuf::from(parser.value()?)),
             Long("header") => headers.push(parser.value()?.string()?),

@@ -12,7 +12,7 @@ use super::super::exit::Exit;
 use super::super::pace;
 use super::super::{Failure, UsageError};
 use super::options::{Input, Options, TEXT_MAX_BYTES};
-use super::record::{Form, body};
+use super::record::{DataFormat, body};
 
 /// A longer answer is no id.
 const ANSWER_MAX_BYTES: u64 = 64 * 1024;
@@ -45,7 +45,10 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-fn by_lines(form: Form, publish: impl Fn(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+fn by_lines(
+    form: DataFormat,
+    publish: impl Fn(&[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut stdin = io::stdin().lock();
     let mut line = Vec::new();
     for number in 1_u64.. {
@@ -56,7 +59,7 @@ fn by_lines(form: Form, publish: impl Fn(&[u8]) -> Result<(), Failure>) -> Resul
             break;
         }
         let done = without_line_end(&line).and_then(|text| {
-            if form == Form::Json && text.trim_ascii().is_empty() {
+            if form == DataFormat::Json && text.trim_ascii().is_empty() {
                 return Ok(());
             }
             publish(text)
@@ -88,9 +91,9 @@ fn post(agent: &Agent, options: &Options, body: &str) -> Result<Option<String>, 
     let deadline = Instant::now() + options.retry;
     for failures in 1.. {
         let (failure, wish) = match attempt(agent, options, body) {
-            Attempt::Published(id) => return Ok(id),
-            Attempt::Failed(failure) => return Err(failure),
-            Attempt::NotNow(failure, wish) => (failure, wish),
+            PostOutcome::Published(id) => return Ok(id),
+            PostOutcome::Failed(failure) => return Err(failure),
+            PostOutcome::NotNow(failure, wish) => (failure, wish),
         };
         let wait = pace::wait(RETRY, failures, wish, fastrand::f64());
         if Instant::now() + wait > deadline {
@@ -101,14 +104,14 @@ fn post(agent: &Agent, options: &Options, body: &str) -> Result<Option<String>, 
     unreachable!("the deadline comes before the numbers end")
 }
 
-enum Attempt {
+enum PostOutcome {
     Published(Option<String>),
     /// It is certain that nothing was published.
     NotNow(Failure, Option<Duration>),
     Failed(Failure),
 }
 
-fn attempt(agent: &Agent, options: &Options, body: &str) -> Attempt {
+fn attempt(agent: &Agent, options: &Options, body: &str) -> PostOutcome {
     let url = &options.access.url;
     let request = options.access.apply(agent.post(url));
     let request = request.header("Content-Type", "application/json");
@@ -118,18 +121,18 @@ fn attempt(agent: &Agent, options: &Options, body: &str) -> Attempt {
         Err(error) => {
             let text = format!("{url}: {}", describe(&error));
             return match FailureKind::of(&error) {
-                FailureKind::Lasting => Attempt::Failed(Failure::new(Exit::Refused, text)),
+                FailureKind::Lasting => PostOutcome::Failed(Failure::new(Exit::Refused, text)),
                 FailureKind::Insecure => {
                     let text = format!("{text}; nothing was sent");
-                    Attempt::Failed(Failure::new(Exit::System, text))
+                    PostOutcome::Failed(Failure::new(Exit::System, text))
                 }
                 FailureKind::Unsent => {
                     let text = format!("{text}; nothing was sent");
-                    Attempt::NotNow(Failure::new(Exit::System, text), None)
+                    PostOutcome::NotNow(Failure::new(Exit::System, text), None)
                 }
                 FailureKind::Broken => {
                     let text = format!("{text}; it may have been published");
-                    Attempt::Failed(Failure::new(Exit::System, text))
+                    PostOutcome::Failed(Failure::new(Exit::System, text))
                 }
             };
         }
@@ -139,7 +142,7 @@ fn attempt(agent: &Agent, options: &Options, body: &str) -> Attempt {
     let answer = answer(response.body_mut());
     let field = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
     if status.is_success() {
-        return Attempt::Published(field("id"));
+        return PostOutcome::Published(field("id"));
     }
     let text = match field("error") {
         Some(error) => format!("{url}: HTTP {status}: {error}"),
@@ -147,11 +150,11 @@ fn attempt(agent: &Agent, options: &Options, body: &str) -> Attempt {
     };
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            Attempt::NotNow(Failure::new(Exit::System, text), wish)
+            PostOutcome::NotNow(Failure::new(Exit::System, text), wish)
         }
-        StatusCode::REQUEST_TIMEOUT => Attempt::Failed(Failure::new(Exit::System, text)),
-        status if status.is_server_error() => Attempt::Failed(Failure::new(Exit::System, text)),
-        _ => Attempt::Failed(Failure::new(Exit::Refused, text)),
+        StatusCode::REQUEST_TIMEOUT => PostOutcome::Failed(Failure::new(Exit::System, text)),
+        status if status.is_server_error() => PostOutcome::Failed(Failure::new(Exit::System, text)),
+        _ => PostOutcome::Failed(Failure::new(Exit::Refused, text)),
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 /// What a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum DataFormat {
     /// Text, which becomes a JSON string.
     Text,
     /// JSON, which stays as it is.
@@ -15,11 +15,11 @@ pub(super) enum Form {
 ///
 /// # Errors
 /// Where it should be JSON and is not: what is wrong with it.
-pub(super) fn body(event: Option<&str>, form: Form, text: &[u8]) -> Result<String, String> {
+pub(super) fn body(event: Option<&str>, form: DataFormat, text: &[u8]) -> Result<String, String> {
     let text = String::from_utf8_lossy(text);
     let data = match form {
-        Form::Text => string(&text),
-        Form::Json => {
+        DataFormat::Text => string(&text),
+        DataFormat::Json => {
             let raw: &RawValue =
                 serde_json::from_str(&text).map_err(|error| format!("not JSON: {error}"))?;
             raw.get().to_owned()
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(event: Option<&str>, form: Form, text: impl AsRef<[u8]>, expected: &str) {
+    fn check(event: Option<&str>, form: DataFormat, text: impl AsRef<[u8]>, expected: &str) {
         assert_eq!(body(event, form, text.as_ref()).unwrap(), expected);
     }
 
@@ -48,20 +48,20 @@ mod tests {
     fn text_is_a_string_and_json_is_itself() {
         check(
             None,
-            Form::Text,
+            DataFormat::Text,
             "a\n\"b\"\0",
             r#"{"data":"a\n\"b\"\u0000"}"#,
         );
         check(
             Some("x\ny"),
-            Form::Text,
+            DataFormat::Text,
             "",
             r#"{"event":"x\ny","data":""}"#,
         );
-        check(None, Form::Text, b"\xff", "{\"data\":\"\u{FFFD}\"}");
+        check(None, DataFormat::Text, b"\xff", "{\"data\":\"\u{FFFD}\"}");
         check(
             Some("x"),
-            Form::Json,
+            DataFormat::Json,
             " {\"a\": 1e400} ",
             r#"{"event":"x","data":{"a": 1e400}}"#,
         );
@@ -70,7 +70,10 @@ mod tests {
     #[test]
     fn what_is_no_json_goes_nowhere() {
         for text in ["", "{", "a", "1 2", "1}, \"x\": {"] {
-            assert!(body(None, Form::Json, text.as_bytes()).is_err(), "{text}");
+            assert!(
+                body(None, DataFormat::Json, text.as_bytes()).is_err(),
+                "{text}"
+            );
         }
     }
 }

@@ -77,13 +77,13 @@ pub enum Said<'a> {
 }
 
 /// Takes the first record, and says how many bytes it has. `Ok(None)`: more are needed.
-pub fn parse(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, Malformed> {
+pub fn parse(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, ProtocolError> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Ok(None);
     };
     let [version, kind, id1, id0, length1, length0, padding, _] = *header;
     if version != VERSION {
-        return Err(Malformed::Version(version));
+        return Err(ProtocolError::Version(version));
     }
     let length = usize::from(u16::from_be_bytes([length1, length0]));
     let whole = length + usize::from(padding);
@@ -96,8 +96,8 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, Malformed> {
         STDERR if is_ours => Said::Stderr(content),
         END_REQUEST if is_ours => match content {
             [_, _, _, _, 0, ..] => Said::End,
-            [_, _, _, _, status, ..] => return Err(Malformed::Refused(*status)),
-            _ => return Err(Malformed::ShortEnd),
+            [_, _, _, _, status, ..] => return Err(ProtocolError::Refused(*status)),
+            _ => return Err(ProtocolError::ShortEnd),
         },
         _ => Said::Other,
     };
@@ -106,7 +106,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, Malformed> {
 
 /// Why no further record is expected.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Malformed {
+pub enum ProtocolError {
     /// Of the protocol; there is only 1.
     Version(u8),
     /// The `protocolStatus` of an end that is none (§5.5): overloaded, for example.
@@ -114,17 +114,17 @@ pub enum Malformed {
     ShortEnd,
 }
 
-impl std::fmt::Display for Malformed {
+impl std::fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         match self {
-            Malformed::Version(version) => write!(f, "a record of FastCGI version {version}"),
-            Malformed::Refused(status) => write!(f, "refused with protocol status {status}"),
-            Malformed::ShortEnd => f.write_str("an END_REQUEST that is cut short"),
+            ProtocolError::Version(version) => write!(f, "a record of FastCGI version {version}"),
+            ProtocolError::Refused(status) => write!(f, "refused with protocol status {status}"),
+            ProtocolError::ShortEnd => f.write_str("an END_REQUEST that is cut short"),
         }
     }
 }
 
-impl std::error::Error for Malformed {}
+impl std::error::Error for ProtocolError {}
 
 #[cfg(test)]
 mod tests {
@@ -183,11 +183,11 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_an_error() {
-        assert_eq!(parse(b"HTTP/1.1"), Err(Malformed::Version(b'H')));
+        assert_eq!(parse(b"HTTP/1.1"), Err(ProtocolError::Version(b'H')));
         let overloaded = b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\x02...";
-        assert_eq!(parse(overloaded), Err(Malformed::Refused(2)));
+        assert_eq!(parse(overloaded), Err(ProtocolError::Refused(2)));
         let short = b"\x01\x03\0\x01\0\x01\0\0x";
-        assert_eq!(parse(short), Err(Malformed::ShortEnd));
+        assert_eq!(parse(short), Err(ProtocolError::ShortEnd));
     }
 
     proptest! {

@@ -50,14 +50,14 @@ const RIGHTS: [&str; 2] = ["--allow-root", "--allow-commands"];
 /// The one responder of a server.
 #[derive(Debug)]
 pub struct Responder {
-    job: Job,
+    job: ResponderProgram,
     stop: watch::Receiver<()>,
     running: Mutex<Option<Running>>,
 }
 
 /// What to run.
 #[derive(Debug, Clone)]
-struct Job {
+struct ResponderProgram {
     program: PathBuf,
     variables: Variables,
 }
@@ -73,7 +73,7 @@ impl Responder {
     /// process is ended.
     pub fn new(program: PathBuf, variables: Variables, stop: watch::Receiver<()>) -> Responder {
         Responder {
-            job: Job { program, variables },
+            job: ResponderProgram { program, variables },
             stop,
             running: Mutex::new(None),
         }
@@ -124,7 +124,7 @@ impl Responder {
     }
 }
 
-impl Job {
+impl ResponderProgram {
     fn name(&self) -> String {
         let name = self.program.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
@@ -158,7 +158,7 @@ impl Job {
 
 /// Who looks after the process.
 struct Keeper {
-    job: Job,
+    job: ResponderProgram,
     listener: UnixListener,
     /// Goes with the keeper.
     _folder: PrivateFolder,
