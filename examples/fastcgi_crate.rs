@@ -31,7 +31,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use sse_cgi::event::{Batch, Unavailable};
 use sse_cgi::gateway::Framing;
 use sse_cgi::request::{
-    Answer, BelowRoot, Head, Lifetime, MetaVariables, Request, Settings, Status, decide,
+    BelowRoot, Decision, Head, Lifetime, MetaVariables, Request, Settings, Status, decide,
 };
 use sse_cgi::source::tail::{Disk, DiskFile, Mark, Sibling, Stat};
 use sse_cgi::source::{Host, Now, OpenError, Opened, Opening, STREAMS};
@@ -66,9 +66,9 @@ fn serve(peer: &mut fastcgi::Request) -> io::Result<()> {
     };
     let request = Request::from_meta(&meta);
     let (head, is_head_only) = match decide(&request, &settings) {
-        Answer::Refuse(head) => return answer(peer, &head),
-        Answer::HeadOnly(head) => (head, true),
-        Answer::Stream(head) => (head, false),
+        Decision::Refuse(head) => return answer(peer, &head),
+        Decision::HeadOnly(head) => (head, true),
+        Decision::Stream(head) => (head, false),
     };
     let name = stream_name(&meta);
     let Some(stream) = STREAMS.iter().find(|stream| stream.name == name) else {

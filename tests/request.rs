@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use sse_cgi::gateway::Framing;
 use sse_cgi::request::{
-    Answer, Head, LastId, Lifetime, MetaVariables, Request, Settings, Value, decide,
+    Decision, Head, LastId, Lifetime, MetaVariables, Request, Settings, Value, decide,
 };
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -102,9 +102,9 @@ fn pairs(names: &'static [&'static str], most: usize) -> impl Strategy<Value = P
     })
 }
 
-fn head(answer: &Answer) -> &Head {
+fn head(answer: &Decision) -> &Head {
     match answer {
-        Answer::Stream(head) | Answer::HeadOnly(head) | Answer::Refuse(head) => head,
+        Decision::Stream(head) | Decision::HeadOnly(head) | Decision::Refuse(head) => head,
     }
 }
 
@@ -215,7 +215,7 @@ proptest! {
         let meta = MetaVariables::new(pairs);
         let request = Request::from_meta(&meta);
         let settings = Settings::parse(&meta, Lifetime::Hour).unwrap().0;
-        prop_assert!(matches!(decide(&request, &settings), Answer::Stream(_)));
+        prop_assert!(matches!(decide(&request, &settings), Decision::Stream(_)));
         if !in_query {
             let given: Vec<&Vec<u8>> = ids.iter().filter(|id| !id.is_empty()).collect();
             let is_id = |id: &[u8]| id.len() <= 256 && id.iter().all(u8::is_ascii_graphic);

@@ -7,7 +7,7 @@ use super::{Method, Request, Settings};
 
 /// What to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Decision {
     /// Open the source; if it has something to say, send this head and then the
     /// stream.
     Stream(Head),
@@ -57,19 +57,19 @@ impl Ways {
 
 /// Decides by method, `Accept` and `Origin`, of a stream that goes one way.
 #[must_use]
-pub fn decide(request: &Request, settings: &Settings) -> Answer {
+pub fn decide(request: &Request, settings: &Settings) -> Decision {
     decide_among(Ways::Down, request, settings)
 }
 
 /// The same of an address that goes these ways. What is posted is not decided here: it is
 /// refused.
 #[must_use]
-pub fn decide_among(ways: Ways, request: &Request, settings: &Settings) -> Answer {
+pub fn decide_among(ways: Ways, request: &Request, settings: &Settings) -> Decision {
     match request.method {
-        Method::Options => return Answer::Refuse(preflight(request, settings, ways)),
+        Method::Options => return Decision::Refuse(preflight(request, settings, ways)),
         Method::Post | Method::Other => {
             let head = Head::new(Status::MethodNotAllowed).with("Allow", ways.methods());
-            return Answer::Refuse(with_cors(head, request, settings));
+            return Decision::Refuse(with_cors(head, request, settings));
         }
         Method::Get | Method::Head => {}
     }
@@ -79,12 +79,12 @@ pub fn decide_among(ways: Ways, request: &Request, settings: &Settings) -> Answe
         .is_some_and(|field| !accepts_event_stream(field))
     {
         let head = Head::new(Status::NotAcceptable);
-        return Answer::Refuse(with_cors(head, request, settings));
+        return Decision::Refuse(with_cors(head, request, settings));
     }
     let head = with_cors(Head::event_stream(), request, settings);
     match request.method {
-        Method::Head => Answer::HeadOnly(head),
-        _ => Answer::Stream(head),
+        Method::Head => Decision::HeadOnly(head),
+        _ => Decision::Stream(head),
     }
 }
 
@@ -161,9 +161,9 @@ mod tests {
         let meta = MetaVariables::of(pairs);
         let settings = Settings::parse(&meta, Lifetime::Hour).unwrap().0;
         let (kind, head) = match decide(&Request::from_meta(&meta), &settings) {
-            Answer::Stream(head) => ("stream", head),
-            Answer::HeadOnly(head) => ("head", head),
-            Answer::Refuse(head) => ("refuse", head),
+            Decision::Stream(head) => ("stream", head),
+            Decision::HeadOnly(head) => ("head", head),
+            Decision::Refuse(head) => ("refuse", head),
         };
         let mut got = format!("{kind} {}", head.status.as_str());
         for (name, value) in &head.fields {

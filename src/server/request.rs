@@ -9,7 +9,7 @@ use super::event_loop::Server;
 use super::token::{ConnectionId, Token};
 use crate::event::{Batch, Unavailable};
 use crate::request::{
-    Answer, Head, Label, Lifetime, MetaVariables, Method, Notice, Request, RequestedStream,
+    Decision, Head, Label, Lifetime, MetaVariables, Method, Notice, Request, RequestedStream,
     SettingError, Settings, Status, StatusAnswer, StatusFormat, WRONG_SETTING, decide,
     decide_status, path_below,
 };
@@ -166,7 +166,7 @@ impl Server {
         let has_no_place =
             self.subscribers >= self.acceptor.subscribers_max || !self.may_open_stream(id);
         if (has_no_place || self.shutdown.has_begun())
-            && let Answer::Stream(head) = decide(request, settings)
+            && let Decision::Stream(head) = decide(request, settings)
         {
             return self.turn_away(id, &head, request, settings);
         }
@@ -297,14 +297,14 @@ impl Server {
         }
     }
 
-    fn status(&self, now: Now) -> stream::Status {
-        let mut status = stream::Status {
+    fn status(&self, now: Now) -> stream::StatusReport {
+        let mut status = stream::StatusReport {
             events: self.counters.events,
             bytes: self.counters.bytes,
             dropped: self.counters.dropped,
             accept_errors: self.counters.accept_errors,
             uptime_seconds: (now.monotonic - self.started.monotonic).as_secs(),
-            ..stream::Status::default()
+            ..stream::StatusReport::default()
         };
         let names = self.streams.iter().map(|stream| stream.name);
         status.subscribers = names.map(|name| (name, 0)).collect::<BTreeMap<_, _>>();

@@ -24,6 +24,6 @@ pub use channel::{Channel, Polled, Scheduled};
 pub use channels::{CatchUp, CaughtUp, Channels};
 pub use reopen::ReopenParams;
 pub use ring::{Chunk, FRAMINGS_MAX, Ring};
-pub use status::Status;
+pub use status::StatusReport;
 pub use subscriber::{Subscriber, Watching};
 pub use subscription::{Delivery, Ended, StreamParams, Subscription, Turn};

@@ -2,7 +2,7 @@
 
 use super::{Delivery, StreamParams};
 use crate::event::{Gap, Unavailable};
-use crate::request::{Answer, Head, SettingError, Status, Ways, decide_among};
+use crate::request::{Decision, Head, SettingError, Status, Ways, decide_among};
 use crate::source::{OpenError, Opened, Opening, Source, Stream, WayUp};
 
 /// What a request comes to.
@@ -42,9 +42,9 @@ pub fn open(stream: &Stream, opening: &Opening<'_>, delivery: Delivery, jitter: 
         None => Ways::Down,
     };
     let (head, head_only) = match decide_among(ways, request, settings) {
-        Answer::Refuse(head) => return Answered::End(head),
-        Answer::HeadOnly(head) => (head, true),
-        Answer::Stream(head) => (head, false),
+        Decision::Refuse(head) => return Answered::End(head),
+        Decision::HeadOnly(head) => (head, true),
+        Decision::Stream(head) => (head, false),
     };
     let terms = StreamParams::new(request, settings, delivery, jitter);
     let instead = |status| {

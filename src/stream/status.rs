@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// The figures of a status page. Counters count from the start of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct StatusReport {
     /// Open streams, by the name of the stream.
     pub subscribers: BTreeMap<&'static str, u64>,
     /// Those of them that read by themselves what others share.
@@ -29,7 +29,7 @@ pub struct Status {
 /// The version of this crate.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-impl Status {
+impl StatusReport {
     fn all_subscribers(&self) -> u64 {
         self.subscribers.values().sum()
     }
@@ -137,8 +137,8 @@ impl Status {
 mod tests {
     use super::*;
 
-    fn status() -> Status {
-        Status {
+    fn status() -> StatusReport {
+        StatusReport {
             subscribers: [("clock", 2), ("tail", 40)].into(),
             catching_up: 3,
             events: 1000,
