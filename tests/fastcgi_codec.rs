@@ -72,7 +72,7 @@ fn stream(kind: u8, id: u16, content: &[u8], sizes: &[(u16, u8)]) -> Vec<u8> {
     wire
 }
 
-/// What a driver sees; a body's pieces are joined, since their number is chance.
+/// What the server sees; a body's pieces are joined, since their number is chance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
     /// Names, and values where the name is text and not empty.
@@ -84,7 +84,7 @@ enum Seen {
     Finished(After),
 }
 
-/// At which event the driver ends a request; at an abort it always does.
+/// At which event the server ends a request; at an abort it always does.
 #[derive(Clone, Copy, Debug)]
 enum Ends {
     Request,

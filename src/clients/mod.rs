@@ -10,9 +10,8 @@
 //!  publish: options ─> posting ─> access ─> HTTP
 //! ```
 //!
-//! Pure: `answer`, `options`, `pace`, `parser`, `gap`, `record`. It uses none of the rooms
-//! of the servers, so that what is read here is the standard and not our encoder turned
-//! around.
+//! Pure: `answer`, `options`, `pace`, `parser`, `gap`, `record`. It uses none of the servers'
+//! layers, so that the parser follows the standard, and is not our encoder inverted.
 //!
 //! They read with one thread, which HTTP blocks; a second one waits for signals. Neither
 //! needs an async runtime, and an event costs no more than a read and a write.

@@ -19,8 +19,8 @@
 //! `record`. What touches the system: `page` (files), `program` and `responder` (processes),
 //! `connection`, `departure`, `call` and `server` (sockets).
 //!
-//! It is the other end of a gateway, and so it uses none of the crate's rooms: its side of FastCGI
-//! is its own, and tells of mistakes in theirs.
+//! It is the other end of a gateway, so it uses none of the crate's layers: its FastCGI code is
+//! independent, and so reveals mistakes in theirs.
 
 mod access;
 mod body;

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Everything is a function of bytes and `now`. It knows no file: a record is appended
-//! by the driver, which then asks for the reply. A CGI program and a FastCGI responder
+//! by `store`, which then asks for the reply. A CGI program and a FastCGI responder
 //! drive the same machine.
 
 mod body;

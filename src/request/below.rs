@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A relative name that goes only down: every part is there, none begins with a dot,
 /// and none holds NUL. A name that exists is such a name; that it leads nowhere else
-/// by a link is for the driver to see to (openat2, `RESOLVE_BENEATH`).
+/// by a link is checked by `system::beneath` (openat2, `RESOLVE_BENEATH`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BelowRoot(PathBuf);
 

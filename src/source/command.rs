@@ -27,7 +27,7 @@ pub static STREAM: Stream = Stream {
     shared: Some(key),
 };
 
-/// A program that runs. The driver implements it; dropping it ends the program and all
+/// A program that runs. `store` implements it; dropping it ends the program and all
 /// that it has started.
 pub trait Process {
     /// How it is noticed that it has written something, or has ended; `None` (the default)

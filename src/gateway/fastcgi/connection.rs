@@ -399,7 +399,7 @@ mod tests {
     use super::*;
     use crate::request::Value;
 
-    /// What a driver sees, with the pieces of a body joined.
+    /// What the server sees, with the pieces of a body joined.
     #[derive(Debug, PartialEq, Eq)]
     enum Seen {
         Request(Vec<Vec<u8>>),

@@ -5,7 +5,7 @@
 //! a value, an answer, or [`Malformed`], never a panic.
 //!
 //! It does not know sockets, time or streams: reading, writing, the deadline for an
-//! incomplete request and the closing are the driver's. It does not look into the
+//! incomplete request and the closing are the server's. It does not look into the
 //! meta-variables either: `CONTENT_LENGTH` against the bytes of the body is for whoever
 //! reads bodies. And it does not multiplex: no web server of today sends a second request
 //! before the first has ended, and one that did would be told to use another connection.
@@ -25,7 +25,7 @@
 //!
 //! Records of any other request than the active one are ignored, as is what is left of
 //! a request that was ended, refused or aborted. A second BEGIN_REQUEST is refused
-//! without a word to the driver. Once a request has been handed out nothing of it is
+//! without an event for the server. Once a request has been handed out nothing of it is
 //! kept but its id.
 //!
 //! A walk: a web server asks, the answer is a stream of one event, the end.

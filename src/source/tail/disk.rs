@@ -1,7 +1,7 @@
 //! What a follower sees of a disk.
 //!
 //! The follower decides; whoever implements these traits only looks and reads. The
-//! driver does it with system calls, the model test with a disk in memory.
+//! `store::disk` does it with system calls, the model test with a disk in memory.
 
 use std::io;
 use std::rc::Rc;

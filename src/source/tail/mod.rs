@@ -1,7 +1,7 @@
 //! Follows a file: its records are the events, and the file is the history.
 //!
 //! ```text
-//!            Disk (stat, open, read)            what the driver or the model does
+//!            Disk (stat, open, read)            `store::disk` or the model test  
 //!                      │
 //!   resume ──► Tail ──► Cursor ──► records ──► Batch
 //!                │         one file, line by line

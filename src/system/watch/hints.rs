@@ -8,7 +8,7 @@ use crate::source::Changes;
 
 /// The hints for one followed path, kept by whoever follows it and by the watcher.
 pub(crate) struct Hints {
-    /// Who is to look when a hint comes: a number that the driver gives.
+    /// Who is to look when a hint comes: a number that the caller gives.
     owner: Cell<u64>,
     hinted: Cell<bool>,
     /// How well the path is watched.

@@ -6,7 +6,7 @@
 //!
 //! A watch is a hint to look, never news by itself: whoever is woken compares what the
 //! path names now with what it holds. So a hint may come too often, and where hints
-//! cannot be trusted the driver looks every second.
+//! cannot be trusted the source polls every second.
 
 mod dnotify;
 #[forbid(unsafe_code)]
