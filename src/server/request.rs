@@ -73,7 +73,10 @@ impl Server {
             Ok(None) => {
                 let text = "SSE_STREAM: not set, and the path names no stream; set it for this \
                             location, to tail for example";
-                self.say(id, Level::Error, text);
+                // Clients make up paths.
+                let log = self.log_for(id);
+                log.rate_limited(Level::Error, "no stream", text);
+                self.pass_on(id, &log.take_copies());
                 return self.respond(id, &Head::new(Status::NotFound), b"");
             }
             Err(error) => return self.refuse_setting(id, &error),

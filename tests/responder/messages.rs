@@ -199,6 +199,37 @@ fn the_same_problem_with_the_same_path_is_written_once_a_minute() {
 }
 
 #[test]
+fn requests_for_paths_that_name_no_stream_are_one_line_a_minute() {
+    let folder = Folder::new();
+    let responder = Start::at_socket(&folder).start();
+    for number in 0..100 {
+        let request = Request::of("").set("SCRIPT_NAME", format!("/made-up-{number}"));
+        let mut client = responder.ask(&request);
+        assert_eq!(client.status(), 404);
+        client.whole();
+    }
+    let lines = responder.stderr().matches("names no stream").count();
+    assert_eq!(lines, 1, "{}", responder.stderr());
+}
+
+#[test]
+fn a_program_that_writes_without_end_to_stderr_does_not_fill_the_log() {
+    let folder = Folder::new();
+    let responder = Start::at_socket(&folder).allowing_commands().start();
+    let text = "yes an error | head -c 3000000 >&2; echo done";
+    let command = format!("/bin/sh -c '{text}'");
+    let mut client = responder.ask(&Request::of("command").set("SSE_COMMAND", command));
+    client.says(&["done", "close: 0"]);
+    let log = wait_for("a line", || {
+        let log = responder.stderr();
+        log.contains("bytes a minute to stderr").then_some(log)
+    });
+    let written = log.matches("an error").count() * "an error\n".len();
+    assert!((32_000..=64 * 1024).contains(&written), "{written}");
+    assert!(log.len() < 1 << 20, "{}", log.len());
+}
+
+#[test]
 fn no_client_fills_the_log_with_paths_that_it_makes_up() {
     let folder = Folder::new();
     let log = folder.path("own-log");

@@ -5,9 +5,9 @@
 //!                              the web server's log (FCGI_STDERR)
 //! ```
 //!
-//! A line that belongs to a request names it, and the same line for the same path is
-//! written once a minute, with the number of those that were suppressed. No line waits for
-//! whoever reads it.
+//! A line that belongs to a request names it. The same line for the same path is written
+//! once a minute, with the number of those that were suppressed. Writing never waits for the
+//! log's reader.
 //!
 //! Only a CGI program can have its client at the other end of stderr (mini-httpd), and
 //! then nothing is written there.
@@ -210,7 +210,8 @@ impl Log {
         let Some(message) = self.shared.unless_repeated(&parts, message) else {
             return;
         };
-        let admitted = self.admitted();
+        let requests = self.shared.requests.borrow();
+        let admitted = admitted(&requests, Key::ALL, repeats::LINES_MAX);
         if let Some(lost) = admitted.filter(|lost| *lost > 0) {
             let text = format!("{lost} lines of other requests were suppressed");
             self.shared.write(Level::Warning, None, &text);
@@ -220,8 +221,8 @@ impl Log {
         }
     }
 
-    /// Writes a line of the process that could come by the thousand: one of its `kind` a
-    /// minute, with the number of those that were suppressed.
+    /// Writes a line that could come by the thousand, whatever the path is: one of its
+    /// `kind` a minute, with the number of those that were suppressed.
     pub(crate) fn rate_limited(&self, level: Level, kind: &str, message: &str) {
         let key = Key::of(&[kind.as_bytes()]);
         let verdict = self
@@ -229,7 +230,7 @@ impl Log {
             .own
             .judge(key, |bucket| repeats::repeat(bucket, key, now_ms()));
         if let Some(message) = with_count(verdict, message) {
-            self.shared.write(level, self.request.as_ref(), &message);
+            self.write(level, &message);
         }
     }
 
@@ -243,9 +244,31 @@ impl Log {
         }
     }
 
-    /// Writes what a program that we run has said on its stderr.
+    /// Writes a line of what a program that we run has written to its stderr: 64 KiB a
+    /// minute, and a line that says how much was left out.
     pub(crate) fn said(&self, program: &str, text: &str) {
-        self.write(Level::Warning, &format!("{program}: {text}"));
+        let most = repeats::STDERR_MAX_BYTES;
+        let key = Key::of(&[b"stderr", program.as_bytes()]);
+        // The end of the line counts, so that empty lines are not free.
+        let bytes = text.len() as u64 + 1;
+        let judge =
+            |bucket: &mut repeats::Bucket| repeats::admit(bucket, key, bytes, most, now_ms());
+        match self.shared.own.judge(key, judge) {
+            Verdict::Write { suppressed } => {
+                if suppressed > 0 {
+                    let text = format!("{program}: {suppressed} bytes of its stderr were left out");
+                    self.write(Level::Warning, &text);
+                }
+                self.write(Level::Warning, &format!("{program}: {text}"));
+            }
+            Verdict::Suppress => {
+                let text = format!(
+                    "{program}: it writes more than {most} bytes a minute to stderr; the rest \
+                     of this minute is left out; let it write less, or to a file of its own"
+                );
+                self.rate_limited(Level::Warning, &format!("stderr of {program}"), &text);
+            }
+        }
     }
 
     /// Writes that a stream has ended, to `SSE_LOG` only.
@@ -262,15 +285,6 @@ impl Log {
             ("bytes", json!(ended.bytes)),
         ]);
         self.shared.to_file(&record);
-    }
-
-    /// How many lines the period before lost, if one more line may be written now.
-    fn admitted(&self) -> Option<u64> {
-        let judge = |bucket: &mut repeats::Bucket| repeats::admit(bucket, now_ms());
-        match self.shared.requests.borrow().judge(Key::ALL, judge) {
-            Verdict::Write { suppressed } => Some(suppressed),
-            Verdict::Suppress => None,
-        }
     }
 
     fn write(&self, level: Level, message: &str) {
@@ -395,6 +409,15 @@ fn replace_word(text: &str, setting: &str, option: &str) -> String {
         }
     }
     replaced + rest
+}
+
+/// How many lines of this key were suppressed in the period before, if one more may be
+/// written now, of `most` in a period.
+fn admitted(table: &Table, key: Key, most: u64) -> Option<u64> {
+    match table.judge(key, |bucket| repeats::admit(bucket, key, 1, most, now_ms())) {
+        Verdict::Write { suppressed } => Some(suppressed),
+        Verdict::Suppress => None,
+    }
 }
 
 fn with_count(verdict: Verdict, message: &str) -> Option<String> {

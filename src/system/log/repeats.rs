@@ -16,6 +16,9 @@ pub(super) const PERIOD_MS: u64 = 60_000;
 /// makes up paths must not fill the disk.
 pub(super) const LINES_MAX: u64 = 200;
 
+/// How much of what one program writes to stderr is logged in [`PERIOD_MS`].
+pub(super) const STDERR_MAX_BYTES: u64 = 64 * 1024;
+
 /// How many buckets a table has.
 pub(super) const BUCKETS: u64 = 256;
 
@@ -79,17 +82,22 @@ pub(super) fn repeat(bucket: &mut Bucket, key: Key, now_ms: u64) -> Verdict {
     verdict
 }
 
-/// Whether one more line may be written at `now_ms`, whatever it says. `bucket` is that of
-/// [`Key::ALL`]. `suppressed` are those of the period before.
-pub(super) fn admit(bucket: &mut Bucket, now_ms: u64) -> Verdict {
-    let (place, mut slot) = find(bucket, Key::ALL);
+/// Whether so much more may be written at `now_ms` under this key, of which at most `most`
+/// is written in [`PERIOD_MS`]. What is counted is up to the caller: lines, or bytes.
+/// `suppressed` is how much was suppressed in the period before.
+pub(super) fn admit(bucket: &mut Bucket, key: Key, amount: u64, most: u64, now_ms: u64) -> Verdict {
+    let (place, mut slot) = find(bucket, key);
     let mut suppressed = 0;
     if slot.is_over(now_ms) {
-        suppressed = slot.count.saturating_sub(LINES_MAX);
+        suppressed = slot.count.saturating_sub(most);
         (slot.since_ms, slot.count) = (now_ms, 0);
     }
-    slot.count += 1;
-    let is_admitted = slot.count <= LINES_MAX;
+    // What is written stays below `most`, so that what is beyond it was suppressed.
+    let is_admitted = slot.count.saturating_add(amount) <= most;
+    slot.count = match is_admitted {
+        true => slot.count + amount,
+        false => slot.count.max(most).saturating_add(amount),
+    };
     put(bucket, place, slot);
     if is_admitted {
         Verdict::Write { suppressed }
@@ -188,16 +196,35 @@ mod tests {
         );
     }
 
+    fn admit_line(bucket: &mut Bucket, now_ms: u64) -> Verdict {
+        admit(bucket, Key::ALL, 1, LINES_MAX, now_ms)
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_period_is_counted_in_bytes() {
+        let mut bucket = EMPTY;
+        let key = Key::of(&[b"stderr"]);
+        let mut say = |bytes, now_ms| admit(&mut bucket, key, bytes, 100, now_ms);
+        assert_eq!(say(60, START), FIRST);
+        assert_eq!(say(60, START), Verdict::Suppress);
+        // Nothing that comes later in the period is written either.
+        assert_eq!(say(10, START + 1), Verdict::Suppress);
+        let next = Verdict::Write { suppressed: 70 };
+        assert_eq!(say(10, START + PERIOD_MS), next);
+        assert_eq!(say(90, START + PERIOD_MS), FIRST);
+        assert_eq!(say(1, START + PERIOD_MS), Verdict::Suppress);
+    }
+
     #[test]
     fn no_client_can_make_up_more_lines_than_the_limit() {
         let mut bucket = EMPTY;
         let written = (0..10_000)
-            .filter(|_| admit(&mut bucket, START) == FIRST)
+            .filter(|_| admit_line(&mut bucket, START) == FIRST)
             .count();
         assert_eq!(written as u64, LINES_MAX);
         let suppressed = 10_000 - LINES_MAX;
         let next = Verdict::Write { suppressed };
-        assert_eq!(admit(&mut bucket, START + PERIOD_MS), next);
-        assert_eq!(admit(&mut bucket, START + PERIOD_MS), FIRST);
+        assert_eq!(admit_line(&mut bucket, START + PERIOD_MS), next);
+        assert_eq!(admit_line(&mut bucket, START + PERIOD_MS), FIRST);
     }
 }
