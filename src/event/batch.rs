@@ -1,47 +1,46 @@
-//! Encoded output on its way to a client.
+//! Batch: encoded output that is to be sent to a client.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Event, EventId, EventName, Gap, Unavailable, encode};
 
-/// Encoded events that will leave together, and what the stream must know of them.
+/// Encoded events that are sent together, and what the stream must know of them.
 ///
-/// A source appends to it; whoever writes takes the bytes. It is one growing buffer
-/// because events that are ready together leave in one write, which under a burst
-/// is worth more than any other trick.
+/// A source appends to it; the caller sends its bytes. It is one growing buffer because
+/// events that are ready together leave in one write. Under a burst this saves more than
+/// any other optimization.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
     events: u64,
-    /// The last id that was written before the last [`Batch::clear`]; empty if none
-    /// was.
+    /// The last id that was written before the last [`Batch::clear`]; empty if there was none.
     last_id: Vec<u8>,
-    /// The last id is remembered as a range of `bytes` while the batch is being
-    /// filled: keeping a copy per event would cost more than encoding it.
+    /// The last id in `bytes`, as a range while the batch is filled: a copy for each event
+    /// would cost more than encoding it.
     last_id_range: Option<(usize, usize)>,
-    /// What every id is given in front.
+    /// The prefix of every id.
     id_prefix: Option<Rc<str>>,
     /// A length below [`Batch::TARGET_BYTES`] at which the batch is full; see
     /// [`Batch::limit`].
     limit_bytes: Option<usize>,
-    /// What matching records has cost since [`Batch::begin_turn`].
+    /// The cost of matching records since [`Batch::begin_turn`].
     work: u64,
 }
 
 impl Batch {
-    /// A source stops adding when matching records has cost so much in this turn, in states
-    /// of an expression times bytes: 0.2 to 2.5 ms. What is matched may not pass, so the
-    /// bytes of the batch are no measure of the time that is spent.
+    /// A source stops adding when matching records has cost this much in one turn, in states of
+    /// the expression times bytes: 0.2 to 2.5 ms. Records that do not match add no bytes, so the
+    /// size of the batch does not limit the time.
     pub const WORK_MAX: u64 = 200_000;
 
-    /// A source stops adding when the batch holds this many bytes: large enough that
-    /// a catch-up costs few system calls, and so small that with the event that goes
-    /// beyond it, most batches fit into an empty pipe (64 KiB). What does not fit costs
-    /// a second write and, before it, a sleep.
+    /// A source stops adding when the batch contains this many bytes. It is large enough that a
+    /// catch-up needs few system calls, and small enough that most batches, with the event that
+    /// exceeds it, fit into an empty pipe (64 KiB). The rest would cost a second write and a
+    /// sleep before it.
     pub const TARGET_BYTES: usize = 60 * 1024;
 
-    /// What a batch keeps allocated at rest.
+    /// The bytes that an idle batch keeps allocated.
     pub const IDLE_BYTES: usize = 4 * 1024;
 
     /// An empty batch.
@@ -59,9 +58,9 @@ impl Batch {
         }
     }
 
-    /// Gives every id that is appended from now on this in front: visible ASCII, and so
-    /// short that no id becomes too long by it. A source that wraps another one makes the
-    /// other's ids its own by it.
+    /// Puts this prefix before every id that is appended from now on: visible ASCII, and so short
+    /// that no id exceeds its maximum. A source that wraps another one uses it for the ids of the
+    /// inner source.
     pub fn prefix_ids(&mut self, prefix: Option<Rc<str>>) {
         self.id_prefix = prefix;
     }
@@ -89,7 +88,7 @@ impl Batch {
         self.events += 1;
     }
 
-    /// Appends a `gap` event with the id of the place where the stream goes on.
+    /// Appends a `gap` event with the id of the position at which the stream continues.
     pub fn gap(&mut self, gap: &Gap, id: Option<EventId<'_>>) {
         let data = gap.to_string();
         self.event(&Event {
@@ -99,7 +98,7 @@ impl Batch {
         });
     }
 
-    /// Appends an `unavailable` event, without an id: it moves no place.
+    /// Appends an `unavailable` event. It has no id, so the client's position stays.
     pub fn unavailable(&mut self, reason: Unavailable) {
         let data = reason.to_string();
         self.event(&Event {
@@ -109,20 +108,20 @@ impl Batch {
         });
     }
 
-    /// Appends the `unavailable` event of a stream that ends now, with its reconnection
-    /// time in the same block: clients that read block by block drop a last line that no
-    /// blank line follows.
+    /// Appends the `unavailable` event of a stream that ends now, with the reconnection time in
+    /// the same block: clients that read block by block drop a last line that no blank line
+    /// follows.
     pub fn come_again(&mut self, reason: Unavailable, retry_ms: u64) {
         self.unavailable(reason);
-        // Reopens the block: its last byte is the blank line that ends it.
+        // Reopens the block by removing its last byte, the blank line.
         self.bytes.pop();
         self.retry(retry_ms);
         self.bytes.push(b'\n');
     }
 
-    /// Appends the event `heartbeat`, whose data tells how often it comes when there is
-    /// no other event. It has no id, and does not count as an event: it is no more than a
-    /// comment that a page can see.
+    /// Appends the event `heartbeat`. Its data is the interval at which it is sent while there is
+    /// no other event. It has no id and is not counted as an event: it is a comment that a page
+    /// can see.
     pub fn heartbeat(&mut self, interval: Duration) {
         let data = format!("{{\"interval_ms\":{}}}", interval.as_millis());
         Event {
@@ -142,12 +141,12 @@ impl Batch {
         });
     }
 
-    /// Appends the id of the position, which no event has brought: an event `place` with the
-    /// data `{}`. It does not count in [`Batch::events`].
+    /// Appends the id of the position, if no event has brought it: an event `place` with the data
+    /// `{}`. It is not counted in [`Batch::events`].
     ///
-    /// A block with an id alone would do for browsers, but httpx-sse, sseclient,
-    /// fetch-event-source and others take it for an empty message, and Yaffle's polyfill
-    /// and eventsource 3 forget its id. `{}` is for readers that parse the data of any event.
+    /// A block with only an id would do for browsers. But httpx-sse, sseclient,
+    /// fetch-event-source and others take it for an empty message, and Yaffle's polyfill and
+    /// eventsource 3 forget its id. `{}` is for readers that parse the data of every event.
     pub fn place(&mut self, id: &EventId<'_>) {
         let start = self.bytes.len();
         self.note_id(start, id);
@@ -164,8 +163,8 @@ impl Batch {
         encode::comment(text, &mut self.bytes);
     }
 
-    /// Appends a comment line of exactly `length_bytes` bytes (2 at least), for
-    /// clients that see nothing before so many bytes have come.
+    /// Appends a comment line of exactly `length_bytes` bytes (at least 2), for clients that
+    /// process nothing before they have received so many bytes.
     pub fn padding(&mut self, length_bytes: usize) {
         let spaces = length_bytes.max(2) - 2;
         self.bytes.push(b':');
@@ -186,20 +185,19 @@ impl Batch {
         self.bytes.extend_from_slice(head);
     }
 
-    /// Makes the batch full after so many more bytes, at least one, until it is cleared:
-    /// a source that appends events one by one then exceeds the number by at most one
-    /// event.
+    /// Makes the batch full after this many more bytes (at least one), until it is cleared. A
+    /// source that appends events one by one exceeds the limit by at most one event.
     pub fn limit(&mut self, more_bytes: u64) {
         let more = usize::try_from(more_bytes).unwrap_or(usize::MAX).max(1);
         self.limit_bytes = Some(self.bytes.len().saturating_add(more));
     }
 
-    /// A turn of the source begins: it may spend [`Batch::WORK_MAX`].
+    /// Begins a turn of the source, which may spend [`Batch::WORK_MAX`].
     pub fn begin_turn(&mut self) {
         self.work = 0;
     }
 
-    /// Counts the cost of matching a record.
+    /// Adds the cost of matching a record.
     pub fn spend(&mut self, work: u64) {
         self.work = self.work.saturating_add(work);
     }
@@ -220,19 +218,19 @@ impl Batch {
         self.bytes.is_empty()
     }
 
-    /// What is to be sent.
+    /// The bytes to send.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How many events have ever been appended.
+    /// The number of events that were ever appended.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.events
     }
 
-    /// Whether `id` is the last id that a client of this batch has been given.
+    /// Whether `id` is the last id that this batch's client was given.
     #[must_use]
     pub fn ends_at(&self, id: &EventId<'_>) -> bool {
         let last = match self.last_id_range {
@@ -242,10 +240,9 @@ impl Batch {
         last == id.as_bytes()
     }
 
-    /// Forgets what follows the last event, or place, whose id is `id`; `false` when
-    /// there is none.
+    /// Removes what follows the last event or `place` with this `id`; `false` if there is none.
     pub fn cut_after(&mut self, id: &EventId<'_>) -> bool {
-        // Every line of data begins with a name, so a line that is this is an id.
+        // Every line of data begins with its field's name, so a line equal to this is an id.
         let line = [b"\nid: ", id.as_bytes(), b"\n"].concat();
         let start = match memchr::memmem::rfind(&self.bytes, &line) {
             Some(before) => before + 1,
@@ -279,8 +276,8 @@ impl Batch {
         self.limit_bytes = None;
     }
 
-    /// Gives back the memory that a burst took, so that an idle stream costs next to
-    /// nothing. Done after every write it would cost more than encoding.
+    /// Releases the memory of a burst, so that an idle stream uses almost none. After every write
+    /// this would cost more than encoding.
     pub fn rest(&mut self) {
         self.bytes.shrink_to(Self::IDLE_BYTES);
     }

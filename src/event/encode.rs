@@ -3,7 +3,7 @@
 use super::{EventId, EventName};
 use memchr::{memchr2, memchr3};
 
-/// One event, borrowed from wherever its bytes are.
+/// One event, borrowed from the buffer that contains its bytes.
 ///
 /// ```
 /// use sse_cgi::event::{Event, EventId, EventName};
@@ -28,7 +28,7 @@ pub struct Event<'a> {
 }
 
 impl Event<'_> {
-    /// Room for an id, a name and the names of the fields, in most events.
+    /// Bytes for an id, a name and the names of the fields, in most events.
     const USUAL_FIELDS_BYTES: usize = 96;
 
     /// Appends the event to `out`: `id:`, `event:`, one `data:` per line, and the
@@ -65,9 +65,9 @@ fn data_lines(data: &[u8], out: &mut Vec<u8>) {
     data_line(rest, out);
 }
 
-/// Appends `data` as it is if it is one line of ASCII text, as most lines of most logs
-/// are, and tells whether it was. One look without a branch for each byte, while it is
-/// copied, is much cheaper than to look for line ends, then for NUL, then for bad UTF-8.
+/// Appends `data` unchanged if it is one line of ASCII text, as most log lines are; returns
+/// whether it was. One pass without a branch for each byte, during the copy, is much cheaper
+/// than to search for line ends, then for NUL, then for bad UTF-8.
 fn plain_line(data: &[u8], out: &mut Vec<u8>) -> bool {
     let start = out.len();
     out.extend_from_slice(b"data: ");
@@ -84,7 +84,7 @@ fn plain_line(data: &[u8], out: &mut Vec<u8>) -> bool {
     is_plain
 }
 
-/// Neither a line end nor NUL nor part of a longer character.
+/// Whether the byte is neither a line end nor NUL nor part of a multi-byte character.
 fn is_text(byte: u8) -> bool {
     (byte.wrapping_sub(0x0E) < 0x72) | (byte == b'\t')
 }
@@ -94,15 +94,14 @@ fn data_line(line: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"data:\n");
         return;
     }
-    // The space is the one that the parser removes, so that a line's own leading
-    // space survives.
+    // The parser removes this space, so a space at the start of the line itself is kept.
     out.extend_from_slice(b"data: ");
     clean_text(line, out);
     out.push(b'\n');
 }
 
-/// Appends `bytes` as UTF-8 without NUL. The order matters: a NUL taken out first
-/// could join two halves of a character that were never one.
+/// Appends `bytes` as UTF-8 without NUL. The order matters: if NUL were removed first, the two
+/// parts of a broken character could be joined.
 fn clean_text(bytes: &[u8], out: &mut Vec<u8>) {
     if memchr::memchr(0, bytes).is_none() && std::str::from_utf8(bytes).is_ok() {
         out.extend_from_slice(bytes);
@@ -116,8 +115,8 @@ fn clean_text(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a comment: single lines that begin with a colon, without a blank line
-/// after them, since some clients take any blank line for an event.
+/// Appends a comment: single lines that begin with a colon. No blank line follows, since some
+/// clients take every blank line for an event.
 pub(super) fn comment(text: &[u8], out: &mut Vec<u8>) {
     if !text.is_empty() && text.iter().all(|&byte| is_text(byte)) {
         out.extend_from_slice(b": ");

@@ -1,20 +1,20 @@
-//! What could not be delivered, said to the page.
+//! Gap: reports to the page what could not be delivered.
 
 use std::fmt;
 
-/// The truth about something a client did not get.
+/// What a client did not receive.
 ///
-/// A page cannot see headers or logs, so this travels as an event of its own, named
-/// `gap`, whose data is JSON: `{"reason":"expired","bytes":1048576}`. Its id is the
-/// place where the stream goes on, so that the next reconnect does not repeat it.
+/// A page can see neither headers nor logs, so this is an event of its own, named `gap`, whose
+/// data is JSON: `{"reason":"expired","bytes":1048576}`. Its id is the position at which the
+/// stream continues, so that the next reconnection does not repeat it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// How many bytes of the file were passed over, where that is known.
+    /// How many bytes of the file were skipped, if that is known.
     pub skipped_bytes: Option<u64>,
-    /// A file that seems to hold what is missing but cannot be read as it is,
-    /// such as a compressed rotation: its base name.
+    /// The base name of a file that seems to contain what is missing but cannot be read directly,
+    /// such as a compressed rotation.
     pub file: Option<String>,
 }
 
@@ -23,20 +23,20 @@ pub struct Gap {
 pub enum Reason {
     /// The client's last id is malformed, or there were two of them.
     BadId,
-    /// The id is well formed, but nothing here answers to it.
+    /// The id is well formed, but matches no position of this stream.
     UnknownId,
     /// What the client missed is older than the stream keeps or may replay.
     Expired,
     /// The file was truncated or rewritten.
     Truncated,
-    /// A rotation took something away that could not be read in time.
+    /// A rotation removed something before it could be read.
     Rotated,
-    /// The record before was longer than `SSE_MAX_LINE`; its rest is left out.
+    /// The record before it was longer than `SSE_MAX_LINE`; the rest of it is left out.
     Cut,
 }
 
 impl Reason {
-    /// The word on the wire.
+    /// The text on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -5,28 +5,27 @@ use std::fmt;
 
 /// An event's id: 1 to 256 bytes of visible ASCII (0x21 to 0x7E).
 ///
-/// WHATWG §9.2.6 allows any text without NUL, CR and LF. Ours are narrower because
-/// an id travels back as a header field: spaces at its ends do not survive HTTP,
-/// servers refuse long header lines, and a comma is how a gateway joins two
-/// headers, which is why a doubled header can never look like a valid id (it
-/// holds a space).
+/// WHATWG §9.2.6 allows any text without NUL, CR and LF. Ours are narrower because an id comes
+/// back as a header field: spaces at its ends do not survive HTTP, and servers refuse long
+/// header lines. A gateway joins two headers with a comma and a space, so a doubled header is
+/// never a valid id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventId<'a>(Cow<'a, [u8]>);
 
-/// Why a text is no [`EventId`].
+/// Why a text is not a valid [`EventId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidId {
-    /// No byte at all.
+    /// It is empty.
     Empty,
-    /// More than [`EventId::MAX_BYTES`] bytes.
+    /// It has more than [`EventId::MAX_BYTES`] bytes.
     TooLong,
-    /// A byte outside visible ASCII.
+    /// It contains a byte outside visible ASCII.
     NotVisibleAscii,
 }
 
 impl<'a> EventId<'a> {
-    /// The longest id, in bytes: generous for any cursor, far below the smallest
-    /// header limit of any server (about 8 kB).
+    /// The longest id, in bytes: enough for any cursor, and far below the smallest header limit of
+    /// any server (about 8 kB).
     pub const MAX_BYTES: usize = 256;
 
     /// Checks `text` and makes it an id.
@@ -64,7 +63,7 @@ impl<'a> EventId<'a> {
         }
     }
 
-    /// For bytes that are an id by the way they were made.
+    /// For bytes that were constructed as a valid id.
     pub(crate) fn from_valid(bytes: &'a [u8]) -> Self {
         debug_assert!(Self::check(bytes).is_ok());
         Self(Cow::Borrowed(bytes))
@@ -76,13 +75,13 @@ impl<'a> EventId<'a> {
         std::str::from_utf8(&self.0).expect("an id is visible ASCII, and so UTF-8")
     }
 
-    /// The same as bytes: what is written needs no look at them.
+    /// The same as bytes, which need no check when they are written.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The id `prefix` and this one after it; this one alone where that is no id.
+    /// `prefix` and this id after it; this id alone if the result is not a valid id.
     #[must_use]
     pub fn prefixed(&self, prefix: &str) -> EventId<'static> {
         let joined = [prefix.as_bytes(), &self.0].concat();

@@ -1,4 +1,4 @@
-//! The name of an event: what `addEventListener` takes.
+//! EventName: the event type, as `addEventListener` takes it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventName<'a>(Cow<'a, str>);
 
-/// Why a text is no [`EventName`]: it is empty, or holds CR, LF or NUL.
+/// Why a text is not a valid [`EventName`]: it is empty, or contains CR, LF or NUL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidName;
 
@@ -18,11 +18,11 @@ impl<'a> EventName<'a> {
     pub const CLOSE: EventName<'static> = EventName(Cow::Borrowed("close"));
     /// Something could not be delivered; see [`crate::event::Gap`].
     pub const GAP: EventName<'static> = EventName(Cow::Borrowed("gap"));
-    /// A sign of life, for a page that asked for it by the query.
+    /// A heartbeat, for a page that asked for it by the query.
     pub const HEARTBEAT: EventName<'static> = EventName(Cow::Borrowed("heartbeat"));
     /// Nothing can be served now; see [`crate::event::Unavailable`].
     pub const UNAVAILABLE: EventName<'static> = EventName(Cow::Borrowed("unavailable"));
-    /// The id of the position, where no event has brought it; a page may ignore it.
+    /// The id of the position, if no event has brought it; a page may ignore it.
     pub const PLACE: EventName<'static> = EventName(Cow::Borrowed("place"));
     /// A line of a `jsonl` file that is no JSON object.
     pub const INVALID: EventName<'static> = EventName(Cow::Borrowed("invalid"));
@@ -39,9 +39,8 @@ impl<'a> EventName<'a> {
         Ok(Self(text))
     }
 
-    /// Makes a name of any text by leaving out CR, LF and NUL; `None` when nothing
-    /// is left. For names that come from a file, where a wrong one must not cost
-    /// the event.
+    /// Makes a name of any text by removing CR, LF and NUL; `None` if nothing is left. It is for
+    /// names from a file, where a wrong name must not lose the event.
     #[must_use]
     pub fn cleaned(text: Cow<'a, str>) -> Option<Self> {
         if !text.contains(Self::FORBIDDEN) {

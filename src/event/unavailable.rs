@@ -1,19 +1,19 @@
-//! Why a stream has nothing to read now, said to the page.
+//! Unavailable: reports to the page why there is nothing to read now.
 
 use std::fmt;
 
 /// Why nothing can be served now, though it may be later.
 ///
-/// Any status but 200 ends an `EventSource` for good, and a page cannot see comments. So
-/// this travels as an event of its own, named `unavailable`, whose data is JSON, as that of
-/// a `gap` is: `{"reason":"the file cannot be read now"}`. It has no id: the client's place
-/// stays where it is. After it the stream ends and is asked for again, or goes on and
-/// waits, where a file does not exist yet.
+/// Every status but 200 ends an `EventSource` for good, and a page cannot see comments. So this
+/// is an event of its own, named `unavailable`, whose data is JSON, like that of a `gap`:
+/// `{"reason":"the file cannot be read now"}`. It has no id, so the client keeps its position.
+/// After it the stream ends and the client reconnects; if a file does not exist yet, the stream
+/// goes on and waits.
 ///
-/// The words reveal no path and no error of the system: those are in the log.
+/// The reason reveals no path and no error of the system: those are in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
-    /// There is no file of this name (or none that may be known of); the stream waits.
+    /// The file does not exist (or must not be known to exist); the stream waits for it.
     Missing,
     /// The file cannot be read.
     Unreadable,
@@ -21,16 +21,16 @@ pub enum Unavailable {
     NotStarted,
     /// The session or room cannot be opened.
     NoSession,
-    /// The responder has as many subscribers as it takes.
+    /// The responder has reached its limit of subscribers.
     Full,
-    /// The responder is about to end; another one will take its place.
+    /// The responder is shutting down; another one will replace it.
     Restarting,
     /// Anything else.
     Other,
 }
 
 impl Unavailable {
-    /// The words on the wire.
+    /// The text on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl Unavailable {
         }
     }
 
-    /// What temporary trouble means for the stream of this name.
+    /// The reason that a temporary error has in the stream of this name.
     #[must_use]
     pub fn of_stream(name: &str) -> Self {
         match name {

@@ -1,9 +1,9 @@
-//! Whether an `Accept` field leaves room for `text/event-stream` (RFC 9110 §12.5.1).
+//! Whether an `Accept` field permits `text/event-stream` (RFC 9110 §12.5.1).
 
 /// Whether the field accepts `text/event-stream`.
 ///
-/// The most specific range that matches decides, by its `q`. A field that cannot be
-/// read at all accepts everything: refusing would end an `EventSource` for good.
+/// The most specific matching range decides, by its `q`. A malformed field accepts everything:
+/// a refusal would end an `EventSource` for good.
 pub(super) fn accepts_event_stream(field: &[u8]) -> bool {
     let mut best: Option<(u8, bool)> = None;
     let mut readable = false;

@@ -1,45 +1,45 @@
-//! The head of an answer, before a gateway frames it.
+//! The head of a response, before a gateway frames it.
 
-/// The statuses that we ever answer with (RFC 9110 §15).
+/// The statuses that are used (RFC 9110 §15).
 ///
-/// Every one but 200 ends an `EventSource` for good, so temporary trouble of a stream is
-/// never a status: it is a 200 stream with `retry:` and an end. Who publishes gets any.
+/// Every status but 200 ends an `EventSource` for good, so a temporary error of a stream is
+/// never a status: it is a 200 stream with `retry:` that ends. A publisher gets any of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The stream follows, or the head of one.
+    /// A stream follows, or this is the response to HEAD.
     Ok,
-    /// What was published is in the file.
+    /// The published record is in the file.
     Created,
     /// A finished stream, or an answered preflight: no content.
     NoContent,
-    /// The query's `filter`, or a body, cannot be read: no retry would help.
+    /// The query's `filter`, or a body, is malformed: no retry would help.
     BadRequest,
     /// A token is missing.
     Unauthorized,
-    /// Not allowed, and no token would be.
+    /// Not allowed, and a token would not help.
     Forbidden,
-    /// No such stream, or nothing that may be known of it.
+    /// No such stream, or one whose existence must not be revealed.
     NotFound,
-    /// Not one of the methods that `Allow` names.
+    /// The method is none of those in `Allow`.
     MethodNotAllowed,
-    /// The client excludes `text/event-stream`.
+    /// The client does not accept `text/event-stream`.
     NotAcceptable,
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     RequestTimeout,
-    /// The body is larger than it may be.
+    /// The body exceeds its limit.
     ContentTooLarge,
-    /// The body is of a type that we cannot read.
+    /// The body's media type is not supported.
     UnsupportedMediaType,
-    /// The client publishes more often than it may.
+    /// The client exceeds its rate.
     TooManyRequests,
     /// A setting is wrong; the server's log says which.
     InternalServerError,
-    /// The file cannot be written to now.
+    /// The file cannot be written now.
     ServiceUnavailable,
 }
 
-/// The body of a 500: without one, a person with `curl` sees nothing at all. To a parser of
-/// event streams it is an unknown field.
+/// The body of a 500: without it, a user of `curl` would see nothing. A parser of event streams
+/// ignores it as an unknown field.
 pub const WRONG_SETTING: &str = "error: see the server's error log\n";
 
 impl Status {
@@ -66,7 +66,7 @@ impl Status {
     }
 }
 
-/// Status and fields of an answer. The gateway adds what its framing needs.
+/// Status and fields of a response. The gateway adds what its framing needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The status.
@@ -87,8 +87,8 @@ impl Head {
 
     /// The head of an event stream, without CORS.
     ///
-    /// `X-Accel-Buffering: no` makes nginx pass on what comes at once, whatever
-    /// `fastcgi_buffering` and `proxy_buffering` say.
+    /// `X-Accel-Buffering: no` turns off nginx's buffering, whatever `fastcgi_buffering` and
+    /// `proxy_buffering` say.
     #[must_use]
     pub fn event_stream() -> Self {
         Self::new(Status::Ok)
@@ -97,7 +97,7 @@ impl Head {
             .with("X-Accel-Buffering", "no")
     }
 
-    /// The head of [`WRONG_SETTING`]: a setting cannot be used. Which one is for the log.
+    /// The head of [`WRONG_SETTING`]: a setting is invalid. The log says which.
     #[must_use]
     pub fn wrong_setting() -> Self {
         Self::new(Status::InternalServerError)

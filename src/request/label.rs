@@ -1,4 +1,4 @@
-//! How a log line names its request.
+//! Label: the request as log lines name it.
 
 use std::fmt;
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use super::meta::MetaVariables;
 /// The longest client address and method, in bytes.
 const WORD_MAX_BYTES: usize = 64;
 
-/// The longest path, in bytes. A longer one is cut: clients choose it.
+/// The longest path, in bytes. Clients choose it, so a longer one is truncated.
 const PATH_MAX_BYTES: usize = 200;
 
 /// Client, method and path of a request, as one line of visible ASCII with two spaces.
@@ -43,7 +43,7 @@ impl Label {
         self.0.is_empty()
     }
 
-    /// The client's address; `-` where the gateway does not tell it.
+    /// The client's address; `-` if the gateway does not provide it.
     #[must_use]
     pub fn client(&self) -> &str {
         self.part(0)
@@ -55,7 +55,7 @@ impl Label {
         self.part(1)
     }
 
-    /// The path without its query; `-` where the gateway does not tell it.
+    /// The path without its query; `-` if the gateway does not provide it.
     #[must_use]
     pub fn path(&self) -> &str {
         self.part(2)
@@ -72,7 +72,7 @@ impl fmt::Display for Label {
     }
 }
 
-/// The bytes as visible ASCII without spaces, `-` for none, cut at `most` bytes.
+/// The bytes as visible ASCII without spaces, `-` for none, truncated to `most` bytes.
 fn visible(bytes: &[u8], most: usize) -> String {
     let mut text = String::new();
     for &byte in bytes {

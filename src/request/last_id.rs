@@ -1,25 +1,25 @@
-//! Where a client says it was.
+//! LastId: the client's Last-Event-ID.
 
 use super::meta::Value;
 use super::query::fields;
 use crate::event::EventId;
 
-/// The last event id that a client brings: untrusted, and never an error.
+/// The last event id that a client sends. It is untrusted, and never an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LastId {
-    /// The client comes for the first time.
+    /// The client connects for the first time.
     None,
-    /// A well-formed id. Whether it means anything, the source knows.
+    /// A well-formed id. Whether it means anything is for the source to decide.
     Given(EventId<'static>),
-    /// There was one, but it is doubled, too long, or holds a byte that no id of
-    /// ours holds: the client gets what a first-time client gets, after a gap.
+    /// An id that is doubled, too long, or contains a byte that none of our ids contains. The
+    /// client gets a `gap`, and then what a first-time client gets.
     Malformed,
 }
 
 impl LastId {
-    /// The query's names for it, tried in this order: Yaffle's polyfill and most
-    /// hand-written clients, the same in snake case, amvtek's polyfill, the Mercure
-    /// protocol (`lastEventID`), and its older versions (`Last-Event-ID`).
+    /// The names of the query's field, tried in this order: Yaffle's polyfill and most
+    /// hand-written clients, the same in snake case, amvtek's polyfill, the Mercure protocol
+    /// (`lastEventID`), and its older versions (`Last-Event-ID`).
     pub const QUERY_NAMES: [&'static str; 5] = [
         "lastEventId",
         "last_event_id",

@@ -1,4 +1,4 @@
-//! Layer 1: what is asked, what is configured, and the head of the answer.
+//! Layer 1: the request, the settings, and the head of the response.
 //!
 //! ```text
 //! meta-variables (RFC 3875 §4.1) ──► Request  ──┐
@@ -49,14 +49,14 @@ pub use settings::{
 };
 pub use status_page::{StatusAnswer, StatusFormat, decide_status};
 
-/// The request methods that a stream tells apart (RFC 9110 §9.1).
+/// The request methods that a stream distinguishes (RFC 9110 §9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// Open the stream.
     Get,
     /// Its head only.
     Head,
-    /// A preflight, or a question what is allowed.
+    /// A preflight, or a query for the allowed methods.
     Options,
     /// Publish.
     Post,
@@ -64,7 +64,7 @@ pub enum Method {
     Other,
 }
 
-/// A request, as the meta-variables tell it.
+/// A request, read from the meta-variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// `REQUEST_METHOD`; absent means GET, since a program typed in a shell has none.
@@ -73,20 +73,20 @@ pub struct Request {
     pub accept: Option<Vec<u8>>,
     /// `HTTP_ORIGIN`: absent for same-origin GETs.
     pub origin: Option<Vec<u8>>,
-    /// Where the client says it was.
+    /// The client's Last-Event-ID.
     pub last_id: LastId,
     /// The fields of the query that a stream knows.
     pub query: Query,
-    /// `PATH_INFO`, as the gateway decoded it: what is asked for below `SSE_ROOT`.
+    /// `PATH_INFO`, decoded by the gateway: the name of the file below `SSE_ROOT`.
     pub path_info: Option<Vec<u8>>,
-    /// Whether `SERVER_PROTOCOL` is HTTP/2 or later, over which Apache holds an nph
-    /// program's output back.
+    /// Whether `SERVER_PROTOCOL` is HTTP/2 or later, over which Apache buffers an nph program's
+    /// output.
     pub multiplexed: bool,
 }
 
 impl Request {
-    /// Reads a request. Whatever is absent, empty, repeated or unreadable has a
-    /// meaning; nothing here is an error.
+    /// Reads a request. Absent, empty, repeated and unreadable variables all have a meaning;
+    /// nothing here is an error.
     #[must_use]
     pub fn from_meta(meta: &MetaVariables) -> Self {
         let method = match meta.get("REQUEST_METHOD").last() {

@@ -1,20 +1,21 @@
-//! What a member of a room is called.
+//! Nick: the name of a member of a room.
 
-/// A nickname: 1 to [`Nick::MAX_CHARS`] characters that show, with single spaces between.
+/// A nickname: 1 to [`Nick::MAX_CHARS`] visible characters, with single spaces between.
 ///
-/// It is untrusted text: whoever shows it escapes it. What is left out is what could not
-/// be seen, or would turn what stands beside it around.
+/// It is untrusted text: a page that displays it must escape it. Characters that are invisible,
+/// or that change the direction of the text beside them, are removed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Nick(String);
 
 impl Nick {
-    /// The longest one, in characters.
+    /// The maximum length, in characters.
     pub const MAX_CHARS: usize = 32;
 
-    /// Makes a nickname of any text; `None` when nothing of it shows.
+    /// Makes a nickname of any text; `None` if nothing visible is left.
     #[must_use]
     pub fn cleaned(text: &str) -> Option<Self> {
-        // Line ends part words, and what is not shown must not join them.
+        // A line end separates words, so it becomes a space before invisible characters are
+        // removed.
         let spaced: String = text
             .chars()
             .map(|c| if c.is_whitespace() { ' ' } else { c })

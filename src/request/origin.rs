@@ -1,12 +1,12 @@
-//! Origins: who a page is, and whom `SSE_ALLOW_ORIGIN` names.
+//! Origin: that of a page, and those that `SSE_ALLOW_ORIGIN` lists.
 
-/// An origin (RFC 6454 §4), normalised: scheme and host in lower case, and a port that is
-/// the scheme's own left out.
+/// An origin (RFC 6454 §4), normalised: scheme and host are in lower case, and the scheme's
+/// default port is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     scheme: String,
     host: String,
-    /// `None` for the scheme's own, or where the scheme has none.
+    /// `None` for the scheme's default port, or if the scheme has none.
     port: Option<u16>,
 }
 
@@ -34,7 +34,7 @@ impl Origin {
         Some(Self { scheme, host, port })
     }
 
-    /// That of a URL, such as a `Referer`. One with a user's name is none.
+    /// The origin of a URL, such as a `Referer`. A URL with a user name has none.
     #[must_use]
     pub fn of_url(url: &[u8]) -> Option<Self> {
         let start = memchr::memmem::find(url, b"://")? + 3;
@@ -57,7 +57,7 @@ impl Origin {
         &self.host
     }
 
-    /// Its port, also where that is the scheme's own; `None` where there is none.
+    /// Its port, also if it is the scheme's default; `None` if there is none.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         self.port.or_else(|| default_port(&self.scheme))
@@ -71,7 +71,7 @@ pub enum AllowedOrigin {
     Any,
     /// This one.
     One(Origin),
-    /// `https://*.example.org`: whatever has one label or more before this host.
+    /// `https://*.example.org`: any host with at least one label before this one.
     Below(Origin),
 }
 
@@ -119,7 +119,7 @@ impl AllowedOrigin {
         }
     }
 
-    /// Whether it names an origin. [`AllowedOrigin::Any`] names none by itself.
+    /// Whether it names an origin. [`AllowedOrigin::Any`] does not name one.
     #[must_use]
     pub fn names(&self, origin: &Origin) -> bool {
         match self {
@@ -135,7 +135,7 @@ impl AllowedOrigin {
     }
 }
 
-/// Splits `host:port`. `None` where what follows the host is no port.
+/// Splits `host:port`. `None` if what follows the host is not a port.
 pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     // The colons of an IPv6 address stand in brackets.
     let after_host = authority.rfind(']').map_or(0, |end| end + 1);

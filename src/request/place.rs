@@ -1,13 +1,13 @@
-//! What a location of a web server stands for: which stream, and which name below a root.
+//! What a web server's location serves: which stream, and which file name below a root.
 
 use super::meta::MetaVariables;
 
-/// Which stream is asked for.
+/// The stream that a request names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestedStream {
-    /// `SSE_STREAM` says so.
+    /// By `SSE_STREAM`.
     Set(String),
-    /// It is not set, and the last part of the path is this, without `nph-` and suffix.
+    /// By the last component of the path, without `nph-` and suffix; `SSE_STREAM` is not set.
     Named(String),
 }
 
@@ -35,12 +35,12 @@ impl RequestedStream {
 /// The name below `SSE_ROOT` that a FastCGI gateway's variables ask for, as a path that
 /// begins with a slash.
 ///
-/// It is `PATH_INFO` where `SCRIPT_NAME` tells the location apart from it. Some gateways
-/// do not: with Apache's `mod_proxy_fcgi`, and nginx without `fastcgi_split_path_info`,
-/// `SCRIPT_NAME` is the whole path, with h2o `PATH_INFO` is. Then the location's prefix is
-/// taken off: `SSE_PREFIX` where it is set, otherwise the first part of a path of several.
-/// Nothing else is tried: a name must have one meaning, for the server's access rules go
-/// by the path.
+/// It is `PATH_INFO` if `SCRIPT_NAME` separates the location from it. Some gateways do not:
+/// with Apache's `mod_proxy_fcgi`, and nginx without `fastcgi_split_path_info`, `SCRIPT_NAME`
+/// is the whole path; with h2o `PATH_INFO` is. Then the location's prefix is removed:
+/// `SSE_PREFIX` if it is set, otherwise the first component of a path that has more than one.
+/// Nothing else is tried: a name must have one meaning, because the server's access rules
+/// apply to the path.
 #[must_use]
 pub fn path_below(meta: &MetaVariables) -> Option<Vec<u8>> {
     let path_info = meta.get("PATH_INFO").last();

@@ -1,29 +1,27 @@
-//! What a request may have, before any source is opened.
+//! Policy: what a request is permitted, before any source is opened.
 
 use super::accept::accepts_event_stream;
 use super::head::{Head, Status};
 use super::origin::{AllowedOrigin, Origin};
 use super::{Method, Request, Settings};
 
-/// What to answer.
+/// What to do with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Open the source; if it has something to say, send this head and then the
-    /// stream.
+    /// Open the source; if it has a stream, send this head and then the stream.
     Stream(Head),
-    /// Open the source to learn whether there is such a stream, then send this head
-    /// and end.
+    /// Open the source to find out whether there is such a stream, then send this head and end.
     HeadOnly(Head),
     /// Send this head, no body, and end.
     Refuse(Head),
 }
 
-/// Which ways an address goes.
+/// The directions that an address supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ways {
-    /// Events come from it.
+    /// Events are read from it.
     Down,
-    /// Messages go to it.
+    /// Messages are posted to it.
     Up,
     /// Both.
     Both,
@@ -39,8 +37,8 @@ impl Ways {
         }
     }
 
-    /// The fields that another site's page may send. amvtek's polyfill sends
-    /// X-Requested-With and so asks first; a reader built on fetch may send Authorization.
+    /// The fields that a page of another site may send. amvtek's polyfill sends X-Requested-With,
+    /// which needs a preflight; a reader built on fetch may send Authorization.
     fn fields(self) -> &'static str {
         match self {
             Self::Down | Self::Up => {
@@ -55,14 +53,14 @@ impl Ways {
     }
 }
 
-/// Decides by method, `Accept` and `Origin`, of a stream that goes one way.
+/// Decides by method, `Accept` and `Origin`, for an address that only streams.
 #[must_use]
 pub fn decide(request: &Request, settings: &Settings) -> Decision {
     decide_among(Ways::Down, request, settings)
 }
 
-/// The same of an address that goes these ways. What is posted is not decided here: it is
-/// refused.
+/// The same for an address with these directions. A POST is refused here: publishing decides on
+/// it.
 #[must_use]
 pub fn decide_among(ways: Ways, request: &Request, settings: &Settings) -> Decision {
     match request.method {
@@ -88,7 +86,7 @@ pub fn decide_among(ways: Ways, request: &Request, settings: &Settings) -> Decis
     }
 }
 
-/// The answer to OPTIONS (Fetch §4.8).
+/// The response to OPTIONS (Fetch §4.8).
 pub(crate) fn preflight(request: &Request, settings: &Settings, ways: Ways) -> Head {
     let head = Head::new(Status::NoContent).with("Allow", ways.methods());
     let allowed = with_cors(head, request, settings);
@@ -98,18 +96,18 @@ pub(crate) fn preflight(request: &Request, settings: &Settings, ways: Ways) -> H
     allowed
         .with("Access-Control-Allow-Methods", ways.methods())
         .with("Access-Control-Allow-Headers", ways.fields())
-        // Two hours, the most that Chromium keeps.
+        // Two hours is Chromium's maximum.
         .with("Access-Control-Max-Age", "7200")
 }
 
-/// Adds what lets an allowed origin read the answer. An origin that is not allowed
-/// gets the same stream without; its browser does the rest.
+/// Adds the fields that let an allowed origin read the response. An origin that is not allowed
+/// gets the same stream without them; its browser then refuses it.
 pub(crate) fn with_cors(head: Head, request: &Request, settings: &Settings) -> Head {
     if settings.allow_origin.is_empty() {
         return head;
     }
-    // The answer depends on the origin even where this one is denied or absent: a
-    // cache must not hand one origin's answer to another.
+    // The response depends on the origin even if this one is denied or absent: a cache must not
+    // give one origin's response to another.
     let head = head.with("Vary", "Origin");
     match granted(request, settings) {
         // `*` never comes with credentials (Fetch §4.9: browsers refuse the pair).
@@ -130,9 +128,9 @@ pub(crate) enum Granted {
     ToAny,
 }
 
-/// Whether the request's origin is allowed, and the origin as it was sent: a browser
-/// compares the answer byte by byte. Only an origin that could be read is sent back, so
-/// nothing else that a client wrote gets into a head.
+/// Whether the request's origin is allowed, and the origin as it was sent: a browser compares
+/// it byte by byte. Only an origin that was parsed is sent back, so nothing else from a client
+/// gets into a head.
 fn granted<'a>(request: &'a Request, settings: &Settings) -> Option<(Granted, &'a str)> {
     let sent = request.origin.as_ref()?;
     let origin = Origin::parse(sent);
@@ -140,8 +138,7 @@ fn granted<'a>(request: &'a Request, settings: &Settings) -> Option<(Granted, &'
     granted_to(origin.as_ref(), settings).map(|granted| (granted, text))
 }
 
-/// Whether an origin is allowed; `None` stands for one that cannot be read, such as
-/// `null`.
+/// Whether an origin is allowed; `None` is one that cannot be parsed, such as `null`.
 pub(crate) fn granted_to(origin: Option<&Origin>, settings: &Settings) -> Option<Granted> {
     let allowed = &settings.allow_origin;
     let is_named = origin.is_some_and(|origin| allowed.iter().any(|one| one.names(origin)));

@@ -1,27 +1,27 @@
-//! The fields of a query that a stream knows.
+//! The fields of a query that a stream uses.
 
 use std::borrow::Cow;
 
 use super::nick::Nick;
 use super::status_page::StatusFormat;
 
-/// What a client asks for by the query. Most of it is the shipped polyfills'.
+/// What a client requests by the query. Most fields are those of widespread polyfills.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
-    /// Bytes of comment that the client wants to see first: `evs_preamble=N`
-    /// (amvtek), at most [`Query::PREAMBLE_MAX_BYTES`], or `padding=true` (Yaffle),
-    /// which stands for [`Query::PADDING_BYTES`].
+    /// Bytes of comment that the client wants to receive first: `evs_preamble=N` (amvtek), at most
+    /// [`Query::PREAMBLE_MAX_BYTES`], or `padding=true` (Yaffle), which means
+    /// [`Query::PADDING_BYTES`].
     pub preamble_bytes: usize,
-    /// `evs_buffer_size_limit=N`: the client keeps the whole answer in memory and
-    /// wants it to end at an event boundary after so many bytes.
+    /// `evs_buffer_size_limit=N`: the client keeps the whole response in memory and wants it to
+    /// end at an event boundary after this many bytes.
     pub size_limit_bytes: Option<u64>,
-    /// `filter=…`, heard only where `SSE_ALLOW_FILTER=yes`.
+    /// `filter=…`, used only with `SSE_ALLOW_FILTER=yes`.
     pub filter: Option<Vec<u8>>,
     /// `format=json` or `format=prometheus`, of a status page.
     pub figures: Option<StatusFormat>,
-    /// `heartbeat=event`: a sign of life is an event, which a page can see.
+    /// `heartbeat=event`: the heartbeat is an event, which a page can see.
     pub heartbeat: Heartbeat,
-    /// `nick=…`: what a member of a room wants to be called.
+    /// `nick=…`: the name that a member of a room chooses.
     pub nick: Option<Nick>,
 }
 
@@ -31,19 +31,19 @@ pub enum Heartbeat {
     /// A comment, which no client shows to its page.
     #[default]
     Comment,
-    /// The event `heartbeat`, first when the stream opens and then after so much time
-    /// without an event: a page that misses it knows that the connection is lost.
+    /// The event `heartbeat`: when the stream opens, and then after each such time without an
+    /// event. A page that misses it knows that the connection is lost.
     Event,
 }
 
 impl Query {
-    /// The most comment that a client can ask for.
+    /// The largest preamble that a client can request, in bytes.
     pub const PREAMBLE_MAX_BYTES: usize = 4096;
-    /// What `padding=true` stands for: old engines show nothing before 2 kB.
+    /// The size of `padding=true`: old engines show nothing before 2 kB.
     pub const PADDING_BYTES: usize = 2048;
 
     /// Reads a query string (`application/x-www-form-urlencoded`, WHATWG URL §5.1).
-    /// What is not understood is passed over.
+    /// Unknown and malformed fields are ignored.
     #[must_use]
     pub fn parse(query: &[u8]) -> Self {
         let mut parsed = Self::default();
@@ -73,7 +73,7 @@ impl Query {
     }
 }
 
-/// A plain decimal number; one too large to hold is the largest.
+/// A plain decimal number; one that is too large becomes the largest.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -85,8 +85,8 @@ fn number(digits: &[u8]) -> Option<u64> {
 
 /// The fields of a query as bytes, percent-decoded, `+` as a space.
 ///
-/// form_urlencoded turns bad UTF-8 into U+FFFD, which no id or number holds, so
-/// nothing that matters here is lost by it.
+/// form_urlencoded turns bad UTF-8 into U+FFFD, which no id or number contains, so nothing
+/// relevant is lost.
 pub(crate) fn fields(query: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
     fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
         match text {

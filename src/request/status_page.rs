@@ -1,10 +1,10 @@
-//! The answer to who asks how the responder is doing.
+//! The response to a request for the status page.
 
 use super::head::{Head, Status};
 use super::policy::with_cors;
 use super::{Method, Request, Settings};
 
-/// In which form the figures are told.
+/// The format of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusFormat {
     /// A JSON object.
@@ -13,10 +13,10 @@ pub enum StatusFormat {
     Prometheus,
 }
 
-/// What to answer.
+/// What to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatusAnswer {
-    /// This head, and the figures.
+    /// This head, and the metrics.
     Page(Head, StatusFormat),
     /// This head only.
     HeadOnly(Head),
@@ -58,7 +58,7 @@ pub fn decide_status(request: &Request, settings: &Settings) -> StatusAnswer {
     }
 }
 
-/// Whether an `Accept` field names plain text, as Prometheus does, and no JSON.
+/// Whether an `Accept` field lists plain text, as Prometheus does, and not JSON.
 fn asks_for_text(accept: &[u8]) -> bool {
     let names = |media: &[u8]| {
         let mut ranges = accept.split(|b| *b == b',');
