@@ -1,9 +1,8 @@
-//! Server-Sent Events for the web server people already run.
+//! Server-Sent Events for the web server that is already installed.
 //!
-//! A program that calls [`run`] with a [`source::Stream`] serves that stream in
-//! whichever way it is started: as an `nph-` CGI program, as a plain CGI program, or
-//! typed in a terminal. The streams of this crate are in [`source`]; one of your own
-//! is a [`source::Source`]:
+//! A program that calls [`run`] with a [`source::Stream`] serves that stream however it is
+//! started: as an `nph-` CGI program, as a plain CGI program, by FastCGI, or in a terminal. The
+//! streams of this crate are in [`source`]; a stream of your own is a [`source::Source`]:
 //!
 //! ```no_run
 //! use sse_cgi::event::{Batch, Event, EventId};
@@ -45,10 +44,10 @@
 //! | layer | module | duty |
 //! |---|---|---|
 //! | 0 | [`event`] | events and their text |
-//! | 1 | [`request`] | what is asked and configured; the head of the answer |
+//! | 1 | [`request`] | the request and the settings; the head of the response |
 //! | 2 | [`source`] | where events come from |
 //! | 3 | [`publish`] | publishing: who may add a record, and which |
-//! | 3 | [`stream`] | a subscription, and streams that many share |
+//! | 3 | [`stream`] | a subscription, and channels that subscribers share |
 //! | 4 | [`gateway`] | framing for nph and CGI |
 //! | 5 | `system` | the operating system: clock, descriptors, processes, signals, log |
 //! | 6 | `store` | what is kept in files: followed files, records, sessions |

@@ -1,14 +1,14 @@
 //! The text of files that are not UTF-8 (`SSE_ENCODING`).
 //!
-//! Bytes go in, UTF-8 comes out. Where lines end is not decided here: encodings of which a
-//! byte can be part of a line end and of another character are for whole files only.
+//! Bytes in, UTF-8 out. Line ends are not handled here: encodings in which a line end's byte can be
+//! part of another character are for whole files only.
 
 use std::borrow::Cow;
 
 use crate::request::TextEncoding;
 
-/// What windows-1252 has at 0x80 to 0x9F (WHATWG Encoding Standard §9); all other bytes are
-/// the code points of the same number.
+/// The characters of windows-1252 at 0x80 to 0x9F (WHATWG Encoding Standard §9); all other bytes
+/// are the code points of the same number.
 const WINDOWS_1252: [char; 32] = [
     '\u{20AC}', '\u{81}', '\u{201A}', '\u{192}', '\u{201E}', '\u{2026}', '\u{2020}', '\u{2021}',
     '\u{2C6}', '\u{2030}', '\u{160}', '\u{2039}', '\u{152}', '\u{8D}', '\u{17D}', '\u{8F}',
@@ -16,7 +16,7 @@ const WINDOWS_1252: [char; 32] = [
     '\u{2DC}', '\u{2122}', '\u{161}', '\u{203A}', '\u{153}', '\u{9D}', '\u{17E}', '\u{178}',
 ];
 
-/// The encoding that a byte order mark at the start of a file tells.
+/// The encoding that a byte order mark at the start of a file names.
 pub(super) fn of_mark(start: &[u8]) -> Option<TextEncoding> {
     match start {
         [0xEF, 0xBB, 0xBF, ..] => Some(TextEncoding::Utf8),
@@ -26,8 +26,8 @@ pub(super) fn of_mark(start: &[u8]) -> Option<TextEncoding> {
     }
 }
 
-/// A whole file as UTF-8, without its byte order mark, which counts more than `encoding`.
-/// What cannot be decoded becomes U+FFFD here or where it is sent.
+/// A whole file as UTF-8, without its byte order mark, which takes precedence over `encoding`.
+/// Malformed sequences become U+FFFD here or in the encoder.
 pub(super) fn decode_whole(bytes: &[u8], encoding: TextEncoding) -> Cow<'_, [u8]> {
     match of_mark(bytes) {
         Some(TextEncoding::Utf8) => Cow::Borrowed(&bytes[3..]),

@@ -21,10 +21,9 @@ pub static STREAM: Stream = Stream {
 /// Sends `{"time":"2026-11-21T09:00:00.123+01:00","epoch_ms":…,"zone":"+01:00"}` every
 /// `SSE_INTERVAL`, the first at once; with `SSE_COUNT` it ends after so many.
 ///
-/// The id is the time in milliseconds, with `-n` behind it where the stream is finite
-/// and this is its n-th event. Nothing is replayed: what a clock showed while nobody
-/// looked is of no use, so a slow reader gets fewer events, each true when it was
-/// made.
+/// The id is the time in milliseconds, followed by `-n` if the stream is finite and this is its
+/// n-th event. Nothing is replayed: past times are of no use. A slow reader gets fewer events, each
+/// with the time at which it was made.
 pub struct Clock {
     interval: Duration,
     count: Option<u64>,
@@ -69,8 +68,7 @@ impl Source for Clock {
         if !finished(self.sent) {
             self.sent += 1;
             self.shown_unix_ms = now.unix_ms;
-            // Ticks that a slow reader slept through are passed over, and the beat
-            // stays where it was.
+            // Ticks that a slow reader missed are skipped; the schedule does not shift.
             let late = now.monotonic - self.next_at;
             let beats = late.as_nanos() / self.interval.as_nanos() + 1;
             self.next_at += self

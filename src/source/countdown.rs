@@ -1,4 +1,4 @@
-//! N, N-1 … 0, then `close`.
+//! Countdown: N, N-1 … 0, then `close`.
 
 use std::time::Duration;
 
@@ -18,20 +18,19 @@ pub static STREAM: Stream = Stream {
     shared: None,
 };
 
-/// Where a countdown starts when `SSE_COUNT` does not say.
+/// The start of a countdown if `SSE_COUNT` is not set.
 const DEFAULT_COUNT: u64 = 10;
 
 /// Counts from `SSE_COUNT` (10) to 0, one every `SSE_INTERVAL`, and ends in `close`.
 ///
-/// An id is `<start>-<number>`: when this countdown began, in milliseconds since
-/// 1970, and the number shown; the last one is `<start>-end`. So any process can go
-/// on with it: a client that was away gets the numbers it missed at once, each of
-/// them once, and the rest when they are due.
+/// An id is `<start>-<number>`: the start of this countdown, in milliseconds since 1970, and the
+/// number that was sent; the last one is `<start>-end`. So any process can resume it: a client that
+/// reconnects gets each number that it missed once, at once, and the rest when they are due.
 pub struct Countdown {
     start_unix_ms: u64,
     count: u64,
     interval: Duration,
-    /// The number shown last; `count + 1` before the first.
+    /// The last number that was sent; `count + 1` before the first.
     shown: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A line becomes an event.
+//! Lines: turns a line into an event.
 
 use std::borrow::Cow;
 
@@ -12,12 +12,12 @@ pub(super) struct LineEncoding {
     /// The name of events in the format `lines`.
     name: Option<EventName<'static>>,
     source_id: SourceId,
-    /// Takes a line for the administrator.
+    /// Logs a line for the administrator.
     warn: Box<dyn Fn(&str)>,
 }
 
 impl LineEncoding {
-    /// `warn` takes a problem of a line, without where the line comes from.
+    /// `warn` receives the problem of a line, without its position.
     pub(super) fn new(settings: &Settings, format: Format, warn: impl Fn(&str) + 'static) -> Self {
         Self {
             format,
@@ -27,7 +27,7 @@ impl LineEncoding {
         }
     }
 
-    /// Tells the administrator of a problem, without where it is.
+    /// Reports a problem to the administrator, without its position.
     pub(super) fn warn(&self, problem: &str) {
         (self.warn)(problem);
     }
@@ -36,7 +36,7 @@ impl LineEncoding {
         self.format
     }
 
-    /// Appends what a line without its end stands for.
+    /// Appends the event of a line, which is given without its line end.
     pub(super) fn record(&self, line: &[u8], id: Option<EventId<'_>>, out: &mut Batch) {
         match self.format {
             Format::Jsonl => self.json_record(line, id, out),
@@ -79,7 +79,7 @@ impl LineEncoding {
             _ if is_foreign => (None, Some(without_mark(&text))),
             Some(name) if is_reserved => {
                 (self.warn)(&reserved(&name));
-                // Without data, the name is all there is to tell.
+                // Without data, the event consists of its name.
                 (None, record.data.or(Some(without_mark(&text))))
             }
             name => (name, record.data),
@@ -111,7 +111,7 @@ impl LineEncoding {
     }
 }
 
-/// What is said of a name that a source gives and may not.
+/// The message for an event name that a source must not use.
 pub(super) fn reserved(name: &EventName<'_>) -> String {
     format!(
         "an event is named {}, which only the stream itself and EventSource may use; it is sent \

@@ -1,4 +1,4 @@
-//! One line of JSON that says what the event is: `jsonl` files and scripts.
+//! JsonLine: one line of JSON that describes an event, in `jsonl` files and scripts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,17 +8,17 @@ use serde_json::value::RawValue;
 
 use crate::event::EventName;
 
-/// What an object line says. Of a field that comes twice, the last one counts. A known
-/// field of the wrong type counts as absent, and as a field of somebody else's.
+/// The fields of an object. If a field comes twice, the last one counts. A known field of the wrong
+/// type counts as absent, and as a foreign field.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct JsonLine<'a> {
-    /// `event`: a string. CR, LF and NUL are left out.
+    /// `event`: a string. CR, LF and NUL are removed.
     pub event: Option<EventName<'a>>,
-    /// `data`, as JSON: [`text_of`] makes the event's text of it.
+    /// `data`, as JSON: [`text_of`] turns it into the event's text.
     pub data: Option<&'a str>,
     /// `id`, as JSON.
     pub id: Option<&'a str>,
-    /// `retry`: milliseconds, brought into 1 s to 1 h.
+    /// `retry`: milliseconds, clamped to 1 s to 1 h.
     pub retry_ms: Option<u64>,
     /// `comment`: a string.
     pub comment: Option<Cow<'a, [u8]>>,
@@ -26,9 +26,9 @@ pub(crate) struct JsonLine<'a> {
     pub after: Option<Cow<'a, [u8]>>,
     /// `every`, as text: scripts only.
     pub every: Option<Cow<'a, [u8]>>,
-    /// Whether there is `after` or `every`, of any type.
+    /// Whether `after` or `every` is present, of any type.
     has_times: bool,
-    /// Whether there is a field that is none of these.
+    /// Whether any other field is present.
     has_others: bool,
 }
 
@@ -36,7 +36,7 @@ impl<'a> JsonLine<'a> {
     /// Reads a line.
     ///
     /// # Errors
-    /// When it is not one JSON object and nothing else.
+    /// If it is not exactly one JSON object.
     pub(crate) fn parse(line: &'a str) -> Result<Self, serde_json::Error> {
         let mut reader = serde_json::Deserializer::from_str(without_mark(line));
         let record = reader.deserialize_map(RecordVisitor)?;
@@ -44,20 +44,19 @@ impl<'a> JsonLine<'a> {
         Ok(record)
     }
 
-    /// Whether a line of a `jsonl` file is somebody else's JSON: it has no `data`, and
-    /// fields that are not ours. Then all of it is the event's data, and none of its
-    /// fields means anything to us.
+    /// Whether a line of a `jsonl` file is foreign JSON: it has no `data`, and it has fields that
+    /// are not ours. Then the whole line is the event's data, and none of its fields is interpreted.
     pub(crate) fn is_foreign(&self) -> bool {
         self.data.is_none() && (self.has_others || self.has_times)
     }
 
-    /// The same for a line of a script, where `after` and `every` are ours.
+    /// The same for a line of a script, where `after` and `every` are known fields.
     pub(crate) fn is_foreign_in_script(&self) -> bool {
         self.data.is_none() && self.has_others
     }
 
-    /// Whether the line is an event: it has a name or data, or it has nothing at all.
-    /// A line with only a `comment` or `retry` is none.
+    /// Whether the line is an event: it has a name or data, or no field at all. A line with only a
+    /// `comment` or `retry` is not an event.
     pub(crate) fn is_event(&self) -> bool {
         self.event.is_some()
             || self.data.is_some()
@@ -65,8 +64,8 @@ impl<'a> JsonLine<'a> {
     }
 }
 
-/// The line without a byte order mark, which Notepad puts at the start of a file and
-/// which is no part of the JSON.
+/// The line without a byte order mark, which Notepad puts at the start of a file and which is not
+/// JSON.
 pub(crate) fn without_mark(line: &str) -> &str {
     line.strip_prefix('\u{FEFF}').unwrap_or(line)
 }
@@ -126,7 +125,7 @@ impl<'de> Visitor<'de> for RecordVisitor {
     }
 }
 
-/// A JSON number that is whole and not negative; one too large to hold is the largest.
+/// A non-negative whole JSON number; one that is too large becomes the largest.
 fn whole_number(json: &str) -> Option<u64> {
     let all_digits = !json.is_empty() && json.bytes().all(|b| b.is_ascii_digit());
     all_digits.then(|| json.parse().unwrap_or(u64::MAX))
@@ -136,14 +135,13 @@ fn is_null(raw: &RawValue) -> bool {
     raw.get() == "null"
 }
 
-/// The text of a JSON string; `None` for any other value. Half of a surrogate pair
-/// comes out as bad UTF-8, which the encoder replaces: it must not cost the event.
+/// The text of a JSON string; `None` for any other value. Half of a surrogate pair becomes bad
+/// UTF-8, which the encoder replaces: it must not lose the event.
 fn string(raw: &RawValue) -> Option<Cow<'_, [u8]>> {
     string_text(raw.get())
 }
 
-/// What a JSON value is as an event's text: a string's content, any other value as it
-/// was written.
+/// A JSON value as an event's text: a string's content, any other value as it was written.
 pub(crate) fn text_of(json: &str) -> Cow<'_, [u8]> {
     string_text(json).unwrap_or(Cow::Borrowed(json.as_bytes()))
 }

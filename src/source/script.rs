@@ -1,4 +1,4 @@
-//! Timed events from a JSON Lines script.
+//! Script: timed events from a JSON Lines file.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -25,33 +25,32 @@ pub static STREAM: Stream = Stream {
     shared: None,
 };
 
-/// The largest script, in bytes: it is read whole, for every stream.
+/// The largest script, in bytes: every stream reads it whole.
 const SCRIPT_MAX_BYTES: u64 = 4 << 20;
 
-/// How many missed beats of one `every` line are made up for. Events with `after`
-/// are all made up for, however long ago they were due.
+/// How many missed beats of one `every` line are sent later. Missed events with `after` are all
+/// sent, however long ago they were due.
 const MISSED_BEATS_MAX: u64 = 1_000;
 
 /// The shortest `every`, in milliseconds, as for `SSE_INTERVAL`.
 const EVERY_MIN_MS: u64 = 10;
 
-/// Plays a script: a line `{"after":"3s","event":…,"data":…}` once, three seconds
-/// after the stream's start, a line `{"every":"3s",…}` again and again, the first
-/// time after three seconds (or after its `after`, if it has one too).
+/// Plays a script. A line `{"after":"3s","event":…,"data":…}` is sent once, three seconds after the
+/// stream's start. A line `{"every":"3s",…}` is repeated, the first time after three seconds (or
+/// after its `after`, if it has one too).
 ///
-/// Events that are due together come in the order of their lines. The stream ends in
-/// `close`: after an event of that name, or after the last line when none repeats.
+/// Events that are due together are sent in the order of their lines. The stream ends with `close`:
+/// after an event of that name, or after the last line if none repeats.
 ///
-/// An id is `<start>-<due>-<line>`: when this stream began, in milliseconds since
-/// 1970, when the event was due after that, in milliseconds, and its line; the last
-/// one is `<start>-end`. Any process that knows the script and the id goes on from
-/// there: what was missed comes at once, the rest when it is due.
+/// An id is `<start>-<due>-<line>`: the start of this stream, in milliseconds since 1970; when the
+/// event was due after it, in milliseconds; and its line. The last one is `<start>-end`. Any
+/// process with the script and the id can resume: missed events are sent at once, the rest when due.
 pub struct Script {
     lines: Vec<Line>,
     start_unix_ms: u64,
-    /// What was sent last.
+    /// The last beat that was sent.
     position: Beat,
-    /// The next beat of every line that has one, the soonest on top.
+    /// The next beat of every line that has one, the earliest on top.
     due: BinaryHeap<Reverse<Beat>>,
 }
 
@@ -66,8 +65,8 @@ struct Line {
     is_event: bool,
 }
 
-/// A moment of the script at which a line is due. Lines count from 1, so that
-/// `Beat { due_ms: 0, line: 0 }` comes before all of them.
+/// A moment at which a line of the script is due. Lines count from 1, so
+/// `Beat { due_ms: 0, line: 0 }` precedes all of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Beat {
     due_ms: u64,
@@ -108,8 +107,8 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         Some(Point::Sent {
             start_unix_ms: start,
             beat,
-            // What was sent had been due: a place in the future is none of ours, and would
-            // hold back everything until then.
+            // An event was due before it was sent: a position in the future is not ours, and would
+            // delay everything until then.
         }) if start.saturating_add(beat.due_ms) <= now_unix_ms + CLOCK_SKEW_MS
             && beat.line <= lines.len() =>
         {
@@ -135,15 +134,15 @@ fn load(opening: &Opening<'_>, path: &Path) -> Result<Vec<Line>, OpenError> {
         Err(error) => {
             let remedy = format!("{error}; name a script of JSON lines that this user can read");
             return Err(match error.kind() {
-                // No file to read, or too long a one.
+                // It is not a regular file, or it is too long.
                 io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => wrong(remedy).into(),
-                // Being replaced, perhaps: a 500 would end the client for good.
+                // It may be about to be replaced: a 500 would end the client for good.
                 _ => OpenError::Temporary(wrong(remedy).to_string()),
             });
         }
     };
     let text = String::from_utf8_lossy(&bytes);
-    // Notepad's mark is no line of its own.
+    // Notepad's byte order mark is not part of the first line.
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
     let mut lines = Vec::new();
     for (index, line) in text
@@ -163,8 +162,8 @@ fn load(opening: &Opening<'_>, path: &Path) -> Result<Vec<Line>, OpenError> {
     Ok(lines)
 }
 
-/// Whether a script may not use this name: `close` ends a script, and the other reserved
-/// names mean nothing in one.
+/// Whether a script must not use this name: `close` ends a script, and the other reserved names
+/// have no meaning in one.
 fn may_not_name(name: &EventName<'_>) -> bool {
     name.is_reserved() && *name != EventName::CLOSE
 }
@@ -196,7 +195,7 @@ fn parse_line(line: &str) -> Result<Line, String> {
         comment: None,
         is_event: true,
     };
-    // All of somebody else's JSON is the data, and its fields mean nothing to us.
+    // Foreign JSON is the data as a whole, and its fields are not interpreted.
     if !record.is_foreign_in_script() {
         parsed.is_event = record.is_event();
         parsed.event = record.event.map(EventName::into_owned);
@@ -212,7 +211,7 @@ fn parse_line(line: &str) -> Result<Line, String> {
 }
 
 impl Script {
-    /// The second value tells whether beats were left out because they are too many.
+    /// The second value tells whether beats were skipped because there are too many.
     fn new(lines: Vec<Line>, start_unix_ms: u64, position: Beat, elapsed_ms: u64) -> (Self, bool) {
         let mut expired = false;
         let mut due = BinaryHeap::new();

@@ -7,8 +7,8 @@
 //!                                               too large    broken JSON: wait for more
 //! ```
 //!
-//! What matters is the content there is now: changes that come together are one event,
-//! and a client that returns to the content it has gets nothing.
+//! Only the present content matters: changes that come together are one event, and a client that
+//! reconnects and already has the content gets nothing.
 
 use std::io;
 use std::rc::Rc;
@@ -24,28 +24,27 @@ use super::{Changes, Host, Next, Now, OpenError, Opened, Opening, Source, resume
 use crate::event::{Batch, Event, EventId, EventName, Gap, Reason, Unavailable};
 use crate::request::TextEncoding;
 
-/// How long a file that is written in place must have been left alone.
+/// How long a file that is written in place must have been unchanged.
 const SETTLED: Duration = Duration::from_millis(50);
 
-/// How long a file that was emptied must have stayed so: it was probably truncated by
-/// whoever is about to write it.
+/// How long a file that was emptied must have stayed empty: its writer probably truncated it and
+/// is about to write.
 const SETTLED_EMPTY: Duration = Duration::from_secs(2);
 
-/// How often a file that reports a wrong size is read: nothing tells of its changes.
+/// How often a file that reports a wrong size is read: no notification reports its changes.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// How soon what could not be read is tried again.
+/// When a failed read is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// The id that stands for "there is no file".
+/// The id that means "there is no file".
 const REMOVED: &str = "removed";
 
 /// The content of a file.
 ///
-/// The event's data is the file's text without its last line end. Its id is a hash of
-/// the content, XXH3-64 as 16 hexadecimal digits, or `removed` after the event
-/// `removed`. A file larger than `SSE_STATE_MAX` is not sent: a `gap` of the reason
-/// `cut` tells its size.
+/// The event's data is the file's text without its last line end. Its id is a hash of the content
+/// (XXH3-64, 16 hexadecimal digits), or `removed` for the event `removed`. A file larger than
+/// `SSE_STATE_MAX` is not sent: a `gap` with the reason `cut` gives its size.
 pub struct State {
     disk: Box<dyn Disk>,
     host: Rc<dyn Host>,
@@ -53,24 +52,24 @@ pub struct State {
     path: String,
     name: Option<EventName<'static>>,
     max_bytes: u64,
-    /// `SSE_SETTLE`, where it is set.
+    /// `SSE_SETTLE`, if it is set.
     settle: Option<Duration>,
-    /// It holds something else than its size says, as files in /proc and /sys do.
+    /// Its size differs from its content, as in /proc and /sys.
     is_wrong_size: bool,
     encoding: TextEncoding,
     check: Check,
-    /// What was read last: a file is watched as long as it is open.
+    /// The file that was read last: a file is watched as long as it is open.
     file: Option<Rc<dyn DiskFile>>,
-    /// What the client has.
+    /// The content that the client has.
     known: Known,
-    /// What the file looked like when it was looked at last, and since when.
+    /// The file's status at the last check, and since when it is so.
     seen: Option<Stat>,
     seen_since: Duration,
-    /// What `seen` holds has been dealt with.
+    /// The content with the status in `seen` was handled.
     is_done: bool,
 }
 
-/// Whether a half-written file can be told from a whole one.
+/// Whether a half-written file can be distinguished from a whole one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Check {
     /// By parsing it.
@@ -141,7 +140,7 @@ pub(super) fn open(opening: &Opening<'_>, mut followed: Followed) -> Result<Open
 }
 
 impl State {
-    /// Looks at the path; says when to look again, if it is too early to read.
+    /// Checks the path; returns the time of the next check if it is too early to read.
     fn look(&mut self, now: Now) -> Option<Duration> {
         let stat = self.disk.stat().ok();
         let was_moved_in = self.disk.was_moved_in();
@@ -158,7 +157,7 @@ impl State {
             Some(stat) if stat.size_bytes == 0 => self.settle.unwrap_or(SETTLED_EMPTY),
             _ => self.settle.unwrap_or(SETTLED),
         };
-        // By its own time too: what was left alone before we came has settled.
+        // The file's own time counts too: it may have been unchanged since before we started.
         let now_ns = i128::from(now.unix_ms) * 1_000_000;
         if stat.is_some_and(|stat| now_ns - stat.modified_ns >= settled.as_nanos() as i128) {
             return None;
@@ -167,26 +166,26 @@ impl State {
         (now.monotonic < settled_at).then_some(settled_at)
     }
 
-    /// Whether a file of no size can be read all the same.
+    /// Whether a file of size 0 can be read nevertheless.
     fn holds_something(&mut self) -> bool {
         let Ok(file) = self.disk.open() else {
             return false;
         };
         let has_bytes = file.read_at(&mut [0], 0).is_ok_and(|read| read > 0);
         let is_empty = file.stat().is_ok_and(|stat| stat.size_bytes == 0);
-        // Whatever was opened is watched for writes.
+        // Every opened file is watched for writes.
         self.file = Some(file);
         has_bytes && is_empty
     }
 
-    /// Says what there is now, if the client does not know it. `WouldBlock` when it
-    /// changes while it is being read.
+    /// Reports the present content if the client does not have it. `WouldBlock` if the file changes
+    /// while it is read.
     fn tell(&mut self, out: &mut Batch) -> io::Result<()> {
         let Some(stat) = self.seen else {
             self.tell_removed(out);
             return Ok(());
         };
-        // Also one that is too large: only what has been opened is watched for writes.
+        // Also one that is too large: only opened files are watched for writes.
         let file = Rc::clone(self.file.insert(self.disk.open()?));
         if stat.size_bytes > self.max_bytes {
             self.tell_too_large(stat, out);
@@ -217,7 +216,7 @@ impl State {
         Ok(())
     }
 
-    /// The id stands for a content that is told apart by size and time only.
+    /// The id of content that is identified by size and time only.
     fn tell_too_large(&mut self, stat: Stat, out: &mut Batch) {
         let hash = xxh3_64(format!("{} {}", stat.size_bytes, stat.modified_ns).as_bytes());
         if self.known != Known::Content(hash) {
@@ -239,8 +238,8 @@ impl State {
     }
 }
 
-/// Reads a file that looked like `stat` to its end, whatever its size says, or one byte
-/// more than `max_bytes`; an error when it does not look like that any more.
+/// Reads a file with the status `stat` to its end, regardless of its size, or until one byte more
+/// than `max_bytes`; an error if its status has changed.
 fn read_whole(file: &dyn DiskFile, stat: Stat, max_bytes: u64) -> io::Result<Vec<u8>> {
     let most = max_bytes as usize + 1;
     let mut content = vec![0; (stat.size_bytes as usize + 1).min(most)];
@@ -285,9 +284,9 @@ impl Source for State {
                 self.seen_since = now.monotonic;
                 Next::At(now.monotonic + self.settle.unwrap_or(SETTLED))
             }
-            // What cannot be read now may be readable later, unchanged.
+            // A file that cannot be read now may become readable later without a change.
             Err(error) => {
-                // A path that cannot be opened is told of where it is opened.
+                // A path that cannot be opened is reported when it is opened.
                 if self.file.is_some() {
                     let path = &self.path;
                     self.host.warn(&format!(
