@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use super::serve::Server;
-use super::terminal::{self, Typed};
+use super::terminal::{self, CommandLine};
 use crate::event::{Batch, Unavailable};
 use crate::gateway::Framing;
 use crate::request::{
@@ -59,14 +59,15 @@ pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> E
     // arguments (RFC 3875 §4.4), so they are not even looked at.
     if framing == Framing::Bare {
         match terminal::read(stream, arguments) {
-            Typed::Settings(settings) => {
-                log.call_settings(terminal::options_of(stream, &settings, &meta));
+            CommandLine::Run(settings) => {
+                let options = terminal::options_of(stream.all_settings(), &settings, &meta);
+                log.call_settings(options);
                 for (name, value) in settings {
                     meta.push(&name, &value);
                 }
             }
-            Typed::Question { answer } => return finish(&log, output::print(&answer)),
-            Typed::Wrong(problem) => {
+            CommandLine::Print(text) => return finish(&log, output::print(&text)),
+            CommandLine::Wrong(problem) => {
                 log.line(Level::Error, &problem);
                 return exit::usage();
             }

@@ -1,9 +1,10 @@
-//! The way up, as a CGI program.
+//! Publishing, as a CGI program and in a terminal.
 //!
-//! The pure machine decides; this reads the body, adds the record and writes the reply.
+//! `publish` decides, without any I/O; this reads the body, adds the record and writes the
+//! response.
 
 use std::ffi::OsString;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
@@ -17,10 +18,12 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::alarm;
 
 use super::program::run_with;
+use super::terminal::{options_of, setting_of};
 use crate::gateway::Framing;
 use crate::publish::{Post, Replies, Reply};
+use crate::request::settings::{COMMON, Rows, count, options_help, select};
 use crate::request::{
-    Label, Lifetime, MetaVariables, Method, Publishing, Request, Settings, Status,
+    Label, Lifetime, MetaVariables, Method, Publishing, Request, Setting, Settings, Status,
 };
 use crate::source::{Stream, WayUp};
 use crate::store::answering;
@@ -31,10 +34,10 @@ use crate::system::body;
 use crate::system::clock::{self, Clock};
 use crate::system::exit;
 use crate::system::log::{Level, Log, Style};
-use crate::system::output::{Output, has_left};
+use crate::system::output::{self, Output, has_left};
 
 /// Runs `publish`: one POST, as nph-CGI or as plain CGI, or standard input in a terminal.
-/// It is all that its `main` has to call.
+/// Its `main` calls nothing else.
 ///
 /// The exit code is 0 when a gateway was answered or a record published, 100 for a wrong
 /// option or setting, 111 when the system refused something.
@@ -52,21 +55,20 @@ pub fn run_publish() -> ExitCode {
     let name = Path::new(&program).file_name().unwrap_or(&program);
     let log = Log::new(&name.to_string_lossy(), style);
     let mut input = Input::Gateway;
-    // Under a gateway the arguments are the client's.
+    // Under a gateway, a query without `=` becomes arguments (RFC 3875 §4.4).
     if framing == Framing::Bare {
-        match typed(arguments) {
-            Ok(Typed::Post(settings, body)) => {
-                log.call_settings(vec![("SSE_FILE", "FILE".into())]);
+        match read_arguments(arguments).and_then(Invocation::with_input) {
+            Ok(Invocation::Post { settings, body }) => {
+                let mut options = options_of(publish_settings(), &settings, &meta);
+                options.insert(0, ("SSE_FILE", "FILE".into()));
+                log.call_settings(options);
                 for (name, value) in settings {
-                    meta.push(name, &value);
+                    meta.push(&name, &value);
                 }
-                input = Input::Typed(body);
+                input = Input::Terminal(body);
             }
-            Ok(Typed::Help) => {
-                return match io::stdout().write_all(HELP.as_bytes()) {
-                    Err(error) if !has_left(&error) => exit::system(),
-                    _ => exit::done(),
-                };
+            Ok(Invocation::Print(text)) => {
+                return output::print(&text).unwrap_or_else(|_| exit::system());
             }
             Err(problem) => {
                 log.line(Level::Error, &format!("{problem} (--help tells more)"));
@@ -77,8 +79,8 @@ pub fn run_publish() -> ExitCode {
     Program::new(framing, &log, &meta, None).finish(&meta, input)
 }
 
-/// Runs a program whose stream has a way up: a POST is taken as [`run_publish`] takes it,
-/// and anything else is what [`crate::run_cgi`] does.
+/// Runs a program whose stream can be posted to: a POST is handled as by [`run_publish`],
+/// any other request as by [`crate::run_cgi`].
 #[must_use]
 pub fn run_two_way(stream: &'static Stream) -> ExitCode {
     if let Some(code) = answering::run_if_asked() {
@@ -96,14 +98,24 @@ pub fn run_two_way(stream: &'static Stream) -> ExitCode {
             Program::new(framing, &log, &meta, Some(way)).finish(&meta, Input::Gateway)
         }
         _ => {
-            // Its stream writes as well: who comes and goes.
+            // The stream writes a file as well (joins and leaves). A limit on the size of files
+            // is to be an error of that write.
             let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
             run_with(stream, Capabilities::SESSIONS)
         }
     }
 }
 
-const HELP: &str = "usage: publish [--json] FILE
+static SETTINGS: &[&Setting] = &select::<{ count(Rows::Own("publish")) }>(Rows::Own("publish"));
+
+/// Every setting that publishing reads.
+fn publish_settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(COMMON).copied()
+}
+
+fn help() -> String {
+    format!(
+        "usage: publish [--json] [OPTIONS] FILE
 
 Adds what comes on standard input to a stream's file as one record, and prints the id
 that its event has. FILE ends in .jsonl.
@@ -112,64 +124,104 @@ that its event has. FILE ends in .jsonl.
            Default: it is text, and all of it but a last newline is the data
 
 Under a web server it takes the same from a POST: see SSE_PUBLISH_ALLOW.
-Exit codes: 0 done, 100 wrong option, setting or input, 111 the system refused.
-";
+Its settings are options too:
+{}  -V, --version
+  -h, --help
 
-enum Typed {
-    /// Meta-variables, and a body.
-    Post(Vec<(&'static str, Vec<u8>)>, Vec<u8>),
-    Help,
+Exit codes: 0 done, 100 wrong option, setting or input, 111 the system refused.
+",
+        options_help(publish_settings())
+    )
 }
 
-/// The most that is read of what is typed: more than any limit on a body.
-const TYPED_MAX_BYTES: u64 = 17 << 20;
+/// What a command line asks for.
+enum Invocation {
+    /// To publish.
+    Post {
+        /// Names and values of meta-variables.
+        settings: Vec<(String, Vec<u8>)>,
+        body: Vec<u8>,
+    },
+    /// To print a text.
+    Print(String),
+}
 
-/// What is typed, as a POST. Whoever can type it can write the file.
-fn typed(arguments: std::env::ArgsOs) -> Result<Typed, lexopt::Error> {
+impl Invocation {
+    /// The same, with standard input as the body.
+    fn with_input(self) -> Result<Self, lexopt::Error> {
+        let Self::Post { settings, .. } = self else {
+            return Ok(self);
+        };
+        let mut body = Vec::new();
+        io::stdin()
+            .lock()
+            .take(TERMINAL_MAX_BYTES)
+            .read_to_end(&mut body)
+            .map_err(|error| format!("standard input: {error}"))?;
+        // The newline that `echo` adds is no part of the text.
+        if body.ends_with(b"\n") {
+            body.pop();
+        }
+        Ok(Self::Post { settings, body })
+    }
+}
+
+/// The most that is read of standard input: more than any limit on a body.
+const TERMINAL_MAX_BYTES: u64 = 17 << 20;
+
+/// Reads a command line as a POST. Its user can write the file, so anyone may publish, unless
+/// an option says otherwise.
+fn read_arguments(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<Invocation, lexopt::Error> {
     use lexopt::prelude::{Long, Short, Value};
     let mut parser = lexopt::Parser::from_args(arguments);
     let (mut file, mut media) = (None, "text/plain");
+    let mut settings = vec![
+        ("REQUEST_METHOD".to_owned(), b"POST".to_vec()),
+        ("SSE_PUBLISH_ALLOW".to_owned(), b"anyone".to_vec()),
+    ];
     while let Some(argument) = parser.next()? {
         match argument {
             Long("json") => media = "application/json",
-            Long("help") | Short('h') => return Ok(Typed::Help),
+            Long("help") | Short('h') => return Ok(Invocation::Print(help())),
+            Long("version") | Short('V') => {
+                let version = format!("sse-cgi {}\n", env!("CARGO_PKG_VERSION"));
+                return Ok(Invocation::Print(version));
+            }
+            Long("file") if file.is_none() => file = Some(parser.value()?),
+            Long(name) => match setting_of(publish_settings(), name) {
+                Some(setting) if setting.spec.name != "SSE_FILE" => {
+                    settings.push((setting.spec.name.to_owned(), parser.value()?.into_vec()));
+                }
+                _ => return Err(argument.unexpected()),
+            },
             Value(path) if file.is_none() => file = Some(path),
             other => return Err(other.unexpected()),
         }
     }
     let file = file.ok_or("no file is named")?;
-    let mut body = Vec::new();
-    let input = io::stdin().lock();
-    input
-        .take(TYPED_MAX_BYTES)
-        .read_to_end(&mut body)
-        .map_err(|error| format!("standard input: {error}"))?;
-    // What `echo` ends with belongs to the line, and not to what it says.
-    if body.ends_with(b"\n") {
-        body.pop();
-    }
-    let settings = vec![
-        ("REQUEST_METHOD", b"POST".to_vec()),
-        ("CONTENT_TYPE", media.into()),
-        ("SSE_PUBLISH_ALLOW", b"anyone".to_vec()),
-        ("SSE_FILE", file.into_vec()),
-    ];
-    Ok(Typed::Post(settings, body))
+    settings.push(("SSE_FILE".to_owned(), file.into_vec()));
+    settings.push(("CONTENT_TYPE".to_owned(), media.into()));
+    Ok(Invocation::Post {
+        settings,
+        body: Vec::new(),
+    })
 }
 
 /// Where the body comes from.
 enum Input {
-    /// From a gateway, for as long as it takes.
+    /// From a gateway; it is read as it arrives.
     Gateway,
-    /// From whoever typed it; all of it is here.
-    Typed(Vec<u8>),
+    /// From a terminal's standard input; it has been read whole.
+    Terminal(Vec<u8>),
 }
 
 struct Program {
     framing: Framing,
     log: Rc<Log>,
     clock: Clock,
-    /// What a post is for; `None`: the stream's file.
+    /// What a POST is for; `None`: the stream's file.
     way: Option<WayUp>,
 }
 
@@ -195,9 +247,9 @@ impl Program {
     }
 
     fn run(&self, meta: &MetaVariables, input: Input) -> io::Result<ExitCode> {
-        // mini-httpd leaves one running.
+        // mini-httpd leaves an alarm running.
         alarm::cancel();
-        // A limit on the size of files is to be an error of the write that passes it.
+        // A limit on the size of files is to be an error of the write that exceeds it.
         SigSet::from(Signal::SIGXFSZ).thread_block()?;
         let output = Output::stdout()?;
         if let Some(path) = Settings::log(meta) {
@@ -254,7 +306,7 @@ impl Program {
             Ok(posting) => posting,
             Err(reply) => return (reply, Rest::Unwanted),
         };
-        if let Input::Typed(body) = &input {
+        if let Input::Terminal(body) = &input {
             posting.take(body);
             posting.end();
         }
@@ -269,11 +321,11 @@ impl Program {
         }
     }
 
-    /// Waits for bytes of the body on standard input, and reads no more than are wanted.
+    /// Waits for bytes of the body on standard input, and reads no more than its rest.
     fn receive(&self, posting: &mut Posting, until: Duration) {
         let stdin = io::stdin();
         let left = until.saturating_sub(self.clock.now().monotonic);
-        // Rounded up: a wait that ends before its time would be one of many.
+        // Rounded up: a wait that ends before the deadline would be repeated.
         let left_ms = left.as_micros().div_ceil(1_000).min(i32::MAX as u128) as i32;
         let timeout = PollTimeout::try_from(left_ms).unwrap_or(PollTimeout::ZERO);
         let mut readable = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
@@ -284,7 +336,7 @@ impl Program {
         match nix::unistd::read(&stdin, &mut buffer) {
             Ok(count) if count > 0 => posting.take(&buffer[..count]),
             Err(Errno::EINTR | Errno::EAGAIN) => {}
-            // What cannot be read has ended.
+            // An input that cannot be read has ended.
             _ => posting.end(),
         }
     }
@@ -292,10 +344,36 @@ impl Program {
     fn write(&self, output: &Output, reply: &Reply) -> io::Result<()> {
         let mut bytes = self.framing.write(&reply.head, &clock::http_date());
         bytes.extend_from_slice(&reply.body);
-        // Too short to find no room: the client has been sent nothing yet.
+        // The first bytes of a response always fit into the output's buffer.
         match output.write(&bytes) {
             Err(error) if !has_left(&error) => Err(error),
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::settings::TABLE;
+
+    #[test]
+    fn every_setting_of_publishing_is_an_option() {
+        for setting in TABLE.iter().filter(|setting| setting.is_for("publish")) {
+            let option = setting.option();
+            let arguments = [&option, "value", "a.jsonl"].map(OsString::from);
+            let arguments = match setting.spec.name {
+                "SSE_FILE" => &arguments[..2],
+                _ => &arguments[..],
+            };
+            let Ok(Invocation::Post { settings, .. }) = read_arguments(arguments.to_vec()) else {
+                panic!("{option} is no option");
+            };
+            let is_pushed = settings
+                .iter()
+                .any(|(name, value)| name == setting.spec.name && value == b"value");
+            assert!(is_pushed, "{option}");
+            assert!(help().contains(&format!("\n  {option} ")), "{option}");
         }
     }
 }

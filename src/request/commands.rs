@@ -1,43 +1,39 @@
 //! Which programs a responder runs for requests.
 //!
-//! Whoever can connect to a responder's socket chooses the settings of its requests,
-//! `SSE_COMMAND` among them. So the process itself has to be told that it may run programs.
+//! A client of the responder's socket chooses the settings of its requests, `SSE_COMMAND`
+//! among them. So only the process's own environment or options can allow programs.
 
-use super::settings::Reader;
+use super::settings::{Reader, table};
 use super::{MetaVariables, SettingError};
 
-/// The programs that requests may have run.
+/// The programs that requests may name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Commands {
     /// All of them.
     Any,
-    /// This one; none where it is empty.
+    /// This one, with its arguments; none where it is empty.
     Only(Vec<String>),
 }
 
 impl Commands {
-    /// What the environment of a process says: any where `SSE_ALLOW_COMMANDS` is `yes`, else
+    /// What the environment of a process allows: any where `SSE_ALLOW_COMMANDS` is `yes`, else
     /// the one that its own `SSE_COMMAND` names.
     ///
     /// # Errors
     /// When one of the two cannot be read.
     pub fn of_process(environment: &MetaVariables) -> Result<Self, SettingError> {
-        let reader = Reader {
-            meta: environment,
-            notices: Vec::new(),
-        };
-        let only = Self::Only(reader.command("SSE_COMMAND")?);
-        let name = "SSE_ALLOW_COMMANDS";
-        Ok(match reader.choice(name, false, true)? {
+        let mut read = Reader::new(environment);
+        let only = Self::Only(read.command(&table::COMMAND)?);
+        Ok(match read.is_yes(&table::ALLOW_COMMANDS)? {
             true => Self::Any,
             false => only,
         })
     }
 
-    /// Whether a request may have `command` run; without one there is nothing to decide.
+    /// Whether a request may name `command`; an empty one is always permitted.
     ///
     /// # Errors
-    /// Names the remedy.
+    /// When it may not; the error names the remedy.
     pub fn permit(&self, command: &[String]) -> Result<(), SettingError> {
         match self {
             Self::Any => Ok(()),
@@ -68,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_a_program_run_only_where_the_process_was_told_so() {
+    fn a_request_may_name_a_program_only_where_the_process_allows_it() {
         let refused = "SSE_COMMAND=id -u: this responder does not run programs";
         check(&[], "", Ok(()));
         check(&[], "id -u", Err(refused));

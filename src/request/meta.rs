@@ -1,5 +1,7 @@
 //! Meta-variables as a gateway hands them over (RFC 3875 §4.1).
 
+use super::settings::PROCESS_SETTINGS;
+
 /// The meta-variables of one request, in the order they came.
 ///
 /// Names and values are bytes: gateways pass what clients sent, and that need not be
@@ -10,9 +12,6 @@
 pub struct MetaVariables {
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
 }
-
-/// The settings that belong to a whole process, not to a location.
-pub const PROCESS_SETTINGS: [&str; 3] = ["SSE_ALLOW_COMMANDS", "SSE_LOG", "SSE_MAX_SUBSCRIBERS"];
 
 /// What a name stands for. An empty value counts as absent: nginx sends unset
 /// parameters as empty strings.
@@ -100,7 +99,12 @@ impl MetaVariables {
             .cloned()
             .collect();
         let mut own = self.pairs;
-        own.retain(|(name, _)| !is(&PROCESS_SETTINGS, name));
+        let belongs_to_process = |name: &[u8]| {
+            PROCESS_SETTINGS
+                .iter()
+                .any(|row| row.spec.name.as_bytes() == name)
+        };
+        own.retain(|(name, _)| !belongs_to_process(name));
         pairs.extend(own);
         Self { pairs }
     }

@@ -21,7 +21,7 @@ mod place;
 mod policy;
 mod publishing;
 mod query;
-mod settings;
+pub mod settings;
 mod status_page;
 mod units;
 
@@ -34,7 +34,7 @@ pub use filter::{Filter, InvalidFilter, Verdict};
 pub use head::{Head, Status, WRONG_SETTING};
 pub use label::Label;
 pub use last_id::LastId;
-pub use meta::{MetaVariables, PROCESS_SETTINGS, Value};
+pub use meta::{MetaVariables, Value};
 pub use nick::Nick;
 pub(crate) use origin::split_port;
 pub use origin::{AllowedOrigin, Origin};
@@ -44,8 +44,8 @@ pub(crate) use policy::{Granted, granted_to, preflight, with_cors};
 pub use publishing::{Durability, Grant, Publishing, Rate};
 pub use query::{Heartbeat, Query};
 pub use settings::{
-    Absent, CommandSharing, Format, KNOWN_SETTINGS, Lifetime, LineEnd, Notice, Publishers,
-    QueryFilter, SettingError, Settings, SourceId, TextEncoding, subscribers_max,
+    Absent, CommandSharing, Dividing, Format, Lifetime, LineEnd, Notice, Publishers, QueryFilter,
+    Setting, SettingError, Settings, SourceId, TextEncoding, misplaced, subscribers_max,
 };
 pub use status_page::{StatusAnswer, StatusFormat, decide_status};
 

@@ -1,63 +1,60 @@
-//! The settings of the way up: who may publish, and how much.
+//! The settings of publishing: who may publish, and how much.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::meta::MetaVariables;
-use super::settings::{Notice, Reader, SettingError, path};
+use super::settings::{Notice, Reader, SettingError, Spec, table};
 use super::units;
 
-const SECOND: Duration = Duration::from_secs(1);
-
-/// `SSE_PUBLISH_*`. They are read beside [`super::Settings`], which name the file, its
-/// bounds and the origins.
+/// `SSE_PUBLISH_*`. [`super::Settings`] has the file, its limits and the origins. Ranges and
+/// defaults are in the table of settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publishing {
-    /// `SSE_PUBLISH_ALLOW`: any of these suffices. Default none: nobody may publish.
+    /// `SSE_PUBLISH_ALLOW`: any of these suffices; where it is empty, nobody may publish.
     pub allow: Vec<Grant>,
     /// `SSE_PUBLISH_TOKEN_FILE`: the tokens, one a line. Set whenever `allow` names
     /// [`Grant::Token`].
     pub token_file: Option<PathBuf>,
-    /// `SSE_PUBLISH_MAX`: the largest body in bytes, 1 to 16M. Default 64K.
+    /// `SSE_PUBLISH_MAX`: the largest body.
     pub body_max_bytes: usize,
-    /// `SSE_PUBLISH_TIMEOUT`: how long a body may take, and then its way into the file,
-    /// 100ms to 5m. Default 10s.
+    /// `SSE_PUBLISH_TIMEOUT`: how long a body may take to arrive, and then how long adding
+    /// the record may take.
     pub timeout: Duration,
-    /// `SSE_PUBLISH_SYNC`: what a record that was answered with 201 survives.
+    /// `SSE_PUBLISH_SYNC`: what a record survives once the client got 201.
     pub durability: Durability,
-    /// `SSE_PUBLISH_RATE`: how often one client may publish, such as `60/m`. Default: as
-    /// often as it likes.
+    /// `SSE_PUBLISH_RATE`: how often one client may publish. `None`: unlimited.
     pub rate: Option<Rate>,
 }
 
 /// Who may publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
-    /// Whoever sends a token of the token file.
+    /// A client that sends a token of the token file.
     Token,
-    /// Whom the web server knows by name (`REMOTE_USER`).
+    /// A user whom the web server has authenticated (`REMOTE_USER`).
     User,
     /// A page of the same origin.
     SameOrigin,
-    /// Everybody.
+    /// Every client.
     Anyone,
 }
 
-/// What a record in the file survives.
+/// What a published record survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// The end of every process; not a power cut.
+    /// The end of every process, but not a power cut.
     Process,
-    /// A power cut: the answer waits for the disk.
+    /// A power cut: the response waits for the disk.
     Power,
 }
 
-/// So many in so much time; all of them may come at once.
+/// A count in a period; all of them may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// How many, 1 to 1 000 000.
     pub count: u32,
-    /// In what time: a second, a minute or an hour.
+    /// One second, minute or hour.
     pub period: Duration,
 }
 
@@ -70,6 +67,10 @@ impl Rate {
         let is_unit = ["s", "m", "h"].contains(&unit);
         (is_unit && (1..=1_000_000).contains(&count)).then_some(Self { count, period })
     }
+
+    fn canonical(&self) -> String {
+        format!("{}/{}", self.count, units::duration_text(self.period))
+    }
 }
 
 impl Publishing {
@@ -78,47 +79,47 @@ impl Publishing {
     /// # Errors
     /// The first setting whose value cannot be read, or a missing token file.
     pub fn parse(meta: &MetaVariables) -> Result<(Self, Vec<Notice>), SettingError> {
-        let mut read = Reader {
-            meta,
-            notices: Vec::new(),
-        };
-        let allow = grants(&read)?;
-        let token_file = path(meta, "SSE_PUBLISH_TOKEN_FILE");
+        let mut read = Reader::new(meta);
+        let allow = grants(&mut read)?;
+        let token_file = read.path(&table::PUBLISH_TOKEN_FILE);
         if allow.contains(&Grant::Token) && token_file.is_none() {
             let remedy = "not set, and SSE_PUBLISH_ALLOW says token; \
                           name a file that holds one token a line";
-            return Err(SettingError::new("SSE_PUBLISH_TOKEN_FILE", b"", remedy));
+            let name = table::PUBLISH_TOKEN_FILE.name;
+            return Err(SettingError::new(name, b"", remedy));
         }
-        let shortest = Duration::from_millis(100);
         let publishing = Self {
             allow,
             token_file,
-            body_max_bytes: read.size("SSE_PUBLISH_MAX", 64 << 10, (1, 16 << 20))? as usize,
-            timeout: read
-                .duration("SSE_PUBLISH_TIMEOUT", (shortest, SECOND * 300))?
-                .unwrap_or(SECOND * 10),
-            durability: read.choice("SSE_PUBLISH_SYNC", Durability::Process, Durability::Power)?,
-            rate: read.read(
-                "SSE_PUBLISH_RATE",
+            body_max_bytes: read.size(&table::PUBLISH_MAX)? as usize,
+            timeout: read.duration(&table::PUBLISH_TIMEOUT)?,
+            durability: match read.is_yes(&table::PUBLISH_SYNC)? {
+                true => Durability::Power,
+                false => Durability::Process,
+            },
+            rate: read.parsed(
+                &table::PUBLISH_RATE,
                 Rate::parse,
                 "not a rate; write how many in a second, a minute or an hour, such as 60/m",
+                Rate::canonical,
             )?,
         };
-        Ok((publishing, read.notices))
+        Ok((publishing, read.notices()))
     }
 }
 
-fn grants(read: &Reader<'_>) -> Result<Vec<Grant>, SettingError> {
-    let words = read.words("SSE_PUBLISH_ALLOW")?;
+fn grants(read: &mut Reader<'_>) -> Result<Vec<Grant>, SettingError> {
+    const ALLOW: Spec = table::PUBLISH_ALLOW;
+    let words = read.words(&ALLOW)?;
     let grant = |word: &String| match word.as_str() {
         "token" => Ok(Grant::Token),
         "user" => Ok(Grant::User),
         "same-origin" => Ok(Grant::SameOrigin),
         "anyone" => Ok(Grant::Anyone),
         _ => Err(SettingError::new(
-            "SSE_PUBLISH_ALLOW",
+            ALLOW.name,
             word.as_bytes(),
-            "nobody of this name; write any of token, user, same-origin and anyone",
+            "unknown value; use token, user, same-origin or anyone",
         )),
     };
     words.iter().map(grant).collect()
@@ -128,13 +129,15 @@ fn grants(read: &Reader<'_>) -> Result<Vec<Grant>, SettingError> {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn parse(pairs: &[(&str, &str)]) -> Result<Publishing, String> {
         let parsed = Publishing::parse(&MetaVariables::of(pairs));
         parsed.map(|(p, _)| p).map_err(|e| e.to_string())
     }
 
     #[test]
-    fn nothing_set_means_that_nobody_may_publish() {
+    fn by_default_nobody_may_publish() {
         let p = parse(&[]).unwrap();
         assert_eq!(p.allow, []);
         assert_eq!((p.body_max_bytes, p.timeout), (65_536, SECOND * 10));
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn any_of_several_may() {
+    fn several_grants_are_alternatives() {
         let allow = |text| parse(&[("SSE_PUBLISH_ALLOW", text)]).map(|p| p.allow);
         assert_eq!(
             allow(" user same-origin"),
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_so_many_in_a_unit_of_time() {
+    fn a_rate_is_a_count_per_unit_of_time() {
         let rate = |text| parse(&[("SSE_PUBLISH_RATE", text)]).map(|p| p.rate);
         let of = |count, seconds| Rate {
             count,

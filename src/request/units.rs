@@ -1,9 +1,9 @@
-//! Durations and sizes as settings write them.
+//! Durations and sizes in the notation of settings.
 
 use std::time::Duration;
 
-/// Reads `500ms`, `15s`, `2m`, `1h`: a whole number and a unit. A number too large
-/// to hold is the largest duration, which the caller's range then clamps.
+/// Reads `500ms`, `15s`, `2m`, `1h`: a whole number and a unit. A number that does not fit
+/// becomes the largest duration, which the caller clamps to its range.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let milliseconds_each = match unit {
@@ -18,7 +18,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     ))
 }
 
-/// Reads a number of bytes, or of `K`, `M` or `G` of 1024, in either case.
+/// Reads a number of bytes, or of `K`, `M` or `G` of 1024, in upper or lower case.
 pub(crate) fn size(text: &str) -> Option<u64> {
     let (number, unit) = number_and_unit(text)?;
     let bytes_each = match unit {
@@ -31,7 +31,7 @@ pub(crate) fn size(text: &str) -> Option<u64> {
     Some(number.saturating_mul(bytes_each))
 }
 
-/// Reads a plain number; one too large to hold is the largest.
+/// Reads a plain number; one that does not fit becomes the largest.
 pub(super) fn count(text: &str) -> Option<u64> {
     match number_and_unit(text)? {
         (number, "") => Some(number),
@@ -50,7 +50,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     Some((number, &text[digits..]))
 }
 
-/// A duration as a setting would write it, for messages.
+/// A duration in the notation of settings, with the largest unit that divides it.
 pub(super) fn duration_text(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     match milliseconds {
@@ -62,7 +62,7 @@ pub(super) fn duration_text(duration: Duration) -> String {
     }
 }
 
-/// A size as a setting would write it, for messages.
+/// A size in the notation of settings, with the largest unit that divides it.
 pub(super) fn size_text(bytes: u64) -> String {
     match bytes {
         0 => "0".into(),

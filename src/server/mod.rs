@@ -49,7 +49,7 @@ use crate::system::output::print;
 use crate::system::privilege;
 use event_loop::{Parts, Server};
 use listen::{ListenError, Listener};
-use options::{CommandsOption, Place, Typed};
+use options::{CommandsOption, Invocation, Place};
 
 pub(crate) use listen::is_inherited;
 pub(crate) use options::asks_for_one;
@@ -75,11 +75,11 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
     );
     let log = Rc::new(Log::new(&name, Style::Process));
     let options = match options::read(&name, arguments.collect()) {
-        Typed::Options(options) => options,
-        Typed::Question { answer } => {
-            return print(&answer).unwrap_or_else(|_| exit::system());
+        Invocation::Serve(options) => options,
+        Invocation::Print(text) => {
+            return print(&text).unwrap_or_else(|_| exit::system());
         }
-        Typed::Wrong(problem) => {
+        Invocation::Wrong(problem) => {
             log.startup_error(&problem);
             return exit::usage();
         }

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt as _};
 
+use crate::request::settings::{PROCESS_SETTINGS, environment_help};
 use crate::request::{duration, size};
 use crate::system::accounts::{self, Account};
 use crate::system::privilege::MayBeRoot;
 
-/// What was typed.
-pub(super) enum Typed {
-    Options(Options),
-    /// A question, and its answer.
-    Question {
-        answer: String,
-    },
-    /// Something that is no option, and what to say of it.
+/// What a command line asks for.
+pub(super) enum Invocation {
+    /// To serve.
+    Serve(Options),
+    /// To print a text.
+    Print(String),
+    /// Nothing that can be done, for this reason.
     Wrong(String),
 }
 
@@ -87,14 +87,12 @@ pub(crate) fn asks_for_one(arguments: &[OsString]) -> bool {
 }
 
 /// Reads the command line of `program`.
-pub(super) fn read(program: &str, arguments: Vec<OsString>) -> Typed {
-    match parse(program, arguments) {
-        Ok(typed) => typed,
-        Err(error) => Typed::Wrong(format!("{error}; try --help")),
-    }
+pub(super) fn read(program: &str, arguments: Vec<OsString>) -> Invocation {
+    parse(program, arguments)
+        .unwrap_or_else(|error| Invocation::Wrong(format!("{error}; try --help")))
 }
 
-fn parse(program: &str, arguments: Vec<OsString>) -> Result<Typed, lexopt::Error> {
+fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::Error> {
     let mut parser = Parser::from_args(arguments);
     let (mut socket, mut listen) = (None, None);
     let (mut mode, mut owner, mut group) = (None, None, None);
@@ -118,13 +116,11 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Typed, lexopt::Error
         };
         match name.as_str() {
             "help" => {
-                return Ok(Typed::Question {
-                    answer: help(program),
-                });
+                return Ok(Invocation::Print(help(program)));
             }
             "version" => {
-                let answer = format!("sse-cgi {}\n", env!("CARGO_PKG_VERSION"));
-                return Ok(Typed::Question { answer });
+                let version = format!("sse-cgi {}\n", env!("CARGO_PKG_VERSION"));
+                return Ok(Invocation::Print(version));
             }
             "socket" => socket = Some(PathBuf::from(parser.value()?)),
             "listen" => listen = Some(address(&parser.value()?.string()?)?),
@@ -137,8 +133,14 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Typed, lexopt::Error
             "beneath" => options.beneath.push(PathBuf::from(parser.value()?)),
             "drain" => options.drain = span(&name, &parser.value()?.string()?)?,
             "request-timeout" => {
-                options.request_timeout =
-                    span(&name, &parser.value()?.string()?)?.max(Duration::from_millis(100));
+                let text = parser.value()?.string()?;
+                options.request_timeout = span(&name, &text)?;
+                if options.request_timeout < Duration::from_millis(100) {
+                    return Err(format!(
+                        "--request-timeout {text}: too short; write 100ms at least"
+                    )
+                    .into());
+                }
             }
             "params-max" => {
                 let text = parser.value()?.string()?;
@@ -166,7 +168,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Typed, lexopt::Error
         (None, Some(address)) => Place::Tcp(address),
         (None, None) => Place::Inherited,
     };
-    Ok(Typed::Options(options))
+    Ok(Invocation::Serve(options))
 }
 
 fn span(name: &str, text: &str) -> Result<Duration, lexopt::Error> {
@@ -190,12 +192,13 @@ fn octal(text: &str) -> Result<u32, lexopt::Error> {
 }
 
 fn address(text: &str) -> Result<SocketAddr, lexopt::Error> {
-    let text = match text.strip_prefix(':') {
+    let is_port = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let full = match text.strip_prefix(':') {
         Some(port) => format!("127.0.0.1:{port}"),
-        None if text.bytes().all(|b| b.is_ascii_digit()) => format!("127.0.0.1:{text}"),
+        None if is_port => format!("127.0.0.1:{text}"),
         None => text.to_owned(),
     };
-    text.parse()
+    full.parse()
         .map_err(|_| format!("--listen {text}: no address and port such as 127.0.0.1:9000").into())
 }
 
@@ -240,16 +243,13 @@ options:
   -h, --help
 
 environment, for the whole process:
-  SSE_LOG                 a file to log to, as JSON lines; SIGHUP opens it anew
-  SSE_MAX_SUBSCRIBERS     more are asked to come again; default 50000, and as many as
-                          there are descriptors for
-  SSE_ALLOW_COMMANDS      yes: as --allow-commands
-
+{}
 signals: SIGTERM and SIGINT end every stream at the end of an event, a second one at
 once; SIGHUP opens the log anew
 
 exit codes: 0 done, 100 wrong option, 111 the system refused
-"
+",
+        environment_help(PROCESS_SETTINGS.iter().copied())
     )
 }
 
@@ -260,13 +260,13 @@ mod tests {
     fn check(arguments: &[&str], expected: &str) {
         let arguments = arguments.iter().map(OsString::from).collect();
         let got = match read("sse-fcgi", arguments) {
-            Typed::Options(options) => match options.place {
+            Invocation::Serve(options) => match options.place {
                 Place::Inherited => "inherited".into(),
                 Place::Tcp(address) => address.to_string(),
                 Place::Unix(place) => format!("{} {:o}", place.path.display(), place.mode),
             },
-            Typed::Question { answer } => answer,
-            Typed::Wrong(problem) => problem,
+            Invocation::Print(text) => text,
+            Invocation::Wrong(problem) => problem,
         };
         assert!(got.starts_with(expected), "{got}");
     }

@@ -31,7 +31,7 @@ enum Service {
 
 /// Whether `SSE_COMMAND` has a meaning for a stream.
 fn runs_commands(stream: &Stream) -> bool {
-    stream.settings.contains(&"SSE_COMMAND") || WayUp::of(stream) == Some(WayUp::Session)
+    stream.reads("SSE_COMMAND")
 }
 
 /// Whether a request may name this path.
@@ -174,18 +174,7 @@ impl Server {
             return self.turn_away(id, &head, request, settings);
         }
         let log = Rc::new(self.log_for(id));
-        let watched = self.host.for_request(&log, Watching::Own);
-        let opening = crate::source::Opening {
-            settings,
-            request,
-            now,
-            host: &watched,
-            live: None,
-        };
-        let key = stream.shared.map(|key| key(&opening));
-        let key: Option<Rc<[u8]>> = key
-            .filter(|key| !key.is_empty())
-            .map(|key| [stream.name.as_bytes(), b"\0", &key].concat().into());
+        let key: Option<Rc<[u8]>> = stream.share_key(settings, request).map(Rc::from);
         // Where a channel watches the file already, a subscriber that catches up need not.
         // (One with a size limit reads by itself to the end.)
         let has_channel = key.as_ref().is_some_and(|key| self.channels.contains(key));
@@ -196,10 +185,7 @@ impl Server {
         };
         let live = key.as_ref().and_then(|key| self.channels.position(key));
         self.host.programs.set_limit(settings.commands_max);
-        let host = match watching {
-            Watching::Own => watched,
-            Watching::ByChannel => self.host.for_request(&log, watching),
-        };
+        let host = self.host.for_request(&log, watching);
         let opening = crate::source::Opening {
             settings,
             request,

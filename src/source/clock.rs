@@ -13,7 +13,7 @@ pub static STREAM: Stream = Stream {
     name: "clock",
     summary: "the server's time, every interval",
     open,
-    settings: &["SSE_INTERVAL", "SSE_COUNT"],
+    settings: settings_of!("clock"),
     argument: None,
     shared: None,
 };

@@ -7,24 +7,16 @@ use std::time::Duration;
 use super::lines::LineEncoding;
 use super::{Changes, Next, Now, OpenError, Opened, Opening, Source, Stream, digits, resume_point};
 use crate::event::{Batch, Event, EventId, EventName, Gap, Reason};
-use crate::request::{CommandSharing, Format, Method, SettingError, Settings};
+use crate::request::{CommandSharing, Format, Method, Request, SettingError, Settings};
 
 /// The stream `command`.
 pub static STREAM: Stream = Stream {
     name: "command",
     summary: "a program's output, line by line",
     open,
-    settings: &[
-        "SSE_COMMAND",
-        "SSE_COMMAND_TIMEOUT",
-        "SSE_COMMAND_OUTPUT",
-        "SSE_FORMAT",
-        "SSE_EVENT",
-        "SSE_MAX_LINE",
-        "SSE_SOURCE_ID",
-    ],
+    settings: settings_of!("command"),
     argument: Some("SSE_COMMAND"),
-    shared: Some(key),
+    shared: Some(shared),
 };
 
 /// A program that runs. `store` implements it; dropping it ends the program and all
@@ -84,25 +76,12 @@ pub struct Command {
     ends_at: Duration,
 }
 
-fn key(opening: &Opening<'_>) -> Vec<u8> {
-    let settings = opening.settings;
-    if settings.command_sharing == CommandSharing::Alone {
-        return Vec::new();
+/// One run of a program is shared where its location says so.
+fn shared(settings: &Settings, _: &Request) -> Option<Vec<u8>> {
+    match settings.command_sharing {
+        CommandSharing::Alone => None,
+        CommandSharing::Shared => Some(vec![settings.format.unwrap_or(Format::Lines) as u8]),
     }
-    // Whatever the command is, so are the settings of its location.
-    format!(
-        "{:?}",
-        (
-            &settings.command,
-            settings.format,
-            &settings.event,
-            settings.max_line_bytes,
-            settings.source_id,
-            settings.command_timeout,
-            settings.command_output_bytes,
-        )
-    )
-    .into_bytes()
 }
 
 enum Point {

@@ -13,7 +13,7 @@ pub static STREAM: Stream = Stream {
     name: "countdown",
     summary: "N, N-1 ... 0, then close",
     open,
-    settings: &["SSE_COUNT", "SSE_INTERVAL"],
+    settings: settings_of!("countdown"),
     argument: Some("SSE_COUNT"),
     shared: None,
 };

@@ -11,6 +11,15 @@
 //!
 //! A new source is one file here and one row in [`STREAMS`].
 
+/// The rows of the table of settings that only the stream of this name, or it and a few
+/// others, read. No other row becomes part of the program.
+macro_rules! settings_of {
+    ($stream:literal) => {{
+        use crate::request::settings::{Rows, count, select};
+        &select::<{ count(Rows::Own($stream)) }>(Rows::Own($stream))
+    }};
+}
+
 mod changes;
 mod charset;
 pub mod clock;
@@ -33,7 +42,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
-use crate::request::{BelowRoot, LastId, Request, SettingError, Settings};
+use crate::request::settings::COMMON;
+use crate::request::{BelowRoot, LastId, Request, Setting, SettingError, Settings};
 
 pub use changes::Changes;
 pub use clock::Clock;
@@ -255,6 +265,10 @@ impl std::error::Error for OpenError {}
 /// A function that opens a source.
 pub type Open = fn(&Opening<'_>) -> Result<Opened, OpenError>;
 
+/// A function that gives what must be equal for two subscribers to share one reading, besides
+/// their settings.
+pub type Shared = fn(&Settings, &Request) -> Option<Vec<u8>>;
+
 /// One kind of stream: a row of the table.
 pub struct Stream {
     /// Its name, as `SSE_STREAM` and the programs' names spell it.
@@ -263,15 +277,51 @@ pub struct Stream {
     pub summary: &'static str,
     /// How it is opened.
     pub open: Open,
-    /// The settings it uses besides those of every stream.
-    pub settings: &'static [&'static str],
+    /// The settings that it reads besides those of every stream
+    /// ([`crate::request::settings::setting`] gives one by its name).
+    pub settings: &'static [&'static Setting],
     /// The setting that a bare argument in a terminal stands for.
     pub argument: Option<&'static str>,
-    /// Whether subscribers can share one reading of it, and which: two openings for
-    /// which this gives equal bytes read and encode exactly the same events from equal
-    /// [`Source::position`]s. It does not say that there is such a stream: only
-    /// [`Stream::open`] does. `None` where every subscriber has a stream of its own.
-    pub shared: Option<fn(&Opening<'_>) -> Vec<u8>>,
+    /// Whether subscribers can share one reading of it, and what must be equal for that
+    /// besides the settings that the table calls
+    /// [`Divides`](crate::request::settings::Sharing::Divides): see [`Stream::share_key`].
+    /// `None`, and a function that returns `None`: every subscriber has a stream of its own.
+    pub shared: Option<Shared>,
+}
+
+impl Stream {
+    /// Every setting that it reads.
+    pub fn all_settings(&self) -> impl Iterator<Item = &'static Setting> {
+        self.settings.iter().chain(COMMON).copied()
+    }
+
+    /// Whether it reads the setting of this name.
+    #[must_use]
+    pub fn reads(&self, name: &str) -> bool {
+        self.all_settings().any(|setting| setting.spec.name == name)
+    }
+
+    /// What subscribers must have in common to share one reading: two openings with equal
+    /// keys read and encode exactly the same events from equal [`Source::position`]s. `None`
+    /// where nothing is shared. It does not say that there is such a stream: only
+    /// [`Stream::open`] does.
+    #[must_use]
+    pub fn share_key(&self, settings: &Settings, request: &Request) -> Option<Vec<u8>> {
+        let own = self.shared?(settings, request)?;
+        let mut key = self.name.as_bytes().to_vec();
+        key.push(0);
+        // Each value after its length, so that none can be taken for another.
+        let mut add = |value: Option<&[u8]>| {
+            let length = value.map_or(u64::MAX, |value| value.len() as u64);
+            key.extend_from_slice(&length.to_le_bytes());
+            key.extend_from_slice(value.unwrap_or_default());
+        };
+        for setting in self.all_settings() {
+            add(settings.dividing.get(setting.spec.name));
+        }
+        add(Some(&own));
+        Some(key)
+    }
 }
 
 /// Every stream that there is.
@@ -362,4 +412,90 @@ fn digits(text: &str) -> Option<u64> {
 /// The monotonic moment at which the wall clock will show `unix_ms`.
 fn moment(now: Now, unix_ms: u64) -> Duration {
     now.monotonic + Duration::from_millis(unix_ms.saturating_sub(now.unix_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::settings::{DefaultValue, Kind, Sharing};
+    use crate::request::{Lifetime, MetaVariables};
+
+    /// A value of a setting that is not its default.
+    fn another_value(setting: &Setting) -> String {
+        let default = setting.default_text();
+        match setting.spec.kind {
+            Kind::Duration(least, _) => format!("{}ms", least.as_millis() + 1),
+            Kind::Size(least, _) | Kind::Count(least, _) => (least + 1).to_string(),
+            Kind::YesNo => "yes".into(),
+            Kind::Choice(words) | Kind::Subset(words) => {
+                let other = words.iter().find(|word| **word != default);
+                (*other.unwrap()).into()
+            }
+            Kind::Rate => "7/m".into(),
+            Kind::Origins => "https://a.example".into(),
+            Kind::Path | Kind::Words | Kind::Command => "/other".into(),
+            Kind::Text(_) if setting.spec.name == "SSE_ENCODING" => "latin1".into(),
+            Kind::Text(_) => "other".into(),
+        }
+    }
+
+    fn key_of(stream: &Stream, pairs: &[(&str, &str)]) -> Vec<u8> {
+        let meta = MetaVariables::of(pairs);
+        let (settings, notices) = Settings::parse(&meta, Lifetime::Unlimited).unwrap();
+        assert_eq!(notices, [], "{pairs:?}");
+        stream
+            .share_key(&settings, &Request::from_meta(&meta))
+            .unwrap()
+    }
+
+    #[test]
+    fn every_setting_of_a_shared_stream_is_in_its_key_or_its_row_says_why_not() {
+        for stream in STREAMS.iter().filter(|stream| stream.shared.is_some()) {
+            for setting in stream.all_settings() {
+                let base: &[(&str, &str)] = match setting.spec.name {
+                    "SSE_ROOT" => &[("SSE_COMMAND_SHARED", "yes")],
+                    _ => &[("SSE_COMMAND_SHARED", "yes"), ("SSE_FILE", "/a")],
+                };
+                let value = another_value(setting);
+                let other = [base, &[(setting.spec.name, value.as_str())]].concat();
+                let is_same = key_of(stream, base) == key_of(stream, &other);
+                let name = format!("{} {}", stream.name, setting.spec.name);
+                match setting.spec.sharing {
+                    Sharing::Divides => assert!(!is_same, "{name}"),
+                    Sharing::Ignored => assert!(is_same, "{name}"),
+                    Sharing::BySource => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_default_that_is_written_out_leaves_the_key_as_it_is() {
+        for stream in STREAMS.iter().filter(|stream| stream.shared.is_some()) {
+            for setting in stream.all_settings() {
+                let DefaultValue::Value(default) = setting.spec.default else {
+                    continue;
+                };
+                let base = ("SSE_COMMAND_SHARED", "yes");
+                if setting.spec.name == base.0 {
+                    continue;
+                }
+                let other = [base, (setting.spec.name, default)];
+                let name = setting.spec.name;
+                assert_eq!(key_of(stream, &[base]), key_of(stream, &other), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_values_of_different_spelling_are_one_in_the_key() {
+        for (name, one, other) in [
+            ("SSE_FLUSH", "60s", "1m"),
+            ("SSE_STATE_MAX", "2048K", "2M"),
+            ("SSE_ENCODING", "latin1", "windows-1252"),
+        ] {
+            let keys = [one, other].map(|value| key_of(&tail::STREAM, &[(name, value)]));
+            assert_eq!(keys[0], keys[1], "{name}");
+        }
+    }
 }

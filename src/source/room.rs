@@ -34,14 +34,7 @@ pub static STREAM: Stream = Stream {
     name: "room",
     summary: "what one member says reaches all others",
     open,
-    settings: &[
-        "SSE_FILE",
-        "SSE_SPOOL",
-        "SSE_SESSION_GRACE",
-        "SSE_BACKLOG",
-        "SSE_REPLAY",
-        "SSE_MAX_LINE",
-    ],
+    settings: settings_of!("room"),
     argument: Some("SSE_FILE"),
     shared: None,
 };

@@ -20,7 +20,7 @@ pub static STREAM: Stream = Stream {
     name: "script",
     summary: "timed events from a JSON Lines script",
     open,
-    settings: &["SSE_FILE"],
+    settings: settings_of!("script"),
     argument: Some("SSE_FILE"),
     shared: None,
 };

@@ -27,12 +27,7 @@ pub static STREAM: Stream = Stream {
     name: "session",
     summary: "a private stream for each client, and a way up to it",
     open,
-    settings: &[
-        "SSE_SPOOL",
-        "SSE_SESSION_GRACE",
-        "SSE_REPLAY",
-        "SSE_MAX_LINE",
-    ],
+    settings: settings_of!("session"),
     argument: Some("SSE_SPOOL"),
     shared: None,
 };

@@ -417,8 +417,8 @@ static LOG: Stream = Stream {
     shared: Some(key_of_log),
 };
 
-fn key_of_log(opening: &Opening<'_>) -> Vec<u8> {
-    format!("filter {:?}", opening.settings.filter).into_bytes()
+fn key_of_log(settings: &Settings, _: &Request) -> Option<Vec<u8>> {
+    Some(format!("filter {:?}", settings.filter).into_bytes())
 }
 
 fn open_log(opening: &Opening<'_>) -> Result<Opened, OpenError> {
@@ -789,7 +789,7 @@ impl Driver {
             host: &own,
             live: None,
         };
-        let key: Rc<[u8]> = stream.shared.map(|key| key(&opening)).unwrap().into();
+        let key: Rc<[u8]> = stream.share_key(&settings, &request).unwrap().into();
         let watching = match self.channels.contains(&key) && !is_limited {
             true => Watching::ByChannel,
             false => Watching::Own,

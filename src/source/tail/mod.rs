@@ -71,23 +71,9 @@ pub static STREAM: Stream = Stream {
     name: "tail",
     summary: "follows a file: every line is an event",
     open: resume::open,
-    settings: &[
-        "SSE_FILE",
-        "SSE_FORMAT",
-        "SSE_FILTER",
-        "SSE_EVENT",
-        "SSE_ENCODING",
-        "SSE_LINE_END",
-        "SSE_FLUSH",
-        "SSE_BACKLOG",
-        "SSE_REPLAY",
-        "SSE_MAX_LINE",
-        "SSE_SOURCE_ID",
-        "SSE_STATE_MAX",
-        "SSE_SETTLE",
-    ],
+    settings: settings_of!("tail"),
     argument: Some("SSE_FILE"),
-    shared: Some(shared::of),
+    shared: Some(shared::key),
 };
 
 /// How long a file that was rotated away must have been quiet before its unfinished

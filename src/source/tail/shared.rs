@@ -1,113 +1,64 @@
-//! What two subscribers must have in common to be served by one reading of a file.
+//! What two subscribers must have in common to be served by one reading of a file, besides
+//! their settings.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use crate::request::{
-    BelowRoot, Format, LineEnd, QueryFilter, Request, Settings, SourceId, TextEncoding,
-};
-use crate::source::Opening;
+use crate::request::{BelowRoot, Format, QueryFilter, Request, Settings};
 
-/// See [`crate::source::Stream::shared`].
-pub(super) fn of(opening: &Opening<'_>) -> Vec<u8> {
-    key(opening.settings, opening.request)
-}
-
-/// A key of everything that decides which file is read and what its records become.
+/// What depends on more than the value of a setting: the name below `SSE_ROOT`, the format
+/// that a file's name implies, and the client's filter where it is used. See
+/// [`crate::source::Stream::shared`].
 ///
-/// Left out is what decides where a reading begins (the last id, `SSE_BACKLOG`,
-/// `SSE_REPLAY`), whether there is a stream at all (`SSE_AWAIT`, and `SSE_SUFFIXES` but
-/// for what it forbids), and what belongs to one subscriber (heartbeat, retry, origin).
-fn key(settings: &Settings, request: &Request) -> Vec<u8> {
-    let mut key = Key::default();
+/// `SSE_SUFFIXES` matters only by the names that it forbids.
+#[expect(clippy::unnecessary_wraps, reason = "the type of Stream::shared")]
+pub(super) fn key(settings: &Settings, request: &Request) -> Option<Vec<u8>> {
+    let mut key = Vec::new();
     let name = match &settings.root {
-        None => {
-            key.choice(0);
-            key.optional(settings.file.as_deref().map(path));
-            settings.file.clone()
-        }
-        Some(root) => {
+        None => settings.file.clone(),
+        Some(_) => {
             let asked = request.path_info.as_deref().unwrap_or_default();
             let name = BelowRoot::parse(asked, &settings.suffixes);
-            key.choice(1);
-            key.text(path(root));
-            key.optional(name.as_ref().map(|name| path(name.as_path())));
+            add(&mut key, name.as_ref().map(|name| path(name.as_path())));
             name.map(|name| name.as_path().to_owned())
         }
     };
     let by_name = || name.as_deref().map_or(Format::Lines, Format::of_name);
-    key.choice(match settings.format.unwrap_or_else(by_name) {
+    key.push(match settings.format.unwrap_or_else(by_name) {
         Format::Lines => 0,
         Format::Jsonl => 1,
         Format::State => 2,
     });
-    key.optional(settings.filter.as_ref().map(String::as_bytes));
-    let asked = request.query.filter.as_deref();
-    key.optional(asked.filter(|_| settings.query_filter == QueryFilter::Heard));
-    key.optional(settings.event.as_ref().map(|name| name.as_str().as_bytes()));
-    key.choice(match settings.source_id {
-        SourceId::Ignored => 0,
-        SourceId::PassedOn => 1,
-    });
-    key.choice(match settings.encoding {
-        TextEncoding::Utf8 => 0,
-        TextEncoding::Windows1252 => 1,
-        TextEncoding::Utf16Le => 2,
-        TextEncoding::Utf16Be => 3,
-    });
-    key.choice(match settings.line_end {
-        LineEnd::Lf => 0,
-        LineEnd::Any => 1,
-    });
-    key.number(settings.flush.map_or(0, |flush| flush.as_millis() as u64));
-    key.number(settings.max_line_bytes as u64);
-    key.number(settings.state_max_bytes);
-    key.number(
-        settings
-            .settle
-            .map_or(0, |settle| settle.as_millis() as u64),
-    );
-    key.0
+    let filter = request.query.filter.as_deref();
+    let is_used = settings.query_filter == QueryFilter::Heard;
+    add(&mut key, filter.filter(|_| is_used));
+    Some(key)
 }
 
 fn path(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-/// Fields in a fixed order, each of which tells where it ends: numbers are 8 bytes,
-/// texts follow their length.
-#[derive(Default)]
-struct Key(Vec<u8>);
-
-impl Key {
-    fn choice(&mut self, which: u8) {
-        self.0.push(which);
-    }
-
-    fn number(&mut self, number: u64) {
-        self.0.extend_from_slice(&number.to_le_bytes());
-    }
-
-    fn text(&mut self, text: &[u8]) {
-        self.number(text.len() as u64);
-        self.0.extend_from_slice(text);
-    }
-
-    fn optional(&mut self, text: Option<&[u8]>) {
-        self.choice(u8::from(text.is_some()));
-        self.text(text.unwrap_or_default());
-    }
+/// Adds a text after its length, so that no two keys are equal by chance.
+fn add(key: &mut Vec<u8>, text: Option<&[u8]>) {
+    key.push(u8::from(text.is_some()));
+    let text = text.unwrap_or_default();
+    key.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    key.extend_from_slice(text);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::request::{Lifetime, MetaVariables};
+    use crate::source::tail::STREAM;
 
     fn key_of(pairs: &[(&str, &str)]) -> Vec<u8> {
         let meta = MetaVariables::of(pairs);
         let settings = Settings::parse(&meta, Lifetime::Unlimited).unwrap().0;
-        key(&settings, &Request::from_meta(&meta))
+        STREAM
+            .share_key(&settings, &Request::from_meta(&meta))
+            .unwrap()
     }
 
     #[test]

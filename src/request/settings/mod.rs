@@ -1,0 +1,37 @@
+//! The `SSE_*` settings.
+//!
+//! ```text
+//! table ──► reader ──► Settings (location), Publishing, the process's
+//!   └─────► help, docs/settings.md
+//! ```
+//!
+//! They are meta-variables like any other, so that the same names work under every
+//! gateway, and a client can set none of them: what a client sends arrives under
+//! `HTTP_*` only. They are trusted, but can be mistaken: a value that cannot be read
+//! is a [`SettingError`], and one outside its range is clamped with a [`Notice`].
+//! Both are one line that names the setting and the remedy.
+
+mod error;
+mod help;
+mod location;
+mod page;
+mod process;
+mod reader;
+mod row;
+pub(super) mod table;
+mod unknown;
+mod values;
+
+pub use error::{Notice, SettingError};
+pub(crate) use help::{environment_help, options_help};
+pub use location::{Lifetime, Settings};
+pub use page::{page, table_row};
+pub use process::{misplaced, subscribers_max};
+pub use reader::Dividing;
+pub(super) use reader::Reader;
+pub(crate) use row::option_name;
+pub use row::{DefaultValue, Kind, Scope, Setting, Sharing, Spec, Streams};
+pub use table::{COMMON, PROCESS_SETTINGS, Rows, TABLE, count, select, setting};
+pub use values::{
+    Absent, CommandSharing, Format, LineEnd, Publishers, QueryFilter, SourceId, TextEncoding,
+};

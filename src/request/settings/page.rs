@@ -1,0 +1,83 @@
+//! `docs/settings.md`, and what README's table says of a setting.
+
+use super::row::{Scope, Setting, Streams};
+use super::table::TABLE;
+
+const HEAD: &str = "# Settings
+
+<!-- Made from src/request/settings/table.rs: edit that, then run
+     `UPDATE_DOCS=1 cargo test --test settings`. -->
+
+Settings are environment variables of a program: Apache `SetEnv`, nginx `fastcgi_param`,
+lighttpd `setenv`, or the shell. A client cannot set them. In a terminal, each setting of a
+program is an option too: `SSE_MAX_AGE` is `--max-age`.
+
+- Durations are `500ms`, `15s`, `2m` or `1h`; sizes are bytes, or `K`, `M` or `G` of 1024.
+- An empty value counts as not set.
+- A value out of range is clamped, and the log says so. A value that cannot be read is a 500,
+  and one line in the log names the setting and the remedy.
+- Under `sse-fcgi`, the process's environment has the defaults of all locations. What belongs
+  to the whole process can be set only there.
+";
+
+/// The whole page.
+#[must_use]
+pub fn page() -> String {
+    let mut text = HEAD.to_owned();
+    for setting in TABLE {
+        let name = setting.spec.name;
+        text.push_str(&format!("\n## {name}\n\n{}.\n\n", sentence(setting.help)));
+        let kind = setting.spec.kind;
+        let values = match (kind.placeholder(), kind.range()) {
+            (placeholder, range) if range.is_empty() => placeholder,
+            // The placeholder of a choice is its words.
+            (placeholder, range) if placeholder.contains('|') => range,
+            (placeholder, range) => format!("{placeholder}, {range}"),
+        };
+        text.push_str(&format!("- value: {}\n", code_free(&values)));
+        if !setting.default_text().is_empty() {
+            text.push_str(&format!("- default: {}", setting.default_text()));
+            if !setting.reason.is_empty() {
+                text.push_str(&format!(" ({})", setting.reason));
+            }
+            text.push('\n');
+        }
+        let streams = match setting.streams {
+            Streams::Every => "every stream".to_owned(),
+            Streams::Only(names) => names.join(", "),
+            Streams::Responder => "sse-fcgi".to_owned(),
+        };
+        text.push_str(&format!("- read by: {streams}\n"));
+        if setting.scope == Scope::Process {
+            text.push_str("- belongs to the whole process: under `sse-fcgi`, its environment\n");
+        }
+        if !matches!(setting.streams, Streams::Responder) {
+            text.push_str(&format!("- option: `{}`\n", setting.option()));
+        }
+    }
+    text
+}
+
+/// Name, range and default of a setting, as the columns of README's table have them.
+#[must_use]
+pub fn table_row(setting: &Setting) -> [String; 3] {
+    [
+        format!("`{}`", setting.spec.name),
+        setting.spec.kind.range(),
+        setting.default_text().to_owned(),
+    ]
+}
+
+/// With a capital, unless it begins with a name.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters
+        .next()
+        .map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + characters.as_str()
+}
+
+/// Without what Markdown would take for a table or HTML.
+fn code_free(text: &str) -> String {
+    text.replace('|', " or ")
+}

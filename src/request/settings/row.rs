@@ -1,0 +1,211 @@
+//! What the table says about one setting.
+
+use std::time::Duration;
+
+use crate::request::units::{duration_text, size_text};
+
+/// One setting: a row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// What is needed to read its value.
+    pub spec: Spec,
+    /// Why this default; empty where it needs no reason.
+    pub reason: &'static str,
+    /// Which streams read it.
+    pub streams: Streams,
+    /// Where it can be set.
+    pub scope: Scope,
+    /// What it does, in one line.
+    pub help: &'static str,
+}
+
+/// What is needed to read a setting's value. It is apart from the rest of the row so that a
+/// program which reads a setting does not contain the text of its help.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// Its name, such as `SSE_FILE`.
+    pub name: &'static str,
+    /// What its value looks like, and its range.
+    pub kind: Kind,
+    /// Its value where it is not set.
+    pub default: DefaultValue,
+    /// Whether streams with different values can be shared.
+    pub sharing: Sharing,
+}
+
+/// What a value looks like. Ranges include both ends.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// `500ms`, `15s`, `2m`, `1h`. `Duration::MAX` as the second one: no upper limit.
+    Duration(Duration, Duration),
+    /// Bytes, or `K`, `M`, `G` of 1024. `u64::MAX` as the second one: no upper limit.
+    Size(u64, u64),
+    /// A whole number.
+    Count(u64, u64),
+    /// `yes` or `no`.
+    YesNo,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Any of these words, separated by spaces.
+    Subset(&'static [&'static str]),
+    /// Words separated by spaces.
+    Words,
+    /// A path of the file system.
+    Path,
+    /// A program and its arguments, quoted as for a shell.
+    Command,
+    /// Origins separated by spaces, as [`AllowedOrigin`](crate::request::AllowedOrigin)
+    /// reads them.
+    Origins,
+    /// `60/m`: a count per second, minute or hour.
+    Rate,
+    /// Text of another form, and how help calls it.
+    Text(&'static str),
+}
+
+/// A default.
+#[derive(Clone, Copy, Debug)]
+pub enum DefaultValue {
+    /// This value, in the form in which a user would write it.
+    Value(&'static str),
+    /// No value; the text says what that means, in a few words. It can be empty.
+    Unset(&'static str),
+}
+
+/// Which streams read a setting.
+#[derive(Clone, Copy, Debug)]
+pub enum Streams {
+    /// Every one.
+    Every,
+    /// Those of these names; `publish`, which is no stream, counts as one.
+    Only(&'static [&'static str]),
+    /// None: the responder reads it.
+    Responder,
+}
+
+/// Where a setting can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// For each location of a web server; a process's environment is the default.
+    Location,
+    /// In the environment of a responder only. (A CGI program's environment is its
+    /// location's.)
+    Process,
+}
+
+/// Whether subscribers whose locations differ in a setting can share one reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// They cannot.
+    Divides,
+    /// The source decides, by more than the value (see
+    /// [`Stream::shared`](crate::source::Stream::shared)).
+    BySource,
+    /// They can: it decides where a subscriber begins, whether it is served, or how, but not
+    /// what an event is.
+    Ignored,
+}
+
+impl Setting {
+    /// The option of a terminal that stands for it, such as `--max-age`.
+    #[must_use]
+    pub fn option(&self) -> String {
+        format!("--{}", option_name(self.spec.name))
+    }
+
+    /// Whether the stream of this name reads it.
+    #[must_use]
+    pub const fn is_for(&self, stream: &str) -> bool {
+        match self.streams {
+            Streams::Every => true,
+            Streams::Only(names) => contains(names, stream),
+            Streams::Responder => false,
+        }
+    }
+
+    /// What its default is, in words; empty where there is none.
+    #[must_use]
+    pub fn default_text(&self) -> &'static str {
+        match self.spec.default {
+            DefaultValue::Value(text) | DefaultValue::Unset(text) => text,
+        }
+    }
+}
+
+impl Kind {
+    /// How help calls a value.
+    #[must_use]
+    pub fn placeholder(&self) -> String {
+        match self {
+            Self::Duration(..) => "DURATION".into(),
+            Self::Size(..) => "SIZE".into(),
+            Self::Count(..) => "N".into(),
+            Self::YesNo => "yes|no".into(),
+            Self::Choice(words) => words.join("|"),
+            Self::Subset(_) | Self::Words => "WORDS".into(),
+            Self::Path => "PATH".into(),
+            Self::Command => "COMMAND".into(),
+            Self::Origins => "ORIGINS".into(),
+            Self::Rate => "RATE".into(),
+            Self::Text(name) => (*name).into(),
+        }
+    }
+
+    /// Which values are allowed, in words; empty where any text of the kind is.
+    #[must_use]
+    pub fn range(&self) -> String {
+        fn between<T: PartialEq>(least: &T, most: &T, limit: &T, text: fn(&T) -> String) -> String {
+            if most == limit {
+                return format!("{} or more", text(least));
+            }
+            format!("{} to {}", text(least), text(most))
+        }
+        match self {
+            Self::Duration(least, most) => {
+                between(least, most, &Duration::MAX, |d| duration_text(*d))
+            }
+            Self::Size(least, most) => between(least, most, &u64::MAX, |n| size_text(*n)),
+            Self::Count(least, most) => between(least, most, &u64::MAX, u64::to_string),
+            Self::Rate => "1 to 1000000 in s, m or h".into(),
+            Self::YesNo => "yes, no".into(),
+            Self::Choice(words) | Self::Subset(words) => words.join(", "),
+            Self::Words | Self::Path | Self::Command | Self::Origins | Self::Text(_) => {
+                String::new()
+            }
+        }
+    }
+}
+
+/// The name of the option for a setting: `SSE_MAX_AGE` is `max-age`.
+#[must_use]
+pub(crate) fn option_name(setting: &str) -> String {
+    let name = setting.strip_prefix("SSE_").unwrap_or(setting);
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+const fn contains(names: &[&str], name: &str) -> bool {
+    let mut at = 0;
+    while at < names.len() {
+        if is_same(names[at], name) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+/// `==`, which a constant function cannot use.
+pub(super) const fn is_same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}

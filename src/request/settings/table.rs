@@ -1,0 +1,316 @@
+//! The table of settings: all that the programs and the pages know of one comes from its row.
+//!
+//! A new setting is a row here, a field of [`Settings`](super::Settings) or
+//! [`Publishing`](crate::request::Publishing), and its reading there. Help, options,
+//! `docs/settings.md`, the check for unknown names and the keys of shared streams follow.
+
+use std::time::Duration;
+
+use super::row::DefaultValue::{Unset, Value};
+use super::row::Kind::{
+    Choice, Command, Count, Origins, Path, Rate, Size, Subset, Text, Words, YesNo,
+};
+use super::row::Scope::{Location, Process};
+use super::row::Sharing::{BySource, Divides, Ignored};
+use super::row::Streams::{Every, Only, Responder};
+use super::row::{Kind, Setting, Spec, is_same};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// From `least` to `most` milliseconds.
+const fn milliseconds(least: u64, most: Duration) -> Kind {
+    Kind::Duration(Duration::from_millis(least), most)
+}
+
+/// From one second to `most`.
+const fn seconds(most: Duration) -> Kind {
+    Kind::Duration(SECOND, most)
+}
+
+/// Makes of each row `NAME "SSE_NAME" kind = default (reason), streams, scope, sharing: help;`
+/// a constant [`Spec`] of that name, for reading, and an entry of the table.
+macro_rules! table {
+    ($(
+        $id:ident $name:literal $kind:expr, = $default:expr, $reason:literal;
+        $streams:expr, $scope:expr, $sharing:expr;
+        $help:literal
+    )*) => {
+        $(
+            pub(in crate::request) const $id: Spec = Spec {
+                name: $name,
+                kind: $kind,
+                default: $default,
+                sharing: $sharing,
+            };
+        )*
+
+        /// The rows, for constant functions: what they take of it is all that a program
+        /// contains.
+        const ROWS: &[&Setting] = &[$(
+            &Setting {
+                spec: $id,
+                reason: $reason,
+                streams: $streams,
+                scope: $scope,
+                help: $help,
+            },
+        )*];
+
+        /// The names of all settings, without their rows.
+        pub(super) const NAMES: &[&str] = &[$($name),*];
+    };
+}
+
+table! {
+    STREAM "SSE_STREAM" Text("NAME"), = Unset("the last part of SCRIPT_NAME, but not status"), "";
+    Responder, Location, Ignored;
+    "what sse-fcgi serves here: clock, countdown, script, tail, command, publish, session, room or status"
+
+    FILE "SSE_FILE" Path, = Unset(""), "";
+    Only(&["tail", "script", "room", "publish"]), Location, Divides;
+    "the file to read, or to publish to; it may be created later"
+
+    ROOT "SSE_ROOT" Path, = Unset(""), "";
+    Only(&["tail", "room", "publish"]), Location, Divides;
+    "a folder: PATH_INFO names the file below it"
+
+    PREFIX "SSE_PREFIX" Path, = Unset("the first component of the path, if it has more than one"), "";
+    Responder, Location, Ignored;
+    "the part of the path that is the location's, for gateways that give no PATH_INFO"
+
+    AWAIT "SSE_AWAIT" YesNo, = Value("no"), "";
+    Only(&["tail", "room", "publish"]), Location, Ignored;
+    "whether to wait for a missing file below SSE_ROOT, or to answer 404"
+
+    SUFFIXES "SSE_SUFFIXES" Words, = Unset("any"), "";
+    Only(&["tail", "room", "publish"]), Location, BySource;
+    "what names below SSE_ROOT must end in, separated by spaces"
+
+    FORMAT "SSE_FORMAT" Choice(&["lines", "jsonl", "state"]), = Unset("jsonl for .jsonl and .ndjson, else lines"), "";
+    Only(&["tail", "command", "session", "publish"]), Location, BySource;
+    "how bytes become events: a line each, a JSON object each, or the whole file"
+
+    ENCODING "SSE_ENCODING" Text("LABEL"), = Value("utf-8"), "";
+    Only(&["tail"]), Location, Divides;
+    "the file's encoding: utf-8, latin1, and for the format state utf-16, utf-16le or utf-16be"
+
+    LINE_END "SSE_LINE_END" Choice(&["lf", "any"]), = Value("lf"), "";
+    Only(&["tail"]), Location, Divides;
+    "what ends a line: lf stands for LF and CRLF; any adds CR, which progress bars write"
+
+    FLUSH "SSE_FLUSH" milliseconds(100, HOUR), = Unset("never"), "";
+    Only(&["tail"]), Location, Divides;
+    "treat an unfinished last line as a record after the file was quiet for so long"
+
+    BACKLOG "SSE_BACKLOG" Count(0, 1_000_000), = Value("10"), "a new page is not empty";
+    Only(&["tail", "room"]), Location, Ignored;
+    "records that a first-time client gets"
+
+    REPLAY "SSE_REPLAY" Size(0, u64::MAX), = Value("16M"), "some hours of a busy log";
+    Only(&["tail", "session", "room"]), Location, Ignored;
+    "how far back a Last-Event-ID may reach"
+
+    MAX_LINE "SSE_MAX_LINE" Size(16, 64 << 20), = Value("1M"), "";
+    Only(&["tail", "command", "session", "room", "publish"]), Location, Divides;
+    "the longest record; a longer one is cut, and a gap says so"
+
+    FILTER "SSE_FILTER" Text("TEXT|/REGEX/"), = Unset("all records"), "";
+    Only(&["tail", "room"]), Location, Divides;
+    "send only records that contain this; a leading ! inverts"
+
+    ALLOW_FILTER "SSE_ALLOW_FILTER" YesNo, = Value("no"), "";
+    Only(&["tail", "room"]), Location, BySource;
+    "whether clients may filter too, by the query's filter"
+
+    STATE_MAX "SSE_STATE_MAX" Size(1, 64 << 20), = Value("1M"), "";
+    Only(&["tail"]), Location, Divides;
+    "the largest file in the format state"
+
+    SETTLE "SSE_SETTLE" milliseconds(10, MINUTE), = Unset("50ms; 2s for a file that was emptied"), "";
+    Only(&["tail"]), Location, Divides;
+    "how long a state file must be unchanged before it is read"
+
+    SOURCE_ID "SSE_SOURCE_ID" YesNo, = Value("no"), "";
+    Only(&["tail", "command"]), Location, Divides;
+    "whether a jsonl record's own id is passed on, in an object"
+
+    EVENT "SSE_EVENT" Text("NAME"), = Unset("none, which is message"), "";
+    Only(&["tail", "command", "session"]), Location, Divides;
+    "the event name for the formats lines and state"
+
+    INTERVAL "SSE_INTERVAL" milliseconds(10, HOUR.saturating_mul(24)), = Value("1s"), "";
+    Only(&["clock", "countdown"]), Location, Divides;
+    "the time between events"
+
+    COUNT "SSE_COUNT" Count(0, 1_000_000), = Unset("10 for a countdown; a clock does not end"), "";
+    Only(&["clock", "countdown"]), Location, Divides;
+    "where a countdown starts; after how many events a clock ends"
+
+    COMMAND "SSE_COMMAND" Command, = Unset(""), "";
+    Only(&["command", "session"]), Location, Divides;
+    "the program to run and its arguments, quoted as for a shell; no shell is used"
+
+    COMMAND_SHARED "SSE_COMMAND_SHARED" YesNo, = Value("no"), "";
+    Only(&["command"]), Location, BySource;
+    "under sse-fcgi, whether one run serves all subscribers"
+
+    COMMAND_TIMEOUT "SSE_COMMAND_TIMEOUT" seconds(HOUR.saturating_mul(24)), = Value("1h"), "as long as a stream under CGI";
+    Only(&["command", "session"]), Location, Divides;
+    "a program that runs for longer is ended"
+
+    COMMAND_OUTPUT "SSE_COMMAND_OUTPUT" Size(1, u64::MAX), = Value("64M"), "";
+    Only(&["command", "session"]), Location, Divides;
+    "a program that writes more is ended"
+
+    COMMAND_MAX "SSE_COMMAND_MAX" Count(1, 10_000), = Value("20"), "";
+    Only(&["command", "session"]), Location, Ignored;
+    "how many programs run at the same time; further clients are asked to reconnect later"
+
+    PUBLISH_ALLOW "SSE_PUBLISH_ALLOW" Subset(&["token", "user", "same-origin", "anyone"]), = Unset("nobody"), "";
+    Only(&["publish", "session", "room"]), Location, Ignored;
+    "who may publish; any of these suffices"
+
+    PUBLISH_TOKEN_FILE "SSE_PUBLISH_TOKEN_FILE" Path, = Unset(""), "";
+    Only(&["publish", "session", "room"]), Location, Ignored;
+    "the file of the tokens, one a line"
+
+    PUBLISH_MAX "SSE_PUBLISH_MAX" Size(1, 16 << 20), = Value("64K"), "";
+    Only(&["publish", "session", "room"]), Location, Ignored;
+    "the largest body"
+
+    PUBLISH_TIMEOUT "SSE_PUBLISH_TIMEOUT" milliseconds(100, MINUTE.saturating_mul(5)), = Value("10s"), "";
+    Only(&["publish", "session", "room"]), Location, Ignored;
+    "how long a body may take, and then its way into the file"
+
+    PUBLISH_RATE "SSE_PUBLISH_RATE" Rate, = Unset("unlimited"), "";
+    Only(&["publish", "session", "room"]), Location, Ignored;
+    "how often one client may publish, such as 60/m"
+
+    PUBLISH_SYNC "SSE_PUBLISH_SYNC" YesNo, = Value("no"), "";
+    Only(&["publish", "session", "room"]), Location, Ignored;
+    "whether the answer 201 waits until a power cut cannot undo the record"
+
+    FILE_MAX "SSE_FILE_MAX" Size(1 << 10, u64::MAX), = Unset("never"), "";
+    Only(&["publish", "room"]), Location, Ignored;
+    "publishing rotates the file before it grows beyond this"
+
+    FILE_KEEP "SSE_FILE_KEEP" Count(1, 100), = Value("3"), "";
+    Only(&["publish", "room"]), Location, Ignored;
+    "how many rotated files are kept"
+
+    SPOOL "SSE_SPOOL" Path, = Unset(""), "";
+    Only(&["session", "room"]), Location, Divides;
+    "the folder for sessions, in which no other user may write; it is made if it is missing"
+
+    SESSION_GRACE "SSE_SESSION_GRACE" Kind::Duration(SECOND.saturating_mul(10), HOUR.saturating_mul(24)), = Value("2m"), "a laptop may be carried to another room";
+    Only(&["session", "room"]), Location, Ignored;
+    "how long a session outlives its stream"
+
+    HEARTBEAT "SSE_HEARTBEAT" seconds(SECOND.saturating_mul(25)), = Value("15s"), "servers cut streams that are silent for 30s";
+    Every, Location, Ignored;
+    "send a comment (with ?heartbeat=event an event) after this much silence"
+
+    RETRY "SSE_RETRY" seconds(HOUR), = Value("3s"), "the browsers' own";
+    Every, Location, Ignored;
+    "the reconnection time; it is sent times 0.75 to 1.5, so that clients do not return together"
+
+    SEND_TIMEOUT "SSE_SEND_TIMEOUT" seconds(HOUR), = Value("30s"), "";
+    Every, Location, Ignored;
+    "close a client that receives nothing for so long"
+
+    MAX_AGE "SSE_MAX_AGE" seconds(Duration::MAX), = Unset("1h under CGI; none under FastCGI and in a terminal"), "a CGI stream holds a worker of the server";
+    Every, Location, Ignored;
+    "end the stream after this, up to a tenth earlier; the client resumes"
+
+    ALLOW_ORIGIN "SSE_ALLOW_ORIGIN" Origins, = Unset("none"), "";
+    Every, Location, Ignored;
+    "origins whose pages may read across sites, separated by spaces; * is any, without credentials"
+
+    LOG "SSE_LOG" Path, = Unset("the server's log, in a terminal stderr"), "";
+    Every, Process, Ignored;
+    "a file to log to, as JSON lines; SIGHUP makes sse-fcgi reopen it"
+
+    MAX_SUBSCRIBERS "SSE_MAX_SUBSCRIBERS" Count(1, 1_000_000), = Value("50000"), "a small machine can serve so many, if it has the descriptors";
+    Responder, Process, Ignored;
+    "how many streams sse-fcgi serves at the same time; further clients are asked to reconnect later"
+
+    ALLOW_COMMANDS "SSE_ALLOW_COMMANDS" YesNo, = Value("no"), "";
+    Responder, Process, Ignored;
+    "whether requests may name any SSE_COMMAND, as with sse-fcgi --allow-commands"
+}
+
+/// Every setting. Only pages and tests need all of them.
+pub static TABLE: &[&Setting] = ROWS;
+
+/// Those of every stream.
+pub static COMMON: &[&Setting] = &select::<{ count(Rows::Common) }>(Rows::Common);
+
+/// Those that belong to a whole process.
+pub static PROCESS_SETTINGS: &[&Setting] = &select::<{ count(Rows::Process) }>(Rows::Process);
+
+/// Some rows of the table.
+#[derive(Clone, Copy)]
+pub enum Rows<'a> {
+    /// Those that the stream of this name has besides the common ones.
+    Own(&'a str),
+    /// Those of every stream.
+    Common,
+    /// Those that belong to a whole process.
+    Process,
+}
+
+impl Rows<'_> {
+    const fn include(self, row: &Setting) -> bool {
+        let is_common = matches!(row.streams, Every);
+        match self {
+            Self::Own(stream) => !is_common && row.is_for(stream),
+            Self::Common => is_common,
+            Self::Process => matches!(row.scope, Process),
+        }
+    }
+}
+
+/// How many rows these are.
+#[must_use]
+pub const fn count(rows: Rows<'_>) -> usize {
+    let (mut count, mut at) = (0, 0);
+    while at < ROWS.len() {
+        count += rows.include(ROWS[at]) as usize;
+        at += 1;
+    }
+    count
+}
+
+/// These rows; `N` is their [`count`]. Evaluated in a constant, it keeps the text of all
+/// other rows out of the program.
+#[must_use]
+pub const fn select<const N: usize>(rows: Rows<'_>) -> [&'static Setting; N] {
+    let mut found = [ROWS[0]; N];
+    let (mut count, mut at) = (0, 0);
+    while at < ROWS.len() {
+        if rows.include(ROWS[at]) {
+            found[count] = ROWS[at];
+            count += 1;
+        }
+        at += 1;
+    }
+    found
+}
+
+/// The row of a setting, for a stream of your own that reads it.
+///
+/// # Panics
+/// When there is no such setting; in a constant, that is a compiler's error.
+#[must_use]
+pub const fn setting(name: &str) -> &'static Setting {
+    let mut at = 0;
+    while at < ROWS.len() {
+        if is_same(ROWS[at].spec.name, name) {
+            return ROWS[at];
+        }
+        at += 1;
+    }
+    panic!("no such setting")
+}
