@@ -122,7 +122,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
                 let version = format!("sse-cgi {}\n", env!("CARGO_PKG_VERSION"));
                 return Ok(Invocation::Print(version));
             }
-            "socket" => socket = Some(PathBuf::from(parser.value()?)),
+            "socket" => socket = Some(path(&name, &mut parser)?),
             "listen" => listen = Some(address(&parser.value()?.string()?)?),
             "mode" => mode = Some(octal(&parser.value()?.string()?)?),
             "owner" => owner = Some(named(&name, &mut parser, accounts::uid)?),
@@ -130,7 +130,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
             "user" => options.user = Some(named(&name, &mut parser, accounts::account)?),
             "allow-root" => options.may_be_root = MayBeRoot::Yes,
             "allow-commands" => options.commands = CommandsOption::Allowed,
-            "beneath" => options.beneath.push(PathBuf::from(parser.value()?)),
+            "beneath" => options.beneath.push(path(&name, &mut parser)?),
             "drain" => options.drain = span(&name, &parser.value()?.string()?)?,
             "request-timeout" => {
                 let text = parser.value()?.string()?;
@@ -169,6 +169,16 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
         (None, None) => Place::Inherited,
     };
     Ok(Invocation::Serve(options))
+}
+
+/// Reads the value of an option that is a path. An empty one is probably a variable of a
+/// start script that is not set.
+fn path(option: &str, parser: &mut Parser) -> Result<PathBuf, lexopt::Error> {
+    let path = PathBuf::from(parser.value()?);
+    if path.as_os_str().is_empty() {
+        return Err(format!("--{option}: the path is empty; name one").into());
+    }
+    Ok(path)
 }
 
 fn span(name: &str, text: &str) -> Result<Duration, lexopt::Error> {
@@ -300,6 +310,16 @@ mod tests {
             "--group no such: no such group in /etc/group; correct the name, or give the number",
         );
         check(&["--beneath"], "missing argument for option '--beneath'");
+        check(&["--socket", ""], "--socket: the path is empty");
+        check(&["--socket="], "--socket: the path is empty");
+        check(&["--beneath", ""], "--beneath: the path is empty");
+        check(&["--listen", ""], "--listen : no address");
+        check(&["--user", ""], "--user :");
+        check(&["--socket", "/a", "--mode", ""], "--mode : no octal mode");
+        check(
+            &["--request-timeout", "1ms"],
+            "--request-timeout 1ms: too short",
+        );
         check(&["--nonsense"], "invalid option '--nonsense'");
         check(&["a"], "unexpected argument");
         check(&["--help"], "sse-fcgi: Server-Sent Events");

@@ -11,7 +11,7 @@ use crate::event::{Batch, Unavailable};
 use crate::request::{
     Decision, Head, Label, Lifetime, MetaVariables, Method, Notice, Request, RequestedStream,
     SettingError, Settings, Status, StatusAnswer, StatusFormat, WRONG_SETTING, decide,
-    decide_status, path_below,
+    decide_status, misplaced, path_below,
 };
 use crate::source::{Now, Stream, WayUp};
 use crate::stream::open::{Answered, open};
@@ -60,12 +60,13 @@ impl Server {
             label: Label::of(&params),
             ..RequestLog::default()
         };
+        let misplaced = misplaced(&params, &self.defaults);
         let meta = params.over(&self.defaults);
         let (settings, notices) = match Settings::parse(&meta, Lifetime::Unlimited) {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse_setting(id, &error),
         };
-        for notice in self.new_notices(notices) {
+        for notice in misplaced.into_iter().chain(self.new_notices(notices)) {
             self.say(id, Level::Warning, &notice.to_string());
         }
         let service = match self.service(&meta) {

@@ -242,3 +242,46 @@ fn no_client_fills_the_log_with_paths_that_it_makes_up() {
     let lines = folder.read("own-log").matches("SSE_HEARTBEAT=soon").count();
     assert!((190..=200).contains(&lines), "{lines}");
 }
+
+#[test]
+fn a_setting_of_the_process_in_a_request_is_reported_once_for_each_location() {
+    let folder = Folder::new();
+    let log = folder.path("own-log");
+    let file = folder.write("log", "1\n");
+    let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();
+    let asks = |path: &str| {
+        let request = Request::tail(&file)
+            .set("REQUEST_URI", path)
+            .set("SSE_LOG", "/elsewhere")
+            .set("SSE_MAX_SUBSCRIBERS", "5");
+        responder.ask(&request).says(&["1"]);
+    };
+    for _ in 0..3 {
+        asks("/a");
+    }
+    asks("/b");
+    let said = folder.read("own-log");
+    for part in [
+        "SSE_LOG=/elsewhere: it is ignored here",
+        "SSE_MAX_SUBSCRIBERS=5: it is ignored here",
+    ] {
+        assert_eq!(said.matches(part).count(), 2, "{said}");
+    }
+    assert!(
+        said.contains("set it in the environment of sse-fcgi"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_empty_path_of_a_socket_is_a_wrong_option() {
+    for arguments in [["--socket", ""], ["--beneath", ""], ["--listen", ""]] {
+        let output = command(&arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(100), "{arguments:?}: {said}");
+        assert!(
+            said.contains(arguments[0]) && said.lines().count() == 1,
+            "{said}"
+        );
+    }
+}
