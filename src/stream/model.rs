@@ -30,6 +30,7 @@ use crate::source::{Changes, Host, Next, Now, OpenError, Opened, Opening, Source
 /// The conditions of the streams: equal ones share a channel.
 const FILTERS: [&str; 3] = ["", "=b", "=c"];
 const ROTATIONS_MAX: usize = 12;
+const START_MS: u64 = 1_000_000;
 
 // ---- What is written ----------------------------------------------------------------
 
@@ -709,12 +710,14 @@ impl Driver {
             hints: RefCell::default(),
             openings: RefCell::default(),
         });
+        // Files are created by the clock that the followers have.
+        *place.disk.now_ns.borrow_mut() = i128::from(START_MS) * 1_000_000;
         place.disk.create(NAME);
         PLACE.with(|slot| *slot.borrow_mut() = Some(Rc::clone(&place)));
         Self {
             place,
             random,
-            now_ms: 1_000_000,
+            now_ms: START_MS,
             channels: Channels::new(),
             connections: BTreeMap::new(),
             next_connection: 0,
