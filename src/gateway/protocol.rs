@@ -118,6 +118,14 @@ impl Protocol {
         }
     }
 
+    /// About how much memory an incomplete head takes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::FastCgi(connection) => connection.held_bytes(),
+        }
+    }
+
     /// The bytes of a response head, to be sent as the beginning of the body: see
     /// [`Protocol::body`]. `date` is the value of the `Date` field.
     #[must_use]

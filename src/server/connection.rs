@@ -38,6 +38,8 @@ pub(super) struct Connection {
     is_request_read: bool,
     /// When its last request began, in tenths of a second.
     began_ds: u32,
+    /// About how much memory its unfinished request takes; see [`Self::note_held`].
+    held_bytes: u32,
     /// See [`Connection::receive`].
     unread_reply_bytes: u32,
     /// A peer that takes nothing for so long is disconnected.
@@ -218,6 +220,7 @@ impl Connection {
             request: RequestLog::default(),
             is_request_read: false,
             began_ds: 0,
+            held_bytes: 0,
             unread_reply_bytes: 0,
             generation: 0,
         }
@@ -314,6 +317,20 @@ impl Connection {
             }
             _ => None,
         }
+    }
+
+    /// About how much memory its unfinished request took when it was noted last.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes as usize
+    }
+
+    /// Notes how much memory its request takes after so many more bytes have been received.
+    pub(super) fn note_held(&mut self, received_bytes: usize) {
+        let held = match &self.state {
+            State::Receiving(_) => self.held_bytes as usize + received_bytes,
+            _ => self.protocol.held_bytes(),
+        };
+        self.held_bytes = u32::try_from(held).unwrap_or(u32::MAX);
     }
 
     /// Whether all of the request has been received.

@@ -73,6 +73,8 @@ pub(super) struct Server {
     pub(super) connections: Connections,
     pub(super) channels: Channels,
     pub(super) subscribers: usize,
+    /// About how much memory all unfinished requests take.
+    pub(super) held_bytes: usize,
     pub(super) counters: Counters,
     /// One costly source may be polled now: it is its turn.
     may_poll_costly: bool,
@@ -118,6 +120,7 @@ impl Server {
             connections: Connections::new(),
             channels: Channels::new(),
             subscribers: 0,
+            held_bytes: 0,
             counters: Counters::default(),
             may_poll_costly: false,
             is_reaping: false,

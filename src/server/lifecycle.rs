@@ -141,6 +141,7 @@ impl Server {
         let report = age.map(|age| Box::new(Report { reason, age }));
         // (A record whose POST was aborted is not published.)
         connection.finish(report);
+        self.note_held(id, 0, now);
         Action::Flush
     }
 
@@ -151,6 +152,7 @@ impl Server {
         let Some(connection) = self.connections.remove(id) else {
             return;
         };
+        self.held_bytes -= connection.held_bytes();
         let report = match connection.state {
             State::Finishing { report, .. } => report,
             _ => age.map(|age| Box::new(Report { reason, age })),

@@ -7,6 +7,12 @@ use crate::gateway::{After, Incoming};
 use crate::source::Now;
 use crate::system::log::Level;
 
+/// The most memory that unfinished requests take together, as [`Connection::held_bytes`]
+/// estimates it. One body is 16 MiB at most.
+///
+/// [`Connection::held_bytes`]: super::connection::Connection::held_bytes
+const HELD_MAX_BYTES: usize = 32 << 20;
+
 impl Server {
     /// Reads once from a connection, and acts on what has come.
     pub(super) fn read_into(&mut self, id: ConnectionId, buffer: &mut [u8], now: Now) {
@@ -14,26 +20,66 @@ impl Server {
             return;
         };
         match connection.read(buffer) {
-            Read::Bytes(count) => self.receive(id, &buffer[..count], now),
+            Read::Bytes(count) => {
+                let id = self.receive(id, &buffer[..count], now);
+                self.note_held(id, count, now);
+            }
             Read::Nothing => {}
             Read::End => self.close(id, "left", now),
         }
     }
 
-    fn receive(&mut self, mut id: ConnectionId, mut input: &[u8], now: Now) {
+    /// Notes how much memory a request takes that has not been received, or not been added
+    /// to its file. The sum is limited: beyond it, the largest requests are closed.
+    pub(super) fn note_held(&mut self, id: ConnectionId, received_bytes: usize, now: Now) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        self.held_bytes -= connection.held_bytes();
+        connection.note_held(received_bytes);
+        self.held_bytes += connection.held_bytes();
+        if self.held_bytes > HELD_MAX_BYTES {
+            self.close_largest(now);
+        }
+    }
+
+    fn close_largest(&mut self, now: Now) {
+        let mut holding: Vec<_> = (self.connections.iter())
+            .map(|(id, connection)| (connection.held_bytes(), id))
+            .filter(|(bytes, _)| *bytes > 0)
+            .collect();
+        holding.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        for (_, id) in holding {
+            // More than necessary: the list is not made again for each read.
+            if self.held_bytes <= HELD_MAX_BYTES / 8 * 7 {
+                break;
+            }
+            self.counters.dropped += 1;
+            self.close(id, "too many bytes", now);
+        }
+        let text = "unfinished requests take more than 32 MiB; the largest are closed; limit \
+                    bodies with SSE_PUBLISH_MAX, and connections in the web server";
+        self.log.rate_limited(Level::Warning, "held", text);
+    }
+
+    /// Returns the connection's id, which another request on it changes.
+    fn receive(&mut self, mut id: ConnectionId, mut input: &[u8], now: Now) -> ConnectionId {
         let mut owes_reply = false;
         loop {
             let Some(connection) = self.connections.get_mut(id) else {
-                return;
+                return id;
             };
             if matches!(connection.state, State::Lingering { .. }) {
-                return;
+                return id;
             }
             let received = connection.receive(&mut input, now);
             let has_had_request = connection.request.number > 0;
             let (incoming, has_reply) = match received {
                 Ok(received) => received,
-                Err(offence) => return self.disconnect(id, offence, now),
+                Err(offence) => {
+                    self.disconnect(id, offence, now);
+                    return id;
+                }
             };
             owes_reply |= has_reply;
             let action = match incoming {
@@ -53,7 +99,7 @@ impl Server {
                     if owes_reply {
                         self.perform(id, Action::Flush, now);
                     }
-                    return;
+                    return id;
                 }
             };
             self.perform(id, action, now);

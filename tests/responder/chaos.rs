@@ -213,3 +213,47 @@ fn who_asks_on_and_on_and_takes_no_answer_costs_no_memory() {
     }
     responder.ask(&Request::tail(&file)).says(&["1"]);
 }
+
+#[test]
+fn unfinished_requests_of_many_connections_take_a_bounded_amount_of_memory() {
+    let folder = Folder::new();
+    let file = folder.write("log", "1\n");
+    let records = folder.write("a.jsonl", "");
+    let responder = Responder::start(&folder);
+    // Two bytes on the wire are a hundred in memory.
+    let mut heads = Vec::new();
+    for _ in 0..800 {
+        let mut client = responder.connect();
+        client.may_break();
+        let mut bytes = wire::begin(1, wire::RESPONDER, 0, client.dice());
+        bytes.extend(wire::record(wire::PARAMS, 1, &[0; 3_900], client.dice()));
+        client.send(&bytes);
+        heads.push(client);
+    }
+    let post = Request::of("publish")
+        .method("POST")
+        .set("SSE_FILE", records.to_str().unwrap())
+        .set("SSE_PUBLISH_ALLOW", "anyone")
+        .set("CONTENT_TYPE", "text/plain")
+        .set("CONTENT_LENGTH", "65000");
+    let body = vec![b'x'; 60_000];
+    let mut bodies = Vec::new();
+    for _ in 0..1_600 {
+        let mut client = responder.connect();
+        client.may_break();
+        let head = post.head_bytes(client.dice());
+        let body = wire::record(wire::STDIN, 1, &body, client.dice());
+        client.send(&head);
+        let _ = client.send_some(&body);
+        bodies.push(client);
+    }
+    responder.ask(&Request::tail(&file)).says(&["1"]);
+    let most = responder.proc_status("VmHWM");
+    let dropped = responder.figure("dropped");
+    drop((heads, bodies));
+    wait_for("the end of all", || {
+        (responder.descriptors().len() < 40).then_some(())
+    });
+    assert!(most < 90_000, "{most} kB; {dropped} dropped");
+    assert!(dropped > 0);
+}

@@ -153,6 +153,20 @@ impl Connection {
         }
     }
 
+    /// About how much memory an incomplete head takes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let head = match &self.request {
+            Active::Params(_, pairs) => pairs.held_bytes(),
+            _ => 0,
+        };
+        let values = match &self.record {
+            RecordPart::Content(Content::Values(pairs)) => pairs.held_bytes(),
+            _ => 0,
+        };
+        head + values
+    }
+
     /// Whether the peer owes us something: the end of PARAMS after a BEGIN_REQUEST, or
     /// the rest of a record of any kind. Who stays in this state for long is to be closed.
     #[must_use]

@@ -72,6 +72,13 @@ impl Pairs {
         }
     }
 
+    /// About how much memory it takes: its bytes, and for each pair two vectors, which take
+    /// at least as much as the smallest allocation.
+    pub fn held_bytes(&self) -> usize {
+        const PAIR_BYTES: usize = size_of::<Pair>() + 2 * 32;
+        self.limits.params_bytes - self.left_bytes + self.whole.len() * PAIR_BYTES
+    }
+
     /// Takes the next bytes of the stream, all of them.
     pub fn take(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
         while let Some((&first, rest)) = bytes.split_first() {
