@@ -78,4 +78,4 @@ mod values;
 pub use connection::{After, Connection, Incoming};
 pub use limits::Limits;
 pub use malformed::Malformed;
-pub use record::{CONTENT_BYTES_MAX, HEADER_BYTES, readdressed, stderr, stdout};
+pub use record::{stderr, stdout};

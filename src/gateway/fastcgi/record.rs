@@ -114,25 +114,6 @@ pub fn stderr(request_id: u16, content: &[u8], out: &mut Vec<u8>) {
     stream(kind::STDERR, request_id, content, out);
 }
 
-/// Appends `records` with their request id replaced: what is shared by many is framed
-/// for request 1, the id that web servers use, and a peer with another id gets a copy.
-///
-/// `records` are whole records as [`stdout`] writes them; the bytes of a last one that
-/// is cut are copied as they are.
-pub fn readdressed(records: &[u8], request_id: u16, out: &mut Vec<u8>) {
-    let mut at = out.len();
-    out.extend_from_slice(records);
-    while let Some(header) = out.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
-        let Header {
-            content_bytes,
-            padding_bytes,
-            ..
-        } = Header::parse(*header);
-        header[2..4].copy_from_slice(&request_id.to_be_bytes());
-        at += HEADER_BYTES + usize::from(content_bytes) + usize::from(padding_bytes);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +144,6 @@ mod tests {
     fn no_content_is_no_record_since_an_empty_one_would_end_the_stream() {
         check(|out| stdout(1, b"", out), b"");
         check(|out| stderr(1, b"", out), b"");
-        check(|out| readdressed(b"", 7, out), b"");
     }
 
     #[test]
@@ -185,24 +165,5 @@ mod tests {
             }
             assert_eq!(joined, content);
         }
-    }
-
-    #[test]
-    fn readdressing_changes_the_ids_and_nothing_else() {
-        let content = vec![b'x'; 70_000];
-        let (mut shared, mut own) = (Vec::new(), Vec::new());
-        stdout(1, &content, &mut shared);
-        stdout(0xFFFE, &content, &mut own);
-        check(|out| readdressed(&shared, 0xFFFE, out), &own);
-        check(
-            |out| {
-                readdressed(b"\x01\x06\x00\x01\x00\x01\x02\x00x..\x01\x06\x00\x01\x00\x00\x00\x00\x01\x06\x00\x01", 3, out)
-            },
-            b"\x01\x06\x00\x03\x00\x01\x02\x00x..\x01\x06\x00\x03\x00\x00\x00\x00\x01\x06\x00\x01",
-        );
-        check(
-            |out| readdressed(b"\x01\x06\x00\x01\xFF\xFF\x00\x00cut", 3, out),
-            b"\x01\x06\x00\x03\xFF\xFF\x00\x00cut",
-        );
     }
 }
