@@ -1,4 +1,4 @@
-//! Access: a URL, what is sent with every request to it, and HTTP.
+//! Access: a URL, the fields of every request to it, and HTTP.
 //!
 //! Nothing else here knows the HTTP library. Certificates are checked against the
 //! system's own (`SSL_CERT_FILE` and `SSL_CERT_DIR` are heeded); `http_proxy`,
@@ -18,16 +18,16 @@ use ureq::{Agent, Error};
 
 use super::UsageError;
 
-/// Name lookup, and connecting with TLS, may each take so long.
+/// Limit of name lookup, and of connecting with TLS.
 const CONNECT: Duration = Duration::from_secs(20);
 
-/// A server that says nothing to a request for so long has not heard it.
+/// The longest wait for the head of a response: a silent server has not received the request.
 const RESPONSE: Duration = Duration::from_secs(60);
 
-/// A larger file is no token: nobody meant to send it.
+/// A larger file is not a token, and sending it would be a mistake.
 const TOKEN_MAX_BYTES: u64 = 8 * 1024;
 
-/// Where to, and as whom.
+/// The URL, and the credentials.
 #[derive(Debug)]
 pub(super) struct Access {
     /// An absolute `http` or `https` URL.
@@ -44,7 +44,7 @@ impl Access {
         };
         match (parsed.scheme_str(), parsed.authority()) {
             (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
-                // Anybody on this machine could read them in the list of processes.
+                // Every user of this machine could read them in the list of processes.
                 Err(UsageError(
                     "no passwords in URLs; use --token-file or --header @FILE".into(),
                 ))
@@ -57,7 +57,7 @@ impl Access {
         }
     }
 
-    /// Adds a field, `Name: value`; or, by `@FILE`, each line of a file as one.
+    /// Adds a field `Name: value`, or with `@FILE` each line of a file as one.
     pub(super) fn header(&mut self, text: &str) -> Result<(), UsageError> {
         let Some(file) = text.strip_prefix('@') else {
             return self.field(text);
@@ -69,7 +69,7 @@ impl Access {
     }
 
     fn field(&mut self, line: &str) -> Result<(), UsageError> {
-        // What was typed is not repeated: it may be secret.
+        // The argument is not repeated in the message: it may be secret.
         let wrong = || UsageError("--header: want 'Name: value' or @FILE".into());
         let (name, value) = line.split_once(':').ok_or_else(wrong)?;
         let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
@@ -108,10 +108,10 @@ impl Access {
     }
 }
 
-/// HTTP as both clients speak it.
+/// HTTP as both clients use it.
 ///
-/// `silence` is the longest time without a byte in an answer's body; `redirects` how many
-/// are followed. Secrets are sent on to the same host only.
+/// `silence` is the longest time without a byte in a response's body; `redirects` is how many are
+/// followed. Secrets are sent on to the same host only.
 pub(super) fn agent(silence: Duration, redirects: u32) -> Agent {
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
     Agent::config_builder()
@@ -132,22 +132,22 @@ pub(super) fn agent(silence: Duration, redirects: u32) -> Agent {
         .new_agent()
 }
 
-/// What kind of trouble an error is.
+/// The kind of an error, by which a client decides whether to retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailureKind {
-    /// No attempt will do better: a redirect in a circle, a URL that cannot be requested.
+    /// No retry will succeed: a redirect loop, or a URL that cannot be requested.
     Lasting,
-    /// No secure connection: a certificate that is not trusted, a server without TLS. Nothing
-    /// was sent, and no attempt will do better until somebody changes something.
+    /// No secure connection: an untrusted certificate, or a server without TLS. Nothing was sent,
+    /// and no retry will succeed until somebody changes something.
     Insecure,
-    /// Nothing of the request reached anybody; another attempt cannot do anything twice.
+    /// The request reached no server, so a retry cannot do anything twice.
     Unsent,
-    /// It broke while under way.
+    /// The connection broke after the request was sent.
     Broken,
 }
 
 impl FailureKind {
-    /// Judges an error by what had been done when it came.
+    /// Classifies an error by what had been done before it.
     pub(super) fn of(error: &Error) -> Self {
         match error {
             Error::Rustls(_) | Error::Tls(_) => Self::Insecure,
@@ -171,7 +171,7 @@ impl FailureKind {
     }
 }
 
-/// An error's text, in the words of people.
+/// An error's text, in plain words.
 pub(super) fn describe(error: &Error) -> String {
     match error {
         Error::HostNotFound => "no such host".into(),
@@ -196,18 +196,18 @@ fn describe_io(error: &io::Error) -> String {
     }
 }
 
-/// Whether a name could not be looked up. The standard library gives this error no kind.
+/// Whether a name lookup failed. The standard library has no error kind for this.
 fn is_lookup(error: &io::Error) -> bool {
     let text = error.to_string();
     text.starts_with("failed to lookup address information")
 }
 
-/// Rustls's own error: it comes wrapped where the handshake did I/O.
+/// Rustls's own error: it is wrapped if the handshake did I/O.
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref::<rustls::Error>()
 }
 
-/// Why there is no secure connection, in the words of people.
+/// Why there is no secure connection, in plain words.
 fn describe_tls(error: &rustls::Error) -> String {
     use rustls::{AlertDescription, CertificateError as Certificate, Error, InvalidMessage};
     let reason = match error {

@@ -2,20 +2,20 @@
 
 use std::process::ExitCode;
 
-/// How a program ended. Those that the servers' programs have too mean the same.
+/// How a program ended. Codes that the servers' programs use too mean the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     /// Done, also when the reader left.
     Done,
     /// The command of `--exec` failed.
     CommandFailed,
-    /// The server refused, and will again: 22, as curl's `--fail` has it.
+    /// The server refused, and a retry will not help: 22, as with curl's `--fail`.
     Refused,
     /// Wrong usage.
     Usage,
-    /// The system or the network refused something that has to work; later it may.
+    /// The system or the network failed; it may succeed later.
     System,
-    /// The time was up too early: 124, as timeout(1) has it.
+    /// The time limit was reached too early: 124, as with timeout(1).
     TimedOut,
 }
 

@@ -66,7 +66,7 @@ impl Failure {
     }
 }
 
-/// `--help` and `--version`, whose reader may leave as it likes.
+/// Prints `--help` or `--version`. A reader that closes its end is not an error.
 fn print(text: &str) -> Exit {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Exit::System,
@@ -74,8 +74,8 @@ fn print(text: &str) -> Exit {
     }
 }
 
-/// One line on stderr, whatever a server put into it: its control characters would be
-/// commands to a terminal. A terminal that is gone ends nothing, as `eprintln!` would.
+/// Prints one line on stderr. Control characters from a server are escaped: they would be
+/// commands to a terminal. Unlike `eprintln!`, it does not panic if the terminal is gone.
 fn note(program: &str, text: &str) {
     let text: String = text
         .chars()

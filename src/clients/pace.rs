@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-/// What WHATWG HTML §9.2.2 calls "a few seconds", where the server has said nothing.
+/// "A few seconds" (WHATWG HTML §9.2.2), if the server has sent no `retry:`.
 pub(super) const RETRY_DEFAULT: Duration = Duration::from_secs(3);
 
-/// A server that says `retry: 0` means a mistake, or harm.
+/// The shortest wait: `retry: 0` is a mistake or an attack.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 
-/// The longest back-off: whoever repairs a server sees its readers back within a minute.
+/// The longest back-off: readers return within a minute after a server is repaired.
 const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 
-/// The longest time that a server's own wish is heeded.
+/// The longest `Retry-After` that is obeyed.
 const WISH_MAX: Duration = Duration::from_secs(3600);
 
-/// The longest time that is added to a server's own wish.
+/// The longest time that is added to a `Retry-After`.
 const WISH_SPREAD_MAX: Duration = Duration::from_secs(60);
 
 /// The wait before the next attempt.

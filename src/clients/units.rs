@@ -1,4 +1,4 @@
-//! Times as people type them.
+//! Durations in command lines.
 
 use std::time::Duration;
 

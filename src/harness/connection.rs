@@ -35,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub async fn serve(site: Arc<Site>, stream: TcpStream, stop: watch::Receiver<()>) {
     let ends = match (stream.peer_addr(), stream.local_addr()) {
         (Ok(client), Ok(server)) => Ends { client, server },
-        _ => return, // It has left already.
+        _ => return, // The client has disconnected already.
     };
     // Each event is to leave when it is written.
     let _ = stream.set_nodelay(true);
@@ -50,7 +50,7 @@ pub async fn serve(site: Arc<Site>, stream: TcpStream, stop: watch::Receiver<()>
     }
 }
 
-/// Where a request waits for its connection, once its program is to write to the socket itself.
+/// Hands the connection to a request whose program writes to the socket itself.
 type Parked = Arc<Mutex<Option<Raw>>>;
 
 async fn converse(
@@ -135,7 +135,7 @@ async fn stopped(mut stop: watch::Receiver<()>) {
     let _ = stop.changed().await;
 }
 
-/// Only what somebody who writes a client wants to know; that a client left is everyday life.
+/// Logs only what the author of a client needs to know; a disconnected client is normal.
 fn log_failure(ends: Ends, error: &hyper::Error) {
     if error.is_parse() || error.is_user() {
         let client = ends.client;

@@ -22,12 +22,12 @@ impl Departure {
         Departure(again.ok().map(Arc::new))
     }
 
-    /// One that never comes.
+    /// A departure that never happens.
     pub fn unseen() -> Departure {
         Departure(None)
     }
 
-    /// Waits for it. Whoever closes only the sending side counts as gone, as under nginx.
+    /// Waits for it. A client that closes only its sending side counts as gone, as under nginx.
     pub async fn seen(&self) {
         let Some(stream) = &self.0 else {
             return future::pending().await;

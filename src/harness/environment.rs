@@ -16,10 +16,10 @@ use super::SOFTWARE;
 use super::route::Script;
 use super::settings::Variable;
 
-/// Sorted, so that a program's view of it is the same at every request.
+/// Sorted, so that a program sees the same order at every request.
 pub type Variables = BTreeMap<OsString, OsString>;
 
-/// What the variables are made of.
+/// The request from which the variables are made.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     pub method: &'a str,
@@ -37,7 +37,7 @@ pub struct Request<'a> {
     pub server: SocketAddr,
 }
 
-/// Where things are.
+/// The server's paths.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerPaths<'a> {
     /// What `script.name` follows in the URL; begins and ends with `/`.

@@ -23,10 +23,10 @@ use super::settings::Variable;
 use super::site::{Ends, Site};
 use super::target::{self, Refusal};
 
-/// Programs may send each other on; a ring of them ends here, as with Apache.
+/// The most local redirects of one request: a loop of them ends here, as with Apache.
 const MOST_REDIRECTS: usize = 10;
 
-/// What the connection has to do.
+/// What the connection sends.
 pub enum Reply {
     Answer(Response<Logged>),
     Raw(Raw),
@@ -131,7 +131,7 @@ async fn decide(
 }
 
 impl RoutedRequest<'_> {
-    /// Who is asked; and the body, unless it has been read for the first who was.
+    /// The route, and the body unless it was read before the first redirect.
     async fn receive(
         &mut self,
         prefix: &str,
@@ -159,7 +159,7 @@ impl RoutedRequest<'_> {
         Ok(())
     }
 
-    /// The whole environment of whoever answers.
+    /// The whole environment of the program or responder.
     pub fn variables<'s>(
         &self,
         place: ServerPaths,

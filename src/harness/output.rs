@@ -1,4 +1,4 @@
-//! Output: who says the answer in CGI's form, a program on its stdout or a responder in records.
+//! Output: a response in CGI's form, from a program's stdout or from a responder's records.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use super::exchange::RoutedRequest;
 use super::fastcgi::Call;
 use super::program::Program;
 
-/// Dropping it is saying that the client left.
+/// Dropping it means that the client disconnected.
 pub enum Output {
     Program(Program),
     Call(Call),
@@ -34,7 +34,7 @@ impl Output {
         }
     }
 
-    /// The status of who cannot say a proper head: Apache's for a program, nginx's for a responder.
+    /// The status for a malformed head: Apache's for a program, nginx's for a responder.
     pub fn fault(&self) -> StatusCode {
         match self {
             Output::Program(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -92,7 +92,7 @@ impl HeadError {
                 note(format_args!("{name}: no head within {silence:?}: 504"));
                 StatusCode::GATEWAY_TIMEOUT
             }
-            // Nobody gets this answer; in the log it is what nginx writes there.
+            // The client does not receive this; the log shows the status that nginx would log.
             HeadError::Nobody => StatusCode::from_u16(499).expect("a number of three digits"),
         }
     }

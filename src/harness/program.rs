@@ -58,12 +58,12 @@ pub struct LaunchSpec {
 /// Why a program did not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// As many run as may.
+    /// The limit of running programs is reached.
     TooMany,
     System(io::Error),
 }
 
-/// Starts programs, and knows how many of them run.
+/// Starts programs, and counts those that run.
 #[derive(Debug, Clone)]
 pub struct Launcher {
     places: Arc<Semaphore>,
@@ -131,13 +131,13 @@ fn spawn(job: &LaunchSpec) -> io::Result<(Child, UnixStream)> {
     Ok((child, ours))
 }
 
-/// A program that does not read its input is none the worse for it.
+/// A program need not read its input.
 async fn feed(mut input: OwnedWriteHalf, bytes: Bytes) {
     let _ = input.write_all(&bytes).await;
     let _ = input.shutdown().await;
 }
 
-/// A running program, as its reader sees it. Dropping it is saying that the client left.
+/// A running program, as its reader sees it. Dropping it means that the client disconnected.
 #[derive(Debug)]
 pub struct Program {
     /// For the log.
@@ -230,7 +230,7 @@ fn log_exit(name: &str, status: ExitStatus) {
     }
 }
 
-/// How it ended, to follow its name.
+/// How the program ended, as text after its name.
 pub fn exit_words(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("ended with exit code {code}"),
@@ -255,8 +255,8 @@ pub async fn log_stderr(stderr: ChildStderr, name: String) {
     }
 }
 
-/// What somebody says who has a name, as whole lines on our stderr. The last one is said when
-/// this is dropped.
+/// Writes the stderr of a named program as whole lines to our stderr. The last line is written
+/// when this is dropped.
 #[derive(Debug)]
 pub struct Stderr {
     name: String,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::fastcgi::Responder;
 use super::page::Folder;
 
-/// Who answers.
+/// What serves a path.
 #[derive(Debug, Clone)]
 pub enum Route {
     /// A file below the folder.

@@ -26,7 +26,7 @@ use super::{connection, note};
 /// `PATH` of the programs when the server itself has none.
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// How long the last bytes of ended programs may take to their clients.
+/// Limit for sending the last bytes of ended programs to their clients.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long no connection is accepted after the system refused one (no descriptor left).

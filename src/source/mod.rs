@@ -4,10 +4,9 @@
 //! bytes, cursors, now ──► Source::poll ──► Batch of events
 //! ```
 //!
-//! A source is a machine that is asked "what is due?" and answers with events and
-//! the moment of the next ones. It has no clock (`now` is an argument), no
-//! descriptor (files are seen through [`tail::Disk`]), and does not know who
-//! listens: it serves one cursor.
+//! A source is a state machine: a poll returns the events that are due and the time of the next
+//! ones. It has no clock (`now` is an argument) and no descriptor (files are read through
+//! [`tail::Disk`]). It serves one cursor, and does not know its subscribers.
 //!
 //! A new source is one file here and one row in [`STREAMS`].
 
@@ -58,17 +57,16 @@ pub use tail::Tail;
 /// A moment, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Time since some fixed moment of this process; never goes back. All waiting
-    /// is counted on it.
+    /// Time since a fixed moment of this process; it never goes back. All waiting uses it.
     pub monotonic: Duration,
-    /// Milliseconds since 1970-01-01 UTC. Ids that outlive a process are made of it.
+    /// Milliseconds since 1970-01-01 UTC, for ids that outlive a process.
     pub unix_ms: u64,
 }
 
-/// When a source wants to be asked again.
+/// When a source is to be polled again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// As soon as the batch has left: there is more.
+    /// As soon as the batch has been sent: there is more.
     More,
     /// At this moment ([`Now::monotonic`]), or when something outside changes.
     At(Duration),
@@ -78,108 +76,105 @@ pub enum Next {
     End,
 }
 
-/// A stream of events, seen through one cursor.
+/// A stream of events, read through one cursor.
 pub trait Source {
-    /// Appends what is due at `now` to `out`, stopping when it is full.
+    /// Appends the events that are due at `now` to `out`, and stops when it is full.
     fn poll(&mut self, now: Now, out: &mut Batch) -> Next;
 
-    /// The id from which a client would miss nothing that is still to come, and get
-    /// nothing again: the place *before* the next event. `None` when this stream
-    /// cannot be resumed by position, or cannot yet, because what comes first is still
-    /// being looked for; then an event `place` tells it once it is known.
+    /// The id after which a client misses nothing and gets nothing twice: the position *before*
+    /// the next event. `None` if this stream cannot be resumed by position, or not yet, because
+    /// its start is still being searched for; an event `place` reports it as soon as it is known.
     ///
-    /// Where [`Stream::shared`] gives two openings the same bytes, equal positions of
-    /// their sources mean that the same records follow in both. What can differ is what
-    /// has no place: a tail passes on late lines of a file that was rotated away to
-    /// those only who read it to its end while they were connected, and gaps tell what
-    /// each of them could not read.
+    /// If [`Stream::shared`] gives two openings the same bytes, equal positions of their sources
+    /// mean that the same records follow in both. Only what has no position can differ: a tail
+    /// delivers late lines of a rotated file only to clients that read that file to its end while
+    /// they were connected, and each client's gaps report what its own source could not read.
     fn position(&self) -> Option<EventId<'static>>;
 
-    /// Whether this place is where the source is, by whichever of its names.
+    /// Whether this is the source's position, under any of its ids.
     fn is_at(&self, place: &EventId<'_>) -> bool {
         self.position().is_some_and(|own| own == *place)
     }
 
-    /// Whether it can be opened again at a [`Source::position`] that it has passed. One
-    /// that cannot, because what it said is nowhere, is shared by joining it where it is,
-    /// and is never cut short to be gone on with later.
+    /// Whether it can be opened again at a [`Source::position`] that it has passed. A source that
+    /// cannot, because its output is stored nowhere, is shared by attaching to it at its present
+    /// position. It is never cut short to be resumed later.
     fn can_go_back(&self) -> bool {
         true
     }
 
-    /// Why there is nothing to read, as of the last poll; `None` when there is something,
-    /// or will be by the nature of the stream. A stream that stays so for a while tells
-    /// its client.
+    /// Why there is nothing to read, as of the last poll; `None` if there is something, or if this
+    /// kind of stream always has something to come. A stream that stays unavailable for a while
+    /// reports it to its client.
     fn unavailable(&self) -> Option<Unavailable> {
         None
     }
 
-    /// How changes of what it reads are noticed; `None` (the default) where only time
-    /// brings events.
+    /// How changes of what it reads are noticed; `None` (the default) if only time brings events.
     fn changes(&self) -> Option<Rc<dyn Changes>> {
         None
     }
 
-    /// Whether a client decides how much a poll costs: then other sources are polled first.
-    /// It does not change.
+    /// Whether a client determines the cost of a poll: then other sources are polled first. It does
+    /// not change.
     fn is_costly(&self) -> bool {
         false
     }
 
-    /// It has been quiet for a while: memory that a burst took is given back.
+    /// Called when it has been idle for a while: releases the memory of a burst.
     fn rest(&mut self) {}
 }
 
-/// What a source is opened with.
+/// The arguments of opening a source.
 pub struct Opening<'a> {
-    /// The settings of the place it is opened for.
+    /// The settings of the location.
     pub settings: &'a Settings,
-    /// What is asked.
+    /// The request.
     pub request: &'a Request,
     /// The moment of opening.
     pub now: Now,
     /// The host's files.
     pub host: &'a Rc<dyn Host>,
-    /// Where a stream of the same key is that others share ([`Stream::shared`]), for a
-    /// source that cannot go back: it joins them there.
+    /// The position of the channel with the same key ([`Stream::shared`]), for a source that
+    /// cannot go back: it attaches to the channel there.
     pub live: Option<&'a EventId<'static>>,
 }
 
-/// The machine that a source runs on. `store::host` implements it.
+/// The operating system as a source sees it. `store::host` implements it.
 pub trait Host {
-    /// The file at `path` and its surroundings, to be followed.
+    /// The file at `path` and its folder, to be followed.
     fn disk(&self, path: &Path) -> Box<dyn tail::Disk>;
 
-    /// The file called `name` below the folder `root`, and nothing outside of it
-    /// whatever links lead there.
+    /// The file `name` below the folder `root`. Nothing outside of it is opened, wherever links
+    /// lead.
     ///
     /// # Errors
-    /// What the system says of the folder.
+    /// The system's error for the folder.
     fn disk_below(&self, root: &Path, name: &BelowRoot) -> std::io::Result<Box<dyn tail::Disk>>;
 
-    /// A line for the administrator: the stream is served, but something is not right.
+    /// Logs a warning for the administrator: the stream is served, but something is wrong.
     fn warn(&self, message: &str);
 
-    /// The user that this process is, for messages.
+    /// The user of this process, for messages.
     fn user(&self) -> String {
         "this user".into()
     }
 
-    /// The first folder on the way to `path` that is not there.
+    /// The first missing folder on the path to `path`.
     fn missing_folder(&self, _path: &Path) -> Option<PathBuf> {
         None
     }
 
-    /// A whole small file.
+    /// Reads a small file whole.
     ///
     /// # Errors
-    /// What the system says, or `InvalidData` when it is longer than `limit_bytes`.
+    /// The system's error, or `InvalidData` if it is longer than `limit_bytes`.
     fn read(&self, path: &Path, limit_bytes: u64) -> std::io::Result<Vec<u8>>;
 
     /// Starts a program: its name and its arguments.
     ///
     /// # Errors
-    /// What the system says; `Unsupported` in a host without programs.
+    /// The system's error; `Unsupported` in a host without programs.
     fn start(&self, words: &[String]) -> std::io::Result<Box<dyn command::Process>> {
         let _ = words;
         Err(std::io::ErrorKind::Unsupported.into())
@@ -189,7 +184,7 @@ pub trait Host {
     /// alive here outlive their streams by `grace`.
     ///
     /// # Errors
-    /// When there is no such folder and none can be made, or others may write in it.
+    /// If there is no such folder and it cannot be created, or if others may write in it.
     fn spool(
         &self,
         _folder: &Path,
@@ -199,47 +194,44 @@ pub trait Host {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
-    /// Bytes that nobody can guess.
+    /// Random bytes for secrets.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn secret(&self) -> std::io::Result<[u8; 16]> {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
-    /// Adds a line, without its newline, to the `jsonl` file that a request means, and
-    /// never waits.
+    /// Appends a line, without its newline, to the `jsonl` file of a request. It never waits.
     ///
     /// # Errors
-    /// `WouldBlock` while somebody else adds one: come again. Else what the system says.
+    /// `WouldBlock` while another process appends: try again. Otherwise the system's error.
     fn append(&self, _to: &Settings, _request: &Request, _line: &str) -> std::io::Result<()> {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
-    /// How far local time is ahead of UTC at `unix_ms`, in seconds.
+    /// The offset of local time from UTC at `unix_ms`, in seconds.
     fn utc_offset_seconds(&self, unix_ms: u64) -> i32;
 }
 
-/// An opened stream.
+/// The result of opening a stream.
 pub enum Opened {
-    /// Events will come; first the gap, if there is one, with the source's position
-    /// as its id.
+    /// Events will follow; first the gap, if any, with the source's position as its id.
     Stream(Box<dyn Source>, Option<Gap>),
-    /// The client has had everything, `close` included: 204 ends its `EventSource`.
+    /// The client has received everything, `close` included: 204 ends its `EventSource`.
     Finished,
 }
 
 /// Why there is no stream.
 #[derive(Debug)]
 pub enum OpenError {
-    /// A setting is wrong: 500, and the text goes to the server's log.
+    /// A setting is invalid: 500, and the text goes to the server's log.
     Setting(SettingError),
-    /// There is no such stream, or none that may be known of: 404.
+    /// There is no such stream, or its existence must not be revealed: 404.
     NotFound,
-    /// The query's `filter` cannot be read: 400.
+    /// The query's `filter` is invalid: 400.
     BadFilter,
-    /// Temporary trouble: a 200 stream with `retry:` and an end, and the text goes
-    /// to the log.
+    /// A temporary error: a 200 stream with `retry:` that ends, and the text goes to the log.
     Temporary(String),
 }
 
@@ -271,7 +263,7 @@ pub type Shared = fn(&Settings, &Request) -> Option<Vec<u8>>;
 
 /// One kind of stream: a row of the table.
 pub struct Stream {
-    /// Its name, as `SSE_STREAM` and the programs' names spell it.
+    /// Its name, as in `SSE_STREAM` and in the programs' names.
     pub name: &'static str,
     /// What it is, in one line, for `--help`.
     pub summary: &'static str,
@@ -280,7 +272,7 @@ pub struct Stream {
     /// The settings that it reads besides those of every stream
     /// ([`crate::request::settings::setting`] gives one by its name).
     pub settings: &'static [&'static Setting],
-    /// The setting that a bare argument in a terminal stands for.
+    /// The setting that a bare argument in a terminal sets.
     pub argument: Option<&'static str>,
     /// Whether subscribers can share one reading of it, and what must be equal for that
     /// besides the settings that the table calls
@@ -324,7 +316,7 @@ impl Stream {
     }
 }
 
-/// Every stream that there is.
+/// All streams.
 pub static STREAMS: [&Stream; 7] = [
     &clock::STREAM,
     &countdown::STREAM,
@@ -335,12 +327,12 @@ pub static STREAMS: [&Stream; 7] = [
     &room::STREAM,
 ];
 
-/// What a stream does with a POST to its address.
+/// The recipients of a POST to a stream's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WayUp {
-    /// It reaches the session that it names, and no other.
+    /// The session that it names, and no other.
     Session,
-    /// It reaches all members of the room but the session that it names.
+    /// All members of the room except the session that it names.
     Room,
 }
 
@@ -348,7 +340,7 @@ impl WayUp {
     /// That of a stream; `None` where its address goes down only.
     #[must_use]
     pub fn of(stream: &Stream) -> Option<Self> {
-        // By name, so that a stream of somebody's own, which has none, need not say so.
+        // By name, so that a stream defined elsewhere, which takes no POST, need not declare it.
         match stream.name {
             "session" => Some(Self::Session),
             "room" => Some(Self::Room),
@@ -357,13 +349,13 @@ impl WayUp {
     }
 }
 
-/// What the system said about a path, to whom, and what to do, for the administrator.
+/// For the administrator: the system's error for a path, the user, and the remedy.
 pub(crate) fn explain(error: &io::Error, user: &str, remedy: &str) -> String {
     format!("{error}; this process runs as {user}; {remedy}")
 }
 
-/// Whether waiting does not end an error: permissions and names stay as they are until
-/// somebody changes them. A disk that is full, or descriptors that are used up, do not.
+/// Whether waiting does not end an error: permissions and names stay until somebody changes them.
+/// A full disk and exhausted descriptors are temporary.
 pub(crate) fn is_lasting(error: &io::Error) -> bool {
     use io::ErrorKind::{
         InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied,
@@ -382,7 +374,7 @@ pub(crate) fn is_lasting(error: &io::Error) -> bool {
     kinds.contains(&error.kind())
 }
 
-/// A last id that a source has made sense of, or why it could not.
+/// A last id that a source has interpreted, or why it could not.
 fn resume_point<T>(
     last_id: &LastId,
     parse: impl FnOnce(&str) -> Option<T>,
@@ -397,11 +389,11 @@ fn resume_point<T>(
     }
 }
 
-/// How far in the future an id's start may lie before it is not believed: servers
-/// that share a name need not share a clock to the second.
+/// How far in the future an id's start may be before it is rejected: the clocks of servers that
+/// share a name can differ by some seconds.
 const CLOCK_SKEW_MS: u64 = 60_000;
 
-/// Reads a plain decimal number without sign, as ids hold them.
+/// Reads a plain decimal number without sign, as used in ids.
 fn digits(text: &str) -> Option<u64> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;

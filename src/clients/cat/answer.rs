@@ -1,22 +1,22 @@
-//! ResponseKind: what the head of an answer means for a reader.
+//! ResponseKind: what the head of a response means for a reader.
 
-/// What to do about it.
+/// What to do about a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResponseKind {
     /// Read on.
     Stream,
     /// The stream is over (204).
     Finished,
-    /// Not now; another time, perhaps.
+    /// Not now: try again later.
     Later,
-    /// Never, as far as one can tell.
+    /// Never, as far as can be known.
     Refused,
 }
 
 /// Judges a status and its `Content-Type`.
 ///
-/// A browser gives up at whatever is not a stream (WHATWG HTML §9.2.3). A script that runs
-/// for weeks also lives through a server's restart: 5xx, 408, 425 and 429 pass.
+/// A browser gives up on everything that is not a stream (WHATWG HTML §9.2.3). A script that runs
+/// for weeks must also survive a server's restart: 5xx, 408, 425 and 429 are temporary.
 pub(super) fn judge(status: u16, content_type: Option<&str>) -> ResponseKind {
     let media = content_type.and_then(|text| text.split(';').next());
     let is_stream = media.is_some_and(|m| m.trim().eq_ignore_ascii_case("text/event-stream"));
@@ -28,8 +28,7 @@ pub(super) fn judge(status: u16, content_type: Option<&str>) -> ResponseKind {
     }
 }
 
-/// What is wrong with a 200 that is no stream. `moved_to` is where a redirect led, if it
-/// was one.
+/// Why a 200 is not a stream. `moved_to` is the target of a redirect, if there was one.
 pub(super) fn mistaken_for_a_stream(content_type: Option<&str>, moved_to: Option<&str>) -> String {
     let media = content_type.and_then(|text| text.split(';').next());
     let is_page = media.is_some_and(|media| {
@@ -39,7 +38,7 @@ pub(super) fn mistaken_for_a_stream(content_type: Option<&str>, moved_to: Option
     });
     let kind = content_type.unwrap_or("nothing that says what it is");
     match (is_page, moved_to) {
-        // Whoever may not read the stream is sent to a page on which to log in.
+        // A client without permission is redirected to a login page.
         (true, Some(url)) => format!(
             "no event stream, but {kind}: a redirect to the login page {url}; \
              see --token-file and --header"

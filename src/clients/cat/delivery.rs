@@ -10,28 +10,28 @@ use super::super::{Failure, note};
 use super::options::{OnFailure, Options, OutputFormat};
 use super::parser::Event;
 
-/// A larger heap of printed events is written before the next is added.
+/// Printed events are written when they exceed this size.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// The names of the events by which a stream speaks of itself.
+/// The names of a stream's events about itself.
 const OWN_NAMES: [&str; 5] = ["gap", "unavailable", "close", "heartbeat", "place"];
 
 /// Where events go.
 #[derive(Debug)]
 pub(super) struct Delivery<'a> {
     options: &'a Options,
-    /// Printed, and not yet written: events that came together leave together.
+    /// Printed but not written yet: events that arrive together are written together.
     printed: Vec<u8>,
 }
 
-/// What became of it.
+/// The result of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DeliveryOutcome {
     /// It is done, or will be with the next [`Delivery::flush`].
     Yes,
-    /// It was not asked for.
+    /// The event was not selected.
     NotWanted,
-    /// There is nobody who would read it.
+    /// Stdout has no reader any more.
     ReaderLeft,
 }
 
@@ -43,19 +43,19 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Whether each event is done with when [`Self::deliver`] returns.
+    /// Whether each event is complete when [`Self::deliver`] returns.
     pub(super) fn is_immediate(&self) -> bool {
         self.options.exec.is_some()
     }
 
-    /// Delivers an event, if it is one that was asked for.
+    /// Delivers an event, if it was selected.
     pub(super) fn deliver(&mut self, event: &Event) -> Result<DeliveryOutcome, Failure> {
         let Options { events, form, .. } = self.options;
         let is_wanted = if events.is_empty() {
             match form {
                 OutputFormat::Data => !OWN_NAMES.contains(&&*event.name),
-                // A heartbeat and a position are no news. The others tell how complete the
-                // output is.
+                // A heartbeat and a position are not printed. The others report whether the
+                // output is complete.
                 OutputFormat::Json => !["heartbeat", "place"].contains(&&*event.name),
             }
         } else {
@@ -101,7 +101,7 @@ impl<'a> Delivery<'a> {
 
     /// Runs the command to its end.
     fn run(&self, mut command: Command, event: &Event, line: &[u8]) -> Result<(), Failure> {
-        // A variable of the environment ends at a NUL, and a name may hold one.
+        // An environment variable ends at a NUL, and an event name may contain one.
         command
             .env("SSE_EVENT", event.name.replace('\0', ""))
             .env("SSE_ID", event.id.replace('\0', ""))
@@ -136,7 +136,7 @@ fn feed(mut child: Child, line: &[u8]) -> io::Result<std::process::ExitStatus> {
     }
 }
 
-/// `{"id":…,"event":…,"data":…}`, the data as text: what is JSON in it is for the reader.
+/// `{"id":…,"event":…,"data":…}`, the data as text: the reader parses JSON in it.
 fn json(event: &Event) -> Vec<u8> {
     let mut line = Vec::with_capacity(event.data.len() + 64);
     let mut serializer = serde_json::Serializer::new(&mut line);

@@ -1,4 +1,4 @@
-//! Shutdown: what ends the program from outside, and whoever waits for it.
+//! Shutdown: what ends the program from outside, and how a thread waits for it.
 //!
 //! Reading blocks, so a second thread watches for signals and for a reader of our stdout
 //! that left. It wakes the first one, which finishes the event in hand.
@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use signal_hook::low_level::{emulate_default_handler, pipe};
 
-/// Why to end.
+/// The reason of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     /// SIGINT or SIGTERM.
@@ -24,7 +24,7 @@ pub(super) enum Why {
     ReaderLeft,
 }
 
-/// Tells when there is a reason to end.
+/// Reports a reason to end.
 #[derive(Clone, Debug)]
 pub(super) struct Shutdown {
     shared: Arc<(Mutex<Option<Why>>, Condvar)>,
@@ -47,7 +47,7 @@ impl Shutdown {
                 let why = signals.wait(Stdout::Watched);
                 told.set(why);
                 wake();
-                // The second signal: whatever holds the other thread up is given up.
+                // The second signal ends the program at once, whatever blocks the other thread.
                 if let Why::Signal(signal) = signals.wait(Stdout::Left) {
                     die(signal);
                 }
@@ -76,15 +76,15 @@ impl Shutdown {
     }
 }
 
-/// Whether somebody has to be there to read what is printed.
+/// Whether stdout needs a reader.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stdout {
     Watched,
     Left,
 }
 
-/// A byte to read for each signal that came. Handlers and no mask: a command inherits
-/// the mask, and could not be ended then.
+/// One byte to read for each signal. Handlers are used instead of a mask: a command would inherit
+/// the mask, and could then not be ended.
 struct Signals([(Signal, UnixStream); 2]);
 
 impl Signals {
@@ -100,7 +100,7 @@ impl Signals {
     fn wait(&self, stdout: Stdout) -> Why {
         let Self([(first, ours), (second, others)]) = self;
         let out = io::stdout();
-        // No event is asked of stdout: it tells of its end only.
+        // No event is requested for stdout: poll always reports its end.
         let mut watched = vec![
             PollFd::new(ours.as_fd(), PollFlags::POLLIN),
             PollFd::new(others.as_fd(), PollFlags::POLLIN),
@@ -112,7 +112,7 @@ impl Signals {
             match poll(&mut watched, PollTimeout::NONE) {
                 Ok(_) => {}
                 Err(Errno::EINTR) => continue,
-                // Without this there is no way to hear of an end; so it is one.
+                // Without `poll` no signal can be received, so the failure is a reason to end.
                 Err(_) => return Why::ReaderLeft,
             }
             for (at, (signal, mut bytes)) in
@@ -131,8 +131,7 @@ impl Signals {
     }
 }
 
-/// Ends by the signal, so that whoever started us sees that it was one: a shell's script
-/// then ends too.
+/// Ends by the signal, so that the parent process sees it: a shell script then ends too.
 pub(super) fn die(signal: Signal) -> ! {
     let _ = emulate_default_handler(signal as i32);
     std::process::exit(128 + signal as i32)

@@ -98,7 +98,7 @@ impl Call {
             match self.stream.try_write(&self.unsent) {
                 Ok(sent) => self.unsent.advance(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // It has answered without reading it all, which is its right.
+                // It may answer without reading the whole body.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.unsent.clear(),
                 Err(error) => return Err(error),
             }

@@ -65,14 +65,14 @@ fn push(kind: u8, content: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(content);
 }
 
-/// What a responder says.
+/// A record from a responder.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said<'a> {
     Stdout(&'a [u8]),
     Stderr(&'a [u8]),
     /// The request is done.
     End,
-    /// Something that no request was answered with; to be passed over.
+    /// A record that belongs to no request; it is ignored.
     Other,
 }
 

@@ -43,8 +43,8 @@ const MOST_SHORT_LIVES: u32 = 3;
 /// How long its streams may take to end: less than it is given before SIGKILL.
 const DRAIN: &str = "--drain=2s";
 
-/// Whoever may use this server may do all of that without the responder: its programs run as
-/// its own user, and the command line names what they are told.
+/// Permitted, because every user of this server can do it without the responder: programs run as
+/// the server's user, with settings from its command line.
 const RIGHTS: [&str; 2] = ["--allow-root", "--allow-commands"];
 
 /// The one responder of a server.
@@ -156,7 +156,7 @@ impl ResponderProgram {
     }
 }
 
-/// Who looks after the process.
+/// The task that supervises the process.
 struct Keeper {
     job: ResponderProgram,
     listener: UnixListener,
@@ -176,7 +176,7 @@ impl Keeper {
                 exit = child.wait() => exit,
                 _ = stop.changed() => {
                     terminate(&mut child, id, &name).await;
-                    // What it has started itself would stay.
+                    // The processes that it has started would survive.
                     let _ = killpg(id, Signal::SIGKILL);
                     return;
                 }
