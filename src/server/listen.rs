@@ -13,7 +13,7 @@ use listenfd::ListenFd;
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname};
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::options::{Place, UnixPlace};
+use super::options::{ListenAddress, UnixAddress};
 
 /// A listening socket.
 pub(super) struct Listener {
@@ -62,12 +62,12 @@ impl Listener {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub(super) fn open(place: &Place) -> Result<Self, ListenError> {
+    pub(super) fn open(place: &ListenAddress) -> Result<Self, ListenError> {
         let allowed = allowed().map_err(ListenError::Usage)?;
         let (socket, made) = match place {
-            Place::Inherited => (inherited().map_err(ListenError::Usage)?, None),
-            Place::Tcp(address) => (Socket::Tcp(tcp(*address)?), None),
-            Place::Unix(place) => {
+            ListenAddress::Inherited => (inherited().map_err(ListenError::Usage)?, None),
+            ListenAddress::Tcp(address) => (Socket::Tcp(tcp(*address)?), None),
+            ListenAddress::Unix(place) => {
                 let (socket, made) = unix(place)?;
                 (Socket::Unix(socket), Some(made))
             }
@@ -198,7 +198,7 @@ fn tcp(address: SocketAddr) -> Result<TcpListener, String> {
     })
 }
 
-fn unix(place: &UnixPlace) -> Result<(UnixListener, Made), ListenError> {
+fn unix(place: &UnixAddress) -> Result<(UnixListener, Made), ListenError> {
     let path = &place.path;
     let shown = path.display();
     make_room(path)?;
@@ -229,7 +229,7 @@ fn unix(place: &UnixPlace) -> Result<(UnixListener, Made), ListenError> {
 
 /// Makes the socket's folder for the user of `--user`, who can then remove the socket at the
 /// end: /run is empty after a start of the machine.
-fn make_folder(place: &UnixPlace) -> Result<(), String> {
+fn make_folder(place: &UnixAddress) -> Result<(), String> {
     let (Some(folder), Some(owner)) = (place.path.parent(), place.folder_owner) else {
         return Ok(());
     };

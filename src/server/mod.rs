@@ -49,7 +49,7 @@ use crate::system::output::print;
 use crate::system::privilege;
 use event_loop::{Parts, Server};
 use listen::{ListenError, Listener};
-use options::{CommandsOption, Invocation, Place};
+use options::{CommandsOption, Invocation, ListenAddress};
 
 pub(crate) use listen::is_inherited;
 pub(crate) use options::asks_for_one;
@@ -138,7 +138,7 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
         log.startup_error(&problem);
         return exit::usage();
     }
-    if matches!(options.place, Place::Inherited) && !is_systemd_s {
+    if matches!(options.place, ListenAddress::Inherited) && !is_systemd_s {
         log.stderr_is_the_web_server_s();
     }
     notices.extend(notices_of(&defaults, &log));

@@ -24,7 +24,7 @@ pub(super) enum Invocation {
 
 /// Where to listen, and the limits of a peer.
 pub(super) struct Options {
-    pub(super) place: Place,
+    pub(super) place: ListenAddress,
     /// How long streams may take to end after SIGTERM.
     pub(super) drain: Duration,
     /// How long a web server may take to send a request.
@@ -50,15 +50,15 @@ pub(super) enum CommandsOption {
 }
 
 /// Where requests come from.
-pub(super) enum Place {
+pub(super) enum ListenAddress {
     /// A socket that whoever started us has opened: systemd's, or descriptor 0.
     Inherited,
-    Unix(UnixPlace),
+    Unix(UnixAddress),
     Tcp(SocketAddr),
 }
 
 /// A socket in the file system.
-pub(super) struct UnixPlace {
+pub(super) struct UnixAddress {
     pub(super) path: PathBuf,
     pub(super) mode: u32,
     /// Numbers of the user and the group that it belongs to; `None`: those of `--user`, else
@@ -97,7 +97,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
     let (mut socket, mut listen) = (None, None);
     let (mut mode, mut owner, mut group) = (None, None, None);
     let mut options = Options {
-        place: Place::Inherited,
+        place: ListenAddress::Inherited,
         drain: Duration::from_secs(5),
         request_timeout: Duration::from_secs(10),
         params_bytes: 256 * 1024,
@@ -155,7 +155,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
     let has_rights = mode.is_some() || owner.is_some() || group.is_some();
     options.place = match (socket, listen) {
         (Some(_), Some(_)) => return Err("--socket and --listen: choose one of them".into()),
-        (Some(path), None) => Place::Unix(UnixPlace {
+        (Some(path), None) => ListenAddress::Unix(UnixAddress {
             path,
             mode: mode.unwrap_or(MODE),
             folder_owner: options.user.as_ref().map(|user| user.uid),
@@ -165,8 +165,8 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
         (None, _) if has_rights => {
             return Err("--mode, --owner and --group belong to --socket".into());
         }
-        (None, Some(address)) => Place::Tcp(address),
-        (None, None) => Place::Inherited,
+        (None, Some(address)) => ListenAddress::Tcp(address),
+        (None, None) => ListenAddress::Inherited,
     };
     Ok(Invocation::Serve(options))
 }
@@ -271,9 +271,9 @@ mod tests {
         let arguments = arguments.iter().map(OsString::from).collect();
         let got = match read("sse-fcgi", arguments) {
             Invocation::Serve(options) => match options.place {
-                Place::Inherited => "inherited".into(),
-                Place::Tcp(address) => address.to_string(),
-                Place::Unix(place) => format!("{} {:o}", place.path.display(), place.mode),
+                ListenAddress::Inherited => "inherited".into(),
+                ListenAddress::Tcp(address) => address.to_string(),
+                ListenAddress::Unix(place) => format!("{} {:o}", place.path.display(), place.mode),
             },
             Invocation::Print(text) => text,
             Invocation::Wrong(problem) => problem,
