@@ -375,3 +375,62 @@ fn binaries_are_short_and_forbid_unsafe_code() {
         assert!(text.lines().count() <= 40, "{name} is too long");
     }
 }
+
+/// The longest source file, in lines before its unit tests.
+const FILE_MAX_LINES: usize = 500;
+
+/// The most source files in one folder.
+const FOLDER_MAX_FILES: usize = 15;
+
+/// Files that are longer. Split them: a limit here may only be lowered.
+const LONG_FILES: [(&str, usize); 4] = [
+    ("src/server/connection.rs", 700),
+    ("src/source/tail/cursor.rs", 600),
+    ("src/store/append.rs", 600),
+    ("src/store/disk.rs", 600),
+];
+
+/// Folders with more files. Split them: a limit here may only be lowered.
+const FULL_FOLDERS: [(&str, usize); 5] = [
+    ("src/harness", 19),
+    ("src/request", 18),
+    ("src/server", 24),
+    ("src/source/tail", 21),
+    ("src/system", 17),
+];
+
+#[test]
+fn files_and_folders_are_small_except_for_a_list_that_may_only_shrink() {
+    let limit = |name: &str, exceptions: &[(&str, usize)], usual: usize| {
+        let found = exceptions.iter().find(|(exception, _)| *exception == name);
+        found.map_or(usual, |(_, limit)| *limit)
+    };
+    let mut too_large = Vec::new();
+    let mut folders = std::collections::BTreeMap::<String, usize>::new();
+    for path in sources(&root().join("src")) {
+        let name = path.strip_prefix(root()).unwrap();
+        let folder = name.parent().unwrap().display().to_string();
+        *folders.entry(folder).or_default() += 1;
+        // The model tests are modules that consist of tests.
+        if name.ends_with("model.rs") {
+            continue;
+        }
+        let source = fs::read_to_string(&path).unwrap();
+        let name = name.display().to_string();
+        let tests = source
+            .find("\n#[cfg(test)]\nmod tests {")
+            .unwrap_or(source.len());
+        let lines = source[..tests].lines().count();
+        let most = limit(&name, &LONG_FILES, FILE_MAX_LINES);
+        if lines > most {
+            too_large.push(format!("{name}: {lines} lines, at most {most}"));
+        }
+    }
+    for (name, files) in folders {
+        let most = limit(&name, &FULL_FOLDERS, FOLDER_MAX_FILES);
+        if files > most {
+            too_large.push(format!("{name}: {files} files, at most {most}"));
+        }
+    }
+    assert!(too_large.is_empty(), "{}", too_large.join("\n"));
+}
