@@ -55,12 +55,12 @@ struct Paths {
 }
 
 impl Paths {
-    fn of(module: &[String], source: &str) -> Vec<Vec<String>> {
+    fn of(module: &[String], source: &syn::File) -> Vec<Vec<String>> {
         let mut paths = Self {
             module: module.to_vec(),
             found: Vec::new(),
         };
-        paths.visit_file(&syn::parse_file(source).expect("Rust source"));
+        paths.visit_file(source);
         paths.found
     }
 
@@ -166,7 +166,7 @@ fn is_test_code(attributes: &[Attribute]) -> bool {
 }
 
 /// What a file of the layer `rank` names that it may not name.
-fn offences(rank: usize, module: &[String], source: &str) -> Vec<String> {
+fn offences(rank: usize, module: &[String], source: &syn::File) -> Vec<String> {
     let mut offences = Vec::new();
     for path in Paths::of(module, source) {
         let text = path.join("::");
@@ -211,68 +211,72 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The modules of the whole library: path of names, file, text; test modules left out.
-fn modules() -> Vec<(Vec<String>, PathBuf, String)> {
+/// One file of the library.
+struct Module {
+    path: Vec<String>,
+    file: PathBuf,
+    source: syn::File,
+}
+
+/// The modules of the whole library, each parsed once; test modules are left out.
+fn modules() -> Vec<Module> {
     let src = root().join("src");
-    let mut modules: Vec<(Vec<String>, PathBuf, String)> = sources(&src)
+    let mut modules: Vec<Module> = sources(&src)
         .into_iter()
         .filter(|file| !file.starts_with(src.join("bin")))
         .map(|file| {
             let inside = file.strip_prefix(&src).unwrap().with_extension("");
-            let mut names: Vec<String> = inside
+            let mut path: Vec<String> = inside
                 .iter()
                 .map(|name| name.to_str().unwrap().to_owned())
                 .collect();
-            if ["mod", "lib"].contains(&names.last().unwrap().as_str()) {
-                names.pop();
+            if ["mod", "lib"].contains(&path.last().unwrap().as_str()) {
+                path.pop();
             }
-            let text = fs::read_to_string(&file).unwrap();
-            (names, file, text)
+            let source = syn::parse_file(&fs::read_to_string(&file).unwrap()).expect("Rust source");
+            Module { path, file, source }
         })
         .collect();
     let mut tests = Vec::new();
-    for (names, _, text) in &modules {
-        for item in syn::parse_file(text).expect("Rust source").items {
-            if let Item::Mod(module) = item
-                && module.content.is_none()
-                && is_test_code(&module.attrs)
+    for module in &modules {
+        for item in &module.source.items {
+            if let Item::Mod(inner) = item
+                && inner.content.is_none()
+                && is_test_code(&inner.attrs)
             {
-                tests.push([&names[..], &[module.ident.to_string()]].concat());
+                tests.push([&module.path[..], &[inner.ident.to_string()]].concat());
             }
         }
     }
-    modules.retain(|(names, _, _)| !tests.iter().any(|test| names.starts_with(test)));
+    modules.retain(|module| !tests.iter().any(|test| module.path.starts_with(test)));
     modules
 }
 
 #[test]
 fn imports_only_go_down_and_what_is_pure_touches_no_system() {
     let mut wrong = Vec::new();
-    for (rank, layer) in LAYERS.iter().enumerate() {
-        let mut files = 0;
-        for (names, file, text) in modules() {
-            if names.first().is_none_or(|name| name != layer) {
-                continue;
-            }
-            files += 1;
-            for offence in offences(rank, &names, &text) {
+    let mut files = [0; LAYERS.len()];
+    for Module { path, file, source } in modules() {
+        let Some(name) = path.first() else { continue };
+        if let Some(rank) = LAYERS.iter().position(|layer| layer == name) {
+            files[rank] += 1;
+            for offence in offences(rank, &path, &source) {
                 wrong.push(format!("{}: {offence}", file.display()));
             }
-        }
-        assert!(files > 0, "no file in {layer}");
-    }
-    for (names, file, _) in modules() {
-        let Some(name) = names.first() else { continue };
-        let is_known = LAYERS.contains(&name.as_str()) || ABOVE.contains(&name.as_str());
-        if !is_known {
+        } else if !ABOVE.contains(&name.as_str()) {
             wrong.push(format!("{}: in no layer", file.display()));
         }
+    }
+    for (layer, files) in LAYERS.iter().zip(files) {
+        assert!(files > 0, "no file in {layer}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn an_import_that_goes_up_is_found_however_it_is_written() {
+    let offences =
+        |rank, module: &[String], text| offences(rank, module, &syn::parse_file(text).unwrap());
     let module = ["source".to_owned(), "tail".to_owned()];
     for bad in [
         "use crate::server::run;",
@@ -337,18 +341,20 @@ impl<'ast> Visit<'ast> for Unsafe {
 #[test]
 fn unsafe_code_is_one_line_and_forbidden_elsewhere() {
     let mut with_unsafe = Vec::new();
-    for (names, _, text) in modules() {
-        let file = syn::parse_file(&text).unwrap();
+    for Module { path, source, .. } in modules() {
         let mut found = Unsafe::default();
-        found.visit_file(&file);
+        found.visit_file(&source);
         if found.count > 0 {
-            with_unsafe.push((names.join("::"), found.count));
+            with_unsafe.push((path.join("::"), found.count));
         }
-        if !names.is_empty() {
+        if !path.is_empty() {
             continue;
         }
-        assert!(has_attribute(&file.attrs, "deny", "unsafe_code"), "lib.rs");
-        for item in file.items {
+        assert!(
+            has_attribute(&source.attrs, "deny", "unsafe_code"),
+            "lib.rs"
+        );
+        for item in source.items {
             if let Item::Mod(module) = item
                 && module.ident != "system"
             {

@@ -201,14 +201,14 @@ describe('what they ask for', () => {
     append('history.log', `${lines(0).join('\n')}\n`);
     const all = pageReaders(browser);
     const table = { browser: all.browser, [AMVTEK]: all[AMVTEK] };
-    const opened = await openEach(t, table, url('history'), { init: { bufferSizeLimit: 20_000 } });
+    const opened = await openEach(t, table, url('history'), { init: { bufferSizeLimit: 80_000 } });
     await haveSeen(opened, 300);
     append('history.log', `${lines(300).join('\n')}\n`);
     await haveSeen(opened, 600);
     await agree(opened, [...lines(0), ...lines(300)].map((line) => [undefined, line]));
     const { requests } = opened[AMVTEK];
     assert.ok(requests.length > 5, `${requests.length} requests`);
-    assert.ok(requests.every(({ url }) => new URL(url).searchParams.get('evs_buffer_size_limit') === '20000'));
+    assert.ok(requests.every(({ url }) => new URL(url).searchParams.get('evs_buffer_size_limit') === '80000'));
     assert.equal(opened.browser.requests.length, 1);
   });
 
