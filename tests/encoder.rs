@@ -1,15 +1,16 @@
 //! What the encoder writes, an independent parser reads back.
 
-#[path = "wire/parser.rs"]
-mod parser;
+#[allow(dead_code)]
+#[path = "support/event_stream.rs"]
+mod event_stream;
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use event_stream::{Item, Parser, parse};
 use eventsource_stream::EventStream;
 use futures_core::Stream;
-use parser::{Item, Parser, parse};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sse_cgi::event::{Batch, Event, EventId, EventName, Gap, Reason};
@@ -80,7 +81,7 @@ fn expected(parts: &[Part]) -> Vec<Item> {
     let mut items = Vec::new();
     let event = |id: &str, name: &str, data: String| {
         let (id, name) = (id.to_owned(), name.to_owned());
-        Item::Event(parser::Event { id, name, data })
+        Item::Event(event_stream::Event { id, name, data })
     };
     for part in parts {
         match part {
@@ -282,7 +283,7 @@ fn a_bom_never_starts_a_stream_and_survives_in_one() {
 fn the_parser_itself_reads_as_browsers_do() {
     let event = |id: &str, name: &str, data: &str| {
         let (id, name, data) = (id.into(), name.into(), data.into());
-        Item::Event(parser::Event { id, name, data })
+        Item::Event(event_stream::Event { id, name, data })
     };
     let blank = |id: &str, dropped: Option<&str>| Item::Blank {
         id: id.into(),

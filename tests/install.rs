@@ -1,13 +1,14 @@
 //! `scripts/install`, as a user runs it.
 
 mod servers;
+mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use servers::folder::{Folder, read};
+use support::folder::{Folder, read};
 
 const NAMES: [&str; 10] = [
     "clock",
@@ -44,7 +45,6 @@ fn install(folder: &Folder, arguments: &[&str]) -> Output {
         }
     }
     let root = folder
-        .path()
         .to_str()
         .expect("the name of a temporary folder is text");
     Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/install"))

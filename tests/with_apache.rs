@@ -8,11 +8,12 @@
 //! program it started, when this has.
 
 mod servers;
+mod support;
 
 use std::process::{Command, ExitCode};
 
 use servers::apache::{Apache, Mpm};
-use servers::folder::append;
+use support::folder::append;
 
 /// A browser with many tabs holds many streams, and each needs a worker.
 const WORKERS: u32 = 100;

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::servers::apache::{Apache, Mpm};
-use crate::servers::patience::wait_until;
+use crate::support::wait::wait_until;
 
 under_both!(
     a_program_says_its_lines_to_the_client_and_its_errors_to_the_error_log,

@@ -11,7 +11,7 @@ use nix::unistd::{Uid, User};
 use crate::servers::answer::{Answer, Next};
 use crate::servers::apache::{Apache, Mpm};
 use crate::servers::daemon::SERVER_USER;
-use crate::servers::folder::append;
+use crate::support::folder::append;
 
 under_both!(
     every_one_of_500_followers_gets_every_line,

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::servers::answer::Answer;
 use crate::servers::apache::{Apache, Mpm};
-use crate::servers::folder::append;
-use crate::servers::patience::PATIENCE;
+use crate::support::folder::append;
+use crate::support::wait::PATIENCE;
 
 under_both!(
     each_line_arrives_when_it_is_written_and_not_later,

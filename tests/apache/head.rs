@@ -2,7 +2,7 @@
 
 use crate::servers::answer::Head;
 use crate::servers::apache::{Apache, Mpm};
-use crate::servers::folder::append;
+use crate::support::folder::append;
 
 under_both!(
     the_head_of_an_nph_program_is_exactly_its_own,

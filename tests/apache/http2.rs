@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::servers::apache::{Apache, Mpm};
 use crate::servers::curl::get_over_http2;
-use crate::servers::folder::append;
-use crate::servers::patience::PATIENCE;
+use crate::support::folder::append;
+use crate::support::wait::PATIENCE;
 
 under_both!(
     a_plain_name_streams_event_by_event,

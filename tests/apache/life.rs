@@ -6,8 +6,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::servers::apache::{Apache, Mpm};
-use crate::servers::folder::append;
-use crate::servers::patience::{PATIENCE, wait_until};
+use crate::support::folder::append;
+use crate::support::wait::{PATIENCE, wait_until};
 
 under_both!(
     a_client_that_left_is_noticed_by_the_second_heartbeat,

@@ -5,6 +5,9 @@
 //! Every test starts a server of its own (tests/servers/apache.rs), so they can
 //! run side by side, in threads or in processes.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 #[path = "../servers/mod.rs"]
 mod servers;
 

@@ -14,7 +14,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::servers::apache::{Apache, Mpm};
 use crate::servers::events::Parser;
-use crate::servers::folder::append;
+use crate::support::folder::append;
 
 const FOLLOWERS: usize = 2_000;
 

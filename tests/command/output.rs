@@ -4,8 +4,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::family::{Family, nph, quiet, script};
-use crate::parser::Item;
 use crate::stage::{DEADLINE, EVERY_WAY, Folder, ONE_SECOND, Over, Program, shown, wait_for};
+use crate::support::event_stream::Item;
+use crate::support::process::processor_ticks;
 
 /// Waits for the file of this name, a hundred times a second, before it goes on.
 fn until(folder: &Folder, name: &str) -> String {
@@ -193,16 +194,10 @@ fn a_slow_reader_makes_the_program_wait_and_costs_no_memory() {
 
 /// Waits until it neither runs nor has anything to do: its reader has no room.
 fn asleep(pid: u32) {
-    let mut last = String::new();
+    let mut last = u64::MAX;
     let mut since = Instant::now();
     wait_for("a program that waits", || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let ticks = stat
-            .split(' ')
-            .skip(13)
-            .take(2)
-            .collect::<Vec<_>>()
-            .join(" ");
+        let ticks = processor_ticks(pid);
         if ticks != last {
             (last, since) = (ticks, Instant::now());
         }

@@ -96,7 +96,7 @@ fn a_planted_link_is_not_written_through() {
 fn a_planted_fifo_does_not_hang_it() {
     let folder = Folder::new();
     let state = folder.write("state", "1\n");
-    mkfifo(&*folder.path().join(".state.new"), Mode::S_IRWXU).unwrap();
+    mkfifo(&*folder.join(".state.new"), Mode::S_IRWXU).unwrap();
     let server = Server::start([stream(&format!("id: 2\ndata: a\n\n{CLOSE}"))]);
     assert_eq!(cat(["--state", &state, &server.url()]).end().with(0), "a\n");
     assert_eq!(folder.read("state"), "2\n");
@@ -109,7 +109,7 @@ fn what_is_no_file_is_refused_as_a_state_and_left_alone() {
     mkfifo(&*fifo, Mode::S_IRWXU).unwrap();
     let link = folder.file("link");
     symlink("/dev/null", &link).unwrap();
-    let directory = folder.path().to_str().unwrap().to_owned();
+    let directory = folder.to_str().unwrap().to_owned();
     // Nobody is asked for anything.
     let server = Server::start([]);
     for path in [&*fifo, "/dev/null", &*link, &*directory] {
@@ -131,7 +131,7 @@ fn what_is_no_file_is_refused_as_a_state_and_left_alone() {
 #[test]
 fn a_folder_that_cannot_be_written_to_is_found_before_the_first_event() {
     let folder = Folder::new();
-    let deep = folder.path().join("deep");
+    let deep = folder.join("deep");
     fs::create_dir(&deep).unwrap();
     let state = deep.join("state").to_str().unwrap().to_owned();
     fs::write(&state, "1\n").unwrap();

@@ -1,6 +1,9 @@
 //! `sse-cat` and `sse-publish` as processes: against a server that says what a test tells
 //! it to, and against the streams themselves behind `sse-harness`.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod command;
 mod end;
 mod help;

@@ -150,7 +150,7 @@ fn a_state_file_serves_one_at_a_time_also_after_it_was_replaced() {
     first.signal(Signal::SIGKILL);
     first.end();
     cat(["--state", &state, &server.url()]).end().with(0);
-    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+    let names: Vec<_> = fs::read_dir(&**folder).unwrap().collect();
     assert_eq!(names.len(), 1, "{names:?}");
 }
 

@@ -3,70 +3,41 @@
 //! Everything is waited for with a deadline, and everything is gone when it is dropped.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Far beyond what a slow machine needs: reaching it is a failure.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+use crate::support;
+pub use crate::support::wait::{DEADLINE, wait_for};
 
-/// Waits until `condition` gives something.
-#[track_caller]
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// A folder that is removed at the end.
-pub struct Folder(PathBuf);
+/// A folder whose paths are text, as arguments are.
+pub struct Folder(support::folder::Folder);
 
 impl Folder {
     pub fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("sse-command-line-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path.canonicalize().unwrap())
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
+        Self(support::folder::Folder::new())
     }
 
     pub fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
+        self.0.path(name).to_str().unwrap().to_owned()
     }
 
     pub fn write(&self, name: &str, text: &str) -> String {
-        let path = self.file(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    /// What is in the file; nothing where there is none.
-    pub fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.0.join(name)).unwrap_or_default()
+        self.0.write(name, text);
+        self.file(name)
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+impl Deref for Folder {
+    type Target = support::folder::Folder;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 

@@ -27,7 +27,7 @@ impl Server {
         let child = openssl(folder)
             .args(["s_server", "-accept", "127.0.0.1:0", "-HTTP"])
             .args(["-cert", "cert.pem", "-key", "key.pem"])
-            .stdout(File::create(folder.path().join("log")).unwrap())
+            .stdout(File::create(folder.join("log")).unwrap())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -54,7 +54,7 @@ impl Drop for Server {
 
 fn openssl(folder: &Folder) -> Command {
     let mut command = Command::new("openssl");
-    command.current_dir(folder.path()).stdin(Stdio::null());
+    command.current_dir(&**folder).stdin(Stdio::null());
     command
 }
 

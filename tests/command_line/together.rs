@@ -21,10 +21,10 @@ impl Site {
     fn start() -> Self {
         let folder = Folder::new();
         for name in ["web", "cgi-bin"] {
-            std::fs::create_dir(folder.path().join(name)).unwrap();
+            std::fs::create_dir(folder.join(name)).unwrap();
         }
         let link = |program: &str, name: &str| {
-            let name = folder.path().join("cgi-bin").join(name);
+            let name = folder.join("cgi-bin").join(name);
             std::os::unix::fs::symlink(program, name).unwrap();
         };
         link(env!("CARGO_BIN_EXE_nph-tail"), "nph-tail.cgi");

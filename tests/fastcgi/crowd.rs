@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::servers::answer::{Answer, Next};
-use crate::servers::folder::append;
 use crate::servers::gateway::{Gateway, Site};
-use crate::servers::patience::PATIENCE;
 use crate::servers::request::Request;
+use crate::support::folder::append;
+use crate::support::wait::PATIENCE;
 
 const CLIENTS: usize = 40;
 const LINES: usize = 4000;

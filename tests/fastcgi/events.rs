@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::servers::answer::Answer;
-use crate::servers::folder::append;
 use crate::servers::gateway::{Gateway, Site};
-use crate::servers::patience::PATIENCE;
+use crate::support::folder::append;
+use crate::support::wait::PATIENCE;
 
 behind_all!(
     each_line_arrives_when_it_is_written_and_not_later,

@@ -1,8 +1,8 @@
 //! Heads and methods: what a client is told before the first event.
 
 use crate::servers::answer::Head;
-use crate::servers::folder::append;
 use crate::servers::gateway::{Gateway, Site};
+use crate::support::folder::append;
 
 behind_all!(
     the_head_is_what_the_responder_and_the_server_say_and_nothing_more,
@@ -146,9 +146,9 @@ fn a_bad_setting_is_told_to_the_log_and_not_to_the_client(gateway: Gateway) {
     assert_eq!(answer.head.status, 500);
     let told = answer.head.raw.clone() + &answer.text();
     assert!(!told.contains("SSE_") && !told.contains("soon"), "{told}");
-    crate::servers::patience::wait_until(
+    crate::support::wait::wait_until(
         "the log has the line",
-        crate::servers::patience::PATIENCE,
+        crate::support::wait::PATIENCE,
         || site.logs().contains("SSE_HEARTBEAT=soon"),
     );
 }

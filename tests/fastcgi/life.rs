@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::servers::answer::Next;
-use crate::servers::folder::append;
 use crate::servers::gateway::{Gateway, Site};
-use crate::servers::patience::{PATIENCE, wait_until};
 use crate::servers::processes::running_from;
+use crate::support::folder::append;
+use crate::support::wait::{PATIENCE, wait_until};
 
 behind_all!(
     a_client_that_left_is_noticed,

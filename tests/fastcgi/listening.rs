@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::servers::answer::Next;
 use crate::servers::daemon::{SERVER_USER, becomes_server_user, free_port, require};
 use crate::servers::gateway::{Gateway, Site};
-use crate::servers::patience::{PATIENCE, wait_until};
+use crate::support::wait::{PATIENCE, wait_until};
 
 /// Until the responder listens, nginx asks the client to return.
 #[track_caller]

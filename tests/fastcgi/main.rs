@@ -4,6 +4,9 @@
 //! Every test starts servers of its own (tests/servers/gateway.rs), so they can run side
 //! by side, in threads or in processes.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 #[path = "../servers/mod.rs"]
 mod servers;
 

@@ -7,9 +7,9 @@ use nix::sys::signal::Signal;
 
 use crate::events::write_and_await_in_lockstep;
 use crate::servers::events::Event;
-use crate::servers::folder::append;
 use crate::servers::gateway::{Builder, Gateway, Site};
-use crate::servers::patience::{PATIENCE, wait_until};
+use crate::support::folder::append;
+use crate::support::wait::{PATIENCE, wait_until};
 
 fn nginx() -> Builder {
     Site::with(Gateway::Nginx)

@@ -3,11 +3,11 @@
 //! the same answers, byte by byte.
 
 use crate::servers::answer::Answer;
-use crate::servers::folder::append;
 use crate::servers::gateway::{Gateway, Site};
-use crate::servers::patience::PATIENCE;
 use crate::servers::request::Request;
 use crate::servers::responder::Responder;
+use crate::support::folder::append;
+use crate::support::wait::PATIENCE;
 
 /// Head and body, with what is random or the time's replaced.
 #[track_caller]

@@ -1,8 +1,8 @@
 //! The way up: what is posted to one location comes down from another.
 
 use crate::servers::gateway::{Gateway, Site};
-use crate::servers::patience::PATIENCE;
 use crate::servers::request::Request;
+use crate::support::wait::PATIENCE;
 
 behind_all!(
     what_is_posted_comes_down_with_the_id_that_its_publisher_was_told,

@@ -1,8 +1,8 @@
 //! The status page: who may see it, and what it says, behind each server that has one.
 
-use crate::servers::folder::append;
 use crate::servers::gateway::{Builder, Gateway, Site};
 use crate::servers::request::Request;
+use crate::support::folder::append;
 
 /// Each server is told to believe the field X-Forwarded-For, since all of a test's clients
 /// are local.

@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::post::Post;
-use crate::root::can;
 use crate::stage::{Folder, Program};
+use crate::support::root::can;
 
 /// strace that lets every `openat2` of this name fail.
 fn failing<'a>(inject: &'a str, name: &'a str) -> Vec<&'a str> {
@@ -48,7 +48,7 @@ fn a_file_below_a_root_that_cannot_be_read_now_is_no_404() {
                 assert!(
                     items
                         .iter()
-                        .any(|item| matches!(item, crate::parser::Item::Retry(_))),
+                        .any(|item| matches!(item, crate::support::event_stream::Item::Retry(_))),
                     "{error}: {items:?}"
                 );
                 // A name that may come to be is no other.

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use crate::disk::Disk;
 use crate::post::Post;
-use crate::root::can;
 use crate::spool::Place;
 use crate::stage::Program;
+use crate::support::root::can;
 
 /// That a file holds nothing but whole records, so many.
 #[track_caller]

@@ -3,8 +3,8 @@
 //!
 //! Most of it needs root; where a fault cannot be injected, the test says so and passes.
 
-#[path = "../wire/parser.rs"]
-mod parser;
+#[path = "../support/mod.rs"]
+mod support;
 
 // Made for the streams, for publishing and for sessions; here all are used in part.
 #[allow(dead_code)]
@@ -20,7 +20,6 @@ mod post;
 mod spool;
 
 mod disk;
-mod root;
 
 mod errors;
 mod full;

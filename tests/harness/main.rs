@@ -1,5 +1,8 @@
 //! `sse-harness` as a process: real programs, real sockets.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod fastcgi;
 mod life;
 mod programs;

@@ -4,11 +4,8 @@
 //!
 //! The numbers are what the limit on descriptors allows; each test says which it used.
 
-#[path = "../servers/folder.rs"]
-#[allow(dead_code)]
-mod folder;
-#[path = "../servers/patience.rs"]
-mod patience;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod crowd;
 mod everybody;

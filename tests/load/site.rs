@@ -12,10 +12,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use super::crowd::{AtTheEnd, Crowd, descriptors};
-use super::folder::{Folder, read};
 use super::numbered::Numbered;
-use super::patience::{PATIENCE, wait_until};
 use super::usage::Usage;
+use crate::support::folder::{Folder, read};
+use crate::support::wait::{PATIENCE, wait_until};
 
 const NGINX: &str = "/usr/sbin/nginx";
 
@@ -68,7 +68,7 @@ impl Site {
     pub fn write(&mut self, count: u64) -> u64 {
         let lines = self.lines.lines(self.written, self.written + count);
         let text = String::from_utf8(lines).expect("they are ASCII");
-        super::folder::append(&self.file(), &text);
+        crate::support::folder::append(&self.file(), &text);
         self.written += count;
         self.written
     }
@@ -193,7 +193,7 @@ fn start_nginx(folder: &Folder, most: usize) -> (Child, u16) {
         let path = folder.join("nginx.conf");
         fs::write(&path, configuration(folder, port, most)).expect("the folder can be written");
         let mut child = tied(NGINX)
-            .args(["-p", &folder.path().display().to_string(), "-c"])
+            .args(["-p", &folder.display().to_string(), "-c"])
             .arg(&path)
             .stdout(Stdio::null())
             .stderr(log(&folder.join("nginx.log")))
@@ -214,7 +214,7 @@ fn start_nginx(folder: &Folder, most: usize) -> (Child, u16) {
 }
 
 fn configuration(folder: &Folder, port: u16, most: usize) -> String {
-    let root = folder.path().display();
+    let root = folder.display();
     let project = env!("CARGO_MANIFEST_DIR");
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("    {name}_temp_path {root}/{name};\n"))

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use crate::parser::Item;
+use crate::support::event_stream::Item;
 
 use crate::stage::{Folder, Program, Running};
 

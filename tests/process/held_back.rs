@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::parser::Item;
 use crate::stage::{Folder, Program};
+use crate::support::event_stream::Item;
 
 fn over_http2(program: Program) -> Program {
     program

@@ -1,7 +1,7 @@
 //! `nph-tail` in the format `jsonl`.
 
-use crate::parser::Item;
 use crate::stage::{Folder, Program};
+use crate::support::event_stream::Item;
 
 #[test]
 fn a_line_is_the_event_it_describes_and_what_is_no_object_is_invalid() {

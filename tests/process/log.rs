@@ -1,7 +1,7 @@
 //! What an administrator gets to know, and that a client does not.
 
-use crate::parser::Item;
 use crate::stage::{Folder, Over, Program};
+use crate::support::event_stream::Item;
 
 /// Runs a program whose setting is wrong: what it answers and says.
 fn refused(program: Program) -> (String, String) {

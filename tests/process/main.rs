@@ -1,7 +1,7 @@
 //! The programs as processes: started as gateways start them, and read as clients do.
 
-#[path = "../wire/parser.rs"]
-mod parser;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod stage;
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::parser::Item;
 use crate::stage::{EVERY_WAY, Folder, Over, Program};
+use crate::support::event_stream::Item;
 
 /// The head with the one line that changes left out.
 fn without_date(head: &str) -> String {

@@ -3,17 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crate::stage::{EVERY_WAY, Folder, Over, Program, Running, wait_for};
+use crate::support::process;
 
 /// Waits until the program has slept for a while: it has nothing to do, or cannot.
 pub fn wait_until_asleep(stream: &Running) {
-    let mut last = (u64::MAX, Instant::now());
-    wait_for("a program that sleeps", || {
-        let count = stream.status("voluntary_ctxt_switches");
-        if count != last.0 {
-            last = (count, Instant::now());
-        }
-        (last.1.elapsed() > Duration::from_millis(60)).then_some(())
-    });
+    process::wait_until_asleep(stream.pid(), Duration::from_millis(60));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 
-use crate::parser::Event;
 use crate::stage::{Folder, Program};
+use crate::support::event_stream::Event;
 
 #[test]
 fn any_byte_in_a_line_arrives_or_is_replaced() {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::parser::{Event, Item};
 use crate::stage::{Folder, Program, shown};
+use crate::support::event_stream::{Event, Item};
 
 /// Everything that a client with this last id gets at once: over HTTP/2 an nph program
 /// ends as soon as it has said what there is.

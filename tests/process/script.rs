@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::parser::Item;
 use crate::stage::{Folder, Program};
+use crate::support::event_stream::Item;
 
 const BOARD: &str = r#"{"after":"0s","event":"initial","data":[1,2]}
 {"after":"100ms","event":"update","data":{"a": 1}}

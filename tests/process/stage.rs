@@ -5,88 +5,26 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Write as _;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::parser::{Event, Item, Parser};
-
-/// Far beyond what a slow machine needs: reaching it is a failure.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub use crate::support::event_stream::shown;
+use crate::support::event_stream::{Event, Item, Parser};
+pub use crate::support::folder::Folder;
+use crate::support::process;
+pub use crate::support::wait::{DEADLINE, wait_for};
 
 /// A process that is to be gone within a second, on a machine that has other things to do.
 pub const ONE_SECOND: Duration = Duration::from_millis(1_000);
-
-/// Waits until `condition` gives something.
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// A folder that is removed at the end.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new() -> Self {
-        Self::below(&std::env::temp_dir())
-    }
-
-    /// In memory, where inotify sees every change and no overlay makes it unsure.
-    pub fn in_memory() -> Self {
-        Self::below(Path::new("/dev/shm"))
-    }
-
-    fn below(parent: &Path) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!("sse-cgi-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path.canonicalize().unwrap())
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        fs::write(self.path(name), bytes).unwrap();
-        self.path(name)
-    }
-
-    pub fn append(&self, name: &str, bytes: impl AsRef<[u8]>) {
-        let file = fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(self.path(name));
-        file.unwrap().write_all(bytes.as_ref()).unwrap();
-    }
-
-    pub fn rename(&self, from: &str, to: &str) {
-        fs::rename(self.path(from), self.path(to)).unwrap();
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// What a program writes its stream to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -521,20 +459,12 @@ impl Running {
 
     /// Processor time that it has used, in ticks of 10 ms.
     pub fn processor_ticks(&self) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        let after_name = text.rsplit(')').next().unwrap();
-        let fields = after_name.split_whitespace().skip(11).take(2);
-        fields.map(|field| field.parse::<u64>().unwrap()).sum()
+        process::processor_ticks(self.pid())
     }
 
     /// A field of /proc/PID/status, such as `VmHWM`, as a number.
     pub fn status(&self, field: &str) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = text
-            .lines()
-            .find(|line| line.starts_with(&format!("{field}:")));
-        let words: Vec<&str> = line.expect(field).split_whitespace().collect();
-        words[1].parse().unwrap()
+        process::field(self.pid(), "status", field)
     }
 }
 
@@ -548,12 +478,5 @@ impl Drop for Running {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-    }
-}
-
-pub fn shown(event: &Event) -> String {
-    match event.name.as_str() {
-        "message" => event.data.clone(),
-        name => format!("{name}: {}", event.data),
     }
 }

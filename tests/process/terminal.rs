@@ -118,11 +118,11 @@ fn a_stream_into_a_file_is_written_whole() {
         .status();
     assert_eq!(status.unwrap().code(), Some(0));
     let text = std::fs::read(folder.path("out")).unwrap();
-    let items = crate::parser::parse(&text);
+    let items = crate::support::event_stream::parse(&text);
     let events: Vec<String> = items
         .iter()
         .filter_map(|item| match item {
-            crate::parser::Item::Event(event) => Some(crate::stage::shown(event)),
+            crate::support::event_stream::Item::Event(event) => Some(crate::stage::shown(event)),
             _ => None,
         })
         .collect();

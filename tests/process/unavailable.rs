@@ -5,8 +5,8 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
 
-use crate::parser::Item;
 use crate::stage::{Folder, Program};
+use crate::support::event_stream::Item;
 
 const BEAT: &str = "heartbeat: {\"interval_ms\":1000}";
 

@@ -1,7 +1,7 @@
 //! `publish` as a process: posted to as gateways do it, and read by `nph-tail`.
 
-#[path = "../wire/parser.rs"]
-mod parser;
+#[path = "../support/mod.rs"]
+mod support;
 
 // Made for the streams; here it starts their readers.
 #[allow(dead_code)]

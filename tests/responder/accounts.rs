@@ -38,7 +38,7 @@ fn root_without_a_user_is_refused_and_told_what_to_write() {
     if !is_root() {
         return;
     }
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let refuse = |start: Start| {
         let (code, said) = start.refusing_root().run();
         assert_eq!(code, 100, "{said}");
@@ -61,7 +61,7 @@ fn with_a_user_it_binds_as_root_and_serves_with_that_users_rights_only() {
     if !is_root() {
         return;
     }
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let nobody = nobody();
     let (uid, gid) = (nobody.uid.as_raw(), nobody.gid.as_raw());
     let logs = folder.path("logs");
@@ -112,7 +112,7 @@ fn a_user_comes_with_its_groups_and_a_number_is_a_user_too() {
     if !is_root() {
         return;
     }
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let passwd = "#comment\nbroken\nroot:x:0:0:root:/root:/bin/sh\n\
                   feed:x:4711:4712:Feed:/srv/feed:/bin/false\n+::::::\n";
     let group =
@@ -159,7 +159,7 @@ fn a_user_comes_with_its_groups_and_a_number_is_a_user_too() {
 
 #[test]
 fn names_that_only_nss_knows_are_refused_and_numbers_are_asked_for() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let nsswitch = folder.write(
         "nsswitch.conf",
         "passwd: systemd\ngroup: systemd\ninitgroups: systemd\nhosts: mymachines dns\n",
@@ -216,7 +216,7 @@ fn a_client_looks_up_a_host_name_whatever_nsswitch_says() {
     if !is_root() {
         return;
     }
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let nsswitch = folder.write("nsswitch.conf", "passwd: systemd\nhosts: mymachines dns\n");
     let script = format!(
         "mount --bind {} /etc/nsswitch.conf && exec \"$@\"",

@@ -19,7 +19,7 @@ fn closes(client: &mut Client) {
 
 #[test]
 fn with_no_descriptor_left_those_who_are_served_go_on_and_others_wait() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "0\n");
     let start = Start::at_socket(&folder).descriptors(DESCRIPTORS);
     let responder = start.argument("--request-timeout=1s").start();
@@ -87,7 +87,7 @@ fn with_no_descriptor_left_those_who_are_served_go_on_and_others_wait() {
 
 #[test]
 fn half_a_request_is_closed_after_its_time_and_a_kept_connection_is_not() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let start = Start::at_socket(&folder).argument("--request-timeout=1s");
     let responder = start.start();
     let mut kept = responder.connect();
@@ -132,7 +132,7 @@ fn closes_after(client: &mut Client) {
 
 #[test]
 fn a_request_has_at_most_so_many_params() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let responder = Responder::start(&folder);
     let long = "x".repeat(255 * 1024);
@@ -168,7 +168,7 @@ fn a_request_has_at_most_so_many_params() {
 
 #[test]
 fn a_body_that_nobody_asked_for_is_read_and_forgotten() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let responder = Responder::start(&folder);
     let body = vec![b'x'; 20_000_000];
@@ -184,7 +184,7 @@ fn a_body_that_nobody_asked_for_is_read_and_forgotten() {
 
 #[test]
 fn who_asks_on_and_on_and_takes_no_answer_costs_no_memory() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let responder = Responder::start(&folder);
     for is_serving in [false, true] {

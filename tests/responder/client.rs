@@ -15,8 +15,8 @@ use fastrand::Rng;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::parser::{Event, Item, Parser};
 use crate::stage::DEADLINE;
+use crate::support::event_stream::{Event, Item, Parser};
 use crate::wire::{self, Record};
 
 /// A request, about to be sent.

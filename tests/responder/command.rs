@@ -7,25 +7,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::client::{COMPLETE, Client, Request};
-use crate::parser::Item;
 use crate::stage::{DEADLINE, Folder, Start, wait_for};
-
-/// Whether the process of this number runs; one that nobody has waited for does not.
-fn runs(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
-    state.is_some_and(|state| !b"ZX".contains(&state))
-}
-
-/// How much of the processor it has used.
-fn ticks(pid: u32) -> String {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.split(' ')
-        .skip(13)
-        .take(2)
-        .collect::<Vec<_>>()
-        .join(" ")
-}
+use crate::support::event_stream::Item;
+use crate::support::process::{processor_ticks, runs};
 
 /// A script whose `$0` is a file to which each run adds its number.
 fn command(folder: &Folder, text: &str) -> Request {
@@ -77,7 +61,7 @@ fn is_gone_within_a_second(pids: &[u32], cause: impl FnOnce()) {
 
 #[test]
 fn everybody_has_a_run_of_its_own_whose_end_is_told() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Start::at_socket(&folder).allowing_commands().start();
     let request = command(&folder, "echo one; echo two; exit 3");
     for count in 1..=3 {
@@ -93,7 +77,7 @@ fn everybody_has_a_run_of_its_own_whose_end_is_told() {
 
 #[test]
 fn a_program_deaf_to_sigterm_is_gone_a_second_after_its_client() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Start::at_socket(&folder).allowing_commands().start();
     let text = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
     for request in [command(&folder, text), shared(&folder, text)] {
@@ -110,7 +94,7 @@ fn all_programs_are_gone_when_the_responder_has_ended() {
         "trap '' TERM; echo ready; while :; do sleep 0.05; done",
         "echo ready; exec sleep 600",
     ] {
-        let folder = Folder::new();
+        let folder = Folder::in_memory();
         let mut responder = Start::at_socket(&folder).allowing_commands().start();
         let requests = [
             command(&folder, text),
@@ -137,7 +121,7 @@ fn all_programs_are_gone_when_the_responder_has_ended() {
 
 #[test]
 fn a_program_ends_at_its_time_and_at_the_age_of_its_stream() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Start::at_socket(&folder).allowing_commands().start();
     let text = "trap '' TERM; while :; do sleep 0.05; done";
     for request in [command(&folder, text), shared(&folder, text)] {
@@ -159,7 +143,7 @@ fn a_program_ends_at_its_time_and_at_the_age_of_its_stream() {
 
 #[test]
 fn one_too_many_is_asked_to_come_again() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Start::at_socket(&folder).allowing_commands().start();
     let request = command(&folder, "echo ready; exec sleep 600").set("SSE_COMMAND_MAX", "2");
     let mut first = responder.ask(&request);
@@ -189,7 +173,7 @@ fn one_too_many_is_asked_to_come_again() {
 
 #[test]
 fn errors_are_the_logs_and_a_missing_program_is_a_500_that_names_the_setting() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let log = folder.path("log");
     let responder = Start::at_socket(&folder)
         .allowing_commands()
@@ -217,7 +201,7 @@ fn errors_are_the_logs_and_a_missing_program_is_a_500_that_names_the_setting() {
 
 #[test]
 fn a_slow_reader_makes_its_program_wait_and_costs_no_memory() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Start::at_socket(&folder).allowing_commands().start();
     let done = folder.path("done");
     let text = format!(
@@ -226,9 +210,9 @@ fn a_slow_reader_makes_its_program_wait_and_costs_no_memory() {
     );
     let mut client = responder.ask(&command(&folder, &text).set("SSE_COMMAND_OUTPUT", "1G"));
     client.head();
-    let mut last = (String::new(), Instant::now());
+    let mut last = (u64::MAX, Instant::now());
     wait_for("a responder that waits", || {
-        let ticks = ticks(responder.pid());
+        let ticks = processor_ticks(responder.pid());
         if ticks != last.0 {
             last = (ticks, Instant::now());
         }
@@ -241,7 +225,7 @@ fn a_slow_reader_makes_its_program_wait_and_costs_no_memory() {
 
 #[test]
 fn one_run_serves_fifty_who_come_whenever_and_ends_with_the_last() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("file", "");
     let responder = Start::at_socket(&folder).allowing_commands().start();
     let request = shared(&folder, &follow(&file));
@@ -265,7 +249,7 @@ fn one_run_serves_fifty_who_come_whenever_and_ends_with_the_last() {
 
 #[test]
 fn all_who_share_a_run_are_told_its_end_and_the_next_one_starts_another() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("file", "");
     let responder = Start::at_socket(&folder).allowing_commands().start();
     let request = shared(&folder, &follow(&file));
@@ -290,7 +274,7 @@ fn all_who_share_a_run_are_told_its_end_and_the_next_one_starts_another() {
 
 #[test]
 fn a_firehose_is_shared_too_and_whoever_cannot_follow_has_a_gap_and_goes_on() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Start::at_socket(&folder).allowing_commands().start();
     let text = "seq 1000000000";
     let request = shared(&folder, text)
@@ -328,7 +312,7 @@ fn a_firehose_is_shared_too_and_whoever_cannot_follow_has_a_gap_and_goes_on() {
 
 #[test]
 fn who_comes_while_a_slow_one_still_reads_a_run_that_is_over_starts_another() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Start::at_socket(&folder).allowing_commands().start();
     // More than a socket holds, less than the ring.
     let request = shared(
@@ -350,7 +334,7 @@ fn who_comes_while_a_slow_one_still_reads_a_run_that_is_over_starts_another() {
 
 #[test]
 fn a_client_with_a_limit_of_its_own_shares_the_run_too() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("file", "");
     let responder = Start::at_socket(&folder).allowing_commands().start();
     let request = shared(&folder, &follow(&file));

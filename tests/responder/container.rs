@@ -4,8 +4,8 @@
 use std::fs;
 
 use crate::client::Request;
-use crate::root::can;
 use crate::stage::{Folder, Start, wait_for};
+use crate::support::root::can;
 
 const CONTAINER: [&str; 4] = ["unshare", "-pf", "--mount-proc", "--kill-child"];
 
@@ -26,7 +26,7 @@ fn as_process_1_of_a_container_orphans_do_not_count_as_running_programs() {
     // The second stands between it and process 1, which reaps nothing.
     let idle = "\"$@\" & read forever <\"$0\"";
     for below in [false, true] {
-        let folder = Folder::new();
+        let folder = Folder::in_memory();
         let fifo = folder.path("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let mut by = CONTAINER.to_vec();

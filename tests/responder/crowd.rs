@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::client::{Client, Request};
-use crate::parser::Item;
 use crate::stage::Responder;
+use crate::support::event_stream::Item;
 
 /// One of many.
 pub struct Member {

@@ -172,7 +172,7 @@ fn play(seed: u64, subscribers: usize) {
     eprintln!("SSE_HUB_SEED={seed}");
     let mut dice = Rng::with_seed(seed);
     let mut written = Written {
-        folder: Folder::new(),
+        folder: Folder::in_memory(),
         lines: Vec::new(),
         start: 0,
         rotations: 0,
@@ -309,7 +309,7 @@ fn whoever_joins_whenever_gets_the_file_once_and_in_order() {
 
 #[test]
 fn who_comes_while_a_new_file_is_empty_gets_its_first_line_at_once() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "0\n");
     let responder = Responder::start(&folder);
     let mut others = responder.ask(&Request::tail(&file));

@@ -10,7 +10,7 @@ use crate::wire;
 /// heartbeats only.
 #[test]
 fn the_next_stream_of_a_connection_gets_events_when_they_come() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let (old, new) = (folder.write("old", "1\n"), folder.write("new", "2\n"));
     let responder = Responder::start(&folder);
     for others in [None, Some(&old), Some(&new)] {
@@ -31,7 +31,7 @@ fn the_next_stream_of_a_connection_gets_events_when_they_come() {
 
 #[test]
 fn a_request_that_begins_beside_another_and_goes_no_further_is_not_waited_for() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let start = Start::at_socket(&folder).argument("--request-timeout=500ms");
     let responder = start.start();
@@ -46,7 +46,7 @@ fn a_request_that_begins_beside_another_and_goes_no_further_is_not_waited_for() 
 /// to it was sent into that one's stream.
 #[test]
 fn nothing_of_an_aborted_post_is_left_for_the_next_request() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.path("log.jsonl");
     let responder = Responder::start(&folder);
     let post = Request::of("publish")
@@ -71,7 +71,7 @@ fn nothing_of_an_aborted_post_is_left_for_the_next_request() {
 /// It was looked at twice a second instead.
 #[test]
 fn who_limits_the_size_of_its_stream_is_told_of_changes_besides_others() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "");
     let responder = Responder::start(&folder);
     let _other = responder.ask(&Request::tail(&file)).opened();

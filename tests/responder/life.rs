@@ -9,8 +9,8 @@ use nix::sys::signal::Signal;
 
 use crate::client::{COMPLETE, Client, Request};
 use crate::crowd::Crowd;
-use crate::parser::Item;
 use crate::stage::{DEADLINE, Folder, Responder, Start, wait_for};
+use crate::support::event_stream::Item;
 
 /// The items of a stream that was asked to end: `retry:` comes last.
 fn farewell(client: &mut Client) -> Vec<Item> {
@@ -25,7 +25,7 @@ fn farewell(client: &mut Client) -> Vec<Item> {
 
 #[test]
 fn sigterm_ends_every_stream_at_the_end_of_an_event_and_then_the_process() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let mut responder = Start::at_socket(&folder).argument("--drain=15s").start();
     let mut live = responder.ask(&Request::tail(&file));
@@ -57,7 +57,7 @@ fn sigterm_ends_every_stream_at_the_end_of_an_event_and_then_the_process() {
 
 #[test]
 fn who_lags_is_ended_at_the_end_of_an_event_too_and_resumes() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let lines: String = (0..20_000)
         .map(|n| format!("{n} {}\n", "x".repeat(200)))
         .collect();
@@ -100,7 +100,7 @@ fn who_lags_is_ended_at_the_end_of_an_event_too_and_resumes() {
 
 #[test]
 fn who_takes_nothing_does_not_keep_the_process_longer_than_the_drain() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", format!("{}\n", "x".repeat(500_000)).repeat(4));
     for (drain, signals) in [("1s", 1), ("1h", 2)] {
         let mut responder = Start::at_socket(&folder)
@@ -132,7 +132,7 @@ fn who_takes_nothing_does_not_keep_the_process_longer_than_the_drain() {
 
 #[test]
 fn a_socket_that_is_another_s_by_now_is_not_removed() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let mut responder = Responder::start(&folder);
     fs::remove_file(folder.path("socket")).unwrap();
     let _other = UnixListener::bind(folder.path("socket")).unwrap();
@@ -143,7 +143,7 @@ fn a_socket_that_is_another_s_by_now_is_not_removed() {
 
 #[test]
 fn sighup_opens_the_log_anew_and_nothing_else_changes() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let log = folder.path("own-log");
     let file = folder.write("log", "1\n");
     let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();
@@ -182,7 +182,7 @@ fn sighup_opens_the_log_anew_and_nothing_else_changes() {
 
 #[test]
 fn systemd_is_told_of_readiness_and_of_the_end() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let socket = UnixDatagram::bind(folder.path("notify")).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     let hears = || {
@@ -202,7 +202,7 @@ fn systemd_is_told_of_readiness_and_of_the_end() {
 
 #[test]
 fn ten_crashes_lose_no_event_and_double_none() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "");
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");

@@ -27,7 +27,7 @@ fn free_address() -> SocketAddr {
 
 #[test]
 fn a_socket_has_the_mode_and_owner_that_were_asked_for() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let mode = || {
         fs::metadata(folder.path("socket"))
             .unwrap()
@@ -70,7 +70,7 @@ fn a_socket_has_the_mode_and_owner_that_were_asked_for() {
 
 #[test]
 fn a_stale_socket_is_replaced() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     drop(UnixListener::bind(folder.path("socket")).unwrap());
     let mut responder = Responder::start(&folder);
     serves(&responder);
@@ -82,7 +82,7 @@ fn a_stale_socket_is_replaced() {
 
 #[test]
 fn a_socket_that_somebody_listens_at_is_left_alone() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Responder::start(&folder);
     let (code, said) = Start::at_socket(&folder).run();
     assert_eq!(code, 111);
@@ -95,7 +95,7 @@ fn a_socket_that_somebody_listens_at_is_left_alone() {
 
 #[test]
 fn what_is_no_socket_is_left_alone() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let path = folder.write("socket", "precious");
     let (code, said) = Start::at_socket(&folder).run();
     assert_eq!(code, 111);
@@ -111,7 +111,7 @@ fn what_is_no_socket_is_left_alone() {
 
 #[test]
 fn a_folder_that_is_not_there_is_named() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let path = folder.path("none/socket");
     let start = Start::bare(&folder, Place::Unix(path.clone()));
     let (code, said) = start.argument("--socket").argument(&path).run();
@@ -121,7 +121,7 @@ fn a_folder_that_is_not_there_is_named() {
 
 #[test]
 fn nothing_to_listen_at_is_said_with_what_to_do() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let nowhere = Place::Unix(folder.path("none"));
     let (code, said) = Start::bare(&folder, nowhere).run();
     assert_eq!(code, 100);
@@ -130,7 +130,7 @@ fn nothing_to_listen_at_is_said_with_what_to_do() {
 
 #[test]
 fn descriptor_zero_can_be_the_socket() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let path = folder.path("socket");
     let listener = UnixListener::bind(&path).unwrap();
     let start = Start::bare(&folder, Place::Unix(path.clone()));
@@ -151,7 +151,7 @@ fn descriptor_zero_can_be_the_socket() {
 
 #[test]
 fn systemd_can_open_the_socket() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let path = folder.path("socket");
     let script = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
     let listener = UnixListener::bind(&path).unwrap();
@@ -165,7 +165,7 @@ fn systemd_can_open_the_socket() {
 
 #[test]
 fn more_sockets_than_one_are_refused_since_nobody_would_be_served_at_the_others() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let path = folder.path("socket");
     let script = "exec 3<&0 4<&0 </dev/null; LISTEN_FDS=2 LISTEN_PID=$$ exec \"$@\"";
     let listener = UnixListener::bind(&path).unwrap();
@@ -177,7 +177,7 @@ fn more_sockets_than_one_are_refused_since_nobody_would_be_served_at_the_others(
 
 #[test]
 fn an_address_can_be_listened_at() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let address = free_address();
     let start = || {
         let start = Start::bare(&folder, Place::Tcp(address));
@@ -192,7 +192,7 @@ fn an_address_can_be_listened_at() {
 
 #[test]
 fn only_the_listed_web_servers_may_connect() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let start = |allowed: &str| {
         let address = free_address();
         let start = Start::bare(&folder, Place::Tcp(address));
@@ -219,7 +219,7 @@ fn only_the_listed_web_servers_may_connect() {
         "{said}"
     );
     // Who listens at a path has permissions for that.
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     serves(
         &Start::at_socket(&folder)
             .set("FCGI_WEB_SERVER_ADDRS", "10.0.0.1")
@@ -229,7 +229,7 @@ fn only_the_listed_web_servers_may_connect() {
 
 #[test]
 fn a_subscriber_over_tcp_gets_events_as_they_come() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "");
     let address = free_address();
     let start = Start::bare(&folder, Place::Tcp(address));

@@ -1,10 +1,7 @@
 //! The FastCGI responder as a process, spoken to on its socket as a web server does.
 
-#[path = "../wire/parser.rs"]
-mod parser;
-
-#[path = "../faults/root.rs"]
-mod root;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod accounts;
 mod chaos;

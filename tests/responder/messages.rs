@@ -22,7 +22,7 @@ fn command(arguments: &[&str]) -> Command {
 
 #[test]
 fn an_error_is_printed_where_stdout_and_stderr_are_the_same_file_pipe_or_socket() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let bogus = || command(&["--bogus"]);
     let file = File::create(folder.path("out")).unwrap();
     let code = bogus()
@@ -63,7 +63,7 @@ fn an_error_is_printed_where_stdout_and_stderr_are_the_same_file_pipe_or_socket(
 
 #[test]
 fn the_start_and_the_end_are_one_line_each() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let start = Start::at_socket(&folder)
         .set("SSE_MAX_SUBSCRIBERS", "0")
@@ -102,7 +102,7 @@ fn the_start_and_the_end_are_one_line_each() {
 
 #[test]
 fn a_stderr_that_nobody_reads_blocks_nobody() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let (reader, mut writer) = std::io::pipe().unwrap();
     fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
     while writer.write(&[b'x'; 4096]).is_ok() {}
@@ -124,7 +124,7 @@ fn a_stderr_that_nobody_reads_blocks_nobody() {
 
 #[test]
 fn a_misspelt_setting_of_a_location_is_named_with_the_one_that_was_meant() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Start::at_socket(&folder).start();
     let request = Request::of("tail").set("SSE_FLIE", "/x");
     let mut client = responder.ask(
@@ -144,7 +144,7 @@ fn a_misspelt_setting_of_a_location_is_named_with_the_one_that_was_meant() {
 
 #[test]
 fn a_request_with_a_warning_gets_its_stream_at_once() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let responder = Start::at_socket(&folder).start();
     for (setting, value) in [("SSE_FLIE", "x"), ("SSE_BACKLOG", "9999999")] {
@@ -156,7 +156,7 @@ fn a_request_with_a_warning_gets_its_stream_at_once() {
 
 #[test]
 fn the_web_server_s_log_says_why_a_file_below_a_root_is_a_404_and_what_is_waited_for() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     std::os::unix::fs::symlink("/etc/hostname", folder.path("outside")).unwrap();
     let responder = Start::at_socket(&folder).start();
     let below = Request::of("tail").set("SSE_ROOT", folder.path("").as_os_str().as_encoded_bytes());
@@ -176,7 +176,7 @@ fn the_web_server_s_log_says_why_a_file_below_a_root_is_a_404_and_what_is_waited
 
 #[test]
 fn the_same_problem_with_the_same_path_is_written_once_a_minute() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let log = folder.path("own-log");
     let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();
     let fails = |path: &str, address: &str| {
@@ -231,7 +231,7 @@ fn a_program_that_writes_without_end_to_stderr_does_not_fill_the_log() {
 
 #[test]
 fn no_client_fills_the_log_with_paths_that_it_makes_up() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let log = folder.path("own-log");
     let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();
     for number in 0..400 {

@@ -13,7 +13,7 @@ fn at(path: &str) -> Request {
 /// path that happens to end like it.
 #[test]
 fn no_path_leads_to_the_status_page_unless_its_location_says_so() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Responder::start(&folder);
     for path in ["/events/status", "/events/status.x", "/events/a/nph-status"] {
         let mut client = responder.ask(&at(path));

@@ -34,7 +34,7 @@ fn command(text: &str) -> Request {
 
 #[test]
 fn a_request_alone_has_no_program_run() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Responder::start(&folder);
     let mark = folder.path("mark");
     let touch = format!("touch {}", mark.display());
@@ -77,7 +77,7 @@ fn a_request_alone_has_no_program_run() {
 
 #[test]
 fn programs_run_where_the_responder_was_told_so() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let first = |start: Start| {
         let responder = start.start();
         let data = responder.ask(&command("echo hello")).event().data;
@@ -106,7 +106,7 @@ fn programs_run_where_the_responder_was_told_so() {
 
 #[test]
 fn what_lies_outside_the_folders_is_refused_whatever_leads_there() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     for name in ["in/sub", "also", "inside"] {
         fs::create_dir_all(folder.path(name)).unwrap();
     }
@@ -190,7 +190,7 @@ fn what_lies_outside_the_folders_is_refused_whatever_leads_there() {
 
 #[test]
 fn a_link_that_is_put_there_later_leads_nowhere() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     fs::create_dir_all(folder.path("in/app")).unwrap();
     fs::create_dir(folder.path("out")).unwrap();
     folder.write("out/a.log", "secret\n");
@@ -226,7 +226,7 @@ fn a_link_that_is_put_there_later_leads_nowhere() {
 
 #[test]
 fn a_folder_that_is_not_there_cannot_be_confined_to() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let missing = folder.path("missing");
     let (code, said) = Start::at_socket(&folder)
         .argument("--beneath")

@@ -6,7 +6,7 @@ use crate::wire::{self, Record};
 
 #[test]
 fn every_request_id_gets_its_records() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "old\n");
     let responder = Responder::start(&folder);
     let mut clients = [1, 7, 255, 256, 0xFFFF].map(|id| {
@@ -25,7 +25,7 @@ fn every_request_id_gets_its_records() {
 
 #[test]
 fn a_request_in_pieces_is_the_same_request() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let responder = Responder::start(&folder);
     for _ in 0..20 {
@@ -37,7 +37,7 @@ fn a_request_in_pieces_is_the_same_request() {
 
 #[test]
 fn a_connection_is_closed_after_a_request_unless_it_is_to_be_kept() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Responder::start(&folder);
     let request = Request::of("countdown")
         .set("SSE_COUNT", "1")
@@ -61,7 +61,7 @@ fn a_connection_is_closed_after_a_request_unless_it_is_to_be_kept() {
 
 #[test]
 fn an_abort_ends_the_request_and_the_connection_serves_the_next() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let responder = Responder::start(&folder);
     let mut client = responder.connect();
@@ -87,7 +87,7 @@ fn an_abort_ends_the_request_and_the_connection_serves_the_next() {
 
 #[test]
 fn a_leaving_server_is_noticed_at_once() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let responder = Responder::start(&folder);
     let mut clients: Vec<_> = (0..20)
@@ -110,7 +110,7 @@ fn a_leaving_server_is_noticed_at_once() {
 
 #[test]
 fn a_second_request_on_a_busy_connection_is_refused_and_the_first_goes_on() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let responder = Responder::start(&folder);
     let mut client = responder.ask(&Request::tail(&file));
@@ -131,7 +131,7 @@ fn a_second_request_on_a_busy_connection_is_refused_and_the_first_goes_on() {
 
 #[test]
 fn a_role_that_is_not_played_is_refused() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Responder::start(&folder);
     for role in [2, 3, 0, 700] {
         let mut client = responder.ask(&Request::of("clock").role(role));
@@ -146,7 +146,7 @@ fn a_role_that_is_not_played_is_refused() {
 
 #[test]
 fn values_are_told_also_while_a_stream_is_served() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let responder = Responder::start(&folder);
     let mut client = responder.connect();

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::client::{COMPLETE, Client, Request};
-use crate::parser::Item;
 use crate::stage::{Folder, Responder, wait_for};
+use crate::support::event_stream::Item;
 
 /// Waits for a heartbeat, and says when it came.
 fn beat(client: &mut Client) -> Instant {
@@ -19,7 +19,7 @@ fn beat(client: &mut Client) -> Instant {
 
 #[test]
 fn heartbeats_count_from_the_last_byte_of_each_subscriber() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "");
     let responder = Responder::start(&folder);
     let request = Request::tail(&file).set("SSE_HEARTBEAT", "1s");
@@ -68,7 +68,7 @@ impl Client {
 
 #[test]
 fn what_a_filter_held_back_moves_the_id_at_the_next_heartbeat() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "keep 1\n");
     let responder = Responder::start(&folder);
     let request = Request::tail(&file)
@@ -100,7 +100,7 @@ fn what_a_filter_held_back_moves_the_id_at_the_next_heartbeat() {
 
 #[test]
 fn a_stream_that_has_its_age_ends_between_two_events_and_its_client_goes_on() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "");
     let responder = Responder::start(&folder);
     let request = Request::tail(&file)
@@ -140,7 +140,7 @@ fn a_stream_that_has_its_age_ends_between_two_events_and_its_client_goes_on() {
 
 #[test]
 fn idle_subscribers_wake_nobody_but_for_their_heartbeats() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let responder = Responder::start(&folder);
     let _all: Vec<Client> = (0..500)
@@ -172,7 +172,7 @@ fn idle_subscribers_wake_nobody_but_for_their_heartbeats() {
 
 #[test]
 fn paths_that_cannot_be_read_cost_no_processor_time() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     std::os::unix::fs::symlink("absent", folder.path("nowhere")).unwrap();
     folder.write("plain", "x\n");
     let responder = Responder::start(&folder);
@@ -209,7 +209,7 @@ fn an_idle_subscriber_costs_a_few_hundred_bytes() {
     // The responder leaves an eighth to others.
     let count = 5_000.min(most as usize * 3 / 4);
     assert!(count > 500, "raise the limit of descriptors (ulimit -n)");
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let responder = Responder::start(&folder);
     let join = |count: usize| -> Vec<Client> {

@@ -10,7 +10,7 @@ use crate::stage::{Folder, Start};
 
 #[test]
 fn a_session_s_command_answers_after_the_program_was_replaced_on_disk() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let copy = folder.path("responder");
     // By another process: an open copy would keep the program busy (ETXTBSY).
     let mut cp = Command::new("cp");

@@ -11,7 +11,7 @@ use crate::stage::{Folder, Responder, Start};
 /// A 404 or a 500 ends an `EventSource` for good; who is asked to come again does.
 #[test]
 fn who_comes_when_no_descriptor_is_left_for_its_file_is_asked_to_come_again() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let root = folder.path("");
     let start = Start::at_socket(&folder).descriptors(64);
     let responder = start.set("SSE_HEARTBEAT", "25s").start();

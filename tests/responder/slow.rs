@@ -12,7 +12,7 @@ fn who_stops_reading_costs_the_others_nothing_and_loses_nothing() {
     const STOPPED: usize = 6;
     const ROUNDS: usize = 600;
     const LINES: usize = 20;
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "");
     let responder = Responder::start(&folder);
     // Who stops does so for longer than this test takes.
@@ -66,7 +66,7 @@ fn who_stops_reading_costs_the_others_nothing_and_loses_nothing() {
 
 #[test]
 fn who_takes_nothing_is_closed_after_the_send_timeout_and_counted() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let line = format!("{}\n", "x".repeat(999));
     let file = folder.write("log", "");
     let log = folder.path("own-log");
@@ -108,7 +108,7 @@ fn who_takes_nothing_is_closed_after_the_send_timeout_and_counted() {
 
 #[test]
 fn who_reads_slowly_but_steadily_stays() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let line = format!("{}\n", "x".repeat(999));
     let file = folder.write("log", line.repeat(3_000));
     let responder = Responder::start(&folder);

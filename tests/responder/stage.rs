@@ -5,10 +5,9 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,68 +17,9 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::client::{Client, Request};
-
-/// Far beyond what a slow machine needs: reaching it is a failure.
-pub const DEADLINE: Duration = Duration::from_secs(20);
-
-/// Waits until `condition` gives something.
-#[track_caller]
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// A folder that is removed at the end.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    /// In memory, where inotify sees every change: what comes has come by a hint.
-    pub fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("sse-fcgi-{}-{number}", std::process::id());
-        let path = Path::new("/dev/shm").join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path.canonicalize().unwrap())
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        fs::write(self.path(name), bytes).unwrap();
-        self.path(name)
-    }
-
-    pub fn append(&self, name: &str, bytes: impl AsRef<[u8]>) {
-        let file = fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(self.path(name));
-        file.unwrap().write_all(bytes.as_ref()).unwrap();
-    }
-
-    pub fn rename(&self, from: &str, to: &str) {
-        fs::rename(self.path(from), self.path(to)).unwrap();
-    }
-
-    pub fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap_or_default()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+pub use crate::support::folder::Folder;
+use crate::support::process;
+pub use crate::support::wait::{DEADLINE, wait_for};
 
 /// A responder that is about to be started.
 pub struct Start {
@@ -308,24 +248,12 @@ impl Responder {
 
     /// A field of /proc/PID/status, such as `VmRSS`, as a number.
     pub fn proc_status(&self, field: &str) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = text
-            .lines()
-            .find(|line| line.starts_with(&format!("{field}:")));
-        let words: Vec<&str> = line.expect(field).split_whitespace().collect();
-        words[1].parse().unwrap()
+        process::field(self.pid(), "status", field)
     }
 
     /// Waits until it has slept for a while: it has nothing to do.
     pub fn is_asleep(&self) {
-        let mut last = (u64::MAX, Instant::now());
-        wait_for("a responder that sleeps", || {
-            let count = self.proc_status("voluntary_ctxt_switches");
-            if count != last.0 {
-                last = (count, Instant::now());
-            }
-            (last.1.elapsed() > Duration::from_millis(150)).then_some(())
-        });
+        process::wait_until_asleep(self.pid(), Duration::from_millis(150));
     }
 
     /// What its descriptors are.

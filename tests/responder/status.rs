@@ -1,12 +1,12 @@
 //! The status page, and the limit of subscribers.
 
 use crate::client::{COMPLETE, Request};
-use crate::parser::Item;
 use crate::stage::{Folder, Responder, Start, wait_for};
+use crate::support::event_stream::Item;
 
 #[test]
 fn the_status_page_tells_the_same_in_both_forms_and_it_is_true() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let big = folder.write("big", format!("{}\n", "x".repeat(999)).repeat(2_000));
     let responder = Responder::start(&folder);
@@ -78,7 +78,7 @@ fn the_status_page_tells_the_same_in_both_forms_and_it_is_true() {
 
 #[test]
 fn the_status_page_is_for_reading_only() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Responder::start(&folder);
     for (method, status) in [("HEAD", 200), ("OPTIONS", 204), ("POST", 405)] {
         let mut client = responder.ask(&Request::of("status").method(method));
@@ -89,7 +89,7 @@ fn the_status_page_is_for_reading_only() {
 
 #[test]
 fn past_the_limit_a_client_is_asked_to_come_again() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let responder = Start::at_socket(&folder)
         .set("SSE_MAX_SUBSCRIBERS", "2")

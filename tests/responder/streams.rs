@@ -1,12 +1,12 @@
 //! What subscribers get.
 
 use crate::client::{COMPLETE, Request, shown};
-use crate::parser::Item;
 use crate::stage::{Folder, Responder, Start};
+use crate::support::event_stream::Item;
 
 #[test]
 fn two_subscribers_get_each_event_once_before_the_next_is_written() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "old\n");
     let responder = Responder::start(&folder);
     let mut both = [0, 1].map(|_| responder.ask(&Request::tail(&file)));
@@ -24,7 +24,7 @@ fn two_subscribers_get_each_event_once_before_the_next_is_written() {
 
 #[test]
 fn a_head_says_what_streaming_needs_and_opens_with_retry_and_a_comment() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "");
     let responder = Responder::start(&folder);
     let mut client = responder.ask(&Request::tail(&file).set("SSE_RETRY", "8s"));
@@ -48,7 +48,7 @@ fn a_head_says_what_streaming_needs_and_opens_with_retry_and_a_comment() {
 
 #[test]
 fn a_first_time_client_gets_the_backlog_and_one_that_returns_what_it_missed() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let lines: String = (1..=20).map(|n| format!("{n}\n")).collect();
     let file = folder.write("log", lines);
     let responder = Responder::start(&folder);
@@ -70,7 +70,7 @@ fn a_first_time_client_gets_the_backlog_and_one_that_returns_what_it_missed() {
 
 #[test]
 fn a_bad_or_unknown_id_is_a_gap_and_no_error() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n2\n3\n");
     let responder = Responder::start(&folder);
     let request = Request::tail(&file).set("SSE_BACKLOG", "2");
@@ -90,7 +90,7 @@ fn a_bad_or_unknown_id_is_a_gap_and_no_error() {
 
 #[test]
 fn a_countdown_ends_with_close_and_its_client_is_not_asked_to_return() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Responder::start(&folder);
     let request = Request::of("countdown")
         .set("SSE_COUNT", "2")
@@ -106,7 +106,7 @@ fn a_countdown_ends_with_close_and_its_client_is_not_asked_to_return() {
 
 #[test]
 fn a_method_or_accept_that_is_not_served_is_answered_without_a_stream() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let responder = Responder::start(&folder);
     let tail = || Request::tail(&file);
@@ -138,7 +138,7 @@ fn a_method_or_accept_that_is_not_served_is_answered_without_a_stream() {
 
 #[test]
 fn a_name_below_the_root_is_served_and_one_outside_looks_missing() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     std::fs::create_dir(folder.path("root")).unwrap();
     folder.write("root/log", "inside\n");
     folder.write("secret", "outside\n");
@@ -157,7 +157,7 @@ fn a_name_below_the_root_is_served_and_one_outside_looks_missing() {
 
 #[test]
 fn a_bad_setting_is_a_500_whose_reason_only_the_server_learns() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let log = folder.path("own-log");
     let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();
     for (request, name) in [
@@ -182,7 +182,7 @@ fn a_bad_setting_is_a_500_whose_reason_only_the_server_learns() {
 
 #[test]
 fn a_location_wins_over_the_environment() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let (default, own) = (
         folder.write("default", "default\n"),
         folder.write("own", "own\n"),
@@ -200,7 +200,7 @@ fn a_location_wins_over_the_environment() {
 
 #[test]
 fn a_state_file_is_one_event_at_each_change_for_everybody() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("board", "one\nline");
     let responder = Responder::start(&folder);
     let request = Request::tail(&file)
@@ -227,7 +227,7 @@ fn a_state_file_is_one_event_at_each_change_for_everybody() {
 
 #[test]
 fn who_filters_otherwise_has_a_stream_of_his_own() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "");
     let responder = Responder::start(&folder);
     let of = |filter: &str| {
@@ -265,7 +265,7 @@ fn who_filters_otherwise_has_a_stream_of_his_own() {
 
 #[test]
 fn comments_and_names_of_jsonl_reach_everybody() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log.jsonl", "");
     let responder = Responder::start(&folder);
     let mut all = [0, 1].map(|_| responder.ask(&Request::tail(&file)).opened());

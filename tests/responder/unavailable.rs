@@ -11,7 +11,7 @@ const MISSING: &str = "unavailable: {\"reason\":\"the file does not exist yet\"}
 
 #[test]
 fn everybody_who_waits_for_a_missing_file_is_told_so_once() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Responder::start(&folder);
     let request = Request::tail(&folder.path("log"));
     // The first one reads, and the others share what it reads.
@@ -27,7 +27,7 @@ fn everybody_who_waits_for_a_missing_file_is_told_so_once() {
 
 #[test]
 fn who_asks_for_the_heartbeat_shares_a_stream_with_who_does_not() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "");
     let responder = Responder::start(&folder);
     let request = Request::tail(&file).set("SSE_HEARTBEAT", "1s");
@@ -55,7 +55,7 @@ fn who_asks_for_the_heartbeat_shares_a_stream_with_who_does_not() {
 
 #[test]
 fn who_comes_when_all_places_are_taken_learns_why_it_has_to_come_again() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "");
     let start = Start::at_socket(&folder).set("SSE_MAX_SUBSCRIBERS", "1");
     let responder = start.start();

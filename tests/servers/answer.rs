@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::events::{Event, Parser};
-use super::patience::PATIENCE;
+use crate::support::wait::PATIENCE;
 
 /// Where an answer's bytes come from. Dropping it must end the connection.
 pub trait Peer: Read + Send {

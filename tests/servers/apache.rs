@@ -13,10 +13,10 @@ use nix::sys::signal::{Signal, kill};
 
 use super::apache_base::{Base, command, require_apache};
 use super::daemon::{Daemon, all_logs, start_on_free_port};
-use super::folder::Folder;
-use super::patience::wait_until;
 use super::processes::{Process, children_of, kill_running_from, running_from};
 use super::request::Request;
+use crate::support::folder::Folder;
+use crate::support::wait::wait_until;
 
 pub use super::apache_base::Mpm;
 
@@ -110,7 +110,7 @@ impl Builder {
     }
 
     fn configuration(&self, folder: &Folder, port: u16) -> String {
-        let root = folder.path().display();
+        let root = folder.display();
         let project = env!("CARGO_MANIFEST_DIR");
         let mut text = Base {
             mpm: self.mpm,
@@ -209,7 +209,7 @@ impl Apache {
 
     /// The programs that this server has running.
     pub fn programs(&self) -> Vec<Process> {
-        running_from(self.folder.path())
+        running_from(&self.folder)
     }
 
     /// Waits until no program is left and returns how long that took.
@@ -247,9 +247,9 @@ impl Drop for Apache {
             eprintln!("{}", self.logs());
         }
         // Their threads wait for the programs; without them Apache ends at once.
-        kill_running_from(self.folder.path());
+        kill_running_from(&self.folder);
         self.daemon.end();
-        kill_running_from(self.folder.path());
+        kill_running_from(&self.folder);
     }
 }
 

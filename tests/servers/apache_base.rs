@@ -4,7 +4,7 @@
 use std::fs;
 
 use super::daemon::{SERVER_USER, becomes_server_user, require};
-use super::folder::Folder;
+use crate::support::folder::Folder;
 
 const APACHE: &str = "/usr/sbin/apache2";
 const MODULES: &str = "/usr/lib/apache2/modules";
@@ -50,7 +50,7 @@ pub fn command(folder: &Folder, configuration: &str) -> Vec<String> {
 impl Base<'_> {
     /// The configuration, to which a site has to be added.
     pub fn text(&self, folder: &Folder, port: u16) -> String {
-        let root = folder.path().display();
+        let root = folder.display();
         let workers = self.workers;
         // What Debian enables by default and could meddle with streams is here
         // too: compression and request timeouts.

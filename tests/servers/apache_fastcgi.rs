@@ -1,8 +1,8 @@
 //! Apache with the project's sites for mod_proxy_fcgi and mod_fcgid.
 
 use super::apache_base::{Base, Mpm, command, require_apache};
-use super::folder::Folder;
 use super::responder::socket;
+use crate::support::folder::Folder;
 
 /// How Apache reaches the responder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub fn configure(
     environment: &[(String, String)],
     directives: &[String],
 ) -> Vec<String> {
-    let root = folder.path().display();
+    let root = folder.display();
     let (modules, file) = match by {
         By::Proxy => (&["proxy", "proxy_fcgi"][..], "sse-cgi-proxy-fcgi.conf"),
         By::Fcgid => (&["fcgid"][..], "sse-cgi-fcgid.conf"),

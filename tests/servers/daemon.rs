@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, Uid, User};
 
-use super::folder::{Folder, read};
-use super::patience::{PATIENCE, wait_until};
 use super::request::Request;
+use crate::support::folder::{Folder, read};
+use crate::support::wait::{PATIENCE, wait_until};
 
 /// The user that Debian's web servers serve as.
 pub const SERVER_USER: &str = "www-data";

@@ -1,8 +1,8 @@
-//! An event stream's reader as the standard tells a browser to be one
-//! (WHATWG HTML §9.2.6), written for the tests and sharing no code with the
-//! encoder that it judges.
+//! The events of a response, with the times of their arrival.
 
 use std::time::Instant;
+
+use crate::support::event_stream::{self, Item};
 
 /// A dispatched event.
 #[derive(Clone, Debug)]
@@ -17,13 +17,9 @@ pub struct Event {
 }
 
 /// Bytes in, events out, in pieces of any size.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Parser {
-    line: Vec<u8>,
-    /// The last byte was CR: a LF that follows belongs to it.
-    after_cr: bool,
-    data: String,
-    name: String,
+    stream: event_stream::Parser,
     /// Browsers send this as Last-Event-ID.
     pub last_id: String,
     /// The last `retry:`, in milliseconds.
@@ -35,68 +31,26 @@ pub struct Parser {
 
 impl Parser {
     pub fn feed(&mut self, bytes: &[u8], now: Instant) -> Vec<Event> {
+        self.stream.feed(bytes);
         let mut events = Vec::new();
-        for &byte in bytes {
-            let second_of_crlf = byte == b'\n' && self.after_cr;
-            self.after_cr = byte == b'\r';
-            if second_of_crlf {
-                continue;
+        while let Some(item) = self.stream.next() {
+            match item {
+                Item::Event(event) => events.push(Event {
+                    id: event.id,
+                    name: event.name,
+                    data: event.data,
+                    arrived: now,
+                }),
+                Item::Blank { .. } => self.blocks_without_data += 1,
+                Item::Comment(_) => self.comments += 1,
+                Item::Retry(milliseconds) => self.retry = Some(milliseconds),
+                Item::Ignored(_) => {}
             }
-            if byte == b'\r' || byte == b'\n' {
-                let line = std::mem::take(&mut self.line);
-                events.extend(self.end_line(&String::from_utf8_lossy(&line), now));
-            } else {
-                self.line.push(byte);
-            }
+        }
+        // Until this stream has told one, the id of the stream before it counts.
+        if !self.stream.last_id.is_empty() {
+            self.last_id.clone_from(&self.stream.last_id);
         }
         events
-    }
-
-    fn end_line(&mut self, line: &str, now: Instant) -> Option<Event> {
-        if line.is_empty() {
-            return self.end_block(now);
-        }
-        let (field, value) = match line.split_once(':') {
-            Some(("", _)) => {
-                self.comments += 1;
-                return None;
-            }
-            Some((field, value)) => (field, value.strip_prefix(' ').unwrap_or(value)),
-            None => (line, ""),
-        };
-        match field {
-            "data" => {
-                self.data.push_str(value);
-                self.data.push('\n');
-            }
-            "event" => value.clone_into(&mut self.name),
-            "id" if !value.contains('\0') => value.clone_into(&mut self.last_id),
-            "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
-                self.retry = value.parse().ok();
-            }
-            _ => {}
-        }
-        None
-    }
-
-    fn end_block(&mut self, now: Instant) -> Option<Event> {
-        let name = std::mem::take(&mut self.name);
-        let mut data = std::mem::take(&mut self.data);
-        // `place` tells the last id and nothing else, so no test has to expect it.
-        if data.is_empty() || name == "place" {
-            self.blocks_without_data += 1;
-            return None;
-        }
-        data.pop();
-        Some(Event {
-            id: self.last_id.clone(),
-            name: if name.is_empty() {
-                "message".to_owned()
-            } else {
-                name
-            },
-            data,
-            arrived: now,
-        })
     }
 }

@@ -13,15 +13,15 @@ use super::answer::Answer;
 use super::apache_fastcgi::{self, By};
 use super::curl::{curl, get_over_http2};
 use super::daemon::{Daemon, all_logs, free_port, start_on_free_port};
-use super::folder::Folder;
 use super::h2o;
 use super::lighttpd;
 use super::links::install_pages;
 use super::nginx::{self, Edits};
-use super::patience::wait_until;
 use super::processes::kill_running_from;
 use super::request::Request;
 use super::responder::{self, Responder, connections_below, listen, socket};
+use crate::support::folder::Folder;
+use crate::support::wait::wait_until;
 
 /// Which server, and which of its ways to a responder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl Builder {
                     "ssl_certificate_key {root}/key.pem;",
                 );
         }
-        let root = folder.path().display().to_string();
+        let root = folder.display().to_string();
         for (_, value) in &mut self.environment {
             *value = value.replace("{root}", &root);
         }
@@ -367,8 +367,8 @@ impl Drop for Site {
         if let Some(responder) = &mut self.responder {
             responder.end();
         }
-        kill_running_from(self.folder.path());
+        kill_running_from(&self.folder);
         self.server.end();
-        kill_running_from(self.folder.path());
+        kill_running_from(&self.folder);
     }
 }

@@ -4,8 +4,8 @@ use std::fs;
 
 use super::configured::configured;
 use super::daemon::{becomes_server_user, require};
-use super::folder::Folder;
 use super::responder::socket;
+use crate::support::folder::Folder;
 
 const H2O: &str = "/usr/bin/h2o";
 
@@ -13,7 +13,7 @@ const H2O: &str = "/usr/bin/h2o";
 #[track_caller]
 pub fn configure(folder: &Folder, port: u16) -> Vec<String> {
     require(H2O, "h2o");
-    let root = folder.path().display().to_string();
+    let root = folder.display().to_string();
     let user = match becomes_server_user() {
         true => "user: www-data\n",
         false => "",

@@ -4,8 +4,8 @@ use std::fs;
 
 use super::configured::configured;
 use super::daemon::{SERVER_USER, becomes_server_user, require};
-use super::folder::Folder;
 use super::responder::socket;
+use crate::support::folder::Folder;
 
 const LIGHTTPD: &str = "/usr/sbin/lighttpd";
 
@@ -14,7 +14,7 @@ const LIGHTTPD: &str = "/usr/sbin/lighttpd";
 #[track_caller]
 pub fn configure(folder: &Folder, port: u16, edits: &[(String, String)]) -> Vec<String> {
     require(LIGHTTPD, "lighttpd");
-    let root = folder.path().display().to_string();
+    let root = folder.display().to_string();
     folder.make_public("run/upload");
     let site = configured(
         "lighttpd/sse-cgi.conf",

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::answer::Answer;
-use super::folder::Folder;
+use crate::support::folder::Folder;
 
 /// Copies the project's pages and examples into `pages` and `data` of a site's folder.
 #[track_caller]

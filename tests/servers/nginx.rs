@@ -5,8 +5,8 @@ use std::process::Command;
 
 use super::configured::configured;
 use super::daemon::{SERVER_USER, becomes_server_user, require};
-use super::folder::Folder;
 use super::responder::socket;
+use crate::support::folder::Folder;
 
 const NGINX: &str = "/usr/sbin/nginx";
 
@@ -25,7 +25,7 @@ pub struct Edits {
 #[track_caller]
 pub fn configure(folder: &Folder, port: u16, edits: &Edits) -> Vec<String> {
     require(NGINX, "nginx-light");
-    let root = folder.path().display().to_string();
+    let root = folder.display().to_string();
     let etc = folder.make("etc");
     folder.make("etc/snippets");
     folder.make("run");
@@ -94,7 +94,7 @@ pub fn make_certificate(folder: &Folder) {
         .args(["-subj", "/CN=localhost"])
         .args(["-addext", "subjectAltName=DNS:localhost"])
         .args(["-keyout", "key.pem", "-out", "cert.pem"])
-        .current_dir(folder.path())
+        .current_dir(folder)
         .output()
         .unwrap_or_else(|error| panic!("openssl: {error}: apt-get install openssl"));
     assert!(

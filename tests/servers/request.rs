@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
 
 use super::answer::{Answer, Expect};
-use super::patience::PATIENCE;
+use crate::support::wait::PATIENCE;
 
 /// A request to a server on this machine; `send` opens a connection for it.
 #[derive(Clone)]

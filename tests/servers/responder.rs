@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::daemon::Daemon;
-use super::folder::Folder;
+use crate::support::folder::Folder;
 
 /// Which responder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub fn listen(path: &Path) -> UnixListener {
 /// only the server has closed counts until the responder has, too.
 pub fn connections_below(folder: &Folder) -> usize {
     let list = fs::read_to_string("/proc/net/unix").expect("/proc is mounted");
-    let folder = format!("{}/", folder.path().display());
+    let folder = format!("{}/", folder.display());
     let ours = list.lines().filter(|line| {
         let mut words = line.split_whitespace();
         // Num, RefCount, Protocol, Flags (the bit of a listener), Type, St, Inode, Path.

@@ -6,6 +6,7 @@ use std::fs;
 use crate::post::Post;
 use crate::spool::Place;
 use crate::stage::{Running, wait_for};
+use crate::support::process::runs;
 
 /// A post that a shell script answers. In the script `$0` is a file, to which it adds the
 /// numbers of processes.
@@ -35,13 +36,6 @@ fn answer(stream: &mut Running) -> Vec<String> {
             _ => said.push(event.data),
         }
     }
-}
-
-/// The process of this number runs; one that nobody has waited for does not.
-fn runs(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
-    state.is_some_and(|state| !b"ZX".contains(&state))
 }
 
 fn noted(place: &Place, count: usize) -> Vec<String> {

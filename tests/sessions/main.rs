@@ -3,8 +3,8 @@
 //! First as processes, as gateways start them; then behind real servers, Apache with the
 //! CGI programs and nginx with the responder, each started by the test.
 
-#[path = "../wire/parser.rs"]
-mod parser;
+#[path = "../support/mod.rs"]
+mod support;
 
 // Made for the streams and for publishing; here both are used in part.
 #[allow(dead_code)]

@@ -6,9 +6,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use nix::sys::signal::Signal;
 
-use crate::parser::Item;
 use crate::spool::{Place, session_of};
 use crate::stage::Running;
+use crate::support::event_stream::Item;
 
 #[test]
 fn what_is_posted_to_a_session_comes_down_with_the_id_that_was_answered() {

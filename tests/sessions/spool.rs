@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::parser::Event;
 use crate::post::Post;
 use crate::stage::{Folder, Program, Running};
+use crate::support::event_stream::Event;
 
 /// A folder with a spool that is not made yet, and a room's history.
 pub struct Place {

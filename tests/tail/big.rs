@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::folder::{Folder, append};
 use crate::stage::{DEADLINE, Follower, Next, Tail, wait_for};
+use crate::support::folder::{Folder, append};
 
 const GIB: u64 = 1 << 30;
 
@@ -214,7 +214,11 @@ fn a_reader_that_takes_nothing_costs_no_memory() {
     let mut count = 0;
     loop {
         match follower.next(DEADLINE) {
-            Next::Item(crate::parser::Item::Event(event)) if event.data == "last" => break,
+            Next::Item(crate::support::event_stream::Item::Event(event))
+                if event.data == "last" =>
+            {
+                break;
+            }
             Next::Item(_) => count += 1,
             other => panic!("{other:?}"),
         }

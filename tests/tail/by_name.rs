@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::stat::Mode;
 
-use crate::folder::{Folder, append};
 use crate::stage::{Follower, PROGRAM, Tail, random, wait_for};
+use crate::support::folder::{Folder, append};
 
 /// Well below the 15 seconds after which a heartbeat finds what no hint told.
 const SOON: Duration = Duration::from_millis(2_500);
@@ -117,7 +117,7 @@ fn what_is_no_regular_file_is_refused_at_first_and_waited_out_later() {
 fn a_fifo_below_a_root_looks_like_what_is_missing() {
     let folder = Folder::new();
     nix::unistd::mkfifo(&folder.join("fifo"), Mode::S_IRWXU).unwrap();
-    let asked = |name: &str| Tail::below(folder.path(), name).answer();
+    let asked = |name: &str| Tail::below(&folder, name).answer();
     assert_eq!(asked("/fifo"), asked("/missing"));
 }
 

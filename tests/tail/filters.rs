@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::folder::{Folder, append};
 use crate::stage::{Tail, wait_for};
+use crate::support::folder::{Folder, append};
 
 fn heartbeats(tail: Tail) -> Tail {
     tail.set("SSE_HEARTBEAT", "1s")

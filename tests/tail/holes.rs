@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::folder::{Folder, append};
 use crate::stage::Tail;
+use crate::support::folder::{Folder, append};
 
 fn grow(file: &Path, size_bytes: u64) {
     let file = OpenOptions::new().write(true).open(file).unwrap();

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::folder::Folder;
 use crate::stage::{Client, Tail, number, random};
+use crate::support::folder::Folder;
 
 /// How many rotated files are kept: the client is never away for so many.
 const KEPT: usize = 12;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::folder::{Folder, append};
 use crate::stage::{Client, Tail};
+use crate::support::folder::{Folder, append};
 
 /// A look a second, and the time that this machine takes.
 const SOON: Duration = Duration::from_millis(2_500);

@@ -4,11 +4,8 @@
 //!
 //! Wherever it can be had, the thing itself is used: logrotate, file systems, signals.
 
-#[path = "../servers/folder.rs"]
-#[allow(dead_code)]
-mod folder;
-#[path = "../wire/parser.rs"]
-mod parser;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod stage;
 

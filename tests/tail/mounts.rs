@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::folder::{Folder, append};
 use crate::stage::{Follower, Tail};
+use crate::support::folder::{Folder, append};
 
 /// A look a second, and the time that this machine takes.
 const SOON: Duration = Duration::from_millis(2_500);
@@ -50,7 +50,7 @@ fn a_file_system_that_gives_no_hints_is_looked_at() {
     }
     let lower = folder.join("lower/app.log");
     fs::write(&lower, "0\n").unwrap();
-    let root = folder.path().display();
+    let root = folder.display();
     let script = format!(
         "mount -t overlay overlay -o lowerdir={root}/lower,upperdir={root}/upper,\
          workdir={root}/work {root}/merged"
@@ -77,7 +77,7 @@ fn a_folder_on_another_mount_is_followed_like_any_other() {
     folder.make("bound");
     folder.make("real");
     fs::write(folder.join("real/app.log"), "0\n").unwrap();
-    let root = folder.path().display();
+    let root = folder.display();
     for script in [
         format!("mount --bind {root}/real {root}/bound"),
         format!("mount -t tmpfs tmpfs {root}/bound && echo 0 >{root}/bound/app.log"),
@@ -102,7 +102,7 @@ fn a_file_that_is_a_mount_of_its_own_is_followed() {
     folder.make("dir");
     fs::write(folder.join("app.log"), "0\n").unwrap();
     fs::write(folder.join("dir/app.log"), "").unwrap();
-    let root = folder.path().display();
+    let root = folder.display();
     let script = format!("mount --bind {root}/app.log {root}/dir/app.log");
     let mut follower = mounted(Tail::of(&folder.join("dir/app.log")), &script).start();
     follower.says(&["0"]);

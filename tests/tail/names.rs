@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
 
-use crate::folder::{Folder, append};
 use crate::stage::{Follower, Next, Tail, number, random};
+use crate::support::folder::{Folder, append};
 
 /// Stands in every file that must not be read, and nowhere else.
 const CANARY: &str = "c4n4ry";

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::folder::Folder;
 use crate::stage::{Client, Follower, Tail, random};
+use crate::support::folder::Folder;
 
 /// A log, the daemon that writes it, and a logrotate with settings of its own.
 struct Log {
@@ -80,7 +80,7 @@ impl Log {
     }
 
     fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.folder.path()).unwrap();
+        let entries = fs::read_dir(&self.folder).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.filter(|name| name.starts_with("app.log")).collect();
         names.sort();

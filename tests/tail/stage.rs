@@ -14,44 +14,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::parser::{Event, Item, Parser};
-
-/// Far beyond what a slow machine needs: reaching it is a failure.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub use crate::support::event_stream::shown;
+use crate::support::event_stream::{Event, Item, Parser};
+use crate::support::process;
+pub use crate::support::random::{number, random};
+pub use crate::support::wait::{DEADLINE, wait_for};
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_nph-tail");
 
 /// How much of an answer is kept as it came.
 const RAW_BYTES: usize = 256 * 1024;
-
-/// Waits until `condition` gives something.
-#[track_caller]
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// A number from the environment, such as how often something is tried.
-pub fn number(name: &str, default: u64) -> u64 {
-    let text = std::env::var(name).ok();
-    text.map_or(default, |text| {
-        text.parse().unwrap_or_else(|_| panic!("{name}={text}"))
-    })
-}
-
-/// A random generator whose seed is `SSE_TEST_SEED`, or told.
-pub fn random() -> fastrand::Rng {
-    let seed = number("SSE_TEST_SEED", fastrand::u64(..));
-    println!("replay with SSE_TEST_SEED={seed}");
-    fastrand::Rng::with_seed(seed)
-}
 
 /// `nph-tail.cgi` under a gateway, about to be started.
 #[derive(Clone)]
@@ -362,11 +335,7 @@ impl Follower {
 
     /// A field of /proc/PID/`file`, such as `VmHWM` of `status`, as a number.
     pub fn figure(&self, file: &str, field: &str) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.pid())).unwrap();
-        let mut lines = text.lines();
-        let line = lines.find(|line| line.starts_with(&format!("{field}:")));
-        let word = line.expect(field).split_whitespace().nth(1);
-        word.expect(field).parse().unwrap()
+        process::field(self.pid(), file, field)
     }
 }
 
@@ -377,13 +346,6 @@ impl Drop for Follower {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-pub fn shown(event: &Event) -> String {
-    match event.name.as_str() {
-        "message" => event.data.clone(),
-        name => format!("{name}: {}", event.data),
     }
 }
 

@@ -6,8 +6,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::folder::Folder;
 use crate::stage::{Client, Next, Tail, random, shown};
+use crate::support::folder::Folder;
 
 /// What is to come at once, on a machine that has other things to do; well below the
 /// second after which a follower looks by itself.

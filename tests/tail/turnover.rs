@@ -5,8 +5,8 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::folder::{Folder, append};
 use crate::stage::{Follower, Tail, shown, wait_for};
+use crate::support::folder::{Folder, append};
 
 const GAP: &str = "gap: {\"reason\":\"rotated\"}";
 const UNKNOWN: &str = "gap: {\"reason\":\"unknown-id\"}";
@@ -37,11 +37,7 @@ fn tick(folder: &Folder) {
 
 fn script(folder: &Folder, text: &str) {
     let mut command = Command::new("sh");
-    let status = command
-        .arg("-ec")
-        .arg(text)
-        .current_dir(folder.path())
-        .status();
+    let status = command.arg("-ec").arg(text).current_dir(folder).status();
     assert!(status.unwrap().success(), "{text}");
 }
 

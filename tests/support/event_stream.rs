@@ -4,9 +4,6 @@
 //! keeps what the standard throws away (comments, blank lines that dispatch nothing,
 //! lines that are no field), so that a test can say that there are none of them.
 
-// Each test target uses its own part of this.
-#![allow(dead_code)]
-
 use std::collections::VecDeque;
 
 /// What a browser dispatches.
@@ -130,4 +127,12 @@ pub fn parse(wire: &[u8]) -> Vec<Item> {
     parser.feed(wire);
     assert!(!parser.is_in_the_middle(), "the stream ends in the middle");
     std::iter::from_fn(|| parser.next()).collect()
+}
+
+/// `name: data`, or `data` of an event without a name.
+pub fn shown(event: &Event) -> String {
+    match event.name.as_str() {
+        "message" => event.data.clone(),
+        name => format!("{name}: {}", event.data),
+    }
 }
