@@ -32,6 +32,8 @@ impl Client {
         let last = (LINES - 1).to_string();
         while self.received.last() != Some(&last) {
             match self.stream.wait(deadline) {
+                // nginx's answer while no responder runs.
+                Next::Event(event) if event.name == "unavailable" => {}
                 Next::Event(event) => {
                     assert_eq!(event.name, "message", "{event:?}");
                     self.received.push(event.data);
