@@ -216,7 +216,7 @@ fn who_asks_on_and_on_and_takes_no_answer_costs_no_memory() {
 
 #[test]
 fn unfinished_requests_of_many_connections_take_a_bounded_amount_of_memory() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let records = folder.write("a.jsonl", "");
     let responder = Responder::start(&folder);

@@ -22,7 +22,7 @@ fn latency(folder: &Folder, responder: &Responder, lines: usize) -> Duration {
 
 #[test]
 fn twenty_clients_with_expensive_expressions_do_not_stall_the_others() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let long = format!("{}\n", "a".repeat(130)).repeat(40_000);
     let file = folder.write("long.log", long);
     let responder = Responder::start(&folder);
@@ -47,7 +47,7 @@ fn twenty_clients_with_expensive_expressions_do_not_stall_the_others() {
 
 #[test]
 fn a_record_that_is_too_long_for_a_clients_expression_becomes_a_gap() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("log", "");
     let responder = Responder::start(&folder);
     let request = Request::tail(&file)

@@ -200,7 +200,7 @@ fn the_same_problem_with_the_same_path_is_written_once_a_minute() {
 
 #[test]
 fn requests_for_paths_that_name_no_stream_are_one_line_a_minute() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Start::at_socket(&folder).start();
     for number in 0..100 {
         let request = Request::of("").set("SCRIPT_NAME", format!("/made-up-{number}"));
@@ -214,7 +214,7 @@ fn requests_for_paths_that_name_no_stream_are_one_line_a_minute() {
 
 #[test]
 fn a_program_that_writes_without_end_to_stderr_does_not_fill_the_log() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Start::at_socket(&folder).allowing_commands().start();
     let text = "yes an error | head -c 3000000 >&2; echo done";
     let command = format!("/bin/sh -c '{text}'");
@@ -245,7 +245,7 @@ fn no_client_fills_the_log_with_paths_that_it_makes_up() {
 
 #[test]
 fn a_setting_of_the_process_in_a_request_is_reported_once_for_each_location() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let log = folder.path("own-log");
     let file = folder.write("log", "1\n");
     let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::client::{Client, Request};
-use crate::root::can;
 use crate::stage::{Folder, Responder, Start};
+use crate::support::root::can;
 
 /// A 404 or a 500 ends an `EventSource` for good; who is asked to come again does.
 #[test]
@@ -58,7 +58,7 @@ fn answered_soon(responder: &Responder, request: &Request) -> Client {
 
 #[test]
 fn subscribers_that_read_by_themselves_leave_descriptors_for_refusing_others() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let responder = Start::at_socket(&folder).descriptors(200).start();
     let mut clients = Vec::new();
     for number in 0..150 {
@@ -81,7 +81,7 @@ fn subscribers_that_read_by_themselves_leave_descriptors_for_refusing_others() {
 
 #[test]
 fn bodies_that_do_not_come_do_not_hold_all_descriptors() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let file = folder.write("a.jsonl", "");
     let responder = Start::at_socket(&folder).descriptors(100).start();
     let post = Request::of("publish")
@@ -106,7 +106,7 @@ fn bodies_that_do_not_come_do_not_hold_all_descriptors() {
 
 #[test]
 fn a_session_for_which_no_descriptor_is_left_is_no_500() {
-    let folder = Folder::new();
+    let folder = Folder::in_memory();
     let spool = folder.path("spool");
     let responder = Start::at_socket(&folder).descriptors(64).start();
     let request = Request::of("session").set("SSE_SPOOL", spool.to_str().unwrap());
@@ -123,7 +123,7 @@ fn an_epoll_ctl_that_fails_ends_no_responder() {
     }
     // The first two are those of the start: signals and the listener.
     for when in ["3", "4", "5", "3+2"] {
-        let folder = Folder::new();
+        let folder = Folder::in_memory();
         let file = folder.write("a.log", "1\n");
         let inject = format!("inject=epoll_ctl:error=ENOMEM:when={when}");
         let strace = ["strace", "-D", "-qq", "-o", "/dev/null", "-e", &inject];
