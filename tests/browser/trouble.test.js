@@ -42,6 +42,11 @@ describe('sse.js in trouble', () => {
       },
       { base: stub.base, options },
     );
+  /** From now on its clock moves when it is told to, and by so much. */
+  const stopClock = async (page) => {
+    await page.clock.install({ time: 0 });
+    await page.clock.pauseAt(1000);
+  };
   const seen = (page) => page.evaluate(() => window.seen);
   const state = (page) => page.evaluate(() => window.stream.state);
   const isOpen = (page) => until('live', async () => (await state(page)).name === 'open');
@@ -90,6 +95,10 @@ describe('sse.js in trouble', () => {
 
     test(`unavailable is told once, moves no place, and is over with the next event (${how})`, async (t) => {
       let attempts = 0;
+      const clocked = await browser.newPage();
+      t.after(() => clocked.context().close());
+      // So that the next event ends it, and not that nothing has been said for a second.
+      await stopClock(clocked);
       const { stub, page } = await open(
         t,
         {
@@ -102,6 +111,7 @@ describe('sse.js in trouble', () => {
           },
         },
         { shared },
+        clocked,
       );
       await until('it goes on', async () => (await seen(page)).events.length === 2);
       const { reasons, states, events } = await seen(page);
@@ -115,19 +125,36 @@ describe('sse.js in trouble', () => {
     });
 
     test(`a connection that was lost silently is replaced after 2.5 heartbeats (${how})`, async (t) => {
-      const { stub, page } = await open(t, { '/stream': streaming(`retry: 100\n${BEAT}id: 1\ndata: a\n\n`) }, { shared });
+      const page = await browser.newPage();
+      t.after(() => page.context().close());
+      await page.addInitScript(() => {
+        window.opened = 0;
+        window.beats = 0;
+        window.EventSource = class extends window.EventSource {
+          constructor(...args) {
+            super(...args);
+            window.opened += 1;
+            this.addEventListener('heartbeat', () => (window.beats += 1));
+          }
+        };
+      });
+      await stopClock(page);
+      const { stub } = await open(t, { '/stream': streaming(`retry: 100\n${BEAT}id: 1\ndata: a\n\n`) }, { shared }, page);
       await until('the event', async () => (await seen(page)).events.length === 1);
       assert.equal(stub.requests[0].url.searchParams.get('heartbeat'), 'event');
       // As long as it beats, it is kept.
-      for (let n = 0; n < 5; n += 1) {
+      for (let n = 2; n < 6; n += 1) {
+        await page.clock.runFor(740);
         stub.requests[0].say(BEAT);
-        await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 250)));
+        await until('the heartbeat', async () => (await page.evaluate(() => window.beats)) === n);
       }
-      assert.equal(stub.requests.length, 1);
-      const silentSince = Date.now();
-      await until('another connection', () => stub.requests.length === 2, 5_000);
-      assert.ok(Date.now() - silentSince > 300);
+      await page.clock.runFor(740);
+      assert.equal(await page.evaluate(() => window.opened), 1);
+      await page.clock.runFor(10);
+      assert.equal(await page.evaluate(() => window.opened), 2);
+      await until('another connection', () => stub.requests.length === 2);
       assert.equal(stub.requests[1].lastId, '1');
+      await until('its event', async () => (await seen(page)).events.length === 2);
       assert.deepEqual((await seen(page)).events.map(({ type }) => type), ['message', 'message']);
     });
 
@@ -140,7 +167,7 @@ describe('sse.js in trouble', () => {
         const { stub, page } = await open(t, { '/stream': streaming(`${LONG_BEAT}id: 1\ndata: a\n\n`) }, { shared });
         await until('the event', async () => (await seen(page)).events.length === 1);
         await act(page);
-        await until('another connection', () => stub.requests.length === 2, 5_000);
+        await until('another connection', () => stub.requests.length === 2);
         assert.equal(stub.requests[1].lastId, '1');
         await isOpen(page);
       });
@@ -182,7 +209,7 @@ describe('sse.js in trouble', () => {
     });
     const { length } = stub.requests;
     await second.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
-    await until('another connection', () => stub.requests.length > length, 5_000);
+    await until('another connection', () => stub.requests.length > length);
   });
 
   test('a server that sends no heartbeat is not watched', async (t) => {
@@ -232,7 +259,7 @@ describe('sse.js in trouble', () => {
       assert.deepEqual((await heard()).filter((word) => word.startsWith('error')), []);
       const { length } = stub.asked('/stream');
       // The watchdog works there, too.
-      await until('another connection', () => stub.asked('/stream').length > length, 5_000);
+      await until('another connection', () => stub.asked('/stream').length > length);
     });
   }
 });
