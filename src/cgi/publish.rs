@@ -310,14 +310,21 @@ impl Program {
             posting.take(body);
             posting.end();
         }
+        let mut step = posting.at(self.clock.now());
         loop {
-            match posting.at(self.clock.now()) {
+            match step {
                 Step::Reply(reply) => return (reply, posting.rest()),
+                Step::Add(addition) => {
+                    step = posting.added(addition.run(), self.clock.now());
+                    continue;
+                }
                 Step::Again { at } => {
                     std::thread::sleep(at.saturating_sub(self.clock.now().monotonic));
                 }
                 Step::Bytes { until } => self.receive(&mut posting, until),
+                Step::Adding => {}
             }
+            step = posting.at(self.clock.now());
         }
     }
 

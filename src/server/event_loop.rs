@@ -24,6 +24,7 @@ use super::token::{ConnectionId, Token};
 use crate::request::{Commands, MetaVariables, Notice};
 use crate::source::{Changes, Now, Stream};
 use crate::store::host::{Capabilities, SystemHost};
+use crate::store::publish_queue::PublishQueue;
 use crate::stream::Channels;
 use crate::system::clock::Clock;
 use crate::system::log::{Level, Log};
@@ -72,6 +73,7 @@ pub(super) struct Server {
     pub(super) shutdown: Shutdown,
     pub(super) connections: Connections,
     pub(super) channels: Channels,
+    pub(super) publish_queue: PublishQueue,
     pub(super) subscribers: usize,
     /// About how much memory all unfinished requests take.
     pub(super) held_bytes: usize,
@@ -119,6 +121,7 @@ impl Server {
             schedule: Schedule::default(),
             connections: Connections::new(),
             channels: Channels::new(),
+            publish_queue: PublishQueue::new(),
             subscribers: 0,
             held_bytes: 0,
             counters: Counters::default(),
@@ -166,6 +169,7 @@ impl Server {
                         let host = Rc::clone(&self.host);
                         host.programs.drain(|hints| self.on_hint(hints.owner()));
                     }
+                    (Token::Added, _) => self.take_results(now),
                     (Token::Reap | Token::Housekeeping, _) => {}
                 }
             }

@@ -20,6 +20,8 @@ pub(super) enum Token {
     Watcher,
     /// The pipes of programs.
     Programs,
+    /// Workers have added records to files.
+    Added,
     /// Programs that have ended are to be reaped.
     Reap,
     /// Accepting is to be resumed, or shutdown has to end.
@@ -35,6 +37,7 @@ const WATCHER: u64 = OTHER | 2;
 const PROGRAMS: u64 = OTHER | 3;
 const REAP: u64 = OTHER | 4;
 const HOUSEKEEPING: u64 = OTHER | 5;
+const ADDED: u64 = OTHER | 6;
 
 impl ConnectionId {
     /// Generations count to this and begin again.
@@ -77,6 +80,7 @@ impl Token {
             Self::Programs => PROGRAMS,
             Self::Reap => REAP,
             Self::Housekeeping => HOUSEKEEPING,
+            Self::Added => ADDED,
         }
     }
 
@@ -89,6 +93,7 @@ impl Token {
             PROGRAMS => Self::Programs,
             REAP => Self::Reap,
             HOUSEKEEPING => Self::Housekeeping,
+            ADDED => Self::Added,
             channel if channel & CHANNEL != 0 => Self::Channel((channel & !CHANNEL) as usize),
             change if change & CHANGE != 0 => Self::Change(ConnectionId(change & !CHANGE)),
             connection => Self::Connection(ConnectionId(connection)),
@@ -119,6 +124,7 @@ mod tests {
             Token::Programs,
             Token::Reap,
             Token::Housekeeping,
+            Token::Added,
         ] {
             assert_eq!(Token::from_u64(token.to_u64()), token);
         }

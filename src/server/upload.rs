@@ -1,15 +1,19 @@
 //! Publishing by POST.
 
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+
+use nix::sys::epoll::EpollFlags;
 
 use super::connection::{Action, State};
 use super::event_loop::Server;
 use super::request::permit_path;
-use super::token::ConnectionId;
+use super::token::{ConnectionId, Token};
 use crate::publish::{Post, Replies, Reply};
 use crate::request::{MetaVariables, Publishing, Request, SettingError, Settings};
 use crate::source::{Now, WayUp};
 use crate::store::posting::{Posting, Step};
+use crate::store::publish_queue::Outcome;
 use crate::store::site::PublishLocation;
 use crate::system::log::Level;
 
@@ -83,22 +87,58 @@ impl Server {
 
     /// Takes a POST as far as it goes now.
     pub(super) fn proceed_with_post(&mut self, id: ConnectionId, now: Now) -> Action {
-        let Some(connection) = self.connections.get_mut(id) else {
-            return Action::Wait;
-        };
-        let State::Receiving(posting) = &mut connection.state else {
-            return Action::Wait;
-        };
-        match posting.at(now) {
+        match self.posting(id).map(|posting| posting.at(now)) {
+            Some(step) => self.take_step(id, step, now),
+            None => Action::Wait,
+        }
+    }
+
+    fn posting(&mut self, id: ConnectionId) -> Option<&mut Posting> {
+        match &mut self.connections.get_mut(id)?.state {
+            State::Receiving(posting) => Some(posting),
+            _ => None,
+        }
+    }
+
+    fn take_step(&mut self, id: ConnectionId, step: Step, now: Now) -> Action {
+        match step {
             Step::Bytes { until } => self.wake_at(id, until),
             Step::Again { at } => self.wake_at(id, at),
+            Step::Adding => {}
+            Step::Add(addition) => {
+                let poller = &self.poller;
+                let register = |results: BorrowedFd<'_>| {
+                    Ok(poller.add(results, EpollFlags::EPOLLIN, Token::Added)?)
+                };
+                let added = self.publish_queue.add(id.to_u64(), &addition, register);
+                if let Some(outcome) = added {
+                    return self.on_added(id, outcome, now);
+                }
+            }
             Step::Reply(reply) => {
-                let lines = posting.log().take_copies();
-                self.pass_on(id, &lines);
+                let lines = self.posting(id).map(|posting| posting.log().take_copies());
+                self.pass_on(id, &lines.unwrap_or_default());
                 return self.reply(id, &reply);
             }
         }
         Action::Wait
+    }
+
+    fn on_added(&mut self, id: ConnectionId, outcome: Outcome, now: Now) -> Action {
+        match self.posting(id).map(|posting| posting.added(outcome, now)) {
+            Some(step) => self.take_step(id, step, now),
+            // Whoever posted it has left.
+            None => Action::Wait,
+        }
+    }
+
+    /// Workers have added records to files: their POSTs are answered.
+    pub(super) fn take_results(&mut self, now: Now) {
+        for (number, outcome) in self.publish_queue.results() {
+            let id = ConnectionId::from_u64(number);
+            let action = self.on_added(id, outcome, now);
+            self.perform(id, action, now);
+        }
     }
 
     fn reply(&mut self, id: ConnectionId, reply: &Reply) -> Action {

@@ -48,38 +48,89 @@ const OPTION: &str = "--answer";
 /// How long a record waits for whoever holds the file's lock.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Has the settings' command answer the record that was posted to the session's file.
-///
-/// # Errors
-/// What the system says.
-pub(crate) fn start(settings: &Settings, target: &Target, posted: &Record) -> io::Result<()> {
-    let message = File::from(memfd_create(c"sse-message", MFdFlags::MFD_CLOEXEC)?);
-    (&message).write_all(&message_of(posted)?)?;
-    (&message).rewind()?;
-    let mut command = Command::new("setsid");
-    command
-        .arg("-f")
-        .arg(OUR_PROGRAM)
-        .arg(OPTION)
-        .arg(target.path()?);
-    command.env_clear();
-    command.envs(environment::for_programs());
-    command.envs(environment_of(settings));
-    // Under a gateway, stderr may be the client, or a pipe whose end the server waits for.
-    let stderr = match std::env::var_os("GATEWAY_INTERFACE") {
-        Some(_) => Stdio::null(),
-        None => Stdio::inherit(),
-    };
-    command
-        .stdin(Stdio::from(OwnedFd::from(message)))
-        .stdout(Stdio::from(our_program()?))
-        .stderr(stderr);
-    // `setsid -f` forks, and its first process ends at once.
-    let status = command.status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("setsid: {status}")))
+/// A command that answers what is posted to a session, as it is started.
+pub(crate) struct AnswerCommand {
+    /// The first word of `SSE_COMMAND`.
+    program: String,
+    /// The settings of the process that runs it.
+    variables: Vec<(&'static str, OsString)>,
+}
+
+impl AnswerCommand {
+    /// That of the settings, where there is one.
+    pub(crate) fn of(settings: &Settings) -> Option<Self> {
+        Some(Self {
+            program: settings.command.first()?.clone(),
+            variables: environment_of(settings),
+        })
+    }
+
+    /// Has it answer the record that was posted to the session's file. This waits until the
+    /// process has started. Returns what is wrong, for the log.
+    pub(crate) fn answer(&self, target: &Target, posted: &Record) -> Option<String> {
+        match self.start(target, posted) {
+            Ok(()) => self.problem(),
+            Err(error) => Some(format!(
+                "SSE_COMMAND cannot answer: {error}; is util-linux installed?"
+            )),
+        }
+    }
+
+    fn start(&self, target: &Target, posted: &Record) -> io::Result<()> {
+        let message = File::from(memfd_create(c"sse-message", MFdFlags::MFD_CLOEXEC)?);
+        (&message).write_all(&message_of(posted)?)?;
+        (&message).rewind()?;
+        let mut command = Command::new("setsid");
+        command
+            .arg("-f")
+            .arg(OUR_PROGRAM)
+            .arg(OPTION)
+            .arg(target.path()?);
+        command.env_clear();
+        command.envs(environment::for_programs());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        // Under a gateway, stderr may be the client, or a pipe whose end the server waits for.
+        let stderr = match std::env::var_os("GATEWAY_INTERFACE") {
+            Some(_) => Stdio::null(),
+            None => Stdio::inherit(),
+        };
+        command
+            .stdin(Stdio::from(OwnedFd::from(message)))
+            .stdout(Stdio::from(our_program()?))
+            .stderr(stderr);
+        // `setsid -f` forks, and its first process ends at once.
+        let status = children::status_of(&mut command)?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("setsid: {status}")))
+        }
+    }
+
+    /// What is wrong with the command, as far as it can be told before it runs: the process
+    /// that runs it may have nowhere to log to.
+    fn problem(&self) -> Option<String> {
+        let program = &self.program;
+        let runs = |path: &Path| access(path, AccessFlags::X_OK);
+        let found = if program.contains('/') {
+            runs(Path::new(program))
+        } else {
+            let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+            let mut found = Err(Errno::ENOENT);
+            for folder in std::env::split_paths(&path) {
+                match runs(&folder.join(program)) {
+                    Ok(()) => return None,
+                    // As execvp reports it: a program that may not be run counts as found.
+                    Err(Errno::EACCES) => found = Err(Errno::EACCES),
+                    Err(_) => {}
+                }
+            }
+            found
+        };
+        let error = io::Error::from(found.err()?);
+        Some(format!(
+            "SSE_COMMAND={program}: {error}; name a program that this user can run"
+        ))
     }
 }
 
@@ -92,32 +143,6 @@ fn our_program() -> io::Result<OwnedFd> {
     let mut how = File::options();
     how.read(true).custom_flags(OFlag::O_PATH.bits());
     Ok(how.open("/proc/self/exe")?.into())
-}
-
-/// What is wrong with the settings' command, as far as it can be told before it runs: the
-/// process that runs it may have nowhere to log to.
-pub(crate) fn problem(settings: &Settings) -> Option<String> {
-    let program = settings.command.first()?;
-    let runs = |path: &Path| access(path, AccessFlags::X_OK);
-    let found = if program.contains('/') {
-        runs(Path::new(program))
-    } else {
-        let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-        let mut found = Err(Errno::ENOENT);
-        for folder in std::env::split_paths(&path) {
-            match runs(&folder.join(program)) {
-                Ok(()) => return None,
-                // As execvp reports it: a program that may not be run counts as found.
-                Err(Errno::EACCES) => found = Err(Errno::EACCES),
-                Err(_) => {}
-            }
-        }
-        found
-    };
-    let error = io::Error::from(found.err()?);
-    Some(format!(
-        "SSE_COMMAND={program}: {error}; name a program that this user can run"
-    ))
 }
 
 /// The bytes of what was posted: of a string its text, of any other value its JSON. Half

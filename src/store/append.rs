@@ -9,7 +9,7 @@
 //! Publishers of ours take turns by `flock`. Others (`echo >>`) know no lock, so every
 //! record is one write in append mode, which the kernel does not mix with another; no
 //! byte of theirs is ever truncated or overwritten; and what stands in the file is read
-//! back before it is said to stand there. This never waits: a lock that somebody else
+//! back before it is said to stand there. This never waits for a lock: one that somebody else
 //! has is [`AppendError::Busy`], and whoever asked comes again.
 //!
 //! On NFS, appending is not one step: there, publishers belong on one machine.
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FallocateFlags, Flock, FlockArg, OFlag, fallocate, renameat};
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::stat::{FileStat, Mode, fstatat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::publish::Record;
@@ -80,6 +80,52 @@ pub(crate) struct AppendOptions {
     file_max_bytes: Option<u64>,
     file_keep: u32,
     durability: Durability,
+}
+
+impl AppendOptions {
+    /// Whether adding a record waits until the disk has it.
+    pub(crate) fn wait_for_disk(&self) -> bool {
+        self.durability == Durability::Power
+    }
+}
+
+/// The device and number of a folder, and a name in it.
+pub(crate) type TargetKey = (libc::dev_t, libc::ino_t, OsString);
+
+/// A record that stands in the file.
+pub(crate) struct Added {
+    pub(crate) id: TailId,
+    /// What is still to be done where the record is to survive a power cut.
+    pub(crate) unconfirmed: Option<Unconfirmed>,
+}
+
+/// A file with records that the disk has not confirmed.
+pub(crate) struct Unconfirmed {
+    file: File,
+    /// The file was empty: as far as the disk knows, it may have no name yet.
+    is_new: bool,
+}
+
+impl Unconfirmed {
+    /// Waits until the disk has the file.
+    pub(crate) fn confirm(&self, target: &Target) -> io::Result<()> {
+        self.file.sync_data()?;
+        if self.is_new {
+            target.sync_folder()?;
+        }
+        Ok(())
+    }
+
+    /// Makes one of two if they are of the same file; else returns the other one.
+    pub(crate) fn merge(&mut self, other: Self) -> Option<Self> {
+        let number = |file: &File| file.metadata().map(|own| (own.dev(), own.ino())).ok();
+        let own = number(&self.file);
+        if own.is_none() || own != number(&other.file) {
+            return Some(other);
+        }
+        self.is_new |= other.is_new;
+        None
+    }
 }
 
 /// Why a record is not in the file.
@@ -172,12 +218,21 @@ impl Target {
     }
 
     /// Adds a record as a line of its own, and says which id its event has on the way
-    /// down.
+    /// down. Where the record is to survive a power cut, this waits for the disk.
     pub(crate) fn append(
         &self,
         record: &Record,
         terms: &AppendOptions,
     ) -> Result<TailId, AppendError> {
+        let added = self.add(record, terms)?;
+        if let Some(unconfirmed) = added.unconfirmed {
+            unconfirmed.confirm(self)?;
+        }
+        Ok(added.id)
+    }
+
+    /// The same, without waiting for the disk: that is left to [`Unconfirmed::confirm`].
+    pub(crate) fn add(&self, record: &Record, terms: &AppendOptions) -> Result<Added, AppendError> {
         for _ in 0..TURNS {
             let Some((file, size_bytes)) = self.open_locked()? else {
                 continue;
@@ -191,16 +246,19 @@ impl Target {
             let id = write(&file, size_bytes, record)?;
             // It is in the file: others need not wait for the disk as well.
             let file = file.unlock().map_err(|(_, error)| error)?;
-            if terms.durability == Durability::Power {
-                file.sync_data()?;
-                if size_bytes == 0 {
-                    // As far as the disk knows, it may have no name yet.
-                    self.sync_folder()?;
-                }
-            }
-            return Ok(id);
+            let unconfirmed = (terms.durability == Durability::Power).then_some(Unconfirmed {
+                file,
+                is_new: size_bytes == 0,
+            });
+            return Ok(Added { id, unconfirmed });
         }
         Err(AppendError::Busy)
+    }
+
+    /// Equal for targets that name the same file.
+    pub(crate) fn key(&self) -> nix::Result<TargetKey> {
+        let folder = fstat(&self.folder)?;
+        Ok((folder.st_dev, folder.st_ino, self.name.clone()))
     }
 
     /// Whether the file is there.
@@ -303,10 +361,10 @@ impl Target {
         Ok(())
     }
 
-    fn sync_folder(&self) -> Result<(), AppendError> {
+    fn sync_folder(&self) -> io::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let folder = open_beneath(&self.folder, Path::new("."), flags, Mode::empty())?;
-        Ok(File::from(folder).sync_all()?)
+        File::from(folder).sync_all()
     }
 
     /// The name of the rotated file of a number.

@@ -7,5 +7,7 @@ pub(crate) mod append;
 pub(crate) mod disk;
 pub(crate) mod host;
 pub(crate) mod posting;
+pub(crate) mod publish_queue;
 pub(crate) mod site;
 pub(crate) mod spool;
+pub(crate) mod workers;

@@ -1,20 +1,23 @@
 //! One POST on its way into a file, for whoever has its bytes.
 //!
 //! ```text
-//! begin ──► turn ──► body ──► record ──► Reply
-//!   │         │ busy   ▲ bytes   │ busy
-//!   └► Reply  └► again │         └► again
+//! begin ──► turn ──► body ──► record ──► Step::Add ──► added ──► Reply
+//!   │         │ busy   ▲ bytes   │ busy                  │ busy
+//!   └► Reply  └► again │         └► again                └► again
 //! ```
 //!
-//! It never waits: it says what it waits for. A CGI program waits for that alone, and a
+//! It never waits: it says what it waits for. Whoever asks adds the record, which may wait for
+//! a disk. A CGI program waits for that alone, and a
 //! responder for all of its connections. While another publisher holds a lock it asks to
 //! come again, since no descriptor tells that a lock is free.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::answering;
+use super::answering::AnswerCommand;
 use super::append::{AppendError, AppendOptions, Presence};
+use super::publish_queue::{Addition, Outcome};
 use super::site::{Destination, PublishError, PublishLocation, take_turn};
 use crate::publish::{
     Post, PostContext, Record, Replies, Reply, Upload, UploadStart, UploadStep, begin, denial,
@@ -48,7 +51,9 @@ enum Stage {
     /// Its body is received.
     Body,
     /// Its record is to be added.
-    Record(Record),
+    Record(Arc<Addition>),
+    /// Its record is being added.
+    Adding(Arc<Addition>),
 }
 
 /// What a POST waits for.
@@ -57,6 +62,10 @@ pub(crate) enum Step {
     Bytes { until: Duration },
     /// This moment.
     Again { at: Duration },
+    /// The end of this: [`Posting::added`] is to be told.
+    Add(Arc<Addition>),
+    /// The end of that, still.
+    Adding,
     /// Nothing: this is the reply.
     Reply(Reply),
 }
@@ -140,7 +149,7 @@ impl Posting {
     /// What has become of the body.
     pub(crate) fn rest(&self) -> Rest {
         match self.stage {
-            Stage::Record(_) => Rest::Nothing,
+            Stage::Record(_) | Stage::Adding(_) => Rest::Nothing,
             _ => Rest::Unwanted,
         }
     }
@@ -168,7 +177,7 @@ impl Posting {
                         return Step::Bytes { until };
                     }
                     UploadStep::Reply(reply) => return Step::Reply(reply),
-                    UploadStep::Record(record) => Stage::Record(record),
+                    UploadStep::Record(record) => Stage::Record(self.addition(record)),
                 },
                 Stage::Record(_) if !self.is_counted => match self.turn(now) {
                     Ok(()) => {
@@ -177,35 +186,45 @@ impl Posting {
                     }
                     Err(delay) => return self.trouble(delay, now),
                 },
-                Stage::Record(record) => {
-                    let terms =
-                        AppendOptions::of(&self.site.settings, self.site.publishing.durability);
-                    return match self.destination.target.append(record, &terms) {
-                        Ok(place) => {
-                            self.have_it_answered(record);
-                            let id = self.destination.event_id(place);
-                            Step::Reply(self.upload.replies().created(&id))
-                        }
-                        Err(trouble) => self.trouble(Delay::Failed(trouble), now),
-                    };
+                Stage::Record(addition) => {
+                    let addition = Arc::clone(addition);
+                    self.stage = Stage::Adding(Arc::clone(&addition));
+                    return Step::Add(addition);
                 }
+                Stage::Adding(_) => return Step::Adding,
             };
             self.again = AGAIN_FIRST;
         }
     }
 
-    /// Starts the command of a session, where there is one, to answer what was posted.
-    fn have_it_answered(&self, record: &Record) {
-        let settings = &self.site.settings;
-        if self.site.way != Some(WayUp::Session) || settings.command.is_empty() {
-            return;
-        }
-        if let Err(error) = answering::start(settings, &self.destination.target, record) {
-            let text = format!("SSE_COMMAND cannot answer: {error}; is util-linux installed?");
+    /// What became of its record, after [`Step::Add`].
+    pub(crate) fn added(&mut self, outcome: Outcome, now: Now) -> Step {
+        if let Some(text) = outcome.warning {
             self.log.line(Level::Warning, &text);
-        } else if let Some(problem) = answering::problem(settings) {
-            self.log.line(Level::Warning, &problem);
         }
+        match outcome.place {
+            Ok(place) => {
+                let id = self.destination.event_id(place);
+                Step::Reply(self.upload.replies().created(&id))
+            }
+            Err(trouble) => {
+                if let Stage::Adding(addition) = &self.stage {
+                    self.stage = Stage::Record(Arc::clone(addition));
+                }
+                self.trouble(Delay::Failed(trouble), now)
+            }
+        }
+    }
+
+    fn addition(&self, record: Record) -> Arc<Addition> {
+        let settings = &self.site.settings;
+        let answers = self.site.way == Some(WayUp::Session);
+        Arc::new(Addition {
+            target: Arc::clone(&self.destination.target),
+            record,
+            options: AppendOptions::of(settings, self.site.publishing.durability),
+            command: answers.then(|| AnswerCommand::of(settings)).flatten(),
+        })
     }
 
     fn turn(&self, now: Now) -> Result<(), Delay> {

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::append::{AppendError, MissingFile, Presence, Target};
@@ -127,7 +128,7 @@ impl PublishLocation {
         let named = || post.session.as_deref().and_then(SessionId::parse);
         match self.way {
             None => Ok(Destination {
-                target: target(settings, request)?,
+                target: Arc::new(target(settings, request)?),
                 turns: None,
                 session: None,
                 author: None,
@@ -142,7 +143,7 @@ impl PublishLocation {
                     .map_err(|error| of_session(settings, &error))?;
                 let name = SessionKind::Private.file_name();
                 Ok(Destination {
-                    target: Target::within(folder, name),
+                    target: Arc::new(Target::within(folder, name)),
                     turns: Some(
                         spool
                             .counted("private")
@@ -163,7 +164,7 @@ impl PublishLocation {
                     .map_err(|error| of_session(settings, &error))?;
                 let author = Author::parse(&stored).ok_or(PublishError::NoSession)?;
                 Ok(Destination {
-                    target: target(&history_settings(settings), request)?,
+                    target: Arc::new(target(&history_settings(settings), request)?),
                     turns: None,
                     session: Some(id),
                     author: Some(author),
@@ -175,7 +176,7 @@ impl PublishLocation {
 
 /// Where what is posted goes.
 pub(crate) struct Destination {
-    pub(crate) target: Target,
+    pub(crate) target: Arc<Target>,
     /// Beside which its client's posts are counted; the target where there is none.
     turns: Option<Target>,
     /// The session that it reaches, or that it comes from.

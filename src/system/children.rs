@@ -5,7 +5,9 @@
 //! keeps its process group alive.
 
 use std::fs;
-use std::process::Child;
+use std::io;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
@@ -19,6 +21,15 @@ pub(crate) const GRACE: Duration = Duration::from_millis(300);
 /// How long what has been killed is waited for: the kernel cannot end a process that waits
 /// for a disk.
 const KILLED: Duration = Duration::from_secs(2);
+
+/// Held by a thread that starts a child and waits for its end.
+static WAITED_FOR: RwLock<()> = RwLock::new(());
+
+/// Runs a command to its end. Any thread may do so: meanwhile [`reap_orphans`] reaps nothing.
+pub(crate) fn status_of(command: &mut Command) -> io::Result<ExitStatus> {
+    let _waited_for = WAITED_FOR.read().unwrap_or_else(PoisonError::into_inner);
+    command.status()
+}
 
 /// The process group whose leader a child is.
 pub(crate) fn group_of(leader: &Child) -> Pid {
@@ -46,6 +57,10 @@ pub(crate) fn inherits_orphans() -> bool {
 /// Reaps every child that has ended, except those that are `own`: whoever started them
 /// waits for them.
 pub(crate) fn reap_orphans(own: impl Fn(Pid) -> bool) {
+    // They are reaped the next time.
+    let Ok(_alone) = WAITED_FOR.try_write() else {
+        return;
+    };
     let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     loop {
         match waitid(Id::All, how).map(|status| status.pid()) {
@@ -145,7 +160,6 @@ fn pid(number: &str) -> Option<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
 
     #[test]
     fn children_are_found_with_and_without_the_kernel_s_own_list() {

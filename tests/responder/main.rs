@@ -25,6 +25,7 @@ mod quiet;
 mod replaced;
 mod scarce;
 mod slow;
+mod slow_disk;
 mod status;
 mod streams;
 mod unavailable;
