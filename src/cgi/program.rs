@@ -11,11 +11,13 @@ use super::serve::Server;
 use super::terminal::{self, CommandLine};
 use crate::event::{Batch, Unavailable};
 use crate::gateway::Framing;
+use crate::request::settings::FileError;
 use crate::request::{
     Head, Label, Lifetime, MetaVariables, Method, Request, Settings, WRONG_SETTING,
 };
 use crate::source::{Host, Opening, Stream};
 use crate::store::host::{Capabilities, SystemHost};
+use crate::store::settings_file;
 use crate::stream::open::{Answered, open};
 use crate::stream::{Delivery, StreamParams, Subscription};
 use crate::system::body;
@@ -74,9 +76,12 @@ pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> E
         }
     }
     let clock = Clock::start();
-    let label = match framing {
-        Framing::Bare => Label::default(),
-        _ => Label::of(&meta),
+    let (completed, label) = match framing {
+        Framing::Bare => (Ok(()), Label::default()),
+        _ => {
+            let completed = settings_file::complete(&mut meta, &program);
+            (completed, Label::of(&meta))
+        }
     };
     let log = Rc::new(log.for_request(&label));
     let program = Program {
@@ -86,7 +91,7 @@ pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> E
         clock,
         capabilities,
     };
-    let code = finish(&log, program.answer(&meta));
+    let code = finish(&log, program.answer(&meta, completed));
     if framing != Framing::Bare {
         body::discard(&meta);
     }
@@ -110,7 +115,12 @@ struct Program {
 }
 
 impl Program {
-    fn answer(&self, meta: &MetaVariables) -> io::Result<ExitCode> {
+    /// `completed`: what is wrong with the settings file, if anything is.
+    fn answer(
+        &self,
+        meta: &MetaVariables,
+        completed: Result<(), FileError>,
+    ) -> io::Result<ExitCode> {
         let signals = Signals::take()?;
         let output = Output::stdout()?;
         let lifetime = match self.framing {
@@ -120,6 +130,9 @@ impl Program {
         // First of all settings, so that it is said there what is wrong with another.
         if let Some(path) = Settings::log(meta) {
             self.log.open(&path);
+        }
+        if let Err(error) = completed {
+            return Ok(self.refuse_setting(&output, meta, &error.to_string()));
         }
         let (settings, notices) = match Settings::parse(meta, lifetime) {
             Ok(parsed) => parsed,

@@ -21,7 +21,7 @@ use super::program::run_with;
 use super::terminal::{options_of, setting_of};
 use crate::gateway::Framing;
 use crate::publish::{Post, Replies, Reply};
-use crate::request::settings::{COMMON, Rows, count, options_help, select};
+use crate::request::settings::{COMMON, FileError, Rows, count, options_help, select};
 use crate::request::{
     Label, Lifetime, MetaVariables, Method, Publishing, Request, Setting, Settings, Status,
 };
@@ -29,6 +29,7 @@ use crate::source::{Stream, WayUp};
 use crate::store::answering;
 use crate::store::host::Capabilities;
 use crate::store::posting::{Posting, Rest, Step};
+use crate::store::settings_file;
 use crate::store::site::PublishLocation;
 use crate::system::body;
 use crate::system::clock::{self, Clock};
@@ -76,7 +77,11 @@ pub fn run_publish() -> ExitCode {
             }
         }
     }
-    Program::new(framing, &log, &meta, None).finish(&meta, input)
+    let completed = match framing {
+        Framing::Bare => Ok(()),
+        _ => settings_file::complete(&mut meta, &program),
+    };
+    Program::new(framing, &log, &meta, None).finish(&meta, completed, input)
 }
 
 /// Runs a program whose stream can be posted to: a POST is handled as by [`run_publish`],
@@ -87,7 +92,7 @@ pub fn run_two_way(stream: &'static Stream) -> ExitCode {
         return code;
     }
     let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
-    let meta = MetaVariables::new(std::env::vars_os().map(owned).collect());
+    let mut meta = MetaVariables::new(std::env::vars_os().map(owned).collect());
     let program = std::env::args_os().next().unwrap_or_default();
     let framing = Framing::of(&meta, &program);
     let is_post = framing != Framing::Bare && Request::from_meta(&meta).method == Method::Post;
@@ -95,7 +100,9 @@ pub fn run_two_way(stream: &'static Stream) -> ExitCode {
         Some(way) if is_post => {
             let name = Path::new(&program).file_name().unwrap_or(&program);
             let log = Log::new(&name.to_string_lossy(), Style::Gateway);
-            Program::new(framing, &log, &meta, Some(way)).finish(&meta, Input::Gateway)
+            let completed = settings_file::complete(&mut meta, &program);
+            let program = Program::new(framing, &log, &meta, Some(way));
+            program.finish(&meta, completed, Input::Gateway)
         }
         _ => {
             // The stream writes a file as well (joins and leaves). A limit on the size of files
@@ -239,14 +246,25 @@ impl Program {
         }
     }
 
-    fn finish(&self, meta: &MetaVariables, input: Input) -> ExitCode {
-        self.run(meta, input).unwrap_or_else(|error| {
+    /// `completed`: what is wrong with the settings file, if anything is.
+    fn finish(
+        &self,
+        meta: &MetaVariables,
+        completed: Result<(), FileError>,
+        input: Input,
+    ) -> ExitCode {
+        self.run(meta, completed, input).unwrap_or_else(|error| {
             self.log.line(Level::Error, &error.to_string());
             exit::system()
         })
     }
 
-    fn run(&self, meta: &MetaVariables, input: Input) -> io::Result<ExitCode> {
+    fn run(
+        &self,
+        meta: &MetaVariables,
+        completed: Result<(), FileError>,
+        input: Input,
+    ) -> io::Result<ExitCode> {
         // mini-httpd leaves an alarm running.
         alarm::cancel();
         // A limit on the size of files is to be an error of the write that exceeds it.
@@ -256,12 +274,15 @@ impl Program {
             self.log.open(&path);
         }
         let request = Request::from_meta(meta);
-        let parsed = Settings::parse(meta, Lifetime::Hour)
-            .and_then(|read| Ok((read, Publishing::parse(meta)?)));
+        let parsed = completed.map_err(|error| error.to_string()).and_then(|()| {
+            let read = Settings::parse(meta, Lifetime::Hour);
+            read.and_then(|read| Ok((read, Publishing::parse(meta)?)))
+                .map_err(|error| error.to_string())
+        });
         let ((settings, notices), (publishing, more)) = match parsed {
             Ok(parsed) => parsed,
             Err(error) => {
-                self.log.line(Level::Error, &error.to_string());
+                self.log.line(Level::Error, &error);
                 let reply = Replies::without_settings(&request).misconfigured();
                 self.write(&output, &reply)?;
                 body::discard(meta);

@@ -1,9 +1,11 @@
 //! Label: the request as log lines name it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
 use super::meta::MetaVariables;
+use super::settings::Origin;
 
 /// The longest client address and method, in bytes.
 const WORD_MAX_BYTES: usize = 64;
@@ -16,7 +18,14 @@ const PATH_MAX_BYTES: usize = 200;
 /// It never contains the query, which may hold secrets. The default, for a program without
 /// a request, is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Label(Rc<str>);
+pub struct Label(Option<Rc<Named>>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Named {
+    text: String,
+    /// Where its settings stand, of those that a settings file has set.
+    origins: Vec<(&'static str, Origin)>,
+}
 
 impl Label {
     /// Reads `REMOTE_ADDR`, `REQUEST_METHOD`, and the path as the client requested it:
@@ -34,13 +43,32 @@ impl Label {
                 visible(&path, PATH_MAX_BYTES)
             }
         };
-        Self(format!("{client} {method} {path}").into())
+        Self(Some(Rc::new(Named {
+            text: format!("{client} {method} {path}"),
+            origins: meta.origins().to_vec(),
+        })))
     }
 
     /// Whether there is no request.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
+    }
+
+    /// A message about a setting of the request, with the line of the settings file that it
+    /// comes from before it. Such messages begin with the setting's name.
+    #[must_use]
+    pub fn locate<'a>(&self, message: &'a str) -> Cow<'a, str> {
+        let origins = self.0.as_ref().map_or(&[][..], |named| &named.origins);
+        let name = message.split(['=', ':']).next();
+        match origins.iter().find(|(own, _)| Some(*own) == name) {
+            Some((_, origin)) => format!("{origin}: {message}").into(),
+            None => message.into(),
+        }
+    }
+
+    fn text(&self) -> &str {
+        self.0.as_ref().map_or("", |named| &named.text)
     }
 
     /// The client's address; `-` if the gateway does not provide it.
@@ -62,13 +90,13 @@ impl Label {
     }
 
     fn part(&self, number: usize) -> &str {
-        self.0.split(' ').nth(number).unwrap_or_default()
+        self.text().split(' ').nth(number).unwrap_or_default()
     }
 }
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.text())
     }
 }
 

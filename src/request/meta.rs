@@ -1,6 +1,6 @@
 //! Meta-variables as a gateway hands them over (RFC 3875 §4.1).
 
-use super::settings::PROCESS_SETTINGS;
+use super::settings::{Origin, PROCESS_SETTINGS};
 
 /// The meta-variables of one request, in the order they came.
 ///
@@ -11,6 +11,8 @@ use super::settings::PROCESS_SETTINGS;
 #[derive(Clone, Debug, Default)]
 pub struct MetaVariables {
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The settings among them that a settings file has set, and where.
+    origins: Vec<(&'static str, Origin)>,
 }
 
 /// What a name stands for. An empty value counts as absent: nginx sends unset
@@ -42,7 +44,8 @@ impl MetaVariables {
     /// Takes the pairs as they came.
     #[must_use]
     pub fn new(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
-        Self { pairs }
+        let origins = Vec::new();
+        Self { pairs, origins }
     }
 
     /// What `name` stands for.
@@ -86,27 +89,49 @@ impl MetaVariables {
     /// the request's location says wins; what belongs to the whole process
     /// ([`PROCESS_SETTINGS`]) is read from `defaults` only.
     #[must_use]
-    pub fn over(self, defaults: &Self) -> Self {
-        // They exclude each other: whichever the location sets, it means that one.
-        const PLACES: [&str; 2] = ["SSE_FILE", "SSE_ROOT"];
-        let has_place = PLACES.iter().any(|name| self.get(name) != Value::Absent);
-        let is = |names: &[&str], own: &[u8]| names.iter().any(|name| name.as_bytes() == own);
-        let mut pairs: Vec<_> = defaults
-            .pairs
-            .iter()
-            .filter(|(name, _)| name.starts_with(b"SSE_"))
-            .filter(|(name, _)| !(has_place && is(&PLACES, name)))
-            .cloned()
-            .collect();
-        let mut own = self.pairs;
+    pub fn over(mut self, defaults: &Self) -> Self {
+        self.remove_process_settings();
+        let is_set = self.those_set();
+        let below = defaults.pairs.iter().filter(|(name, _)| {
+            let name = name.as_slice();
+            name.starts_with(b"SSE_") && !is_set.covers(name)
+        });
+        let below: Vec<_> = below.cloned().collect();
+        self.pairs.extend(below);
+        self
+    }
+
+    /// Removes what belongs to the whole process: a request cannot set it.
+    pub fn remove_process_settings(&mut self) {
         let belongs_to_process = |name: &[u8]| {
-            PROCESS_SETTINGS
-                .iter()
-                .any(|row| row.spec.name.as_bytes() == name)
+            let mut rows = PROCESS_SETTINGS.iter();
+            rows.any(|row| row.spec.name.as_bytes() == name)
         };
-        own.retain(|(name, _)| !belongs_to_process(name));
-        pairs.extend(own);
-        Self { pairs }
+        self.pairs.retain(|(name, _)| !belongs_to_process(name));
+    }
+
+    /// Adds settings of a file: those that are not set yet.
+    pub fn complete(&mut self, below: impl Iterator<Item = (&'static str, Vec<u8>, Origin)>) {
+        let is_set = self.those_set();
+        for (name, value, origin) in below {
+            if !is_set.covers(name.as_bytes()) && !value.is_empty() {
+                self.pairs.push((name.as_bytes().to_vec(), value));
+                self.origins.push((name, origin));
+            }
+        }
+    }
+
+    /// The settings that have a value.
+    fn those_set(&self) -> SettingsSet {
+        let set = self.pairs.iter().filter(|(_, value)| !value.is_empty());
+        let names = set.map(|(name, _)| name).filter(|n| n.starts_with(b"SSE_"));
+        SettingsSet(names.cloned().collect())
+    }
+
+    /// The settings that a settings file has set, and where.
+    #[must_use]
+    pub fn origins(&self) -> &[(&'static str, Origin)] {
+        &self.origins
     }
 
     /// The names, in order.
@@ -117,6 +142,19 @@ impl MetaVariables {
     /// Adds a pair after all others, so that it wins over an earlier one.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         self.pairs.push((name.as_bytes().to_vec(), value.to_vec()));
+    }
+}
+
+/// Settings that have a value: the same ones of a lower layer do not count.
+struct SettingsSet(Vec<Vec<u8>>);
+
+impl SettingsSet {
+    fn covers(&self, name: &[u8]) -> bool {
+        // They exclude each other: whichever a layer sets, it means that one.
+        const PLACES: [&[u8]; 2] = [b"SSE_FILE", b"SSE_ROOT"];
+        let is_place = PLACES.contains(&name);
+        let covers = |own: &[u8]| own == name || (is_place && PLACES.contains(&own));
+        self.0.iter().any(|own| covers(own))
     }
 }
 

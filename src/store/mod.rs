@@ -8,6 +8,7 @@ pub(crate) mod disk;
 pub(crate) mod host;
 pub(crate) mod posting;
 pub(crate) mod publish_queue;
+pub(crate) mod settings_file;
 pub(crate) mod site;
 pub(crate) mod spool;
 pub(crate) mod workers;

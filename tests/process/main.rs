@@ -15,6 +15,7 @@ mod reader;
 mod records;
 mod resume;
 mod script;
+mod settings_file;
 mod terminal;
 mod text;
 mod time;

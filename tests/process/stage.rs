@@ -179,6 +179,18 @@ impl Program {
         self.by(&["setpriv", &user, &group, "--clear-groups"])
     }
 
+    /// By the link `name` in `folder`, which is made if it is missing: the server's name
+    /// of the program is this one.
+    pub fn installed_as(mut self, folder: &Path, name: &str) -> Self {
+        let link = folder.join(name);
+        if !link.exists() {
+            std::os::unix::fs::symlink(binary(self.name), &link).unwrap();
+        }
+        self.binary = link.clone();
+        self.set("SCRIPT_FILENAME", link)
+            .set("SCRIPT_NAME", format!("/cgi-bin/{name}"))
+    }
+
     /// stderr is the client, as under mini-httpd.
     pub fn stderr_is_the_reader(mut self) -> Self {
         self.errors = Errors::ToTheReader;

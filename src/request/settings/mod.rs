@@ -12,6 +12,7 @@
 //! Both are one line that names the setting and the remedy.
 
 mod error;
+mod file;
 mod help;
 mod location;
 mod page;
@@ -23,6 +24,7 @@ mod unknown;
 mod values;
 
 pub use error::{Notice, SettingError};
+pub use file::{FileError, Origin, Place, Section, Sections, SettingsFile};
 pub(crate) use help::{environment_help, options_help};
 pub use location::{Lifetime, Settings};
 pub use page::{page, table_row};

@@ -250,6 +250,12 @@ pub static COMMON: &[&Setting] = &select::<{ count(Rows::Common) }>(Rows::Common
 /// Those that belong to a whole process.
 pub static PROCESS_SETTINGS: &[&Setting] = &select::<{ count(Rows::Process) }>(Rows::Process);
 
+/// The names of the settings whose values are paths.
+pub(super) const PATHS: &[&str] = &names::<{ count(Rows::Paths) }>(Rows::Paths);
+
+/// The names of those that no CGI program reads.
+pub(super) const OF_RESPONDERS: &[&str] = &names::<{ count(Rows::Responder) }>(Rows::Responder);
+
 /// Some rows of the table.
 #[derive(Clone, Copy)]
 pub enum Rows<'a> {
@@ -259,6 +265,10 @@ pub enum Rows<'a> {
     Common,
     /// Those that belong to a whole process.
     Process,
+    /// Those whose values are paths.
+    Paths,
+    /// Those that only a responder reads.
+    Responder,
 }
 
 impl Rows<'_> {
@@ -268,6 +278,8 @@ impl Rows<'_> {
             Self::Own(stream) => !is_common && row.is_for(stream),
             Self::Common => is_common,
             Self::Process => matches!(row.scope, Process),
+            Self::Paths => matches!(row.spec.kind, Path),
+            Self::Responder => matches!(row.streams, Responder),
         }
     }
 }
@@ -297,6 +309,17 @@ pub const fn select<const N: usize>(rows: Rows<'_>) -> [&'static Setting; N] {
         at += 1;
     }
     found
+}
+
+/// The names of these rows, without the rows.
+const fn names<const N: usize>(rows: Rows<'_>) -> [&'static str; N] {
+    let (mut names, mut at) = ([""; N], 0);
+    let found = select::<N>(rows);
+    while at < N {
+        names[at] = found[at].spec.name;
+        at += 1;
+    }
+    names
 }
 
 /// The row of a setting, for a stream of your own that reads it.

@@ -19,7 +19,7 @@ pub(super) fn unknown_names(meta: &MetaVariables) -> impl Iterator<Item = Notice
 }
 
 /// The setting whose name is so similar to an unknown one that it was probably meant.
-fn nearest(name: &[u8]) -> Option<&'static str> {
+pub(super) fn nearest(name: &[u8]) -> Option<&'static str> {
     let name = name.get(..64).unwrap_or(name);
     NAMES
         .iter()

@@ -288,6 +288,10 @@ impl Log {
     }
 
     fn write(&self, level: Level, message: &str) {
+        let message = match &self.request {
+            Some(label) => &*label.locate(message),
+            None => message,
+        };
         let is_copied = self.copies.borrow().is_some()
             && self.shared.stderr_is_the_web_server_s.get()
             && self.shared.file.borrow().is_none();

@@ -1,0 +1,347 @@
+//! `.htsse`: the settings file beside a CGI program.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::stat::Mode;
+use nix::unistd::{geteuid, mkfifo};
+
+use crate::stage::{Folder, Program};
+use crate::support::event_stream::Item;
+use crate::support::root::can;
+
+/// nph-tail as `name` in the folder.
+fn tail(folder: &Folder, name: &str) -> Program {
+    Program::nph("tail").installed_as(folder, name)
+}
+
+/// Runs a program whose settings file is wrong: what it said. The client learns nothing.
+#[track_caller]
+fn refused(program: Program) -> String {
+    let mut stream = program.start();
+    let head = stream.head();
+    assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
+    assert_eq!(stream.rest_as_text(), "error: see the server's error log\n");
+    assert_eq!(stream.code(), 100);
+    let said = stream.stderr();
+    assert_eq!(said.lines().count(), 1, "{said:?}");
+    said
+}
+
+#[test]
+fn each_program_gets_the_settings_of_its_section_and_those_of_the_top() {
+    let folder = Folder::new();
+    folder.write("app.log", "a\n");
+    folder.write("builds.jsonl", "{\"data\":1}\n{\"data\":2}\n");
+    folder.write(
+        ".htsse",
+        format!(
+            "# for all\nSSE_BACKLOG = 1\n\n[nph-tail.cgi tail.cgi]\nSSE_FILE = {}\n\n\
+             [nph-builds.cgi]\nSSE_FILE = builds.jsonl\nSSE_BACKLOG = 2\n",
+            folder.path("app.log").display()
+        ),
+    );
+    symlink("nph-tail.cgi", folder.path("nph-builds.cgi")).unwrap();
+    symlink("nph-tail.cgi", folder.path("tail.cgi")).unwrap();
+    tail(&folder, "nph-tail.cgi").start().says(&["a"]);
+    folder.append("app.log", "b\n");
+    tail(&folder, "tail.cgi").start().says(&["b"]);
+    let mut builds = tail(&folder, "nph-builds.cgi").start();
+    builds.says(&["1", "2"]);
+    assert_eq!(builds.stderr(), "");
+}
+
+#[test]
+fn what_the_server_sets_wins_over_the_file() {
+    let folder = Folder::new();
+    folder.write("a.log", "a\n");
+    folder.write("b.log", "b\n");
+    folder.write(".htsse", "SSE_FILE = a.log\nSSE_EVENT = file\n");
+    let program = tail(&folder, "nph-tail.cgi").set("SSE_FILE", folder.path("b.log"));
+    program.start().says(&["file: b"]);
+    // A folder instead of a file is one of the two as well.
+    let program = tail(&folder, "nph-tail.cgi")
+        .set("SSE_ROOT", folder.path(""))
+        .set("PATH_INFO", "/b.log");
+    program.start().says(&["file: b"]);
+}
+
+#[test]
+fn the_file_beside_the_name_counts_and_not_the_one_beside_what_a_link_leads_to() {
+    let (named, other) = (Folder::new(), Folder::new());
+    named.write("own.log", "own\n");
+    named.write(".htsse", "SSE_FILE = own.log\n");
+    other.write("other.log", "other\n");
+    other.write(".htsse", "SSE_FILE = other.log\n");
+    let target = tail(&other, "nph-tail.cgi");
+    target.start().says(&["other"]);
+    symlink(other.path("nph-tail.cgi"), named.path("nph-tail.cgi")).unwrap();
+    tail(&named, "nph-tail.cgi").start().says(&["own"]);
+}
+
+#[test]
+fn a_program_named_without_a_folder_finds_it_in_the_working_directory() {
+    let folder = Folder::new();
+    folder.write("app.log", "a\n");
+    folder.write(".htsse", "[nph-tail.cgi]\nSSE_FILE = app.log\n");
+    // As suEXEC and mini-httpd start it: in its folder, by its name alone.
+    let script = "cd \"${0%/*}\" && exec -a nph-tail.cgi ./nph-tail.cgi";
+    let program = tail(&folder, "nph-tail.cgi").by(&["bash", "-c", script]);
+    program.start().says(&["a"]);
+}
+
+#[test]
+fn a_mistake_names_file_line_name_value_and_remedy() {
+    let folder = Folder::new();
+    let file = folder.path(".htsse");
+    let check = |text: &str, expected: &str| {
+        folder.write(".htsse", text);
+        let said = refused(tail(&folder, "nph-tail.cgi"));
+        let expected = format!("error: {}{expected}", file.display());
+        assert!(said.contains(&expected), "{said}");
+    };
+    check(
+        "SSE_FLIE = /x\n",
+        ":1: SSE_FLIE=/x: no such setting; did you mean SSE_FILE?",
+    );
+    check(
+        "\n[nph-tail.cgi]\nSSE_FILE = /x\nSSE_HEARTBEAT = 15\n",
+        ":4: SSE_HEARTBEAT=15: not a duration; write a whole number",
+    );
+    check(
+        "[nph-tial.cgi]\nSSE_FILE = /x\n",
+        ":1: [nph-tial.cgi]: no such program in this folder; correct the name",
+    );
+    // Found out by the source, not by the reader of settings.
+    let missing = format!("SSE_FILE = {}\n", folder.path("").display());
+    let expected = format!(":1: SSE_FILE={}", folder.path("").display());
+    check(&missing, &expected);
+    // Of another program: this one is not served either, so that nobody overlooks it.
+    check(
+        "[nph-tail.cgi]\nSSE_FILE /x\n",
+        ":2: SSE_FILE /x: not understood",
+    );
+}
+
+#[test]
+fn a_value_out_of_range_is_served_and_its_line_is_named() {
+    let folder = Folder::new();
+    folder.write("app.log", "a\n");
+    folder.write(".htsse", "SSE_FILE = app.log\nSSE_HEARTBEAT = 1h\n");
+    let mut stream = tail(&folder, "nph-tail.cgi").start();
+    stream.says(&["a"]);
+    let said = stream.stderr();
+    let expected = "/.htsse:2: SSE_HEARTBEAT=1h: out of range, 25s is used";
+    assert!(said.contains(expected), "{said}");
+}
+
+/// Makes a settings file that cannot be used.
+type Spoil = fn(&Path);
+
+const HOSTILE: [(&str, Spoil, &str); 10] = [
+    (
+        "NUL",
+        |file| fs::write(file, "SSE_RETRY = 5\0s\n").unwrap(),
+        ":1: SSE_RETRY = 5\\x00s: a control character; write text only",
+    ),
+    (
+        "no newline",
+        |file| fs::write(file, "SSE_FILE = /x").unwrap(),
+        ":1: SSE_FILE = /x: the line has no end",
+    ),
+    (
+        "10 MB in one line",
+        |file| fs::write(file, vec![b'a'; 10 << 20]).unwrap(),
+        ": longer than 64K; shorten it",
+    ),
+    (
+        "thousands of sections",
+        |file| {
+            let heads: String = (0..5_000).map(|n| format!("[p{n}]\n")).collect();
+            fs::write(file, heads).unwrap();
+        },
+        ":1001: [p1000]: more than 1000 names of sections",
+    ),
+    (
+        "a link",
+        |file| {
+            let target = file.with_file_name("settings");
+            fs::write(&target, "SSE_RETRY = 5s\n").unwrap();
+            symlink(target, file).unwrap();
+        },
+        ": a symbolic link; put the file itself there",
+    ),
+    (
+        "a link to nothing",
+        |file| symlink("nothing", file).unwrap(),
+        ": a symbolic link",
+    ),
+    (
+        "a FIFO",
+        |file| mkfifo(file, Mode::S_IRWXU).unwrap(),
+        ": no regular file; replace it by one",
+    ),
+    (
+        "a folder",
+        |file| fs::create_dir(file).unwrap(),
+        ": no regular file; replace it by one",
+    ),
+    (
+        "writable by the group",
+        |file| {
+            fs::write(file, "SSE_RETRY = 5s\n").unwrap();
+            fs::set_permissions(file, fs::Permissions::from_mode(0o664)).unwrap();
+        },
+        ": others may write it (mode 0664); chmod 644",
+    ),
+    (
+        "writable by everybody",
+        |file| {
+            fs::write(file, "SSE_RETRY = 5s\n").unwrap();
+            fs::set_permissions(file, fs::Permissions::from_mode(0o606)).unwrap();
+        },
+        ": others may write it (mode 0606); chmod 644",
+    ),
+];
+
+#[test]
+fn a_hostile_file_is_a_500_and_a_line_in_the_log_and_nothing_hangs() {
+    for (what, spoil, expected) in HOSTILE {
+        let folder = Folder::new();
+        let program = tail(&folder, "nph-tail.cgi").set("SSE_FILE", "/etc/hostname");
+        let file = folder.path(".htsse");
+        spoil(&file);
+        let said = refused(program);
+        let expected = format!("{}{expected}", file.display());
+        assert!(said.contains(&expected), "{what}: {said}");
+        // The same file where what is posted goes through it.
+        let room = Program::nph("room").installed_as(&folder, "nph-room.cgi");
+        let said = refused_post(room);
+        assert!(said.contains(&expected), "{what}: {said}");
+    }
+}
+
+/// The same for a POST.
+#[track_caller]
+fn refused_post(program: Program) -> String {
+    let mut stream = program.set("REQUEST_METHOD", "POST").start();
+    let head = stream.head();
+    assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
+    while stream.next().is_some() {}
+    assert_eq!(stream.code(), 100);
+    stream.stderr()
+}
+
+#[test]
+fn the_file_of_another_account_is_not_used() {
+    if !geteuid().is_root() {
+        eprintln!("skipped: only root can give a file away");
+        return;
+    }
+    let folder = Folder::new();
+    let file = folder.write(".htsse", "SSE_FILE = /etc/hostname\n");
+    // Not root's, not this process's, not that of the folder's owner.
+    chown(&file, Some(12_345), None).unwrap();
+    let said = refused(tail(&folder, "nph-tail.cgi"));
+    assert!(
+        said.contains(": it belongs to the user 12345; give it to"),
+        "{said}"
+    );
+    // The owner of the folder could put any program there.
+    chown(&*folder, Some(12_345), None).unwrap();
+    tail(&folder, "nph-tail.cgi").start().event();
+    // Root's is used by everybody, and a user's own by that user.
+    let user = |owner: u32| {
+        chown(&*folder, Some(0), None).unwrap();
+        chown(&file, Some(owner), None).unwrap();
+        tail(&folder, "nph-tail.cgi").by_user(65_534, &folder)
+    };
+    user(0).start().event();
+    user(65_534).start().event();
+    // One that this user may not read.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let said = refused(user(0));
+    assert!(
+        said.contains("may not read it; make it readable: chmod 644"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_the_file_is_in_the_log_that_it_names() {
+    let folder = Folder::new();
+    folder.write(".htsse", "SSE_LOG = log.jsonl\nSSE_NO = 1\n");
+    let program = tail(&folder, "nph-tail.cgi").stderr_is_the_reader();
+    let mut stream = program.start();
+    assert!(stream.head().starts_with("HTTP/1.1 500 "));
+    // Under mini-httpd, stderr is the client, who is told nothing.
+    assert_eq!(stream.rest_as_text(), "error: see the server's error log\n");
+    let log = folder.read("log.jsonl");
+    assert!(log.contains(".htsse:2: SSE_NO=1: no such setting"), "{log}");
+}
+
+#[test]
+fn an_absent_file_costs_one_failed_system_call() {
+    if !can("strace", &["strace", "-o", "/dev/null", "true"]) {
+        return;
+    }
+    let folder = Folder::new();
+    let trace = folder.path("trace");
+    let traced = ["strace", "-f", "-o", trace.to_str().unwrap()];
+    let program = Program::nph("countdown").installed_as(&folder, "nph-countdown.cgi");
+    let (code, ..) = program.by(&traced).set("SSE_COUNT", "0").run();
+    assert_eq!(code, 0);
+    let trace = folder.read("trace");
+    let calls: Vec<&str> = trace.lines().filter(|l| l.contains(".htsse")).collect();
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    assert!(
+        calls[0].ends_with("ENOENT (No such file or directory)"),
+        "{calls:?}"
+    );
+    // Nothing else happens in the folder, nor is it asked which one it is.
+    assert!(!trace.contains("getcwd"), "{trace}");
+}
+
+#[test]
+fn in_a_terminal_the_file_is_not_read() {
+    let folder = Folder::new();
+    folder.write(".htsse", "nonsense\n");
+    let program = Program::typed("countdown", &["--count", "0"]);
+    let (code, _, items) = program.installed_as(&folder, "nph-countdown.cgi").run();
+    assert_eq!(code, 0);
+    assert!(items.iter().any(|item| matches!(item, Item::Event(_))));
+}
+
+#[test]
+fn publishing_and_rooms_work_by_the_file_alone() {
+    let folder = Folder::new();
+    let spool = folder.make("spool");
+    fs::set_permissions(&spool, fs::Permissions::from_mode(0o700)).unwrap();
+    folder.write(
+        ".htsse",
+        "SSE_FILE = chat.jsonl\nSSE_PUBLISH_ALLOW = anyone\n[nph-room.cgi]\nSSE_SPOOL = spool\n",
+    );
+    let mut room = Program::nph("room")
+        .installed_as(&folder, "nph-room.cgi")
+        .start();
+    assert_eq!(room.event().name, "welcome");
+    let publish = env!("CARGO_BIN_EXE_publish");
+    symlink(publish, folder.path("publish.cgi")).unwrap();
+    let body = folder.write("body", "hello");
+    let output = Command::new(folder.path("publish.cgi"))
+        .env_clear()
+        .envs([
+            ("GATEWAY_INTERFACE", "CGI/1.1"),
+            ("REQUEST_METHOD", "POST"),
+            ("CONTENT_TYPE", "text/plain"),
+            ("CONTENT_LENGTH", "5"),
+        ])
+        .stdin(fs::File::open(body).unwrap())
+        .output()
+        .unwrap();
+    let reply = String::from_utf8_lossy(&output.stdout);
+    assert!(reply.starts_with("Status: 201 Created"), "{reply}");
+    while room.event().data != "hello" {}
+}
