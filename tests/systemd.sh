@@ -1,17 +1,25 @@
 #!/usr/bin/env bash
-# The shipped units under a real systemd: a Debian 12 in a container, made once (about a
-# minute) and kept in target/. The programs are put into it by scripts/install.
+# The shipped units under a real systemd, in a container: this machine's own system, seen
+# through an overlay that takes in all changes; where that cannot be, a Debian 12, which is
+# downloaded once (about a minute) and kept in target/. The programs are put into it by
+# scripts/install.
 #
 #   tests/systemd.sh PROGRAMS    the folder of the built programs
 #
-# Needs root, debootstrap and systemd-nspawn; where one of these is missing or does not
-# work, it says "skipped" and why, and passes.
+#   SSE_TEST_DEBOOTSTRAP=1       take the Debian 12
+#
+# Needs root and systemd-nspawn, and debootstrap for the Debian 12; where one of these is
+# missing or does not work, it says "skipped" and why, and passes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# What is mounted here is seen by nobody else, and gone when this has ended.
+if ((EUID == 0)) && [[ -z ${SSE_TEST_MOUNTS-} ]]; then
+    SSE_TEST_MOUNTS=own exec unshare --mount --propagation private "$0" "$@"
+fi
+
 programs=$(realpath -- "${1:?usage: tests/systemd.sh PROGRAMS}")
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-root=$target/systemd/root
 
 skip() { echo "skipped: $1"; exit 0; }
 fail() {
@@ -20,34 +28,73 @@ fail() {
 }
 
 ((EUID == 0)) || skip "only root can boot a container"
-for tool in debootstrap systemd-nspawn nsenter python3; do
+for tool in systemd-nspawn nsenter python3; do
     command -v "$tool" >/dev/null || skip "$tool is not installed"
 done
 
-make_root() {
+# This machine's system without its services and file systems: only what systemd itself brings
+# is started.
+overlay_root() {
+    local layers=$scratch/layers
+    [[ -x /lib/systemd/systemd && -z ${SSE_TEST_DEBOOTSTRAP-} ]] || return 1
+    command -v ip >/dev/null || return 1
+    root=$scratch/root
+    mkdir "$root" "$layers"
+    mount -t tmpfs -o mode=755 sse-test "$layers" 2>/dev/null || return 1
+    mkdir "$layers/changes" "$layers/work"
+    mount -t overlay -o "lowerdir=/,upperdir=$layers/changes,workdir=$layers/work" \
+        sse-test "$root" 2>/dev/null || return 1
+    rm -rf -- "$root"/etc/systemd "$root"/etc/rc?.d "$root"/etc/fstab \
+        "$root"/usr/local/lib/systemd "$root"/usr/local/bin/sse-* "$root"/var/log/journal
+    mkdir -p "$root/etc/systemd/system" "$root/mnt"
+    # Without an id it would be the first boot, which enables all services.
+    tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
+}
+
+# A Debian 12. What was downloaded serves the next attempt.
+debian_root() {
+    root=$target/systemd/root
     [[ -e $root/.complete ]] && return
-    rm -rf --one-file-system -- "$root"
-    mkdir -p -- "$root"
-    timeout 300 debootstrap --variant=minbase --include=systemd,systemd-sysv,iproute2 \
-        bookworm "$root" http://deb.debian.org/debian >"$target/systemd/debootstrap.log" 2>&1 \
-        || skip "debootstrap failed: $(tail -n 1 "$target/systemd/debootstrap.log")"
-    touch "$root/.complete"
+    command -v debootstrap >/dev/null || skip "debootstrap is not installed"
+    local packages=$target/systemd/packages
+    mkdir -p -- "$packages"
+    local attempt
+    for attempt in 1 2; do
+        rm -rf --one-file-system -- "$root"
+        mkdir -p -- "$root"
+        if timeout 200 debootstrap --variant=minbase --include=systemd,systemd-sysv,iproute2 \
+            --cache-dir="$packages" bookworm "$root" http://deb.debian.org/debian \
+            >"$target/systemd/debootstrap.log" 2>&1; then
+            touch "$root/.complete"
+            return
+        fi
+        echo "debootstrap, attempt $attempt: $(tail -n 1 "$target/systemd/debootstrap.log")"
+    done
+    skip "debootstrap failed"
 }
 
 # Our own process, its pid 1, and what we hold open meanwhile.
-nspawn='' init=0 client=''
-clean_up() {
-    local code=$?
-    trap - EXIT INT TERM HUP
-    ((!code || !init)) || inside journalctl --no-pager -b -u 'sse-*' >&2 || true
-    [[ -z $client ]] || kill "$client" 2>/dev/null || true
+nspawn='' init=0 client='' problem=''
+halt() {
     if [[ -n $nspawn ]]; then
         # Pid 1 of a container takes everything with it.
         ((!init)) || kill -KILL "$init" 2>/dev/null || true
         kill -KILL "$nspawn" 2>/dev/null || true
         wait "$nspawn" 2>/dev/null || true
     fi
-    rm -rf -- "$scratch"
+    nspawn='' init=0
+    local mount
+    for mount in "$scratch/root" "$scratch/layers"; do
+        ! mountpoint -q "$mount" || umount --lazy "$mount"
+    done
+}
+clean_up() {
+    local code=$?
+    trap - EXIT INT TERM HUP
+    ((!code || !init)) || inside journalctl --no-pager -b -u 'sse-*' >&2 || true
+    [[ -z $client ]] || kill "$client" 2>/dev/null || true
+    halt
+    rm -rf --one-file-system -- "$scratch"
     exit "$code"
 }
 scratch=$(mktemp -d)
@@ -66,7 +113,9 @@ until_true() {
 
 inside() { timeout 60 nsenter -t "$init" -m -u -i -n -p -- "$@"; }
 
+# Whether the root boots; if not, `problem` says why.
 boot() {
+    step "boot of $1"
     # A root that was used before: nothing of the last run stays.
     rm -rf -- "$root"/etc/systemd/system/sse-* "$root"/var/lib/sse-cgi \
         "$root"/var/lib/private/sse-cgi "$root"/var/log/private/sse-fcgi \
@@ -80,12 +129,16 @@ boot() {
     local ends=$((SECONDS + 20))
     until init=$(pgrep -P "$nspawn" -x systemd | head -n 1) && [[ -n $init ]]; do
         init=0
-        ((SECONDS < ends)) && kill -0 "$nspawn" 2>/dev/null \
-            || skip "systemd-nspawn boots nothing here: $(tail -n 1 "$scratch/boot.log")"
+        problem="systemd-nspawn boots nothing here: $(tail -n 1 "$scratch/boot.log")"
+        ((SECONDS < ends)) && kill -0 "$nspawn" 2>/dev/null || return 1
         sleep 0.1
     done
-    until_true 90 "the container's systemd" \
-        inside sh -c 'systemctl is-system-running | grep -qE "running|degraded"'
+    ends=$((SECONDS + 90))
+    until inside sh -c 'systemctl is-system-running | grep -qE "running|degraded"' 2>/dev/null; do
+        problem="it is not up after 90 s: $(inside systemctl list-jobs 2>&1)"
+        ((SECONDS < ends)) || return 1
+        sleep 0.1
+    done
     inside ip link set lo up
 }
 
@@ -112,9 +165,12 @@ drop_in() {
 
 step() { printf '  %s\n' "$1"; }
 
-make_root
-step "boot"
-boot
+if ! overlay_root || ! boot "this system"; then
+    [[ -z $problem ]] || echo "$problem"
+    halt
+    debian_root
+    boot "a Debian 12" || skip "$problem"
+fi
 
 step "scripts/install puts programs and units there, and the socket is held"
 inside /mnt/project/scripts/install --from /mnt/programs --responder /usr/local/bin \
