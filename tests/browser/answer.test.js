@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { startHarness } from '../harness.js';
 import { isDescendant, killAll, processes } from './processes.js';
-import { launch, newProfile, shoot, until } from './site.js';
+import { launch, newProfile, noticeLoss, shoot, until } from './site.js';
 
 const EXAMPLE = fileURLToPath(new URL('../../examples/answer.sh', import.meta.url));
 
@@ -114,13 +114,13 @@ describe('the answer', () => {
         const message = Array.from({ length: 20 }, (_, n) => `word${n}`).join(' ');
         await ask(page, message);
         await until('a beginning', async () => (await answers(page)).length === 1);
+        const hasLost = await noticeLoss(page);
         const program = gateway === 'cgi' ? 'nph-session' : 'sse-fcgi';
         const killed = killAll(
           processes(({ pid, executable }) => basename(executable) === program && isDescendant(pid, harness.pid)),
         );
         assert.ok(killed > 0, `no ${program} runs`);
-        const state = () => page.locator('#state').getAttribute('data-state');
-        await until('it is seen', async () => (await state()) !== 'open');
+        await until('it is seen', hasLost);
         await until('all of it', isAnswered(page, 1));
         assert.deepEqual(await page.locator('#talk li').allTextContents(), [message, `${message} \n`]);
         assert.deepEqual(page.problems, []);

@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startHarness } from '../harness.js';
 import { isDescendant, killAll, processes } from './processes.js';
-import { launch, newProfile, shoot, until } from './site.js';
+import { launch, newProfile, noticeLoss, shoot, until } from './site.js';
 
 /**
  * The chat needs a room, which not every server under test has: so these tests have a
@@ -15,14 +15,14 @@ describe('the chat', () => {
   before(async () => (browser = await launch()));
   after(() => browser?.close());
 
-  const chatsAt = async (t, gateway) => {
+  const chatsAt = async (t, gateway, grace = '60s') => {
     const harness = await startHarness((folder) => ({
       room: {
         program: 'room',
         settings: {
           SSE_FILE: join(folder, 'room.jsonl'),
           SSE_SPOOL: join(folder, 'spool'),
-          SSE_SESSION_GRACE: '10s',
+          SSE_SESSION_GRACE: grace,
           SSE_HEARTBEAT: '1s',
           SSE_RETRY: '1s',
           SSE_PUBLISH_ALLOW: 'same-origin',
@@ -99,7 +99,7 @@ describe('the chat', () => {
       });
 
       test('who comes late gets what was said, and who leaves is missed', async (t) => {
-        const { enter } = await chatsAt(t, gateway);
+        const { enter } = await chatsAt(t, gateway, '1s');
         const ann = await enter('Ann');
         await say(ann, 'one');
         await has(ann, ['Ann one']);
@@ -116,13 +116,14 @@ describe('the chat', () => {
         const ann = await enter('Ann');
         const bob = await enter('Bob');
         await until('Ann sees Bob', async () => (await here(ann)).length === 2);
+        const hasLost = await noticeLoss(bob);
         const program = gateway === 'cgi' ? 'nph-room' : 'sse-fcgi';
         const killed = killAll(
           processes(({ pid, executable }) => basename(executable) === program && isDescendant(pid, harness.pid)),
         );
         assert.ok(killed > 0, `no ${program} runs`);
         const state = (page) => page.locator('#state').getAttribute('data-state');
-        await until('it is seen', async () => (await state(bob)) !== 'open');
+        await until('it is seen', hasLost);
         await until('Ann is back', async () => (await state(ann)) === 'open');
         await say(ann, 'still there?');
         await has(ann, ['Ann still there?']);

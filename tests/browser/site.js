@@ -120,6 +120,39 @@ export function cgiProcesses(program) {
 export const killCgi = (program) => killAll(cgiProcesses(program));
 
 /**
+ * A page on a phone and on a desk, by day and by night.
+ *
+ * @param {import('playwright-core').Page} page
+ * @param {(look: string, width: number) => Promise<void>} visit
+ */
+export async function eachLook(page, visit) {
+  for (const [size, width, height] of /** @type {const} */ ([['desk', 1280, 900], ['phone', 390, 844]])) {
+    await page.setViewportSize({ width, height });
+    for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
+      await page.emulateMedia({ colorScheme });
+      await visit(`${size}-${colorScheme}`, width);
+    }
+  }
+}
+
+/**
+ * Whether the page has noticed, from now on, that it lost its connection: it may have
+ * another one before a test looks.
+ *
+ * @param {import('playwright-core').Page} page
+ * @returns {Promise<() => Promise<boolean>>}
+ */
+export async function noticeLoss(page) {
+  await page.evaluate(() => {
+    const badge = document.querySelector('#state');
+    window.hasLost = false;
+    const notice = () => (window.hasLost ||= badge.dataset.state !== 'open');
+    new MutationObserver(notice).observe(badge, { attributes: true });
+  });
+  return () => page.evaluate(() => window.hasLost);
+}
+
+/**
  * @param {import('playwright-core').Page} page
  * @param {string} name
  */

@@ -37,7 +37,7 @@ describe('fetch-reader', () => {
       })();
       await until('it has asked', () => asked === 1);
       leave.abort();
-      await until('its end', () => ended, 2500);
+      await until('its end', () => ended);
       await reading;
     });
   }
