@@ -1,0 +1,80 @@
+//! A folder with the installed programs, and a server of CGI programs for it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::servers::daemon::{Daemon, all_logs, start_on_free_port};
+use crate::servers::processes::kill_running_from;
+use crate::servers::request::Request;
+use crate::support::folder::Folder;
+
+/// A running server; it ends when dropped, and so do its programs.
+pub struct Site {
+    pub folder: Folder,
+    pub port: u16,
+    daemon: Daemon,
+}
+
+/// The settings file, in the folder of the programs.
+pub const SETTINGS_FILE: &str = "pages/cgi-bin/.htsse";
+
+impl Site {
+    /// Installs the programs into `pages/cgi-bin` beside a settings file with this text, and
+    /// starts a server whose command `configure` gives.
+    #[track_caller]
+    pub fn start(settings: &str, mut configure: impl FnMut(&Folder, u16) -> Vec<String>) -> Self {
+        let folder = Folder::new();
+        folder.make("run");
+        folder.make_public("logs");
+        folder.make_public("data");
+        install(&folder.make("pages/cgi-bin"));
+        let root = folder.display().to_string();
+        folder.write(SETTINGS_FILE, settings.replace("{root}", &root));
+        let (daemon, port) = start_on_free_port(&folder, &[], |port| configure(&folder, port));
+        Self {
+            folder,
+            port,
+            daemon,
+        }
+    }
+
+    /// A GET of what lies beside the programs.
+    pub fn get(&self, name: &str) -> Request {
+        Request::new(self.port, "GET", &format!("/cgi-bin/{name}"))
+    }
+
+    pub fn logs(&self) -> String {
+        all_logs(&self.folder)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        kill_running_from(&self.folder);
+        self.daemon.end();
+        kill_running_from(&self.folder);
+    }
+}
+
+#[track_caller]
+fn install(cgi_bin: &Path) {
+    let built = Path::new(env!("CARGO_BIN_EXE_nph-clock"))
+        .parent()
+        .expect("a program lies in a folder");
+    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/install"))
+        .arg("--cgi-bin")
+        .arg(cgi_bin)
+        .arg("--from")
+        .arg(built)
+        .arg("--link")
+        .output()
+        .expect("bash runs scripts/install");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "scripts/install: {said}");
+    // Whoever the server is can look into it, but not write.
+    assert!(fs::metadata(cgi_bin).is_ok());
+}
