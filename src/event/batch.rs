@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Event, EventId, EventName, Gap, Unavailable, encode};
 
-/// Encoded events that are sent together, and what the stream must know of them.
+/// Encoded events that are sent together, their number and the last id among them.
 ///
 /// A source appends to it; the caller sends its bytes. It is one growing buffer because
 /// events that are ready together leave in one write. Under a burst this saves more than
@@ -29,15 +29,16 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A source stops adding when matching records has cost this much in one turn, in states of
-    /// the expression times bytes: 0.2 to 2.5 ms. Records that do not match add no bytes, so the
-    /// size of the batch does not limit the time.
+    /// A source stops adding when matching records has cost this much in one turn: the unit is
+    /// states of the expression times bytes, and the limit corresponds to 0.2 to 2.5 ms.
+    /// Records that do not match add no bytes, so the size of the batch does not limit the
+    /// time.
     pub const WORK_MAX: u64 = 200_000;
 
     /// A source stops adding when the batch contains this many bytes. It is large enough that a
     /// catch-up needs few system calls, and small enough that most batches, with the event that
-    /// exceeds it, fit into an empty pipe (64 KiB). The rest would cost a second write and a
-    /// sleep before it.
+    /// exceeds it, fit into an empty pipe (64 KiB). What does not fit would cost a second
+    /// write, and a wait before it.
     pub const TARGET_BYTES: usize = 60 * 1024;
 
     /// The bytes that an idle batch keeps allocated.
@@ -49,7 +50,7 @@ impl Batch {
         Self::default()
     }
 
-    /// An empty batch for a client that has been given the id `last_id`.
+    /// An empty batch for a client that has received the id `last_id`.
     #[must_use]
     pub fn after(last_id: &EventId<'_>) -> Self {
         Self {
@@ -58,9 +59,9 @@ impl Batch {
         }
     }
 
-    /// Puts this prefix before every id that is appended from now on: visible ASCII, and so short
-    /// that no id exceeds its maximum. A source that wraps another one uses it for the ids of the
-    /// inner source.
+    /// Puts this prefix before every id that is appended from now on. It is visible ASCII, and
+    /// so short that no id exceeds its maximum. A source that contains another source uses it
+    /// for the ids of the inner source.
     pub fn prefix_ids(&mut self, prefix: Option<Rc<str>>) {
         self.id_prefix = prefix;
     }
@@ -119,9 +120,8 @@ impl Batch {
         self.bytes.push(b'\n');
     }
 
-    /// Appends the event `heartbeat`. Its data is the interval at which it is sent while there is
-    /// no other event. It has no id and is not counted as an event: it is a comment that a page
-    /// can see.
+    /// Appends the event `heartbeat`. Its data is the interval at which it is sent while there
+    /// is no other event. It has no id and is not counted as an event, like a comment.
     pub fn heartbeat(&mut self, interval: Duration) {
         let data = format!("{{\"interval_ms\":{}}}", interval.as_millis());
         Event {
@@ -141,12 +141,13 @@ impl Batch {
         });
     }
 
-    /// Appends the id of the position, if no event has brought it: an event `place` with the data
-    /// `{}`. It is not counted in [`Batch::events`].
+    /// Appends an event `place` with the data `{}`, which brings the id of the position if no
+    /// other event has. It is not counted in [`Batch::events`].
     ///
-    /// A block with only an id would do for browsers. But httpx-sse, sseclient,
-    /// fetch-event-source and others take it for an empty message, and Yaffle's polyfill and
-    /// eventsource 3 forget its id. `{}` is for readers that parse the data of every event.
+    /// A block with only an id would be enough for browsers. But httpx-sse, sseclient,
+    /// fetch-event-source and others dispatch it as an empty message, and Yaffle's polyfill and
+    /// eventsource 3 lose its id. The data is `{}` because some readers parse the data of every
+    /// event as JSON.
     pub fn place(&mut self, id: &EventId<'_>) {
         let start = self.bytes.len();
         self.note_id(start, id);
@@ -224,13 +225,13 @@ impl Batch {
         &self.bytes
     }
 
-    /// The number of events that were ever appended.
+    /// The number of events that were appended since the batch was created.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.events
     }
 
-    /// Whether `id` is the last id that this batch's client was given.
+    /// Whether `id` is the last id that was appended, so the last that this batch's client has.
     #[must_use]
     pub fn ends_at(&self, id: &EventId<'_>) -> bool {
         let last = match self.last_id_range {
@@ -276,8 +277,8 @@ impl Batch {
         self.limit_bytes = None;
     }
 
-    /// Releases the memory of a burst, so that an idle stream uses almost none. After every write
-    /// this would cost more than encoding.
+    /// Releases the memory of a burst, so that an idle stream uses almost none. Doing so after
+    /// every write would cost more than encoding.
     pub fn rest(&mut self) {
         self.bytes.shrink_to(Self::IDLE_BYTES);
     }

@@ -18,22 +18,21 @@ use memchr::{memchr2, memchr3};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// What the client sends back when it reconnects.
+    /// The id that the client sends back when it reconnects.
     pub id: Option<EventId<'a>>,
     /// The event's name; `None` is dispatched as `message`.
     pub name: Option<EventName<'a>>,
-    /// Any bytes. CR, LF and CRLF each end a line and arrive as LF; bad UTF-8
-    /// becomes U+FFFD, then NUL is left out.
+    /// Any bytes. CR, LF and CRLF each end a line and arrive as LF. Bad UTF-8 is replaced by
+    /// U+FFFD, and then NUL is removed.
     pub data: &'a [u8],
 }
 
 impl Event<'_> {
-    /// Bytes for an id, a name and the names of the fields, in most events.
+    /// The usual number of bytes for an id, a name and the field names, used to reserve memory.
     const USUAL_FIELDS_BYTES: usize = 96;
 
-    /// Appends the event to `out`: `id:`, `event:`, one `data:` per line, and the
-    /// blank line. There is always a `data:` line, since browsers drop an event
-    /// that has none.
+    /// Appends the event to `out`: `id:`, `event:`, one `data:` per line, and the blank line.
+    /// There is always a `data:` line, since browsers ignore an event that has none.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.reserve(self.data.len() + Self::USUAL_FIELDS_BYTES);
         if let Some(id) = &self.id {
@@ -115,8 +114,8 @@ fn clean_text(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a comment: single lines that begin with a colon. No blank line follows, since some
-/// clients take every blank line for an event.
+/// Appends a comment: lines that begin with a colon. No blank line follows, since some clients
+/// dispatch an event at every blank line.
 pub(super) fn comment(text: &[u8], out: &mut Vec<u8>) {
     if !text.is_empty() && text.iter().all(|&byte| is_text(byte)) {
         out.extend_from_slice(b": ");
@@ -187,7 +186,8 @@ mod tests {
     fn bad_utf8_is_replaced_before_nul_is_removed() {
         check(b"a\xFFb", "data: a\u{FFFD}b\n\n");
         check(b"a\0b", "data: ab\n\n");
-        // C3 00 A9: taking the NUL out first would make an é that nobody wrote.
+        // C3 00 A9: if NUL were removed first, the result would be an é that is not in the
+        // input.
         check(b"\xC3\0\xA9", "data: \u{FFFD}\u{FFFD}\n\n");
         check(b"\xE2\x82", "data: \u{FFFD}\n\n");
     }

@@ -1,4 +1,4 @@
-//! Gap: reports to the page what could not be delivered.
+//! Gap: reports to the page which part of the stream could not be delivered.
 
 use std::fmt;
 
@@ -13,25 +13,25 @@ pub struct Gap {
     pub reason: Reason,
     /// How many bytes of the file were skipped, if that is known.
     pub skipped_bytes: Option<u64>,
-    /// The base name of a file that seems to contain what is missing but cannot be read directly,
-    /// such as a compressed rotation.
+    /// The base name of a file that seems to contain the missing part but cannot be read
+    /// directly, such as a compressed rotation.
     pub file: Option<String>,
 }
 
 /// Why there is a [`Gap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The client's last id is malformed, or there were two of them.
+    /// The client's last id is malformed, or it sent two.
     BadId,
     /// The id is well formed, but matches no position of this stream.
     UnknownId,
-    /// What the client missed is older than the stream keeps or may replay.
+    /// The part that the client missed is older than the stream keeps or may replay.
     Expired,
     /// The file was truncated or rewritten.
     Truncated,
-    /// A rotation removed something before it could be read.
+    /// A rotation removed a part before it could be read.
     Rotated,
-    /// The record before it was longer than `SSE_MAX_LINE`; the rest of it is left out.
+    /// The record before it was longer than `SSE_MAX_LINE`; the rest of the record is omitted.
     Cut,
 }
 
@@ -80,7 +80,7 @@ impl fmt::Display for Gap {
             write!(f, ",\"bytes\":{bytes}")?;
         }
         if let Some(file) = &self.file {
-            // A string always has a JSON form.
+            // Serializing a string as JSON cannot fail.
             let file = serde_json::to_string(file).unwrap_or_default();
             write!(f, ",\"file\":{file}")?;
         }

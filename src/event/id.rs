@@ -1,14 +1,14 @@
-//! The id of an event: what a browser sends back as `Last-Event-ID`.
+//! The id of an event, which a browser sends back as `Last-Event-ID`.
 
 use std::borrow::Cow;
 use std::fmt;
 
 /// An event's id: 1 to 256 bytes of visible ASCII (0x21 to 0x7E).
 ///
-/// WHATWG §9.2.6 allows any text without NUL, CR and LF. Ours are narrower because an id comes
-/// back as a header field: spaces at its ends do not survive HTTP, and servers refuse long
-/// header lines. A gateway joins two headers with a comma and a space, so a doubled header is
-/// never a valid id.
+/// WHATWG §9.2.6 allows any text without NUL, CR and LF. These ids are restricted further
+/// because an id comes back as a header field: spaces at its ends do not survive HTTP, and
+/// servers refuse long header lines. A gateway joins two fields with a comma and a space, so a
+/// doubled field is never a valid id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventId<'a>(Cow<'a, [u8]>);
 
@@ -24,14 +24,14 @@ pub enum InvalidId {
 }
 
 impl<'a> EventId<'a> {
-    /// The longest id, in bytes: enough for any cursor, and far below the smallest header limit of
-    /// any server (about 8 kB).
+    /// The longest id, in bytes. Every cursor fits, and it is far below the smallest limit that
+    /// any server has for a header (about 8 kB).
     pub const MAX_BYTES: usize = 256;
 
     /// Checks `text` and makes it an id.
     ///
     /// # Errors
-    /// [`InvalidId`] says which of the three rules it breaks.
+    /// [`InvalidId`] names the rule that it breaks.
     pub fn new(text: impl Into<Cow<'a, str>>) -> Result<Self, InvalidId> {
         let bytes = match text.into() {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
@@ -41,7 +41,7 @@ impl<'a> EventId<'a> {
         Ok(Self(bytes))
     }
 
-    /// The same for bytes as they come from a header or a query.
+    /// The same for bytes of a header or a query.
     ///
     /// # Errors
     /// As [`EventId::new`].
@@ -75,13 +75,13 @@ impl<'a> EventId<'a> {
         std::str::from_utf8(&self.0).expect("an id is visible ASCII, and so UTF-8")
     }
 
-    /// The same as bytes, which need no check when they are written.
+    /// The same as bytes. They need no escaping when they are written.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// `prefix` and this id after it; this id alone if the result is not a valid id.
+    /// `prefix` followed by this id; this id alone if the result is not a valid id.
     #[must_use]
     pub fn prefixed(&self, prefix: &str) -> EventId<'static> {
         let joined = [prefix.as_bytes(), &self.0].concat();

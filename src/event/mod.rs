@@ -1,9 +1,9 @@
 //! Layer 0: events and their text.
 //!
-//! What an event *is* ([`Event`], [`EventId`], [`EventName`], [`Gap`], [`Unavailable`]) and how it
-//! is written as the `text/event-stream` of WHATWG HTML §9.2.5 ([`Batch`]). Ids and names are
-//! valid by construction. Every byte string from a file or a client is encoded so that a browser
-//! reads it back unchanged, except for what the format cannot carry (bad UTF-8, NUL, the kind of
+//! [`Event`], [`EventId`], [`EventName`], [`Gap`] and [`Unavailable`], and their encoding as
+//! `text/event-stream` (WHATWG HTML §9.2.5; [`Batch`]). Ids and names are valid by
+//! construction. Every byte string from a file or a client is encoded so that a browser reads
+//! it back unchanged, except for what the format cannot represent (bad UTF-8, NUL, the kind of
 //! line end).
 //!
 //! No I/O and no clock here.

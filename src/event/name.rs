@@ -1,4 +1,4 @@
-//! EventName: the event type, as `addEventListener` takes it.
+//! EventName: the event type, the first argument of `addEventListener`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,21 +16,21 @@ pub struct InvalidName;
 impl<'a> EventName<'a> {
     /// The end of a finite stream.
     pub const CLOSE: EventName<'static> = EventName(Cow::Borrowed("close"));
-    /// Something could not be delivered; see [`crate::event::Gap`].
+    /// A part of the stream could not be delivered; see [`crate::event::Gap`].
     pub const GAP: EventName<'static> = EventName(Cow::Borrowed("gap"));
-    /// A heartbeat, for a page that asked for it by the query.
+    /// A heartbeat that a page can see, if it asked for it in the query.
     pub const HEARTBEAT: EventName<'static> = EventName(Cow::Borrowed("heartbeat"));
-    /// Nothing can be served now; see [`crate::event::Unavailable`].
+    /// There is nothing to serve now; see [`crate::event::Unavailable`].
     pub const UNAVAILABLE: EventName<'static> = EventName(Cow::Borrowed("unavailable"));
-    /// The id of the position, if no event has brought it; a page may ignore it.
+    /// The id of the position, if no other event has brought it; a page may ignore it.
     pub const PLACE: EventName<'static> = EventName(Cow::Borrowed("place"));
-    /// A line of a `jsonl` file that is no JSON object.
+    /// A line of a `jsonl` file that is not a JSON object.
     pub const INVALID: EventName<'static> = EventName(Cow::Borrowed("invalid"));
 
     /// Checks `text` and makes it a name.
     ///
     /// # Errors
-    /// [`InvalidName`] when it is empty or holds CR, LF or NUL.
+    /// [`InvalidName`] when it is empty or contains CR, LF or NUL.
     pub fn new(text: impl Into<Cow<'a, str>>) -> Result<Self, InvalidName> {
         let text = text.into();
         if text.is_empty() || text.contains(Self::FORBIDDEN) {
@@ -39,8 +39,8 @@ impl<'a> EventName<'a> {
         Ok(Self(text))
     }
 
-    /// Makes a name of any text by removing CR, LF and NUL; `None` if nothing is left. It is for
-    /// names from a file, where a wrong name must not lose the event.
+    /// Makes a name of any text by removing CR, LF and NUL; `None` if nothing is left. It is
+    /// for names from a file: an event with an invalid name is still delivered.
     #[must_use]
     pub fn cleaned(text: Cow<'a, str>) -> Option<Self> {
         if !text.contains(Self::FORBIDDEN) {
@@ -50,9 +50,9 @@ impl<'a> EventName<'a> {
         (!clean.is_empty()).then_some(Self(Cow::Owned(clean)))
     }
 
-    /// The names that neither a publisher nor a file may give to an event: the stream's
-    /// own, each of which a page acts on, and `open` and `error`, which EventSource
-    /// dispatches itself to the same listeners.
+    /// The names that neither a publisher nor a file may give to an event: those that the
+    /// stream itself uses and a page reacts to, and `open` and `error`, which EventSource
+    /// dispatches to the same listeners.
     pub const RESERVED: [EventName<'static>; 7] = [
         Self::CLOSE,
         Self::GAP,
@@ -87,7 +87,7 @@ impl<'a> EventName<'a> {
 
 impl fmt::Display for InvalidName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("event name: empty, or holds CR, LF or NUL")
+        f.write_str("event name: empty, or contains CR, LF or NUL")
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-/// Why nothing can be served now, though it may be later.
+/// Why there is nothing to serve now, though there may be later.
 ///
-/// Every status but 200 ends an `EventSource` for good, and a page cannot see comments. So this
-/// is an event of its own, named `unavailable`, whose data is JSON, like that of a `gap`:
+/// Every status but 200 ends an `EventSource` permanently, and a page cannot see comments. So
+/// this is an event of its own, named `unavailable`, whose data is JSON, like that of a `gap`:
 /// `{"reason":"the file cannot be read now"}`. It has no id, so the client keeps its position.
-/// After it the stream ends and the client reconnects; if a file does not exist yet, the stream
-/// goes on and waits.
+/// After it the stream ends and the client reconnects. If a file does not exist yet, the stream
+/// continues and waits.
 ///
-/// The reason reveals no path and no error of the system: those are in the log.
+/// The reason contains no path and no error of the system: those are in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
     /// The file does not exist (or must not be known to exist); the stream waits for it.
@@ -44,7 +44,7 @@ impl Unavailable {
         }
     }
 
-    /// The reason that a temporary error has in the stream of this name.
+    /// The reason for a temporary error of the stream with this name.
     #[must_use]
     pub fn of_stream(name: &str) -> Self {
         match name {

@@ -1,4 +1,4 @@
-//! The shared part of one stream: it is read and encoded once for all of its subscribers.
+//! Channel: the shared part of one stream, which is read and encoded once for all subscribers.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,23 +11,22 @@ use crate::source::{Changes, Next, Now, Source};
 /// How long a channel must have been quiet before it releases the memory of a burst.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Where a channel is told to be polled: what an event loop notes of it.
+/// When the event loop polls a channel; the loop maintains these fields.
 #[derive(Debug, Default)]
 pub struct Scheduled {
-    /// The moment at which it is woken, if it is to be. A deadline in the loop's timers
-    /// that differs from this one is stale, and is ignored.
+    /// The deadline at which it is polled, if there is one. A deadline in the loop's timers
+    /// that differs from this one is stale and is ignored.
     pub due: Option<Duration>,
     /// It is in the loop's queue already.
     pub is_queued: bool,
 }
 
-/// What a poll of a channel came to.
+/// The result of a poll of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Polled {
-    /// There is a new chunk, or the channel has ended: its waiting subscribers are to be
-    /// served.
+    /// There is a new chunk, or the channel has ended: serve its waiting subscribers.
     pub has_news: bool,
-    /// It has ended: a new subscriber opens another one.
+    /// It has ended: the next subscriber opens a new channel.
     pub has_ended: bool,
     /// There is more: poll it again soon.
     pub has_more: bool,
@@ -35,13 +34,14 @@ pub struct Polled {
     pub at: Option<Duration>,
 }
 
-/// A source at the live end of its stream, what it sent last, and who waits for more.
+/// A source at the live end of its stream, its most recent chunks, and the subscribers that
+/// wait for more.
 ///
-/// It is polled when a subscriber waits for what comes next, and not before: the fastest
-/// subscriber sets the pace, and the slowest costs nothing.
+/// It is polled only while a subscriber waits for the next chunk. So the fastest subscriber
+/// sets the pace, and a slow subscriber costs nothing.
 pub struct Channel {
     source: Box<dyn Source>,
-    /// How its file, or its program, tells of changes.
+    /// Reports changes of its file or its program.
     changes: Option<Rc<dyn Changes>>,
     key: Rc<[u8]>,
     reopen: Rc<ReopenParams>,
@@ -51,23 +51,23 @@ pub struct Channel {
     position: Rc<EventId<'static>>,
     /// Another id of a position at which a subscriber attached.
     alias: Option<Rc<EventId<'static>>>,
-    /// When its subscribers were sent its position last.
+    /// When its position was sent to its subscribers last.
     position_sent_at: Duration,
     /// The shortest heartbeat of its subscribers.
     heartbeat: Duration,
     next: Next,
     members: usize,
-    /// Subscribers that have received everything, by their numbers. Those that have left
-    /// are removed at the next fan-out.
+    /// The numbers of the subscribers that have received everything. Those that have left are
+    /// removed at the next fan-out.
     waiting: Vec<u64>,
     /// How many of these have left.
     waiting_gone: usize,
     /// Its file may have changed while no subscriber waited.
     is_stale: bool,
-    /// It has sent something since it released memory last.
+    /// It has sent a chunk since it released memory last.
     is_restless: bool,
     polled_at: Duration,
-    /// The event loop's notes.
+    /// The fields of the event loop.
     pub scheduled: Scheduled,
 }
 
@@ -101,7 +101,7 @@ impl Channel {
         }
     }
 
-    /// Reads on. What the source gives becomes one more chunk.
+    /// Reads the source. What it appends becomes one chunk.
     pub fn poll(&mut self, now: Now) -> Polled {
         self.is_stale = false;
         self.polled_at = now.monotonic;
@@ -137,7 +137,7 @@ impl Channel {
         if self.batch.events() > events_before {
             self.position_sent_at = now.monotonic;
         } else if now.monotonic >= self.position_sent_at + self.heartbeat {
-            // Comments end a silence, but send no position.
+            // A comment ends a silence, but does not contain the position.
             self.note_position();
             self.send_position(now);
         }
@@ -146,8 +146,8 @@ impl Channel {
         true
     }
 
-    /// Sends the position to all subscribers, if filtered records have moved it since it
-    /// was sent last; says whether that made a chunk.
+    /// Sends the position to all subscribers, if filtered records have moved it since it was
+    /// sent last. Returns whether that made a chunk.
     pub fn announce_position(&mut self, now: Now) -> bool {
         let events_before = self.batch.events();
         let is_unsent = !self.batch.ends_at(&self.position);
@@ -164,8 +164,8 @@ impl Channel {
         self.ring.clear();
     }
 
-    /// Its file, or its program, may have something new. Says whether to poll it: if no
-    /// subscriber waits, that is done when one does.
+    /// Its file, or its program, may have something new. Returns whether to poll it now. If no
+    /// subscriber waits, it is polled when one does.
     pub fn note_change(&mut self) -> bool {
         self.is_stale = self.waiting.is_empty();
         !self.is_stale
@@ -182,34 +182,34 @@ impl Channel {
         self.waiting.push(subscriber);
     }
 
-    /// Whether the list of waiting subscribers holds so many that have left that they are
-    /// to be removed.
+    /// Whether the list of waiting subscribers contains so many that have left that it must be
+    /// pruned.
     #[must_use]
     pub fn needs_pruning(&self) -> bool {
         self.waiting.len() > 2 * self.members + 64
     }
 
-    /// Takes the list of waiting subscribers, to serve them or to prune it; then call
-    /// [`Channel::put_back`] with those that have not left.
+    /// Takes the list of waiting subscribers, to serve them or to prune it; the caller then
+    /// calls [`Channel::put_back`] with those that have not left.
     pub fn take_waiting(&mut self) -> Vec<u64> {
         self.waiting_gone = 0;
         std::mem::take(&mut self.waiting)
     }
 
-    /// These subscribers wait again. Those that have begun to wait meanwhile stay.
+    /// Adds these waiting subscribers to those that began to wait in the meantime.
     pub fn put_back(&mut self, mut waiting: Vec<u64>) {
         waiting.append(&mut self.waiting);
         self.waiting = waiting;
     }
 
-    /// Whether the file is to be looked at because a subscriber's silence of this length
-    /// is over, whatever was noticed of changes.
+    /// Whether to poll the source before a heartbeat is sent to a subscriber with this
+    /// interval, even if no change was reported.
     #[must_use]
     pub fn needs_look(&self, heartbeat: Duration, now: Now) -> bool {
         self.polled_at + heartbeat / 2 <= now.monotonic
     }
 
-    /// Whether a subscriber that needs chunks that are no longer kept can read by itself.
+    /// Whether a subscriber that needs chunks that are no longer kept can read them by itself.
     #[must_use]
     pub fn can_go_back(&self) -> bool {
         self.source.can_go_back()
@@ -245,7 +245,7 @@ impl Channel {
         &self.position
     }
 
-    /// The position at the end of the ring by its id `position`, if that is one of its ids.
+    /// The position at the end of the ring, if `position` is one of its ids.
     pub(super) fn position_called(
         &mut self,
         position: &EventId<'static>,
@@ -266,19 +266,19 @@ impl Channel {
         &self.key
     }
 
-    /// What it was opened with.
+    /// The parameters with which its source can be reopened.
     #[must_use]
     pub fn reopen_params(&self) -> &Rc<ReopenParams> {
         &self.reopen
     }
 
-    /// How its changes are noticed.
+    /// Reports changes of its source.
     #[must_use]
     pub fn changes(&self) -> Option<&Rc<dyn Changes>> {
         self.changes.as_ref()
     }
 
-    /// How many subscribers are live in it.
+    /// The number of its live subscribers.
     #[must_use]
     pub fn members(&self) -> usize {
         self.members

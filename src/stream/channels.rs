@@ -8,9 +8,9 @@
 //!             └── no channel has its key: its source leads one ─────┘
 //! ```
 //!
-//! A subscriber reads by itself until its position is that of the channel with its key,
-//! and then drops its source: both positions are in the same file, and equal positions
-//! have the same future. So there is no seam, and memory does not grow with how far a
+//! A subscriber reads by itself until its position equals that of the channel with its key.
+//! Then it drops its source: both positions are in the same file, and the same records follow
+//! equal positions. So nothing is lost or repeated, and memory does not grow with how far a
 //! subscriber is behind.
 
 use std::collections::HashMap;
@@ -35,48 +35,49 @@ pub struct Channels {
     by_key: HashMap<Rc<[u8]>, usize>,
 }
 
-/// What a turn of a subscriber that catches up came to.
+/// The result of a turn of a subscriber that catches up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CaughtUp {
-    /// How many events it was sent.
+    /// The number of events that it was sent.
     pub events: u64,
     /// What it needs next.
     pub next: CatchUp,
 }
 
-/// What a subscriber that catches up needs next, once it has been sent its batch.
+/// What a subscriber that catches up needs after its batch has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatchUp {
     /// Another turn.
     Again,
-    /// Another turn at this moment, or when there is a change.
+    /// Another turn at this time, or when there is a change.
     At(Duration),
     /// It is live in this channel.
     Live(usize),
-    /// It is live in this new channel, which has its source. The channel is to be polled:
-    /// only its source knows when it wants to be.
+    /// It is live in this new channel, which has taken over its source. Poll the channel: only
+    /// its source knows when it must be polled next.
     Leads(usize),
-    /// The channel of its key is at another position: poll the channel, and give the
-    /// subscriber another turn soon, at this moment at the latest.
+    /// The channel of its key is at another position. Poll the channel, and give the subscriber
+    /// another turn soon, at this time at the latest.
     Elsewhere {
         /// The channel of its key.
         channel: usize,
         /// When it needs a turn at the latest.
         at: Duration,
     },
-    /// No channel of its key is left that would watch its file, or it does not get to the
-    /// position of that channel: reopen it ([`Channels::reopen`]).
+    /// The subscriber must watch its file by itself, because no channel of its key is left that
+    /// would, or because it does not reach the position of that channel: reopen it
+    /// ([`Channels::reopen`]).
     Unwatched(Duration),
     /// Its stream has ended.
     End(Ended),
 }
 
-/// What came of an attempt to attach.
+/// The result of an attempt to attach.
 enum Attached {
     Live(usize),
     Leads(usize),
     Elsewhere(usize),
-    /// It cannot share what it reads, or not from here.
+    /// It cannot share its source, or not from its position.
     Alone,
 }
 
@@ -87,7 +88,7 @@ impl Channels {
         Self::default()
     }
 
-    /// Whether there is a channel of this key that new subscribers attach to.
+    /// Whether a channel of this key exists that new subscribers attach to.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
         self.by_key.contains_key(key)
@@ -106,18 +107,18 @@ impl Channels {
         self.channels.get(channel)
     }
 
-    /// The channel of this number, to be polled.
+    /// The channel of this number, mutable.
     pub fn get_mut(&mut self, channel: usize) -> Option<&mut Channel> {
         self.channels.get_mut(channel)
     }
 
-    /// All channels, those that have ended included.
+    /// All channels, including those that have ended.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Channel)> {
         self.channels.iter()
     }
 
-    /// Gives a subscriber that catches up its turn: `send` gets the bytes that are due, if
-    /// there are any, and then the subscriber attaches to its channel if it can. `None`
+    /// Gives a subscriber that catches up its turn: calls `send` with the bytes that are due,
+    /// if there are any, and then attaches the subscriber to its channel if possible. `None`
     /// when the subscriber is live.
     pub fn catch_up(
         &mut self,
@@ -176,7 +177,7 @@ impl Channels {
                     own.attempts += 1;
                     CatchUp::Elsewhere { channel, at }
                 }
-                // Nothing wakes it here: from now on it watches its file.
+                // No change wakes it here, so from now on it watches its file itself.
                 State::CatchingUp(own) if own.watching == Watching::ByChannel => {
                     CatchUp::Unwatched(at)
                 }
@@ -186,8 +187,8 @@ impl Channels {
         }
     }
 
-    /// Attaches a subscriber that has nothing more to read by itself, if its position is
-    /// that of its channel.
+    /// Attaches a subscriber that has read everything available, if its position is that of its
+    /// channel.
     fn attach(&mut self, subscriber: &mut Subscriber, now: Now) -> Attached {
         let State::CatchingUp(own) = &subscriber.state else {
             return Attached::Alone;
@@ -217,7 +218,8 @@ impl Channels {
             return Attached::Leads(number);
         };
         let shared = &mut self.channels[channel];
-        // Thousands wait at the same position: its text is kept once, and so is the key.
+        // Thousands may wait at the same position: they share one copy of its text and of the
+        // key.
         let found = match shared.position_called(&position) {
             Some(at) => Some((shared.ring().next(), at)),
             None if !own.subscription.can_go_back() => {
@@ -239,11 +241,11 @@ impl Channels {
         Attached::Live(channel)
     }
 
-    /// Attaches a subscriber whose last batch contains its channel's position: what the
-    /// batch holds beyond that is dropped, since the channel's chunks hold it too.
+    /// Attaches a subscriber whose last batch contains its channel's position. The part of the
+    /// batch after that position is dropped, since the channel's chunks contain it too.
     ///
-    /// While a file grows fast, two readers are never at the same position at the same
-    /// time; but a reader passes every position.
+    /// While a file grows fast, two readers are never at the same position at the same time;
+    /// but each reader passes every position.
     fn attach_mid_batch(&mut self, subscriber: &mut Subscriber) -> Option<Attachment> {
         let State::CatchingUp(own) = &mut subscriber.state else {
             return None;
@@ -252,7 +254,7 @@ impl Channels {
         let channel = *self.by_key.get(key)?;
         let shared = &mut self.channels[channel];
         let at = Rc::clone(shared.position());
-        // A batch that ends at the position is for `attach`.
+        // [`Self::attach`] handles a batch that ends at the position.
         if own.batch.ends_at(&at) || !own.batch.cut_after(&at) {
             return None;
         }
@@ -265,12 +267,12 @@ impl Channels {
         })
     }
 
-    /// Has a subscriber read by itself from where it is: its channel no longer keeps what
-    /// it needs, or no channel watches its file. `host` gives the files that its source is
-    /// opened with, for a way of watching.
+    /// Lets a subscriber read by itself from its position, because its channel no longer keeps
+    /// what it needs or no channel watches its file. `host` opens the files of its source,
+    /// watched or not.
     ///
     /// # Errors
-    /// As opening a stream does. Then the subscriber is as before.
+    /// The errors of opening a stream. On an error the subscriber is unchanged.
     pub fn reopen(
         &mut self,
         subscriber: &mut Subscriber,
@@ -286,7 +288,7 @@ impl Channels {
         let Some(params) = params else {
             return Ok(());
         };
-        // Only while somebody else keeps the channel does it watch the file.
+        // The channel watches the file only if another subscriber keeps it alive.
         let kept = channel.filter(|channel| channel.members() > 1);
         let watching = match kept {
             Some(_) => Watching::ByChannel,
@@ -301,8 +303,8 @@ impl Channels {
         Ok(())
     }
 
-    /// A channel has ended. Its subscribers still get the rest of it; a new subscriber
-    /// opens another one.
+    /// A channel has ended. Its subscribers still receive the rest of its chunks; a new
+    /// subscriber opens another channel.
     pub fn retire(&mut self, channel: usize) {
         if let Some(shared) = self.channels.get(channel)
             && self.by_key.get(shared.key()) == Some(&channel)
@@ -311,8 +313,8 @@ impl Channels {
         }
     }
 
-    /// A live subscriber leaves its channel, which is dropped when that was the last one.
-    /// `is_waiting` says whether it is on the channel's list of waiting subscribers.
+    /// A live subscriber leaves its channel, which is dropped with its last subscriber.
+    /// `is_waiting` is whether the subscriber is on the channel's list of waiting subscribers.
     pub fn release(&mut self, channel: usize, is_waiting: bool) {
         let Some(shared) = self.channels.get_mut(channel) else {
             return;

@@ -1,13 +1,12 @@
-//! Layer 3: a subscriber's stream, from its first comment to its end, and what many
-//! subscribers share.
+//! Layer 3: the stream of one subscriber, and the channel that many subscribers share.
 //!
 //! ```text
 //! opened ──► events ⇄ silence (heartbeat) ──► ended: finished, aged, full, held
 //! ```
 //!
-//! It joins what the source says with what every stream owes its client: the
-//! reconnection time, heartbeats, the id of what was passed over, and an end at an
-//! event boundary. It does not know how the bytes reach the client.
+//! To the events of the source it adds what every stream contains: the reconnection time,
+//! heartbeats, the id of filtered records, and an end at an event boundary. It does not know
+//! how the bytes reach the client.
 
 mod channel;
 mod channels;

@@ -1,14 +1,14 @@
-//! Random subscribers of random streams against what each of them must get.
+//! Random subscribers of random streams, checked against the records that each must receive.
 //!
-//! The driver below decides as the event loop of the server does, without descriptors: its
+//! The driver below makes the decisions of the server's event loop without descriptors: its
 //! functions have the names of those in `server/{catch_up,fan_out,lifecycle}.rs`.
 //! `SSE_MODEL_RUNS=3000 cargo test --release --lib stream::model` is the long run, and prints
-//! how many steps it made; a failure prints the seed, and `SSE_MODEL_SEED=n` replays it.
+//! the number of its steps. A failure prints the seed, and `SSE_MODEL_SEED=n` repeats it.
 //!
-//! Random histories are of the sources in memory. `SSE_MODEL_TAIL=yes` makes them of a
-//! followed file, whose disk is in memory and is written between any two of its calls, and
-//! `SSE_MODEL_RACES=yes` rotates the file there, too. Some of these still fail, and it is
-//! not known yet whether the model or the follower is wrong.
+//! Random histories use the sources in memory. `SSE_MODEL_TAIL=yes` uses a followed file, whose
+//! disk is in memory and is written between any two of its calls, and `SSE_MODEL_RACES=yes`
+//! also rotates the file there. Some of these still fail, and it is not known yet whether the
+//! model or the follower is wrong.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,12 +27,12 @@ use crate::source::tail::memory::{MemoryDisk, MemoryFile, NAME};
 use crate::source::tail::{self, Disk, DiskFile, Identity, Sibling, Stat};
 use crate::source::{Changes, Host, Next, Now, OpenError, Opened, Opening, Source, Stream};
 
-/// The conditions of the streams: equal ones share a channel.
+/// The filters of the streams: equal ones share a channel.
 const FILTERS: [&str; 3] = ["", "=b", "=c"];
 const ROTATIONS_MAX: usize = 12;
 const START_MS: u64 = 1_000_000;
 
-// ---- What is written ----------------------------------------------------------------
+// ---- The writer --------------------------------------------------------------------
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -40,7 +40,7 @@ enum Kind {
     Tail,
     /// A source in memory that can be opened at any position.
     Log,
-    /// One that cannot: it begins with the next record, as a program does.
+    /// One that cannot: it begins with the next record, like a program.
     Program,
 }
 
@@ -54,7 +54,7 @@ enum RotationStep {
     Truncate,
 }
 
-/// What is written, and the truth of it.
+/// The files of the streams, and the truth about them.
 struct Place {
     kind: Kind,
     disk: MemoryDisk,
@@ -67,25 +67,25 @@ struct Place {
     rotation: RefCell<VecDeque<RotationStep>>,
     rotations: Cell<usize>,
     filler: usize,
-    /// The rest of a line that has been written in part.
+    /// The unwritten rest of a line that has been written in part.
     half: RefCell<String>,
     /// Whether there are changes between two calls of the disk.
     interferes: Cell<bool>,
-    /// A rotation that has begun is over before one of the next calls of the disk.
+    /// A rotation that has begun ends before one of the next calls of the disk.
     rotates_in: Cell<Option<usize>>,
-    /// Whether files are rotated between any two calls of the disk, too.
+    /// Whether files are also rotated between any two calls of the disk.
     races: bool,
-    /// Whether a rotation may begin between two calls: one in a turn of the loop.
+    /// Whether a rotation may begin between two calls: at most one in a turn of the loop.
     may_begin: Cell<bool>,
     has_ended: Cell<bool>,
     changes: RefCell<Vec<Weak<PlaceChanges>>>,
-    /// Whose changes have been noticed.
+    /// The owners whose changes have been noticed.
     hints: RefCell<BTreeSet<u64>>,
-    /// Subscribers that are being opened: where they may begin.
+    /// Subscribers that are being opened, and where each may begin.
     openings: RefCell<BTreeMap<u64, Beginning>>,
 }
 
-/// Where a new subscriber may begin: it has the backlog of one moment of its opening.
+/// Where a new subscriber may begin: with the backlog of one moment during its opening.
 #[derive(Clone, Default)]
 struct Beginning {
     filter: usize,
@@ -141,7 +141,7 @@ impl Place {
         if self.has_ended.get() || !self.half.borrow().is_empty() {
             return self.finish_line();
         }
-        // The writer and the one who copies and truncates take turns.
+        // The writer and the program that copies and truncates take turns.
         let is_copying = self
             .rotation
             .borrow()
@@ -240,7 +240,7 @@ impl Place {
 
     /// Makes one step of a rotation; says whether there was one.
     fn rotate(&self) -> bool {
-        // A line is not left unfinished.
+        // No line stays unfinished.
         self.finish_line();
         let Some(step) = self.rotation.borrow_mut().pop_front() else {
             return false;
@@ -277,7 +277,7 @@ impl Place {
         true
     }
 
-    /// Others do something between two calls of the disk.
+    /// Lets others act between two calls of the disk.
     fn interfere(&self) {
         if let Some(left) = self.rotates_in.get() {
             self.rotates_in.set(left.checked_sub(1));
@@ -298,7 +298,7 @@ impl Place {
     }
 }
 
-// ---- How sources see it -------------------------------------------------------------
+// ---- The sources' view ------------------------------------------------------------
 
 /// What a source is opened with.
 struct PlaceWorld {
@@ -401,7 +401,7 @@ impl DiskFile for PlaceFile {
 }
 
 thread_local! {
-    /// The place of the streams in memory: a stream is opened by a function.
+    /// The place of the streams in memory, for the function that opens a stream.
     static PLACE: RefCell<Option<Rc<Place>>> = const { RefCell::new(None) };
 }
 
@@ -441,8 +441,8 @@ fn open_log(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         }
     };
     let is_joining = place.kind == Kind::Program && opening.live.is_some();
-    // The program itself tells of changes; a place that is read again is watched or not, and
-    // this source cannot see by which host it is opened, so its disk tells it.
+    // The program reports its changes itself. Whether a source that is opened again is watched
+    // depends on the host that opens it, which only the disk knows.
     let disk = opening.host.disk(Path::new(NAME));
     let source = LogSource {
         changes: disk.changes(),
@@ -460,7 +460,7 @@ struct LogSource {
     filter: String,
     /// The number of the next line.
     at: usize,
-    /// It has no program: it only waits for its channel.
+    /// It has no program: it only waits until it can attach to its channel.
     is_joining: bool,
 }
 
@@ -515,25 +515,25 @@ impl Source for LogSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
     Fast,
-    /// It takes a part of what it is sent at a time.
+    /// It reads a part of what it is sent at a time.
     Slow,
     Paused,
 }
 
-/// A client, and what it must get.
+/// A client, and the lines that it must receive.
 struct Client {
     filter: usize,
     backlog: usize,
     reading: Reading,
-    /// What it has received of a block.
+    /// The received bytes of an incomplete block.
     unread: Vec<u8>,
     last_id: String,
-    /// The lines it has, and the id after each.
+    /// The received lines, and the id after each.
     had: Vec<(usize, String)>,
-    /// Which line may come next: indices into `passed`.
+    /// The lines that may come next: indices into `passed`.
     nexts: BTreeSet<usize>,
     connection: Option<u64>,
-    /// What its response must begin with.
+    /// Its response must begin with a gap.
     gap_due: bool,
     gaps: Vec<String>,
     events: u64,
@@ -636,7 +636,7 @@ struct Connection {
     is_queued: bool,
     is_blocked: bool,
     due: Option<Duration>,
-    /// As the server counts them.
+    /// Counted by the server.
     events: u64,
 }
 
@@ -813,7 +813,7 @@ impl Driver {
         let (source, gap) = match opened {
             Ok(Opened::Stream(source, gap)) => (source, gap),
             Ok(Opened::Finished) => panic!("finished"),
-            // It comes again.
+            // The client reconnects.
             Err(OpenError::Temporary(_)) => {
                 self.place.openings.borrow_mut().remove(&id);
                 return;
@@ -849,7 +849,7 @@ impl Driver {
         self.perform(id, Action::Serve);
     }
 
-    /// Notes where a new subscriber may begin.
+    /// Records where a new subscriber may begin.
     fn begin(&mut self, id: u64, client: usize, live: Option<&EventId<'static>>) {
         let (filter, backlog) = (self.clients[client].filter, self.clients[client].backlog);
         let passed = self.place.passed.borrow();
@@ -975,7 +975,7 @@ impl Driver {
 
     // -- As in server/lifecycle.rs --
 
-    /// Hands the client as much of the output as it takes; says whether that was all.
+    /// Gives the client as much of the output as it accepts; returns whether that was all.
     fn flush(&mut self, id: u64) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else {
             return false;
@@ -1014,7 +1014,7 @@ impl Driver {
         Action::Wait
     }
 
-    /// A connection is closed, by whichever side.
+    /// A connection is closed, by either side.
     fn leave(&mut self, id: u64) {
         self.place.openings.borrow_mut().remove(&id);
         let Some(connection) = self.connections.remove(&id) else {
@@ -1065,7 +1065,7 @@ impl Driver {
         connection.events += caught_up.events;
         let is_placed = memchr::memmem::find(&connection.output, b"\nid: ").is_some();
         let client = connection.client;
-        // It has begun, and the place where it did is settled.
+        // The opening is complete, so the position where it began is known.
         let mut openings = self.place.openings.borrow_mut();
         if let Some(beginning) = openings.get(&id) {
             self.clients[client].nexts.extend(&beginning.firsts);
@@ -1205,7 +1205,7 @@ impl Driver {
         Action::Wait
     }
 
-    /// Sends a random number of chunks at a time, as a socket has room for them.
+    /// Sends a random number of chunks at a time, like a socket with limited room.
     fn deliver(&mut self, id: u64, number: usize) -> Delivered {
         let now = self.now();
         loop {
@@ -1388,9 +1388,9 @@ impl Driver {
         }
     }
 
-    // -- What is checked --
+    // -- The checks --
 
-    /// A channel lives as long as somebody is live in it, and no longer.
+    /// A channel exists exactly as long as it has a live subscriber.
     fn compare_members(&self) {
         let mut members: BTreeMap<usize, usize> = BTreeMap::new();
         for connection in self.connections.values() {
@@ -1399,7 +1399,7 @@ impl Driver {
                 *members.entry(channel).or_default() += 1;
                 let ring = self.channels.get(channel).expect("its channel").ring();
                 assert!(next <= ring.next());
-                // A waiting subscriber has everything.
+                // A waiting subscriber has received everything.
                 assert!(!connection.is_waiting || next == ring.next());
             }
         }
@@ -1470,7 +1470,7 @@ impl Driver {
         self.clients.len() - 1
     }
 
-    /// A client that has left comes back, with its last id or one that it had before.
+    /// A client that has left reconnects, with its last id or an earlier one.
     fn resume(&mut self) {
         let away: Vec<usize> = (0..self.clients.len())
             .filter(|c| self.clients[*c].connection.is_none() && !self.clients[*c].is_closed)
@@ -1522,7 +1522,7 @@ impl Driver {
         }
     }
 
-    /// Lets everything come to rest, sooner than a heartbeat would help.
+    /// Lets everything finish, sooner than a heartbeat would.
     fn settle(&mut self) {
         while self.place.rotate() {}
         for client in &mut self.clients {
@@ -1612,7 +1612,7 @@ fn subscribers_of_random_streams_get_exactly_what_they_must() {
     eprintln!("{steps} steps");
 }
 
-/// A file of 20 lines after one of 50, which is copied and truncated while a client opens.
+/// A file of 20 lines after one of 50, which is copied and truncated while a client connects.
 fn truncated_while_opening(call: usize, client_has: Option<usize>) {
     let mut driver = Driver::of(Kind::Tail, fastrand::Rng::with_seed(call as u64));
     driver.has_limits = false;

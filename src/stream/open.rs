@@ -1,25 +1,26 @@
-//! From a request to a stream, or to the answer that there is none.
+//! Opens the stream that a request asks for, or makes the response that refuses it.
 
 use super::{Delivery, StreamParams};
 use crate::event::{Gap, Unavailable};
 use crate::request::{Decision, Head, SettingError, Status, Ways, decide_among};
 use crate::source::{OpenError, Opened, Opening, Source, Stream, WayUp};
 
-/// What a request comes to.
+/// The result of a request.
 pub enum Answered {
-    /// A head, and the end.
+    /// A response without a body, which ends the request.
     End(Head),
-    /// A setting is wrong: 500, and the log says which.
+    /// A setting is wrong: the status is 500, and the log names the setting.
     Mistaken(SettingError),
-    /// Trouble that passes is no status, which would end the client's `EventSource` for
-    /// good: it is a stream that says so and asks to be opened again.
+    /// A temporary error. A status would end the client's `EventSource` permanently; so the
+    /// response is a stream that reports the error and asks the client to reconnect.
     Later {
         head: Head,
         terms: StreamParams,
         reason: Unavailable,
         trouble: String,
     },
-    /// The same for HEAD, which no `EventSource` sends, and monitoring does: a status.
+    /// A temporary error of a HEAD request, which monitoring sends and `EventSource` does not:
+    /// a status.
     HeadLater { head: Head, trouble: String },
     /// A stream.
     Stream {
@@ -30,9 +31,9 @@ pub enum Answered {
     },
 }
 
-/// Decides, and opens the source if there is to be one.
+/// Chooses the response, and opens the source if it is a stream.
 ///
-/// `jitter`, from 0 to 1, spreads the times at which streams end and clients come again.
+/// `jitter`, from 0 to 1, spreads the times at which streams end and clients reconnect.
 pub fn open(stream: &Stream, opening: &Opening<'_>, delivery: Delivery, jitter: f64) -> Answered {
     let &Opening {
         settings, request, ..
@@ -81,8 +82,8 @@ pub fn open(stream: &Stream, opening: &Opening<'_>, delivery: Delivery, jitter: 
     }
 }
 
-/// The fields that let another site's page read the answer, and those that tell caches
-/// so; a 204 has no type.
+/// The CORS fields that let a page of another origin read the response, and `Vary`, which tells
+/// caches; a 204 has no type.
 fn cors_of(head: &Head) -> Vec<(&'static str, String)> {
     let is_cors = |name: &str| name == "Vary" || name.starts_with("Access-Control-");
     head.fields

@@ -1,4 +1,4 @@
-//! How a subscriber's source is opened again.
+//! ReopenParams: how a subscriber's source is opened again.
 
 use std::rc::Rc;
 
@@ -6,7 +6,7 @@ use crate::event::EventId;
 use crate::request::{Absent, LastId, Request, Settings};
 use crate::source::{Host, Now, OpenError, Opened, Opening, Stream};
 
-/// What a stream is opened with when a connected subscriber has to read by itself again.
+/// The parameters for opening a source again when a connected subscriber must read by itself.
 pub struct ReopenParams {
     stream: &'static Stream,
     settings: Settings,
@@ -14,8 +14,8 @@ pub struct ReopenParams {
 }
 
 impl ReopenParams {
-    /// A connected subscriber has not been away: `SSE_REPLAY` does not limit how far it is
-    /// behind, and a file that is missing is waited for.
+    /// A connected subscriber has not been away: `SSE_REPLAY` does not limit how far it may be
+    /// behind, and a missing file is awaited.
     #[must_use]
     pub fn new(stream: &'static Stream, settings: &Settings, request: &Request) -> Self {
         let settings = Settings {
@@ -30,11 +30,11 @@ impl ReopenParams {
         }
     }
 
-    /// Opens the source at `position`. `live` is the position of the channel of the same
-    /// key, for a source that cannot go back.
+    /// Opens the source at `position`. `live` is the position of the channel of the same key,
+    /// for a source that cannot go back.
     ///
     /// # Errors
-    /// As opening a stream does.
+    /// The errors of opening a stream.
     pub(super) fn open_at(
         &self,
         position: &EventId<'_>,

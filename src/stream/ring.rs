@@ -1,4 +1,4 @@
-//! What a channel sent last, encoded once for all of its subscribers.
+//! Ring: the most recent chunks of a channel, encoded once for all of its subscribers.
 
 use std::cell::OnceCell;
 use std::collections::VecDeque;
@@ -6,24 +6,24 @@ use std::rc::Rc;
 
 use crate::event::EventId;
 
-/// How many framings of one chunk are kept: one for each protocol that puts a frame around
-/// the bytes of a body and can use one frame for many connections.
+/// How many framings of one chunk are cached: one for each protocol that frames the bytes of a
+/// body and can use the same frame for many connections.
 pub const FRAMINGS_MAX: usize = 2;
 
-/// A few events, encoded once for all who get them.
+/// Some events, encoded once for all who receive them.
 #[derive(Debug)]
 pub struct Chunk {
     /// The encoded events, without any gateway's frame.
     pub bytes: Box<[u8]>,
     /// The position after it: a client that has received the chunk resumes here.
     pub end: Rc<EventId<'static>>,
-    /// How many events it holds.
+    /// The number of its events.
     pub events: u64,
     framed: [OnceCell<Box<[u8]>>; FRAMINGS_MAX],
 }
 
 impl Chunk {
-    /// A chunk that nobody has framed yet.
+    /// A chunk without cached framings.
     #[must_use]
     pub fn new(bytes: Box<[u8]>, end: Rc<EventId<'static>>, events: u64) -> Self {
         Self {
@@ -34,9 +34,9 @@ impl Chunk {
         }
     }
 
-    /// Its bytes in the frame that has the number `slot`, below [`FRAMINGS_MAX`]. `frame`
-    /// appends the frame's bytes to its second argument; it is called once for each slot,
-    /// and must always be the same for a slot.
+    /// Its bytes in the framing number `slot`, below [`FRAMINGS_MAX`]. `frame` appends the
+    /// framed bytes to its second argument. It is called once for each slot, and must always be
+    /// the same for a slot.
     pub fn framed(&self, slot: usize, frame: fn(&[u8], &mut Vec<u8>)) -> &[u8] {
         self.framed[slot].get_or_init(|| {
             let mut framed = Vec::with_capacity(self.bytes.len() + 8);
@@ -48,8 +48,8 @@ impl Chunk {
 
 /// The last chunks of a channel, each with a number that counts from 0.
 ///
-/// It bridges the time between the fastest subscriber and the others. A subscriber that
-/// needs a chunk that is no longer kept reads the file by itself.
+/// A subscriber that is slower than the fastest one takes its chunks from here. A subscriber
+/// that needs a chunk that is no longer kept reads the file by itself.
 #[derive(Debug, Default)]
 pub struct Ring {
     chunks: VecDeque<Rc<Chunk>>,
@@ -59,9 +59,9 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// How many bytes of events are kept, at most, besides the newest chunk. The buffers
-    /// between a server and a client hold more (4 MB behind nginx), so a subscriber that
-    /// is further behind than this has not been reading for a while.
+    /// The maximum number of bytes of events that are kept, besides the newest chunk. The
+    /// buffers between a server and a client contain more (4 MB behind nginx), so a subscriber
+    /// that is further behind than this has not read for a while.
     pub const BYTES_MAX: usize = 2 * 1024 * 1024;
 
     /// Adds a chunk, and drops the oldest ones beyond the limit.
@@ -88,7 +88,7 @@ impl Ring {
         self.next - self.chunks.len() as u64
     }
 
-    /// The chunks from `number` on; `None` when some of them are no longer kept.
+    /// The chunks from `number` on; `None` if some of them are no longer kept.
     #[must_use]
     pub fn from(&self, number: u64) -> Option<impl Iterator<Item = &Rc<Chunk>> + Clone> {
         let skipped = number.checked_sub(self.first())?;
@@ -96,8 +96,8 @@ impl Ring {
     }
 
     /// The number of the chunk that follows the position `end`, and that position as it is
-    /// kept here, if it is in the ring. The newest is compared first: a subscriber that
-    /// catches up is near it.
+    /// stored here, if it is in the ring. The search begins at the newest chunk, because a
+    /// subscriber that catches up is near it.
     #[must_use]
     pub fn after(&self, end: &EventId<'_>) -> Option<(u64, Rc<EventId<'static>>)> {
         let back = self.chunks.iter().rev().position(|c| *c.end == *end)?;
@@ -105,7 +105,7 @@ impl Ring {
         Some((self.next - back as u64, Rc::clone(&chunk.end)))
     }
 
-    /// Drops all chunks, but continues to count.
+    /// Drops all chunks, but keeps counting from the last number.
     pub fn clear(&mut self) {
         self.chunks = VecDeque::new();
         self.bytes = 0;

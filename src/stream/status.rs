@@ -1,4 +1,4 @@
-//! How a responder is doing, in figures.
+//! The figures of a responder's status page.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 pub struct StatusReport {
     /// Open streams, by the name of the stream.
     pub subscribers: BTreeMap<&'static str, u64>,
-    /// Those of them that read by themselves what others share.
+    /// How many of them read by themselves what others share.
     pub catching_up: u64,
-    /// Events that were sent, counted for each subscriber.
+    /// The sum of the events sent to each subscriber.
     pub events: u64,
-    /// Bytes that were sent, the gateway's frames included.
+    /// The bytes sent, including the gateway's framing.
     pub bytes: u64,
-    /// Subscribers that were closed because they took nothing, or sent nonsense.
+    /// Subscribers that were disconnected because they did not read, or violated the protocol.
     pub dropped: u64,
-    /// How often no connection could be taken.
+    /// How many connections could not be accepted.
     pub accept_errors: u64,
     /// The age of the oldest stream; 0 where there is none.
     pub oldest_seconds: u64,

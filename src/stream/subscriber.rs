@@ -1,4 +1,5 @@
-//! One subscriber of many: it catches up by a source of its own, and is live from then on.
+//! Subscriber: one client of a stream, which first catches up with a source of its own and then
+//! is live.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,10 +17,10 @@ pub struct Subscriber {
     pub(super) terms: StreamParams,
     opened_at: Duration,
     last_sent_at: Duration,
-    /// While it is live: when it was sent an event last, heartbeats included.
+    /// While it is live: when it was sent an event last, including heartbeats.
     last_event_at: Duration,
     /// While it is live: when to tell its client that there is nothing to read, if that is
-    /// still so.
+    /// still the case.
     notice_at: Option<Duration>,
     /// Filtered records have moved its position; the client has not been sent the new id.
     has_unsent_id: bool,
@@ -30,15 +31,16 @@ pub(super) enum State {
     Live(Live),
 }
 
-/// It reads by itself. One that cannot share a channel does so until its end.
+/// It reads by itself. A subscriber that cannot share a channel does so until its end.
 pub(super) struct CatchingUp {
     pub(super) subscription: Subscription,
     pub(super) batch: Batch,
-    /// The key of the channel that it can attach to, and what that is opened with.
+    /// The key of the channel that it can attach to, and the parameters with which that is
+    /// opened.
     pub(super) share: Option<(Rc<[u8]>, Rc<ReopenParams>)>,
-    /// Whether changes of what it reads are noticed.
+    /// Whether changes of its source wake it.
     pub(super) watching: Watching,
-    /// How often in a row it has tried in vain to attach.
+    /// The number of failed attempts in a row to attach.
     pub(super) attempts: u32,
 }
 
@@ -52,22 +54,22 @@ pub(super) struct Attachment {
     pub(super) key: Rc<[u8]>,
 }
 
-/// It gets the chunks of a channel: this is its cursor.
+/// Its cursor in the channel.
 pub(super) type Live = Attachment;
 
 /// Whether changes of what a subscriber reads by itself wake it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watching {
-    /// They do.
+    /// They wake it.
     Own,
-    /// They do not: the channel of the same key watches the file, and the subscriber
-    /// attaches to it before it has to wait.
+    /// They do not: the channel of the same key watches the file, and the subscriber attaches
+    /// to it before it has to wait.
     ByChannel,
 }
 
 impl Subscriber {
-    /// A subscriber that opens with `head`, the bytes of the response head. `share` is the
-    /// key of the channel that it may attach to, and how its source is opened again.
+    /// A subscriber whose stream begins with `head`, the bytes of the response head. `share` is
+    /// the key of the channel that it may attach to, and how its source is opened again.
     #[must_use]
     pub fn new(
         share: Option<(Rc<[u8]>, Rc<ReopenParams>)>,
@@ -79,7 +81,7 @@ impl Subscriber {
         let mut batch = Batch::new();
         batch.head(head);
         let terms = subscription.terms();
-        // A client with a size limit gets batches of its own, where there can be some.
+        // A client with a size limit gets batches of its own, if the source can be read again.
         let can_share = terms.size_limit_bytes.is_none() || !subscription.can_go_back();
         Self {
             state: State::CatchingUp(Box::new(CatchingUp {
@@ -98,7 +100,7 @@ impl Subscriber {
         }
     }
 
-    /// What it has been promised.
+    /// Its stream's parameters.
     #[must_use]
     pub fn terms(&self) -> &StreamParams {
         &self.terms
@@ -115,7 +117,7 @@ impl Subscriber {
     pub fn heartbeat_at(&self) -> Duration {
         let since = match self.terms.heartbeat_form {
             Heartbeat::Comment => self.last_sent_at,
-            // Its page sees events only.
+            // Its page sees only events, not comments.
             Heartbeat::Event => self.last_event_at,
         };
         since + self.terms.heartbeat
@@ -148,7 +150,7 @@ impl Subscriber {
         self.terms.max_age.map(|age| self.opened_at + age)
     }
 
-    /// The channel that it is live in, and the number of the chunk that it gets next.
+    /// The channel that it is live in, and the number of the next chunk that it receives.
     #[must_use]
     pub fn live(&self) -> Option<(usize, u64)> {
         match &self.state {
@@ -166,7 +168,7 @@ impl Subscriber {
         }
     }
 
-    /// Whether it reads by itself and a client decides how much that costs.
+    /// Whether it reads by itself and its client determines how much that costs.
     #[must_use]
     pub fn is_costly(&self) -> bool {
         match &self.state {
@@ -175,7 +177,7 @@ impl Subscriber {
         }
     }
 
-    /// The key of the channel that it shares or can share.
+    /// The key of the channel that it shares or could share.
     #[must_use]
     pub fn key(&self) -> Option<&Rc<[u8]>> {
         match &self.state {
@@ -184,7 +186,7 @@ impl Subscriber {
         }
     }
 
-    /// How changes of what it reads by itself are noticed.
+    /// Reports changes of the source that it reads by itself.
     #[must_use]
     pub fn changes(&self) -> Option<Rc<dyn Changes>> {
         match &self.state {
@@ -203,8 +205,8 @@ impl Subscriber {
         }
     }
 
-    /// While it is live: so many chunks, the last one ending at `end`, have been handed to
-    /// the connection, with so many events in them.
+    /// While it is live: this many chunks with this many events have been given to the
+    /// connection; the last one ends at `end`.
     pub fn chunks_sent(&mut self, chunks: u64, events: u64, end: &Rc<EventId<'static>>, now: Now) {
         self.last_sent_at = now.monotonic;
         if events > 0 {
@@ -217,8 +219,8 @@ impl Subscriber {
         }
     }
 
-    /// Skips what its channel no longer keeps, where that cannot be read again: it
-    /// continues at the channel's position. Appends the gap.
+    /// Skips what its channel no longer keeps, if that cannot be read again, and continues at
+    /// the channel's position. Appends the gap.
     pub fn skip(&mut self, channel: &Channel, out: &mut Batch, now: Now) {
         if let State::Live(live) = &mut self.state {
             live.next = channel.ring().next();
@@ -257,11 +259,11 @@ impl Subscriber {
         }
     }
 
-    /// Reads by itself from where it is: its channel no longer keeps what it needs, or
-    /// changes must wake it from now on.
+    /// Reads by itself from its position, because its channel no longer keeps what it needs, or
+    /// because changes must wake it from now on.
     ///
     /// # Errors
-    /// As opening a stream does. Then it is as before.
+    /// The errors of opening a stream. On an error it is unchanged.
     pub(super) fn reopen(
         &mut self,
         params: &Rc<ReopenParams>,
@@ -279,7 +281,7 @@ impl Subscriber {
         };
         let (source, gap) = match params.open_at(&position, live, now, host)? {
             Opened::Stream(source, gap) => (source, gap),
-            // A stream that has a position has not ended.
+            // A stream that has a position has not finished.
             Opened::Finished => return Err(OpenError::NotFound),
         };
         let subscription = Subscription::resumed(source, gap, self.terms, self.opened_at, now)
@@ -302,7 +304,7 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Becomes live, and gives its source away.
+    /// Becomes live, and returns its source.
     pub(super) fn go_live(&mut self, at: Attachment) -> Option<Box<dyn Source>> {
         let position = Rc::clone(&at.at);
         match std::mem::replace(&mut self.state, State::Live(at)) {

@@ -1,4 +1,4 @@
-//! A subscription: a source, a cursor in it, and what its client is owed.
+//! Subscription: a source and what a stream adds to it: the opening, heartbeats and the end.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,42 +7,42 @@ use crate::event::{Batch, EventId, Gap};
 use crate::request::{Heartbeat, Request, Settings};
 use crate::source::{Changes, Next, Now, Source};
 
-/// What a stream promises its client, fixed when it opens.
+/// The parameters of a stream, fixed when it opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamParams {
-    /// What is sent as `retry:`, in milliseconds, jitter included.
+    /// The value of `retry:`, in milliseconds, including jitter.
     pub retry_ms: u64,
-    /// A sign of life after this much silence.
+    /// A heartbeat is sent after a silence of this length.
     pub heartbeat: Duration,
-    /// Which one.
+    /// The form of the heartbeat.
     pub heartbeat_form: Heartbeat,
-    /// The stream ends at the first event boundary after this, jitter included.
+    /// The stream ends at the first event boundary after this time, including jitter.
     pub max_age: Option<Duration>,
-    /// Bytes of comment that come first, for clients that ask for them.
+    /// The length of the comment at the beginning, for clients that ask for one.
     pub preamble_bytes: u16,
-    /// The stream ends after the event with which it reaches so many bytes.
+    /// The stream ends after the event with which it reaches this many bytes.
     pub size_limit_bytes: Option<u64>,
-    /// Whether the gateway passes on what is written.
+    /// Whether the gateway forwards output at once.
     pub delivery: Delivery,
 }
 
-/// Whether what is written reaches the client at once.
+/// Whether output reaches the client at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// It does.
     Immediate,
-    /// It is held back until the stream ends (Apache with an nph program over
-    /// HTTP/2): the stream ends as soon as it has something to say, and after one
-    /// heartbeat when it has nothing, so that the client polls.
+    /// The gateway holds output back until the stream ends (Apache with an nph program over
+    /// HTTP/2). So the stream ends as soon as it has sent an event, or after one heartbeat
+    /// interval without any, and the client polls.
     HeldBack,
 }
 
 impl StreamParams {
-    /// The shortest reconnection time that is ever sent.
+    /// The shortest reconnection time that is sent.
     const RETRY_MIN_MS: u64 = 1_000;
 
-    /// The terms of a stream. `jitter` is a random number from 0 to 1: reconnections
-    /// of many clients must not fall on one moment.
+    /// The parameters of a stream. `jitter` is a random number from 0 to 1: many clients must
+    /// not reconnect at the same moment.
     #[must_use]
     pub fn new(request: &Request, settings: &Settings, delivery: Delivery, jitter: f64) -> Self {
         let jitter = jitter.clamp(0.0, 1.0);
@@ -51,7 +51,7 @@ impl StreamParams {
             retry_ms: retry_ms.max(Self::RETRY_MIN_MS),
             heartbeat: settings.heartbeat,
             heartbeat_form: request.query.heartbeat,
-            // Never later than what is set: the limit may be that of a gateway.
+            // Never later than the setting says: it may be the time limit of a gateway.
             max_age: settings.max_age.map(|age| age.mul_f64(1.0 - 0.1 * jitter)),
             // It is 4096 at most.
             preamble_bytes: u16::try_from(request.query.preamble_bytes).unwrap_or(u16::MAX),
@@ -64,36 +64,35 @@ impl StreamParams {
 /// Why a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The source said its last word, `close`.
+    /// The source has ended with the event `close`.
     Finished,
     /// It reached its maximum age.
     Aged,
-    /// It reached the size that its client asked for.
+    /// It reached the size limit that its client asked for.
     Full,
-    /// The gateway holds output back, and there is something to deliver.
+    /// The gateway holds output back until the end, and there is an event to deliver.
     HeldBack,
 }
 
-/// What to do after a poll.
+/// What the caller does after a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// Send the batch and poll again at once.
     More,
-    /// Send the batch and poll again at this moment, or when something outside
-    /// changes.
+    /// Send the batch and poll again at this time, or when the source reports a change.
     Until(Duration),
     /// Send the batch and end.
     End(Ended),
 }
 
-/// How long a stream may have had nothing to read before its client is told. A rotation
-/// leaves no file until the daemon reopens it, mostly within a second or two.
+/// How long a stream may have nothing to read before its client is told. After a rotation the
+/// file is missing until the daemon reopens it, mostly for a second or two.
 const NOTICE_AFTER: Duration = Duration::from_secs(5);
 
 /// One client's stream.
 ///
-/// Poll it only when all that it appended before has been sent: then a slow reader
-/// costs a place in the source, and no memory.
+/// Poll it only when everything that it appended before has been sent: then a slow reader costs
+/// a position in the source, and no memory.
 pub struct Subscription {
     source: Box<dyn Source>,
     terms: StreamParams,
@@ -102,20 +101,20 @@ pub struct Subscription {
     last_sent_at: Duration,
     /// When the client was sent an event last, heartbeats included.
     last_event_at: Duration,
-    /// When the client knew the place last.
+    /// When the client had received the current position last.
     placed_at: Duration,
-    /// When to tell the client that there is nothing to read, if that is still so; `None`
-    /// once it was told or there was something.
+    /// When to tell the client that there is nothing to read, if that is still the case; `None`
+    /// once it was told or there was something to read.
     notice_at: Option<Duration>,
     sent_bytes: u64,
-    /// What to say first, until it has been said.
+    /// The beginning of the stream, until it has been sent.
     opening: Option<Opening>,
 }
 
 enum Opening {
-    /// What every stream begins with, and a gap if there is one.
+    /// The first lines of every stream, and a gap if there is one.
     First { gap: Option<Gap> },
-    /// A stream that has been open for a while: something of it is lost.
+    /// A gap in a stream that has been open for a while.
     Again { gap: Gap },
 }
 
@@ -125,7 +124,7 @@ impl Subscription {
     pub fn new(source: Box<dyn Source>, gap: Option<Gap>, terms: StreamParams, now: Now) -> Self {
         let notice_after = match terms.delivery {
             Delivery::Immediate => NOTICE_AFTER,
-            // Its client hears nothing before the stream ends.
+            // Its client receives nothing before the stream ends.
             Delivery::HeldBack => terms.heartbeat,
         };
         Self {
@@ -141,7 +140,7 @@ impl Subscription {
         }
     }
 
-    /// A stream that goes on with another source, at the place that its client knows.
+    /// A stream that continues with another source, at the position that its client has.
     #[must_use]
     pub fn resumed(
         source: Box<dyn Source>,
@@ -153,19 +152,19 @@ impl Subscription {
         Self {
             opened_at,
             opening: gap.map(|gap| Opening::Again { gap }),
-            // Its client has been connected, and a file that is gone will come again.
+            // Its client has been connected, and a missing file is expected to return.
             notice_at: None,
             ..Self::new(source, None, terms, now)
         }
     }
 
-    /// Where the source is.
+    /// The position of the source.
     #[must_use]
     pub fn position(&self) -> Option<EventId<'static>> {
         self.source.position()
     }
 
-    /// Whether its source can: see [`Source::can_go_back`].
+    /// See [`Source::can_go_back`].
     #[must_use]
     pub fn can_go_back(&self) -> bool {
         self.source.can_go_back()
@@ -176,7 +175,7 @@ impl Subscription {
         self.last_event_at
     }
 
-    /// When to tell its client that there is nothing to read, if that is still so.
+    /// When to tell its client that there is nothing to read, if that is still the case.
     pub(super) fn notice_at(&self) -> Option<Duration> {
         self.notice_at
     }
@@ -188,41 +187,41 @@ impl Subscription {
         self
     }
 
-    /// When a sign of life is due.
+    /// When a heartbeat is due.
     fn silent_at(&self) -> Duration {
         let since = match self.terms.heartbeat_form {
             Heartbeat::Comment => self.last_sent_at,
-            // Its page sees events only.
+            // Its page sees only events, not comments.
             Heartbeat::Event => self.last_event_at,
         };
         since + self.terms.heartbeat
     }
 
-    /// How changes of what it reads are noticed: see [`Source::changes`].
+    /// Reports changes of its source: see [`Source::changes`].
     #[must_use]
     pub fn changes(&self) -> Option<Rc<dyn Changes>> {
         self.source.changes()
     }
 
-    /// Whether a client decides how much a poll costs: see [`Source::is_costly`].
+    /// Whether a client determines how much a poll costs: see [`Source::is_costly`].
     #[must_use]
     pub fn is_costly(&self) -> bool {
         self.source.is_costly()
     }
 
-    /// Its source, for others to share.
+    /// Its source, for a channel.
     #[must_use]
     pub fn into_source(self) -> Box<dyn Source> {
         self.source
     }
 
-    /// What it has promised.
+    /// Its parameters.
     #[must_use]
     pub fn terms(&self) -> StreamParams {
         self.terms
     }
 
-    /// Appends what is due at `now` to `out`, which must hold nothing but what leaves
+    /// Appends what is due at `now` to `out`. `out` must be empty, or contain only what is sent
     /// before it, such as a response head.
     pub fn poll(&mut self, now: Now, out: &mut Batch) -> Turn {
         let opening = self.opening.take();
@@ -249,7 +248,7 @@ impl Subscription {
         } else if (is_opening && out.events() == 0)
             || (!brought_nothing && now.monotonic >= misplaced_at)
         {
-            // Comments break the silence, but tell no place.
+            // A comment ends a silence, but does not contain the position.
             self.move_id(out);
             self.placed_at = now.monotonic;
         }
@@ -261,13 +260,13 @@ impl Subscription {
         turn
     }
 
-    /// Tells that the batch has been sent, `bytes` long, at `now`.
+    /// Notes that the batch of this many bytes has been sent at `now`.
     pub fn sent(&mut self, now: Now, bytes: usize) {
         self.last_sent_at = now.monotonic;
         self.sent_bytes += bytes as u64;
     }
 
-    /// It has been quiet for a while: memory that a burst took is given back.
+    /// Releases the memory of a burst, after a quiet time.
     pub fn rest(&mut self) {
         self.source.rest();
     }
@@ -281,7 +280,7 @@ impl Subscription {
                 out.retry(self.terms.retry_ms);
                 out.comment(b"sse-cgi");
                 if self.terms.heartbeat_form == Heartbeat::Event {
-                    // The page learns from the first one that there will be others.
+                    // The first heartbeat tells the page to expect others.
                     out.heartbeat(self.terms.heartbeat);
                     self.last_event_at = now.monotonic;
                 }
@@ -294,10 +293,10 @@ impl Subscription {
         }
     }
 
-    /// Silence has lasted long enough.
+    /// Appends what ends a silence: the position if it has moved, and a heartbeat.
     fn beat(&mut self, now: Now, out: &mut Batch) {
-        // Records that were passed over have moved the place: the client learns it, and
-        // will not have them looked through again when it returns.
+        // Filtered records have moved the position. The client gets the new id, so that the
+        // same records are not filtered again when it reconnects.
         let has_moved = self.move_id(out);
         match self.terms.heartbeat_form {
             Heartbeat::Comment if has_moved => {}
@@ -323,7 +322,7 @@ impl Subscription {
         }
     }
 
-    /// Sends the place as an event of its own, if the client does not have it already.
+    /// Sends the position as an event of its own, if the client does not have it.
     fn move_id(&self, out: &mut Batch) -> bool {
         let unknown = |id: &EventId<'_>| !out.ends_at(id);
         let Some(id) = self.source.position().filter(unknown) else {
@@ -346,8 +345,8 @@ impl Subscription {
             .terms
             .size_limit_bytes
             .is_some_and(|limit| bytes >= limit);
-        // A limit smaller than the first comment must not end a stream that has said
-        // nothing: its client would come back for nothing for ever.
+        // A limit smaller than the opening must not end a stream that has sent no event: its
+        // client would reconnect for ever without receiving one.
         if full && out.events() > 0 {
             return Turn::End(Ended::Full);
         }
@@ -361,7 +360,7 @@ impl Subscription {
                 return Turn::End(Ended::HeldBack);
             }
         }
-        // What is in the batch is about to be sent, and silence counts from then.
+        // The batch is about to be sent, so the silence begins now.
         let silent_at = if out.is_empty() || self.terms.heartbeat_form == Heartbeat::Event {
             silent_at
         } else {
@@ -384,7 +383,7 @@ mod tests {
     use super::*;
     use crate::event::{Event, Reason};
 
-    /// Says each of its events at its second, then waits or ends.
+    /// Emits each of its events at its second, then waits or ends.
     struct Scripted {
         events: Vec<(u64, &'static str)>,
         position: u64,
@@ -435,7 +434,7 @@ mod tests {
         delivery: Delivery::Immediate,
     };
 
-    /// Runs a stream on a fake clock for at most 100 s and writes down what left when.
+    /// Runs a stream on a fake clock for at most 100 s and records what is sent when.
     fn check(
         terms: StreamParams,
         gap: Option<Gap>,
@@ -462,7 +461,7 @@ mod tests {
                 Turn::Until(wake) => {
                     assert!(
                         wake > Duration::from_secs(second),
-                        "a wait that does not wait"
+                        "the wait has no duration"
                     );
                     second = wake.as_secs();
                 }
@@ -532,7 +531,7 @@ mod tests {
             ..TERMS
         };
         let moved = format!("id: 2\nevent: place\ndata: {{}}\n\n{beat}");
-        // The place that was passed over would break the silence for a comment.
+        // The skipped position would end the silence if heartbeats were comments.
         let expected = [
             (0, opening.as_str()),
             (10, "id: 1\ndata: a\n\n"),
