@@ -27,16 +27,16 @@ use crate::system::log::{Level, Log, Style};
 use crate::system::output::{self, Output, has_left};
 use crate::system::signals::Signals;
 
-/// The same for a stream that follows files or time, and without FastCGI, which makes a
-/// program smaller by a quarter: what a server starts for every connection should be small.
-/// Its host has neither programs nor sessions: `Host::start`, `Host::spool` and
-/// `Host::append` fail with `Unsupported`.
+/// The same for a stream of files or of time, and without FastCGI. Such a program is smaller by
+/// a quarter, which matters because a server starts one for every connection. Its host has
+/// neither programs nor sessions: `Host::start`, `Host::spool` and `Host::append` fail with
+/// `Unsupported`.
 #[must_use]
 pub fn run_cgi(stream: &'static Stream) -> ExitCode {
     run_with(stream, Capabilities::FILES)
 }
 
-/// The same as [`run_cgi`] for a stream that runs programs.
+/// The same as [`run_cgi`] for a stream that starts programs.
 #[must_use]
 pub fn run_cgi_with_programs(stream: &'static Stream) -> ExitCode {
     run_with(stream, Capabilities::PROGRAMS)
@@ -57,8 +57,8 @@ pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> E
         Style::Gateway
     };
     let log = Log::new(&name.to_string_lossy(), style);
-    // Under a gateway the arguments are the client's: a query without `=` becomes
-    // arguments (RFC 3875 §4.4), so they are not even looked at.
+    // Under a gateway the client determines the arguments: a query without `=` becomes
+    // arguments (RFC 3875 §4.4). So they are not read.
     if framing == Framing::Bare {
         match terminal::read(stream, arguments) {
             CommandLine::Run(settings) => {
@@ -98,7 +98,7 @@ pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> E
     code
 }
 
-/// The exit code of what was done.
+/// The exit code of a result.
 fn finish(log: &Log, result: io::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
         log.line(Level::Error, &error.to_string());
@@ -127,7 +127,7 @@ impl Program {
             Framing::Bare => Lifetime::Unlimited,
             _ => Lifetime::Hour,
         };
-        // First of all settings, so that it is said there what is wrong with another.
+        // The first setting that is read, so that problems with others go to this log.
         if let Some(path) = Settings::log(meta) {
             self.log.open(&path);
         }
@@ -154,25 +154,25 @@ impl Program {
             live: None,
         };
         let answered = open(self.stream, &opening, delivery, fastrand::f64());
-        let (head, source, gap, terms) = match answered {
+        let (head, source, gap, params) = match answered {
             Answered::Stream {
                 head,
                 source,
                 gap,
-                terms,
-            } => (head, source, gap, terms),
+                params,
+            } => (head, source, gap, params),
             Answered::End(head) => return self.end_with(&output, &head),
             Answered::Mistaken(error) => {
                 return Ok(self.refuse_setting(&output, meta, &error.to_string()));
             }
             Answered::Later {
                 head,
-                terms,
+                params,
                 reason,
                 trouble,
             } => {
                 self.log.line(Level::Warning, &trouble);
-                return self.come_back_later(&output, &head, terms, reason);
+                return self.come_back_later(&output, &head, params, reason);
             }
             Answered::HeadLater { head, trouble } => {
                 self.log.line(Level::Warning, &trouble);
@@ -181,7 +181,7 @@ impl Program {
         };
         let mut batch = Batch::new();
         batch.head(&self.framing.write(&head, &clock::http_date()));
-        let subscription = Subscription::new(source, gap, terms, now);
+        let subscription = Subscription::new(source, gap, params, now);
         let server = Server {
             clock: self.clock,
             signals: &signals,
@@ -194,8 +194,8 @@ impl Program {
         Ok(exit::done())
     }
 
-    /// Apache hands an nph program's output to its HTTP/2 layer in blocks of about
-    /// 40 kB, or when the program ends.
+    /// Apache passes an nph program's output to its HTTP/2 layer in blocks of about 40 kB, or
+    /// when the program ends.
     fn delivery(&self, request: &Request) -> Delivery {
         match self.framing {
             Framing::NonParsed if request.multiplexed => Delivery::HeldBack,
@@ -204,7 +204,7 @@ impl Program {
     }
 
     fn end_with(&self, output: &Output, head: &Head) -> io::Result<ExitCode> {
-        // Too short to find no room: the reader has been sent nothing yet.
+        // It always fits: nothing else has been written to the output.
         match output.write(&self.framing.write(head, &clock::http_date())) {
             Ok(_) => Ok(exit::done()),
             Err(error) if has_left(&error) => Ok(exit::done()),
@@ -212,7 +212,7 @@ impl Program {
         }
     }
 
-    /// The client learns that something is wrong, and the log what.
+    /// The client gets a 500, and the log the problem.
     fn refuse_setting(&self, output: &Output, meta: &MetaVariables, problem: &str) -> ExitCode {
         self.log.line(Level::Error, problem);
         let mut bytes = self
@@ -226,18 +226,18 @@ impl Program {
         exit::usage()
     }
 
-    /// Trouble that passes is no status, which would end the client's `EventSource` for
-    /// good: it is a stream that says so and asks to be opened again.
+    /// A temporary error. A status would end the client's `EventSource` permanently; so the
+    /// response is a stream that reports the error and asks the client to reconnect.
     fn come_back_later(
         &self,
         output: &Output,
         head: &Head,
-        terms: StreamParams,
+        params: StreamParams,
         reason: Unavailable,
     ) -> io::Result<ExitCode> {
         let mut batch = Batch::new();
         batch.head(&self.framing.write(head, &clock::http_date()));
-        batch.come_again(reason, terms.retry_ms);
+        batch.come_again(reason, params.retry_ms);
         output.write(batch.as_bytes())?;
         Ok(match self.framing {
             Framing::Bare => exit::system(),

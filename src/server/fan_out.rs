@@ -108,7 +108,7 @@ impl Server {
             return;
         };
         // Many fall silent together: they are woken together.
-        let step = subscriber.terms().heartbeat / 64;
+        let step = subscriber.params().heartbeat / 64;
         let heartbeat_at = rounded_up(subscriber.heartbeat_at(), step);
         let at = [subscriber.aged_at(), subscriber.notice_at()]
             .into_iter()
@@ -120,7 +120,7 @@ impl Server {
     /// A live subscriber has been silent for long enough.
     fn heartbeat(&mut self, id: ConnectionId, number: usize, now: Now) -> Action {
         let heartbeat = match self.connections.get(id).and_then(|c| c.subscriber()) {
-            Some(subscriber) => subscriber.terms().heartbeat,
+            Some(subscriber) => subscriber.params().heartbeat,
             None => return Action::Wait,
         };
         // Whatever is noticed of changes, the file is looked at once in that time.

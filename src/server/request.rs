@@ -41,9 +41,9 @@ pub(super) fn permit_path(name: &str, path: &Path) -> Result<(), SettingError> {
 }
 
 /// The body of a stream that has nothing now and asks to be opened again.
-fn come_again(terms: StreamParams, reason: Unavailable) -> Vec<u8> {
+fn come_again(params: StreamParams, reason: Unavailable) -> Vec<u8> {
     let mut batch = Batch::new();
-    batch.come_again(reason, terms.retry_ms);
+    batch.come_again(reason, params.retry_ms);
     batch.as_bytes().to_vec()
 }
 
@@ -196,17 +196,17 @@ impl Server {
         };
         let answered = open(stream, &opening, Delivery::Immediate, fastrand::f64());
         self.pass_on(id, &log.take_last_copies());
-        let (head, source, gap, terms) = match answered {
+        let (head, source, gap, params) = match answered {
             Answered::End(head) => return self.respond(id, &head, b""),
             Answered::Mistaken(error) => return self.refuse_setting(id, &error),
             Answered::Later {
                 head,
-                terms,
+                params,
                 reason,
                 trouble,
             } => {
                 self.say(id, Level::Warning, &trouble);
-                return self.respond(id, &head, &come_again(terms, reason));
+                return self.respond(id, &head, &come_again(params, reason));
             }
             Answered::HeadLater { head, trouble } => {
                 self.say(id, Level::Warning, &trouble);
@@ -216,10 +216,10 @@ impl Server {
                 head,
                 source,
                 gap,
-                terms,
-            } => (head, source, gap, terms),
+                params,
+            } => (head, source, gap, params),
         };
-        let subscription = Subscription::new(source, gap, terms, now);
+        let subscription = Subscription::new(source, gap, params, now);
         // Only a subscriber of a channel may have to read by itself again.
         let share = key.map(|key| {
             let params = ReopenParams::new(stream, settings, request);
@@ -258,13 +258,13 @@ impl Server {
             );
             self.log.rate_limited(Level::Warning, "full house", &text);
         }
-        let terms = StreamParams::new(request, settings, Delivery::Immediate, fastrand::f64());
+        let params = StreamParams::new(request, settings, Delivery::Immediate, fastrand::f64());
         let reason = if self.shutdown.has_begun() {
             Unavailable::Restarting
         } else {
             Unavailable::Full
         };
-        self.respond(id, head, &come_again(terms, reason))
+        self.respond(id, head, &come_again(params, reason))
     }
 
     fn respond_status(

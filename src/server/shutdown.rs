@@ -127,7 +127,7 @@ impl Server {
             return Action::Wait;
         };
         if let Some(subscriber) = connection.subscriber() {
-            let retry = format!("retry: {}\n", subscriber.terms().retry_ms);
+            let retry = format!("retry: {}\n", subscriber.params().retry_ms);
             connection.push_body(retry.as_bytes());
         }
         Action::Finish("drained")

@@ -222,7 +222,7 @@ fn run(path: &Path, log: &Log) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default();
     let session = Session {
         target: Target::within(append::open_folder(folder)?, &name.to_string_lossy()),
-        terms: AppendOptions::of(&settings, Durability::Process),
+        options: AppendOptions::of(&settings, Durability::Process),
         format: settings.format.unwrap_or(Format::Lines),
         event: settings
             .event
@@ -267,7 +267,7 @@ fn take_slot(session: &Path, most: usize) -> io::Result<Option<Flock<File>>> {
 /// Where the answer goes.
 struct Session {
     target: Target,
-    terms: AppendOptions,
+    options: AppendOptions,
     format: Format,
     event: String,
 }
@@ -294,7 +294,7 @@ impl Session {
         };
         let until = Instant::now() + PATIENCE;
         loop {
-            match self.target.append(&record, &self.terms) {
+            match self.target.append(&record, &self.options) {
                 Ok(_) => return Ok(()),
                 Err(AppendError::Busy) if Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(1));

@@ -222,9 +222,9 @@ impl Target {
     pub(crate) fn append(
         &self,
         record: &Record,
-        terms: &AppendOptions,
+        options: &AppendOptions,
     ) -> Result<TailId, AppendError> {
-        let added = self.add(record, terms)?;
+        let added = self.add(record, options)?;
         if let Some(unconfirmed) = added.unconfirmed {
             unconfirmed.confirm(self)?;
         }
@@ -232,21 +232,21 @@ impl Target {
     }
 
     /// The same, without waiting for the disk: that is left to [`Unconfirmed::confirm`].
-    pub(crate) fn add(&self, record: &Record, terms: &AppendOptions) -> Result<Added, AppendError> {
+    pub(crate) fn add(&self, record: &Record, options: &AppendOptions) -> Result<Added, AppendError> {
         for _ in 0..TURNS {
             let Some((file, size_bytes)) = self.open_locked()? else {
                 continue;
             };
             let grown_bytes = size_bytes + record.as_bytes().len() as u64 + 1;
-            let is_full = terms.file_max_bytes.is_some_and(|most| grown_bytes > most);
+            let is_full = options.file_max_bytes.is_some_and(|most| grown_bytes > most);
             if is_full && size_bytes > 0 {
-                self.rotate(&file, terms.file_keep)?;
+                self.rotate(&file, options.file_keep)?;
                 continue;
             }
             let id = write(&file, size_bytes, record)?;
             // It is in the file: others need not wait for the disk as well.
             let file = file.unlock().map_err(|(_, error)| error)?;
-            let unconfirmed = (terms.durability == Durability::Power).then_some(Unconfirmed {
+            let unconfirmed = (options.durability == Durability::Power).then_some(Unconfirmed {
                 file,
                 is_new: size_bytes == 0,
             });

@@ -199,7 +199,7 @@ impl Channels {
         let Some(position) = own.subscription.position() else {
             return Attached::Alone;
         };
-        let heartbeat = subscriber.terms.heartbeat;
+        let heartbeat = subscriber.params.heartbeat;
         let Some(&channel) = self.by_key.get(&key) else {
             let attachment = Attachment {
                 channel: self.channels.vacant_key(),
@@ -258,7 +258,7 @@ impl Channels {
         if own.batch.ends_at(&at) || !own.batch.cut_after(&at) {
             return None;
         }
-        shared.add_member(subscriber.terms.heartbeat);
+        shared.add_member(subscriber.params.heartbeat);
         Some(Attachment {
             channel,
             next: shared.ring().next(),

@@ -767,7 +767,7 @@ impl Driver {
         let request = Request::from_meta(&meta);
         let is_limited =
             self.has_limits && self.place.kind != Kind::Program && self.random.u8(0..8) == 0;
-        let terms = StreamParams {
+        let params = StreamParams {
             retry_ms: 3000,
             heartbeat: Duration::from_secs(self.random.u64(5..20)),
             heartbeat_form: [Heartbeat::Comment, Heartbeat::Event][self.random.usize(0..2)],
@@ -820,7 +820,7 @@ impl Driver {
             }
             Err(error) => panic!("{error}"),
         };
-        let subscription = Subscription::new(source, gap, terms, now);
+        let subscription = Subscription::new(source, gap, params, now);
         let params = Rc::new(ReopenParams::new(stream, &settings, &request));
         let share = Some((key, params));
         let subscriber = Subscriber::new(share, subscription, watching, b"HEAD\n", now);
@@ -1284,7 +1284,7 @@ impl Driver {
         else {
             return;
         };
-        let heartbeat = subscriber.terms().heartbeat;
+        let heartbeat = subscriber.params().heartbeat;
         let channel = self.channels.get(number);
         if channel.is_some_and(|channel| channel.needs_look(heartbeat, now)) {
             self.poll_channel(number);

@@ -15,7 +15,7 @@ pub enum Answered {
     /// response is a stream that reports the error and asks the client to reconnect.
     Later {
         head: Head,
-        terms: StreamParams,
+        params: StreamParams,
         reason: Unavailable,
         trouble: String,
     },
@@ -27,7 +27,7 @@ pub enum Answered {
         head: Head,
         source: Box<dyn Source>,
         gap: Option<Gap>,
-        terms: StreamParams,
+        params: StreamParams,
     },
 }
 
@@ -47,7 +47,7 @@ pub fn open(stream: &Stream, opening: &Opening<'_>, delivery: Delivery, jitter: 
         Decision::HeadOnly(head) => (head, true),
         Decision::Stream(head) => (head, false),
     };
-    let terms = StreamParams::new(request, settings, delivery, jitter);
+    let params = StreamParams::new(request, settings, delivery, jitter);
     let instead = |status| {
         Answered::End(Head {
             status,
@@ -60,7 +60,7 @@ pub fn open(stream: &Stream, opening: &Opening<'_>, delivery: Delivery, jitter: 
             head,
             source,
             gap,
-            terms,
+            params,
         },
         Ok(Opened::Finished) => instead(Status::NoContent),
         Err(OpenError::Setting(error)) => Answered::Mistaken(error),
@@ -75,7 +75,7 @@ pub fn open(stream: &Stream, opening: &Opening<'_>, delivery: Delivery, jitter: 
         },
         Err(OpenError::Temporary(trouble)) => Answered::Later {
             head,
-            terms,
+            params,
             reason: Unavailable::of_stream(stream.name),
             trouble,
         },

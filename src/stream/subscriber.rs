@@ -14,7 +14,7 @@ use crate::source::{Changes, Host, Now, OpenError, Opened, Source};
 /// A subscriber.
 pub struct Subscriber {
     pub(super) state: State,
-    pub(super) terms: StreamParams,
+    pub(super) params: StreamParams,
     opened_at: Duration,
     last_sent_at: Duration,
     /// While it is live: when it was sent an event last, including heartbeats.
@@ -80,9 +80,9 @@ impl Subscriber {
     ) -> Self {
         let mut batch = Batch::new();
         batch.head(head);
-        let terms = subscription.terms();
+        let params = subscription.params();
         // A client with a size limit gets batches of its own, if the source can be read again.
-        let can_share = terms.size_limit_bytes.is_none() || !subscription.can_go_back();
+        let can_share = params.size_limit_bytes.is_none() || !subscription.can_go_back();
         Self {
             state: State::CatchingUp(Box::new(CatchingUp {
                 subscription,
@@ -91,7 +91,7 @@ impl Subscriber {
                 watching,
                 attempts: 0,
             })),
-            terms,
+            params,
             opened_at: now.monotonic,
             last_sent_at: now.monotonic,
             last_event_at: now.monotonic,
@@ -102,8 +102,8 @@ impl Subscriber {
 
     /// Its stream's parameters.
     #[must_use]
-    pub fn terms(&self) -> &StreamParams {
-        &self.terms
+    pub fn params(&self) -> &StreamParams {
+        &self.params
     }
 
     /// When it opened ([`Now::monotonic`]).
@@ -115,12 +115,12 @@ impl Subscriber {
     /// When the next heartbeat is due.
     #[must_use]
     pub fn heartbeat_at(&self) -> Duration {
-        let since = match self.terms.heartbeat_form {
+        let since = match self.params.heartbeat_form {
             Heartbeat::Comment => self.last_sent_at,
             // Its page sees only events, not comments.
             Heartbeat::Event => self.last_event_at,
         };
-        since + self.terms.heartbeat
+        since + self.params.heartbeat
     }
 
     /// While it is live: when to call [`Self::notice`].
@@ -147,7 +147,7 @@ impl Subscriber {
     /// When it reaches its maximum age.
     #[must_use]
     pub fn aged_at(&self) -> Option<Duration> {
-        self.terms.max_age.map(|age| self.opened_at + age)
+        self.params.max_age.map(|age| self.opened_at + age)
     }
 
     /// The channel that it is live in, and the number of the next chunk that it receives.
@@ -238,11 +238,11 @@ impl Subscriber {
         if let Some(id) = self.unsent_id() {
             out.place(id);
         }
-        match self.terms.heartbeat_form {
+        match self.params.heartbeat_form {
             Heartbeat::Comment if !out.is_empty() => {}
             Heartbeat::Comment => out.comment(b""),
             Heartbeat::Event => {
-                out.heartbeat(self.terms.heartbeat);
+                out.heartbeat(self.params.heartbeat);
                 self.last_event_at = now.monotonic;
             }
         }
@@ -284,7 +284,7 @@ impl Subscriber {
             // A stream that has a position has not finished.
             Opened::Finished => return Err(OpenError::NotFound),
         };
-        let subscription = Subscription::resumed(source, gap, self.terms, self.opened_at, now)
+        let subscription = Subscription::resumed(source, gap, self.params, self.opened_at, now)
             .with_last_event_at(match &self.state {
                 State::CatchingUp(own) => own.subscription.last_event_at(),
                 State::Live(_) => self.last_event_at,

@@ -95,48 +95,48 @@ const NOTICE_AFTER: Duration = Duration::from_secs(5);
 /// a position in the source, and no memory.
 pub struct Subscription {
     source: Box<dyn Source>,
-    terms: StreamParams,
+    params: StreamParams,
     opened_at: Duration,
     /// When bytes were sent last; heartbeats count from here.
     last_sent_at: Duration,
     /// When the client was sent an event last, heartbeats included.
     last_event_at: Duration,
     /// When the client had received the current position last.
-    placed_at: Duration,
+    position_sent_at: Duration,
     /// When to tell the client that there is nothing to read, if that is still the case; `None`
     /// once it was told or there was something to read.
     notice_at: Option<Duration>,
     sent_bytes: u64,
     /// The beginning of the stream, until it has been sent.
-    opening: Option<Opening>,
+    opening: Option<Start>,
 }
 
-enum Opening {
+enum Start {
     /// The first lines of every stream, and a gap if there is one.
-    First { gap: Option<Gap> },
+    New { gap: Option<Gap> },
     /// A gap in a stream that has been open for a while.
-    Again { gap: Gap },
+    Resumed { gap: Gap },
 }
 
 impl Subscription {
     /// A stream that opens at `now`, and begins with `gap` if there is one.
     #[must_use]
-    pub fn new(source: Box<dyn Source>, gap: Option<Gap>, terms: StreamParams, now: Now) -> Self {
-        let notice_after = match terms.delivery {
+    pub fn new(source: Box<dyn Source>, gap: Option<Gap>, params: StreamParams, now: Now) -> Self {
+        let notice_after = match params.delivery {
             Delivery::Immediate => NOTICE_AFTER,
             // Its client receives nothing before the stream ends.
-            Delivery::HeldBack => terms.heartbeat,
+            Delivery::HeldBack => params.heartbeat,
         };
         Self {
             source,
-            terms,
+            params,
             opened_at: now.monotonic,
             last_sent_at: now.monotonic,
             last_event_at: now.monotonic,
-            placed_at: now.monotonic,
+            position_sent_at: now.monotonic,
             notice_at: Some(now.monotonic + notice_after),
             sent_bytes: 0,
-            opening: Some(Opening::First { gap }),
+            opening: Some(Start::New { gap }),
         }
     }
 
@@ -145,16 +145,16 @@ impl Subscription {
     pub fn resumed(
         source: Box<dyn Source>,
         gap: Option<Gap>,
-        terms: StreamParams,
+        params: StreamParams,
         opened_at: Duration,
         now: Now,
     ) -> Self {
         Self {
             opened_at,
-            opening: gap.map(|gap| Opening::Again { gap }),
+            opening: gap.map(|gap| Start::Resumed { gap }),
             // Its client has been connected, and a missing file is expected to return.
             notice_at: None,
-            ..Self::new(source, None, terms, now)
+            ..Self::new(source, None, params, now)
         }
     }
 
@@ -189,12 +189,12 @@ impl Subscription {
 
     /// When a heartbeat is due.
     fn silent_at(&self) -> Duration {
-        let since = match self.terms.heartbeat_form {
+        let since = match self.params.heartbeat_form {
             Heartbeat::Comment => self.last_sent_at,
             // Its page sees only events, not comments.
             Heartbeat::Event => self.last_event_at,
         };
-        since + self.terms.heartbeat
+        since + self.params.heartbeat
     }
 
     /// Reports changes of its source: see [`Source::changes`].
@@ -217,19 +217,19 @@ impl Subscription {
 
     /// Its parameters.
     #[must_use]
-    pub fn terms(&self) -> StreamParams {
-        self.terms
+    pub fn params(&self) -> StreamParams {
+        self.params
     }
 
     /// Appends what is due at `now` to `out`. `out` must be empty, or contain only what is sent
     /// before it, such as a response head.
     pub fn poll(&mut self, now: Now, out: &mut Batch) -> Turn {
         let opening = self.opening.take();
-        let is_opening = matches!(opening, Some(Opening::First { .. }));
+        let is_opening = matches!(opening, Some(Start::New { .. }));
         if let Some(opening) = opening {
             self.open(opening, now, out);
         }
-        if let Some(limit) = self.terms.size_limit_bytes {
+        if let Some(limit) = self.params.size_limit_bytes {
             let used = self.sent_bytes + out.as_bytes().len() as u64;
             out.limit(limit.saturating_sub(used));
         }
@@ -237,25 +237,25 @@ impl Subscription {
         let next = self.source.poll(now, out);
         let brought_nothing = out.as_bytes().len() == bytes_before;
         let is_silent = now.monotonic >= self.silent_at()
-            && (brought_nothing || self.terms.heartbeat_form == Heartbeat::Event);
-        let misplaced_at = self.placed_at + self.terms.heartbeat;
+            && (brought_nothing || self.params.heartbeat_form == Heartbeat::Event);
+        let position_due_at = self.position_sent_at + self.params.heartbeat;
         if out.events() > events_before {
-            self.placed_at = now.monotonic;
+            self.position_sent_at = now.monotonic;
             self.last_event_at = now.monotonic;
         } else if is_silent {
-            self.beat(now, out);
-            self.placed_at = now.monotonic;
+            self.end_silence(now, out);
+            self.position_sent_at = now.monotonic;
         } else if (is_opening && out.events() == 0)
-            || (!brought_nothing && now.monotonic >= misplaced_at)
+            || (!brought_nothing && now.monotonic >= position_due_at)
         {
             // A comment ends a silence, but does not contain the position.
-            self.move_id(out);
-            self.placed_at = now.monotonic;
+            self.append_position(out);
+            self.position_sent_at = now.monotonic;
         }
         self.notice(now, out);
         let turn = self.turn(now, next, out);
         if let Turn::End(Ended::Aged | Ended::HeldBack) = turn {
-            self.move_id(out);
+            self.append_position(out);
         }
         turn
     }
@@ -271,22 +271,22 @@ impl Subscription {
         self.source.rest();
     }
 
-    fn open(&mut self, opening: Opening, now: Now, out: &mut Batch) {
+    fn open(&mut self, opening: Start, now: Now, out: &mut Batch) {
         let gap = match opening {
-            Opening::First { gap } => {
-                if self.terms.preamble_bytes > 0 {
-                    out.padding(self.terms.preamble_bytes.into());
+            Start::New { gap } => {
+                if self.params.preamble_bytes > 0 {
+                    out.padding(self.params.preamble_bytes.into());
                 }
-                out.retry(self.terms.retry_ms);
+                out.retry(self.params.retry_ms);
                 out.comment(b"sse-cgi");
-                if self.terms.heartbeat_form == Heartbeat::Event {
+                if self.params.heartbeat_form == Heartbeat::Event {
                     // The first heartbeat tells the page to expect others.
-                    out.heartbeat(self.terms.heartbeat);
+                    out.heartbeat(self.params.heartbeat);
                     self.last_event_at = now.monotonic;
                 }
                 gap
             }
-            Opening::Again { gap } => Some(gap),
+            Start::Resumed { gap } => Some(gap),
         };
         if let Some(gap) = gap {
             out.gap(&gap, self.source.position());
@@ -294,15 +294,15 @@ impl Subscription {
     }
 
     /// Appends what ends a silence: the position if it has moved, and a heartbeat.
-    fn beat(&mut self, now: Now, out: &mut Batch) {
+    fn end_silence(&mut self, now: Now, out: &mut Batch) {
         // Filtered records have moved the position. The client gets the new id, so that the
         // same records are not filtered again when it reconnects.
-        let has_moved = self.move_id(out);
-        match self.terms.heartbeat_form {
+        let has_moved = self.append_position(out);
+        match self.params.heartbeat_form {
             Heartbeat::Comment if has_moved => {}
             Heartbeat::Comment => out.comment(b""),
             Heartbeat::Event => {
-                out.heartbeat(self.terms.heartbeat);
+                out.heartbeat(self.params.heartbeat);
                 self.last_event_at = now.monotonic;
             }
         }
@@ -323,7 +323,7 @@ impl Subscription {
     }
 
     /// Sends the position as an event of its own, if the client does not have it.
-    fn move_id(&self, out: &mut Batch) -> bool {
+    fn append_position(&self, out: &mut Batch) -> bool {
         let unknown = |id: &EventId<'_>| !out.ends_at(id);
         let Some(id) = self.source.position().filter(unknown) else {
             return false;
@@ -336,13 +336,13 @@ impl Subscription {
         if next == Next::End {
             return Turn::End(Ended::Finished);
         }
-        let aged_at = self.terms.max_age.map(|age| self.opened_at + age);
+        let aged_at = self.params.max_age.map(|age| self.opened_at + age);
         if aged_at.is_some_and(|at| now.monotonic >= at) {
             return Turn::End(Ended::Aged);
         }
         let bytes = self.sent_bytes + out.as_bytes().len() as u64;
         let full = self
-            .terms
+            .params
             .size_limit_bytes
             .is_some_and(|limit| bytes >= limit);
         // A limit smaller than the opening must not end a stream that has sent no event: its
@@ -354,17 +354,17 @@ impl Subscription {
             return Turn::More;
         }
         let silent_at = self.silent_at();
-        if self.terms.delivery == Delivery::HeldBack && self.source.can_go_back() {
-            let waited = now.monotonic >= self.opened_at + self.terms.heartbeat;
+        if self.params.delivery == Delivery::HeldBack && self.source.can_go_back() {
+            let waited = now.monotonic >= self.opened_at + self.params.heartbeat;
             if out.events() > 0 || waited {
                 return Turn::End(Ended::HeldBack);
             }
         }
         // The batch is about to be sent, so the silence begins now.
-        let silent_at = if out.is_empty() || self.terms.heartbeat_form == Heartbeat::Event {
+        let silent_at = if out.is_empty() || self.params.heartbeat_form == Heartbeat::Event {
             silent_at
         } else {
-            now.monotonic + self.terms.heartbeat
+            now.monotonic + self.params.heartbeat
         };
         let source_at = match next {
             Next::At(at) => Some(at),
@@ -424,7 +424,7 @@ mod tests {
         }
     }
 
-    const TERMS: StreamParams = StreamParams {
+    const PARAMS: StreamParams = StreamParams {
         retry_ms: 3000,
         heartbeat: Duration::from_secs(15),
         heartbeat_form: Heartbeat::Comment,
@@ -436,7 +436,7 @@ mod tests {
 
     /// Runs a stream on a fake clock for at most 100 s and records what is sent when.
     fn check(
-        terms: StreamParams,
+        params: StreamParams,
         gap: Option<Gap>,
         source: Scripted,
         expected: &[(u64, &str)],
@@ -446,7 +446,7 @@ mod tests {
             monotonic: Duration::from_secs(s),
             unix_ms: s * 1000,
         };
-        let mut subscription = Subscription::new(Box::new(source), gap, terms, at(0));
+        let mut subscription = Subscription::new(Box::new(source), gap, params, at(0));
         let (mut got, mut out, mut second) = (Vec::new(), Batch::new(), 0);
         let ended = loop {
             let turn = subscription.poll(at(second), &mut out);
@@ -492,25 +492,25 @@ mod tests {
             missing: false,
         };
         let expected = format!("{OPENING}id: 1\ndata: a\n\nid: 1\nevent: close\ndata:\n\n");
-        check(TERMS, None, source, &[(0, &expected)], "0 Finished");
+        check(PARAMS, None, source, &[(0, &expected)], "0 Finished");
     }
 
     #[test]
-    fn a_stream_with_nothing_to_send_opens_with_its_place() {
+    fn a_stream_with_nothing_to_send_opens_with_its_position() {
         let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
-        let terms = StreamParams {
+        let params = StreamParams {
             max_age: Some(Duration::from_secs(10)),
-            ..TERMS
+            ..PARAMS
         };
-        check(terms, None, says(&[]), &[(0, &opening)], "10 Aged");
+        check(params, None, says(&[]), &[(0, &opening)], "10 Aged");
     }
 
     #[test]
     fn a_heartbeat_comes_after_silence_and_counts_from_the_last_byte() {
         let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
-        let terms = StreamParams {
+        let params = StreamParams {
             max_age: Some(Duration::from_secs(40)),
-            ..TERMS
+            ..PARAMS
         };
         let expected = [
             (0, opening.as_str()),
@@ -518,37 +518,37 @@ mod tests {
             (25, ":\n"),
             (40, ":\n"),
         ];
-        check(terms, None, says(&[(10, "a")]), &expected, "40 Aged");
+        check(params, None, says(&[(10, "a")]), &expected, "40 Aged");
     }
 
     #[test]
     fn a_page_that_asked_for_it_sees_a_heartbeat_after_silence_without_events() {
-        let beat = "event: heartbeat\ndata: {\"interval_ms\":15000}\n\n";
-        let opening = format!("{OPENING}{beat}id: 0\nevent: place\ndata: {{}}\n\n");
-        let terms = StreamParams {
+        let heartbeat = "event: heartbeat\ndata: {\"interval_ms\":15000}\n\n";
+        let opening = format!("{OPENING}{heartbeat}id: 0\nevent: place\ndata: {{}}\n\n");
+        let params = StreamParams {
             heartbeat_form: Heartbeat::Event,
             max_age: Some(Duration::from_secs(51)),
-            ..TERMS
+            ..PARAMS
         };
-        let moved = format!("id: 2\nevent: place\ndata: {{}}\n\n{beat}");
+        let moved = format!("id: 2\nevent: place\ndata: {{}}\n\n{heartbeat}");
         // The skipped position would end the silence if heartbeats were comments.
         let expected = [
             (0, opening.as_str()),
             (10, "id: 1\ndata: a\n\n"),
             (25, &moved),
-            (40, beat),
+            (40, heartbeat),
         ];
         let source = says(&[(10, "a"), (20, "filtered")]);
-        check(terms, None, source, &expected, "51 Aged");
+        check(params, None, source, &expected, "51 Aged");
     }
 
     #[test]
     fn a_file_that_stays_missing_is_reported_once_and_a_rotation_is_not() {
         let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
         let notice = "event: unavailable\ndata: {\"reason\":\"the file does not exist yet\"}\n\n";
-        let terms = StreamParams {
+        let params = StreamParams {
             max_age: Some(Duration::from_secs(10)),
-            ..TERMS
+            ..PARAMS
         };
         let missing = |events: &[(u64, &'static str)]| Scripted {
             missing: true,
@@ -556,13 +556,13 @@ mod tests {
         };
         let event = (8, "id: 1\ndata: a\n\n");
         let expected = [(0, opening.as_str()), (5, notice), event];
-        check(terms, None, missing(&[(8, "a")]), &expected, "10 Aged");
+        check(params, None, missing(&[(8, "a")]), &expected, "10 Aged");
         let expected = [(0, opening.as_str()), (1, "id: 1\ndata: a\n\n")];
-        check(terms, None, missing(&[(1, "a")]), &expected, "10 Aged");
+        check(params, None, missing(&[(1, "a")]), &expected, "10 Aged");
         // A client that polls is told at the end of its poll.
         let held = StreamParams {
             delivery: Delivery::HeldBack,
-            ..TERMS
+            ..PARAMS
         };
         let last = format!(":\n{notice}");
         let expected = [(0, opening.as_str()), (15, &last)];
@@ -572,29 +572,29 @@ mod tests {
     #[test]
     fn what_was_filtered_moves_the_id_at_the_next_heartbeat() {
         let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
-        let terms = StreamParams {
+        let params = StreamParams {
             max_age: Some(Duration::from_secs(31)),
-            ..TERMS
+            ..PARAMS
         };
         let expected = [
             (0, opening.as_str()),
             (15, "id: 1\nevent: place\ndata: {}\n\n"),
             (30, ":\n"),
         ];
-        check(terms, None, says(&[(3, "filtered")]), &expected, "31 Aged");
+        check(params, None, says(&[(3, "filtered")]), &expected, "31 Aged");
     }
 
     #[test]
-    fn a_gap_comes_first_with_the_place_where_the_stream_goes_on() {
+    fn a_gap_comes_first_with_the_position_at_which_the_stream_continues() {
         let opening = format!(
             "{OPENING}id: 0\nevent: gap\ndata: {{\"reason\":\"bad-id\"}}\n\nid: 1\ndata: a\n\n"
         );
-        let terms = StreamParams {
+        let params = StreamParams {
             max_age: Some(Duration::from_secs(10)),
-            ..TERMS
+            ..PARAMS
         };
         check(
-            terms,
+            params,
             Some(Gap::new(Reason::BadId)),
             says(&[(0, "a")]),
             &[(0, &opening)],
@@ -603,10 +603,10 @@ mod tests {
     }
 
     #[test]
-    fn a_held_back_stream_ends_when_it_has_something_to_say_or_after_a_heartbeat() {
+    fn a_held_back_stream_ends_when_it_has_sent_an_event_or_after_a_heartbeat() {
         let held = StreamParams {
             delivery: Delivery::HeldBack,
-            ..TERMS
+            ..PARAMS
         };
         let both = format!("{OPENING}id: 1\ndata: a\n\nid: 2\ndata: b\n\n");
         check(
@@ -632,7 +632,7 @@ mod tests {
     fn a_client_s_size_limit_ends_the_stream_at_an_event_boundary() {
         let limited = StreamParams {
             size_limit_bytes: Some(30),
-            ..TERMS
+            ..PARAMS
         };
         let opening = format!("{OPENING}id: 0\nevent: place\ndata: {{}}\n\n");
         let expected = [(0, opening.as_str()), (1, "id: 1\ndata: a\n\n")];
@@ -646,21 +646,21 @@ mod tests {
         let padded = StreamParams {
             preamble_bytes: 4,
             size_limit_bytes: Some(0),
-            ..TERMS
+            ..PARAMS
         };
         let opening = format!(":  \n{OPENING}id: 1\ndata: a\n\n");
         check(padded, None, says(&[(0, "a")]), &[(0, &opening)], "0 Full");
     }
 
     #[test]
-    fn terms_are_jittered_within_their_bounds() {
+    fn params_are_jittered_within_their_bounds() {
         use crate::request::{Lifetime, MetaVariables, Request, Settings};
         let meta = MetaVariables::of(&[("SSE_RETRY", "1s"), ("SSE_MAX_AGE", "100s")]);
         let settings = Settings::parse(&meta, Lifetime::Hour).unwrap().0;
         let request = Request::from_meta(&meta);
-        let terms = |jitter| StreamParams::new(&request, &settings, Delivery::Immediate, jitter);
-        assert_eq!((terms(0.0).retry_ms, terms(1.0).retry_ms), (1000, 1500));
-        assert_eq!(terms(0.0).max_age, Some(Duration::from_secs(100)));
-        assert_eq!(terms(1.0).max_age, Some(Duration::from_secs(90)));
+        let params = |jitter| StreamParams::new(&request, &settings, Delivery::Immediate, jitter);
+        assert_eq!((params(0.0).retry_ms, params(1.0).retry_ms), (1000, 1500));
+        assert_eq!(params(0.0).max_age, Some(Duration::from_secs(100)));
+        assert_eq!(params(1.0).max_age, Some(Duration::from_secs(90)));
     }
 }
