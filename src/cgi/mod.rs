@@ -1,5 +1,5 @@
-//! Layer 7: one subscriber, on descriptor 1: an nph program, a CGI program, or a program in
-//! a terminal.
+//! Layer 7: one subscriber on descriptor 1, in an nph program, a CGI program or a program in a
+//! terminal.
 //!
 //! ```text
 //!  program ──► meta-variables, settings, policy ──► source ──► Subscription

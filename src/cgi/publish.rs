@@ -1,7 +1,7 @@
-//! Publishing, as a CGI program and in a terminal.
+//! Publishing by a CGI program and in a terminal.
 //!
-//! `publish` decides, without any I/O; this reads the body, adds the record and writes the
-//! response.
+//! `publish` decides without any I/O; this module reads the body, appends the record and writes
+//! the response.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _};
@@ -37,11 +37,11 @@ use crate::system::exit;
 use crate::system::log::{Level, Log, Style};
 use crate::system::output::{self, Output, has_left};
 
-/// Runs `publish`: one POST, as nph-CGI or as plain CGI, or standard input in a terminal.
-/// Its `main` calls nothing else.
+/// Runs `publish`: one POST by nph-CGI or plain CGI, or standard input in a terminal. It is all
+/// that the program's `main` calls.
 ///
-/// The exit code is 0 when a gateway was answered or a record published, 100 for a wrong
-/// option or setting, 111 when the system refused something.
+/// The exit code is 0 when a gateway got a response or a record was published, 100 for a wrong
+/// option or setting, and 111 for an error of the system.
 #[must_use]
 pub fn run_publish() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -84,8 +84,8 @@ pub fn run_publish() -> ExitCode {
     Program::new(framing, &log, &meta, None).finish(&meta, completed, input)
 }
 
-/// Runs a program whose stream can be posted to: a POST is handled as by [`run_publish`],
-/// any other request as by [`crate::run_cgi`].
+/// Runs a program for a stream that accepts POST: a POST is handled as by [`run_publish`], any
+/// other request as by [`crate::run_cgi`].
 #[must_use]
 pub fn run_two_way(stream: &'static Stream) -> ExitCode {
     if let Some(code) = answering::run_if_asked() {
@@ -105,8 +105,8 @@ pub fn run_two_way(stream: &'static Stream) -> ExitCode {
             program.finish(&meta, completed, Input::Gateway)
         }
         _ => {
-            // The stream writes a file as well (joins and leaves). A limit on the size of files
-            // is to be an error of that write.
+            // The stream also writes to a file (joins and leaves). Exceeding the limit on the
+            // size of files must be an error of that write, not a signal.
             let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
             run_with(stream, Capabilities::SESSIONS)
         }
@@ -141,7 +141,7 @@ Exit codes: 0 done, 100 wrong option, setting or input, 111 the system refused.
     )
 }
 
-/// What a command line asks for.
+/// The meaning of a command line.
 enum Invocation {
     /// To publish.
     Post {
@@ -154,7 +154,7 @@ enum Invocation {
 }
 
 impl Invocation {
-    /// The same, with standard input as the body.
+    /// The same with standard input as the body.
     fn with_input(self) -> Result<Self, lexopt::Error> {
         let Self::Post { settings, .. } = self else {
             return Ok(self);
@@ -165,7 +165,7 @@ impl Invocation {
             .take(TERMINAL_MAX_BYTES)
             .read_to_end(&mut body)
             .map_err(|error| format!("standard input: {error}"))?;
-        // The newline that `echo` adds is no part of the text.
+        // The newline that `echo` appends does not belong to the text.
         if body.ends_with(b"\n") {
             body.pop();
         }
@@ -173,11 +173,11 @@ impl Invocation {
     }
 }
 
-/// The most that is read of standard input: more than any limit on a body.
+/// The maximum that is read from standard input: more than any limit on a body.
 const TERMINAL_MAX_BYTES: u64 = 17 << 20;
 
-/// Reads a command line as a POST. Its user can write the file, so anyone may publish, unless
-/// an option says otherwise.
+/// Reads a command line as a POST. Its user can write the file anyway, so anyone may publish
+/// unless an option says otherwise.
 fn read_arguments(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Invocation, lexopt::Error> {
@@ -216,11 +216,11 @@ fn read_arguments(
     })
 }
 
-/// Where the body comes from.
+/// The source of the body.
 enum Input {
-    /// From a gateway; it is read as it arrives.
+    /// A gateway; the body is read as it arrives.
     Gateway,
-    /// From a terminal's standard input; it has been read whole.
+    /// Standard input of a terminal; it has been read whole.
     Terminal(Vec<u8>),
 }
 
@@ -228,7 +228,7 @@ struct Program {
     framing: Framing,
     log: Rc<Log>,
     clock: Clock,
-    /// What a POST is for; `None`: the stream's file.
+    /// The recipients of a POST; `None`: the stream's file.
     way: Option<WayUp>,
 }
 
@@ -265,9 +265,9 @@ impl Program {
         completed: Result<(), FileError>,
         input: Input,
     ) -> io::Result<ExitCode> {
-        // mini-httpd leaves an alarm running.
+        // mini-httpd leaves an alarm set.
         alarm::cancel();
-        // A limit on the size of files is to be an error of the write that exceeds it.
+        // Exceeding a limit on the size of files must be an error of the write, not a signal.
         SigSet::from(Signal::SIGXFSZ).thread_block()?;
         let output = Output::stdout()?;
         if let Some(path) = Settings::log(meta) {
@@ -349,7 +349,7 @@ impl Program {
         }
     }
 
-    /// Waits for bytes of the body on standard input, and reads no more than its rest.
+    /// Waits for bytes of the body on standard input, and does not read beyond its end.
     fn receive(&self, posting: &mut Posting, until: Duration) {
         let stdin = io::stdin();
         let left = until.saturating_sub(self.clock.now().monotonic);
@@ -364,7 +364,7 @@ impl Program {
         match nix::unistd::read(&stdin, &mut buffer) {
             Ok(count) if count > 0 => posting.take(&buffer[..count]),
             Err(Errno::EINTR | Errno::EAGAIN) => {}
-            // An input that cannot be read has ended.
+            // An input that cannot be read counts as ended.
             _ => posting.end(),
         }
     }

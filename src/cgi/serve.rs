@@ -1,4 +1,4 @@
-//! The loop: one subscriber on descriptor 1.
+//! The event loop for one subscriber on descriptor 1.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -16,32 +16,32 @@ use crate::system::clock::Clock;
 use crate::system::output::{Output, has_left};
 use crate::system::signals::Signals;
 
-/// What the loop waits for, as epoll's user data.
+/// The user data of epoll, which tells what is ready.
 const SIGNALS: u64 = 0;
 const READER: u64 = 1;
 const WATCHER: u64 = 2;
 const PROGRAMS: u64 = 3;
 
-/// How long a reader may take, after we were asked to end, to take the rest of what it
-/// has been sent the first part of.
+/// After a signal to end: how long the reader may take to receive the rest of an event whose
+/// beginning it has.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// How long it must have been quiet before the memory that a burst took is given back.
+/// How long the stream must have been quiet before it releases the memory of a burst.
 const LULL: Duration = Duration::from_millis(100);
 
-/// Everything that one stream is served with.
+/// Everything that is needed to serve one stream.
 pub(crate) struct Server<'a> {
     pub(crate) clock: Clock,
     pub(crate) signals: &'a Signals,
     pub(crate) output: &'a Output,
     pub(crate) host: &'a SystemHost,
-    /// How changes of what the stream reads are noticed.
+    /// Reports changes of the stream's source.
     pub(crate) changes: Option<Rc<dyn Changes>>,
-    /// A reader that takes nothing for so long is left.
+    /// A reader that accepts nothing for so long is disconnected.
     pub(crate) send_timeout: Duration,
 }
 
-/// What woke the loop.
+/// What has become ready.
 #[derive(Default)]
 struct Woken {
     by_time: bool,
@@ -51,11 +51,11 @@ struct Woken {
 }
 
 impl Server<'_> {
-    /// Serves until the stream ends, the reader leaves, or a signal comes. `batch`
-    /// holds the response head, which leaves with the first comment in one write.
+    /// Serves until the stream ends, the reader disconnects, or a signal arrives. `batch`
+    /// contains the response head, which is sent with the first comment in one write.
     ///
     /// # Errors
-    /// What the system says; a reader that left is no error.
+    /// The system's error. A reader that disconnects is not an error.
     pub(crate) fn serve(&self, mut stream: Subscription, mut batch: Batch) -> io::Result<()> {
         let mut poller = Poller::new(self)?;
         let mut at_rest = true;
@@ -74,8 +74,8 @@ impl Server<'_> {
             }
             let mut until = match turn {
                 Turn::End(_) => return Ok(()),
-                // A hint that came while the reader had no room has been taken in, and
-                // nothing else tells of it.
+                // A change that was reported while the output was full has been consumed, and
+                // will not be reported again.
                 Turn::Until(_) if poller.hinted => continue,
                 Turn::More => now.monotonic,
                 Turn::Until(at) => self.look_before(at, now),
@@ -98,18 +98,18 @@ impl Server<'_> {
         }
     }
 
-    /// The moment `at`, or before it the one at which files have to be looked at
-    /// although no hint came.
+    /// The time `at`, or an earlier one at which files must be checked although no change was
+    /// reported.
     fn look_before(&self, at: Duration, now: Now) -> Duration {
         let changes = self.changes.as_ref();
         let look_after = changes.and_then(|changes| changes.look_again_after());
         look_after.map_or(at, |after| at.min(now.monotonic + after))
     }
 
-    /// Sends all of `bytes` and tells the time after it; `None` when the reader is gone
-    /// or takes nothing, or when we were asked to end.
+    /// Sends all of `bytes` and returns the time after it; `None` if the reader has
+    /// disconnected or accepts nothing, or after a signal to end.
     fn send(&self, poller: &mut Poller, bytes: &[u8], now: Now) -> io::Result<Option<Now>> {
-        // What is taken without waiting takes no time worth asking for.
+        // A write that does not block takes no time worth measuring.
         let mut now = now;
         let mut rest = bytes;
         let mut give_up_at = None;
@@ -128,8 +128,8 @@ impl Server<'_> {
             }
             now = self.clock.now();
             let patient_until = *give_up_at.get_or_insert(now.monotonic + self.send_timeout);
-            // A reader that takes a little now and then must not put off the end that we
-            // were asked for.
+            // A reader that accepts a little now and then must not delay the end after a
+            // signal.
             let deadline = farewell_ends_at.map_or(patient_until, |at| patient_until.min(at));
             if now.monotonic >= deadline {
                 return Ok(None);
@@ -140,7 +140,7 @@ impl Server<'_> {
                 return Ok(None);
             }
             if woken.asked_to_end && farewell_ends_at.is_none() {
-                // The event that is on its way may still end as a whole.
+                // The event that is being sent may be completed.
                 farewell_ends_at = Some(now.monotonic + FAREWELL);
             }
         }
@@ -148,22 +148,22 @@ impl Server<'_> {
     }
 }
 
-/// What of the reader is waited for.
+/// The readiness that epoll reports for the reader.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Interest {
-    /// That it goes away. Only ERR and HUP tell: under mod_cgid the socket shows RDHUP,
+    /// Only that it has disconnected, by ERR and HUP: under mod_cgid the socket shows RDHUP,
     /// and stdin its end, from the first millisecond.
     Errors,
-    /// That too, and that it can take more.
+    /// Also that it accepts more bytes.
     Room,
 }
 
 struct Poller {
     epoll: Epoll,
-    /// What the reader is registered for; `None` for a file, which is never waited for.
+    /// The reader's registration; `None` for a regular file, which is always ready.
     interest: Option<Interest>,
     watching_files: bool,
-    /// A file may have changed since the stream was polled last.
+    /// A file may have changed since the last poll of the stream.
     hinted: bool,
 }
 
@@ -177,7 +177,7 @@ impl Poller {
         let reader = EpollEvent::new(EpollFlags::empty(), READER);
         let interest = match epoll.add(server.output, reader) {
             Ok(()) => Some(Interest::Errors),
-            // A regular file cannot be waited for, and need not be.
+            // A regular file cannot be registered, and is always ready.
             Err(Errno::EPERM) => None,
             Err(error) => return Err(error.into()),
         };
@@ -189,7 +189,7 @@ impl Poller {
         })
     }
 
-    /// Registers the watcher once it has something to wait for.
+    /// Registers the watcher as soon as it watches something.
     fn watch_files(&mut self, server: &Server<'_>) -> io::Result<()> {
         if self.watching_files {
             return Ok(());
@@ -204,8 +204,8 @@ impl Poller {
         })?;
         server.host.watcher.with_descriptor(|descriptor| {
             if let Some(descriptor) = descriptor {
-                // All hints are taken whenever there are some. Without EPOLLET the next
-                // wait would begin by asking whether there are more, event for event.
+                // All reports are read at once. Without EPOLLET the next wait would first check
+                // again whether there are more, for each event.
                 let hints = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
                 self.epoll
                     .add(descriptor, EpollEvent::new(hints, WATCHER))?;
@@ -215,8 +215,8 @@ impl Poller {
         })
     }
 
-    /// Waits until there is a reason to poll the stream. What the watcher has to say
-    /// may concern nothing that is followed, such as the removal of a watch.
+    /// Waits until there is a reason to poll the stream. Some reports do not concern a followed
+    /// file, for example that a watch was removed.
     fn wait_for_news(
         &mut self,
         server: &Server<'_>,
@@ -279,8 +279,8 @@ impl Poller {
     }
 }
 
-/// Until a moment, rounded up to epoll's milliseconds: rounded down it would spin
-/// through the last one.
+/// The timeout until a deadline, rounded up to epoll's milliseconds: rounded down, the loop
+/// would spin through the last one.
 fn timeout(until: Duration, now: Duration) -> EpollTimeout {
     let wait = until.saturating_sub(now);
     let milliseconds = wait.as_micros().div_ceil(1000);

@@ -9,13 +9,13 @@ use crate::request::settings::{option_name, options_help};
 use crate::request::{MetaVariables, Setting, Value};
 use crate::source::Stream;
 
-/// What a command line asks for.
+/// The meaning of a command line.
 pub(crate) enum CommandLine {
-    /// To run with these settings: names and values of meta-variables.
+    /// Run with these settings: names and values of meta-variables.
     Run(Vec<(String, Vec<u8>)>),
-    /// To print a text.
+    /// Print this text.
     Print(String),
-    /// Nothing that can be done, for this reason.
+    /// An invalid command line, and the reason.
     Wrong(String),
 }
 
@@ -68,8 +68,8 @@ pub(super) fn setting_of(
     settings.find(|setting| option_name(setting.spec.name) == option)
 }
 
-/// The option of each setting, by its name: messages then name the option, except for
-/// settings that come from the environment.
+/// The option of each setting, by the setting's name: messages then name the option, except for
+/// settings from the environment.
 pub(crate) fn options_of(
     settings: impl Iterator<Item = &'static Setting>,
     given: &[(String, Vec<u8>)],

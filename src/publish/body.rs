@@ -1,4 +1,4 @@
-//! A request's body as it comes in.
+//! Body: the body of a request while it is received.
 //!
 //! ```text
 //!          bytes             the length, or the end of the input
@@ -23,23 +23,23 @@ pub struct Body {
     ended: bool,
 }
 
-/// How far it has come.
+/// The state of receiving it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Bytes are missing.
     More,
-    /// All of it is here.
+    /// It has been received whole.
     Whole,
-    /// It is larger than it may be. No more than the limit was kept.
+    /// It exceeds the limit. No more than the limit was kept.
     TooLarge,
-    /// It has not come in time.
+    /// It did not arrive in time.
     Late,
-    /// It ended before its length: whoever sent it has left.
+    /// It ended before its length: the client has disconnected.
     CutOff,
 }
 
 impl Body {
-    /// A body that may have `limit_bytes`, and has to be here at `until`.
+    /// A body of at most `limit_bytes` bytes, which must arrive before `until`.
     #[must_use]
     pub fn new(length: Length, limit_bytes: usize, until: Duration) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl Body {
         }
     }
 
-    /// How many bytes to ask for: one beyond the limit tells that it is passed.
+    /// How many bytes to read: one byte beyond the limit shows that it is exceeded.
     #[must_use]
     pub fn wanted_bytes(&self) -> usize {
         let most = match self.length {
@@ -61,7 +61,7 @@ impl Body {
         most.saturating_sub(self.bytes.len())
     }
 
-    /// Takes bytes in; what follows after the length belongs to nobody.
+    /// Adds bytes. Bytes after the end of the body are ignored.
     pub fn take(&mut self, bytes: &[u8]) {
         let taken = bytes.len().min(self.wanted_bytes());
         self.bytes.extend_from_slice(&bytes[..taken]);
@@ -72,7 +72,7 @@ impl Body {
         self.ended = true;
     }
 
-    /// How far it is at `now`.
+    /// The state at `now`.
     #[must_use]
     pub fn at(&self, now: Duration) -> Progress {
         match self.length {
@@ -86,13 +86,13 @@ impl Body {
         }
     }
 
-    /// When it has to be here.
+    /// The time before which it must arrive.
     #[must_use]
     pub fn until(&self) -> Duration {
         self.until
     }
 
-    /// What has come.
+    /// The bytes that have arrived.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -1,12 +1,12 @@
-//! Why a post is not allowed, for the administrator: the client is not told.
+//! Why a client may not publish, for the administrator's log; the response does not say it.
 
 use super::post::Post;
 use crate::request::{Grant, Publishing, Request};
 
-/// The longest value of a client that is repeated, in bytes.
+/// The longest part of a client's value that is logged, in bytes.
 const VALUE_MAX_BYTES: usize = 100;
 
-/// Says which rules refused a post, and by what: never a token.
+/// Names the rules that refused a POST, and the value that each compared; never a token.
 #[must_use]
 pub fn denial(request: &Request, post: &Post, publishing: &Publishing) -> String {
     if publishing.allow.is_empty() {
@@ -47,7 +47,7 @@ fn foreign(request: &Request, post: &Post) -> String {
     format!("a page of another site ({page}), which SSE_ALLOW_ORIGIN does not name")
 }
 
-/// What tells which page posts.
+/// The field that names the page which sent the POST.
 fn page(request: &Request, post: &Post) -> String {
     let is_named = request.origin.is_some() || post.fetch_site.is_some();
     let referer = post.referer.clone().filter(|_| !is_named);

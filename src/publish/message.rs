@@ -1,4 +1,4 @@
-//! What a body says: JSON, text or a form.
+//! Message: the content of a body in JSON, text or form encoding.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,23 +11,23 @@ use crate::event::EventName;
 use crate::request::{Nick, fields};
 use crate::source::Author;
 
-/// What kind of body it is.
+/// The media type of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {
     /// `application/json`: an object with `event`, a string, and `data`, anything.
     Json,
-    /// `text/plain`: all of it is the data.
+    /// `text/plain`: the whole body is the data.
     Text,
     /// `application/x-www-form-urlencoded`: the fields `event` and `data`.
     Form,
 }
 
 impl Media {
-    /// What we take, for `Accept-Post` and people.
+    /// The supported types, for `Accept-Post` and for people.
     pub const ALL: &'static str = "application/json, text/plain, application/x-www-form-urlencoded";
 
-    /// Reads a `Content-Type` (RFC 9110 §8.3). `None` for any other type, and for any
-    /// `charset` but UTF-8 and its part US-ASCII.
+    /// Reads a `Content-Type` (RFC 9110 §8.3). `None` for any other type, and for any `charset`
+    /// but UTF-8 and its subset US-ASCII.
     #[must_use]
     pub fn parse(content_type: &[u8]) -> Option<Self> {
         let mut parts = content_type.split(|&b| b == b';').map(<[u8]>::trim_ascii);
@@ -50,31 +50,31 @@ impl Media {
     }
 }
 
-/// An event to be.
+/// The content of an event before it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// Its name; CR, LF and NUL are left out.
+    /// Its name, without CR, LF and NUL.
     pub event: Option<EventName<'a>>,
     /// Its data, as a JSON value on one line.
     pub data: Option<Cow<'a, str>>,
-    /// What the member of a room calls itself, this time.
+    /// The nickname that the member of a room chooses for this message.
     pub nick: Option<Nick>,
 }
 
-/// Why a body is no message. The text is for the client.
+/// Why a body is not a message. The text is for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// It is not UTF-8.
     NotUtf8,
     /// It is not one JSON object.
     NotAnObject,
-    /// `event` is no string.
+    /// `event` is not a string.
     EventNotText,
     /// `event` is longer than [`Message::EVENT_MAX_BYTES`].
     EventTooLong,
     /// `event` is a name that cannot be published.
     EventReserved,
-    /// There is neither `event` nor `data`.
+    /// `event` and `data` are missing.
     Empty,
 }
 
@@ -99,9 +99,9 @@ impl<'a> Message<'a> {
 
     /// Reads a body.
     ///
-    /// What it has besides `event`, `data` and `nick` is passed over; of what comes twice, the
-    /// last counts. Bad UTF-8 inside a form's percent-encoding becomes U+FFFD, as it
-    /// would on the way down.
+    /// Fields other than `event`, `data` and `nick` are ignored; of a repeated field, the last
+    /// one counts. Bad UTF-8 inside a form's percent-encoding becomes U+FFFD, as it would when
+    /// the stream is encoded.
     ///
     /// # Errors
     /// The [`Problem`].
@@ -114,7 +114,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// A message of text alone.
+    /// A message of text only.
     #[must_use]
     pub fn of_text(text: &str) -> Self {
         Self {
@@ -172,10 +172,10 @@ impl<'a> Message<'a> {
         Record::new(self.event.as_ref(), self.data.as_deref())
     }
 
-    /// The line for a room's history, said by a member.
+    /// The line for a room's history, with the member as its author.
     ///
     /// # Errors
-    /// When the event's name is one that only the room gives.
+    /// When the event's name is one that only the room itself uses.
     pub fn record_of(&self, author: &Author) -> Result<Record, Problem> {
         if self.event.as_ref().is_some_and(Author::may_not_say) {
             return Err(Problem::EventReserved);
@@ -187,10 +187,10 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Whether a name is one that nobody may publish: `close` would end every page's stream,
-/// `gap`, `place` and `invalid` would be false statements about the file, and `open` and `error`
-/// call the listeners of EventSource's own events. Some clients trim names, so white
-/// space around one makes it no other name.
+/// Whether a name is one that must not be published: `close` would end the stream of every
+/// page, `gap`, `place` and `invalid` would be false statements about the file, and `open` and
+/// `error` would call the listeners of EventSource's own events. Some clients trim names, so
+/// white space around a name does not make it a different one.
 fn is_reserved(name: &EventName<'_>) -> bool {
     let trimmed = EventName::new(name.as_str().trim());
     trimmed.is_ok_and(|name| name.is_reserved() || name == EventName::INVALID)
@@ -207,8 +207,8 @@ fn name_of(text: Cow<'_, str>) -> Result<Option<EventName<'_>>, Problem> {
     }
 }
 
-/// A JSON value without the white space between its parts, where alone it may hold line
-/// ends (RFC 8259 §2, §7).
+/// A JSON value without the white space between its tokens, the only place where it may contain
+/// line ends (RFC 8259 §2, §7).
 fn on_one_line(json: &str) -> Cow<'_, str> {
     if !json.contains(['\n', '\r']) {
         return Cow::Borrowed(json);
@@ -366,7 +366,7 @@ mod tests {
         prop_oneof![Just(Media::Json), Just(Media::Text), Just(Media::Form)]
     }
 
-    /// Bodies that have a chance to be understood.
+    /// Bodies that are likely to be valid.
     fn body() -> impl Strategy<Value = Vec<u8>> {
         let pieces = prop::sample::select(vec![
             "{",
@@ -405,7 +405,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes: a problem, or one line that reads back as event and data.
+        /// The result is a problem, or one line that reads back as event and data.
         #[test]
         fn any_bytes_are_a_problem_or_one_line((media, body) in (media(), body())) {
             if let Ok(line) = line(media, &body) {
@@ -434,7 +434,7 @@ mod tests {
             prop_assert_eq!(&read["data"], &text);
         }
 
-        /// What stands between the parts of a value is all that is lost.
+        /// Only the white space between the tokens of a value is lost.
         #[test]
         fn a_json_value_keeps_its_meaning(text in "[ \t\r\n\\[\\]{}\",:0a\\\\]{0,40}") {
             let body = format!("{{\"data\":\n{text}}}");

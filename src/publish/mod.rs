@@ -1,4 +1,4 @@
-//! Layer 3: the way up. A POST becomes one record, or a reply that says why not.
+//! Layer 3: publishing. A POST becomes one record, or a response that says why not.
 //!
 //! ```text
 //!  Request, Post, settings, tokens
@@ -8,12 +8,12 @@
 //!      Upload ◄── bytes, their end, now
 //!        │
 //!        ├─────► Reply (400, 408, 413)
-//!        └─────► Record ──► whoever appends it ──► Replies::created, …
+//!        └─────► Record ──► appended by store ──► Replies::created, …
 //! ```
 //!
-//! Everything is a function of bytes and `now`. It knows no file: a record is appended
-//! by `store`, which then asks for the reply. A CGI program and a FastCGI responder
-//! drive the same machine.
+//! Everything is a function of bytes and `now`, and nothing here opens a file: `store` appends
+//! the record and then asks for the response. A CGI program and a FastCGI responder use the
+//! same state machine.
 
 mod body;
 mod denial;

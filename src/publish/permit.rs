@@ -1,12 +1,12 @@
-//! Who may publish.
+//! Decides whether a client may publish.
 //!
-//! Names and passwords that a browser sends by itself (`user`), and the place in the
-//! network that it speaks from (`anyone`), are also sent when a page of another site
-//! makes it post. So for both, a page of another origin is refused unless
-//! `SSE_ALLOW_ORIGIN` names it. A token is only ever sent by whoever knows it.
+//! A browser sends a name and password by itself (`user`), and speaks from its place in the
+//! network (`anyone`), even when a page of another site makes it send the POST. So for both, a
+//! page of another origin is refused unless `SSE_ALLOW_ORIGIN` names it. A token is sent only
+//! by a client that knows it.
 //!
-//! A browser names the page in `Origin` and `Sec-Fetch-Site`. Old ones, and forms, send
-//! neither: then `Referer` counts.
+//! A browser names the page in `Origin` and `Sec-Fetch-Site`. Old browsers, and forms, send
+//! neither: then `Referer` is used.
 
 use super::post::{Post, Transport};
 use super::token::Tokens;
@@ -19,13 +19,13 @@ use crate::request::{
 pub enum Verdict {
     /// It may.
     Granted,
-    /// A token would do, and none was sent: 401.
+    /// A token would permit it, and none was sent: 401.
     TokenMissing,
     /// It may not: 403.
     Denied,
 }
 
-/// Decides. Any of the grants suffices.
+/// Decides. Any one of the grants suffices.
 #[must_use]
 pub fn permit(
     request: &Request,
@@ -46,7 +46,7 @@ pub fn permit(
             .authorization
             .as_ref()
             .is_some_and(|sent| tokens.admit(sent)),
-        // `*` stands for pages that read without credentials.
+        // `*` is for pages that read without credentials.
         Grant::User => {
             post.user.is_some() && (site != PageOrigin::Other || granted == Some(Granted::ByName))
         }
@@ -62,18 +62,18 @@ pub fn permit(
     Verdict::Denied
 }
 
-/// The page that posts, as the request names it.
+/// The page that sent the POST, as the request names it.
 enum Page {
     /// A page of this origin.
     At(Origin),
     /// A page whose origin cannot be read: `null`, several, or malformed.
     Unreadable,
-    /// None is named. There may be one all the same, if `Sec-Fetch-Site` says so.
+    /// No page is named. `Sec-Fetch-Site` may still say that there is one.
     Unnamed,
 }
 
 impl Page {
-    /// By `Origin`, and by `Referer` where there is neither that nor `Sec-Fetch-Site`.
+    /// By `Origin`, or by `Referer` if the request has neither `Origin` nor `Sec-Fetch-Site`.
     fn of(request: &Request, post: &Post) -> Self {
         let origin = match (&request.origin, &post.referer) {
             (Some(origin), _) => Origin::parse(origin),
@@ -87,7 +87,7 @@ impl Page {
         let fetched = match post.fetch_site.as_deref() {
             None | Some(b"none") => PageOrigin::None,
             Some(b"same-origin") => PageOrigin::Same,
-            // A subdomain is another origin.
+            // A subdomain is a different origin.
             Some(_) => PageOrigin::Other,
         };
         let named = match self {
@@ -103,24 +103,25 @@ impl Page {
     }
 }
 
-/// Where the page that posts stands to us.
+/// The origin of the page that sent the POST, compared with the requested host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PageOrigin {
-    /// A page of our own origin.
+    /// A page of the same origin.
     Same,
-    /// A page of another one, or one that cannot be told.
+    /// A page of another origin, or of an unknown one.
     Other,
-    /// No page: browsers name theirs in at least one of three fields.
+    /// No page: a browser names its page in at least one of three fields.
     None,
 }
 
-/// Whether an origin is that of the host that was asked. `fetched` is what the browser
-/// itself says of it.
+/// Whether an origin is that of the requested host. `fetched` is what the browser says about it
+/// in `Sec-Fetch-Site`.
 ///
-/// Where the server does not speak TLS, a proxy before it may. Where the host has no port,
-/// either the client named none or the server left it out (Debian's nginx passes `$host`).
-/// Then the port is that of the server, unless the browser says that the page is ours, or
-/// the page came over TLS: then a proxy on the default port stands before this server.
+/// Even if the server does not speak TLS, a proxy in front of it may. If the host has no port,
+/// either the client sent none or the server removed it (Debian's nginx passes `$host`). Then
+/// the port is that of the server, unless the browser says that the page is of the same origin,
+/// or the page was loaded over TLS: then a proxy on the default port is in front of this
+/// server.
 fn is_own(origin: &Origin, post: &Post, fetched: PageOrigin) -> bool {
     let Some(host) = &post.host else { return false };
     let authority = std::str::from_utf8(host).unwrap_or_default();
@@ -247,7 +248,7 @@ mod tests {
         ] {
             check("same-origin", &[("HTTP_ORIGIN", origin)], Denied);
         }
-        // A TLS proxy may stand before a server that speaks none, and never behind one.
+        // A TLS proxy may be in front of a server without TLS, and never behind one.
         let tls = ("HTTP_ORIGIN", "https://example.org:8080");
         check("same-origin", &[tls], Granted);
         check("same-origin", &[tls, ("HTTPS", "on")], Granted);
@@ -270,7 +271,7 @@ mod tests {
             ("[::1]", "8080", "http://[::1]:8080"),
             ("example.org", "80", "http://example.org"),
             ("example.org", "", "http://example.org"),
-            // A proxy that speaks TLS, in front.
+            // A TLS proxy in front of the server.
             ("example.org", "8080", "https://example.org"),
             ("example.org", "80", "https://example.org"),
             // nginx's $http_host.
@@ -299,14 +300,14 @@ mod tests {
         check("same-origin", &tls("https://example.org:8443"), Granted);
         check("same-origin", &tls("https://example.org"), Denied);
         check("same-origin", &tls("http://example.org:8443"), Denied);
-        // A browser that says so knows what is in front.
+        // A browser that sends Sec-Fetch-Site knows the public origin.
         let proxied = [
             &at("example.org", "8080", "http://example.org")[..],
             &[SAME],
         ]
         .concat();
         check("same-origin", &proxied, Granted);
-        // A location's own line adds a second one, and the last one counts.
+        // A location adds a second field, and the last one counts.
         let doubled = [
             &at("example.org:8080", "8080", "http://example.org:8080")[..],
             &[],
@@ -337,20 +338,20 @@ mod tests {
                 check(allow, &[USER, foreign], Denied);
             }
         }
-        // Where the browser says it otherwise, the referer does not count.
+        // If the browser sends another field, Referer is ignored.
         check("user", &[USER, SAME, foreign[0]], Granted);
         check("anyone", &[OWN, foreign[0]], Granted);
         check("anyone", &[OTHER, own], Denied);
         check("anyone", &[CROSS, own], Denied);
         check("anyone", &[("HTTP_ORIGIN", "null"), own], Denied);
         check("user", &[USER, referer("")], Granted);
-        // It can be allowed as any origin can.
+        // It can be allowed like any other origin.
         let named = ("SSE_ALLOW_ORIGIN", "https://*.example https://evil.example");
         check("user", &[USER, foreign[0], named], Granted);
         let any = ("SSE_ALLOW_ORIGIN", "*");
         check("user", &[USER, foreign[0], any], Denied);
         check("anyone", &[foreign[0], any], Granted);
-        // A token is no browser's to send by itself.
+        // No browser sends a token by itself.
         let token = ("HTTP_AUTHORIZATION", "Bearer a-long-secret");
         check("token", &[token, foreign[0]], Granted);
     }

@@ -1,49 +1,50 @@
-//! What a POST says of itself before its body.
+//! The meta-variables of a POST that concern publishing.
 
 use core::net::IpAddr;
 
 use crate::request::MetaVariables;
 
-/// The meta-variables that only the way up needs, beside [`crate::request::Request`].
+/// The meta-variables that only publishing uses, in addition to [`crate::request::Request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post {
     /// `CONTENT_TYPE`.
     pub content_type: Option<Vec<u8>>,
-    /// `HTTP_CONTENT_ENCODING`: `gzip` and the like, which we do not undo.
+    /// `HTTP_CONTENT_ENCODING`, such as `gzip`, which is not supported.
     pub content_encoding: Option<Vec<u8>>,
-    /// How long the body is.
+    /// The length of the body.
     pub length: Length,
-    /// `HTTP_AUTHORIZATION`. Apache keeps it back unless told `CGIPassAuth On`.
+    /// `HTTP_AUTHORIZATION`. Apache passes it only with `CGIPassAuth On`.
     pub authorization: Option<Vec<u8>>,
-    /// `HTTP_SEC_FETCH_SITE`: where the page that asks stands to us. No page can forge
-    /// it (Fetch Metadata, W3C).
+    /// `HTTP_SEC_FETCH_SITE`: the relation of the page's origin to the requested one. No page
+    /// can forge it (Fetch Metadata, W3C).
     pub fetch_site: Option<Vec<u8>>,
-    /// `HTTP_REFERER`: the page that asks, where a browser says it no other way.
+    /// `HTTP_REFERER`: the page that sent the request, for browsers that name it nowhere else.
     pub referer: Option<Vec<u8>>,
-    /// `HTTP_HOST`, the last one: nginx passes two where a location adds its own.
+    /// `HTTP_HOST`, the last one: nginx passes two if a location adds its own.
     pub host: Option<Vec<u8>>,
-    /// `SERVER_PORT`. Debian's nginx leaves the port out of `HTTP_HOST`.
+    /// `SERVER_PORT`. Debian's nginx omits the port in `HTTP_HOST`.
     pub port: Option<u16>,
-    /// Whether the server is known to speak TLS itself (`HTTPS` or `REQUEST_SCHEME`);
-    /// behind a proxy that does, it is not.
+    /// Whether the server itself is known to speak TLS (`HTTPS` or `REQUEST_SCHEME`). Behind a
+    /// TLS proxy this is unknown.
     pub transport: Transport,
-    /// `REMOTE_USER`: whom the web server has authenticated. (nginx's `$remote_user` is
-    /// what the client says where `auth_basic` is not on; it is not to be passed there.)
+    /// `REMOTE_USER`: the user whom the web server has authenticated. (Where `auth_basic` is
+    /// off, nginx's `$remote_user` is an unchecked name that the client sent; a location must
+    /// not pass it there.)
     pub user: Option<Vec<u8>>,
     /// `REMOTE_ADDR`.
     pub address: Option<Vec<u8>>,
-    /// `HTTP_X_SESSION_ID`: the session that is posted to, or by.
+    /// `HTTP_X_SESSION_ID`: the session that receives the message, or that sends it.
     pub session: Option<Vec<u8>>,
 }
 
-/// How long a body is.
+/// The length of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
     /// `CONTENT_LENGTH` bytes.
     Known(u64),
-    /// It goes on to the end of the input: chunked in HTTP, decoded by the server.
+    /// It continues to the end of the input: chunked in HTTP, decoded by the server.
     ToTheEnd,
-    /// `CONTENT_LENGTH` is no number.
+    /// `CONTENT_LENGTH` is not a number.
     Malformed,
 }
 
@@ -57,7 +58,7 @@ pub enum Transport {
 }
 
 impl Post {
-    /// Reads what the gateway hands over.
+    /// Reads the meta-variables.
     #[must_use]
     pub fn from_meta(meta: &MetaVariables) -> Self {
         let one = |name: &str| meta.get(name).last().map(<[u8]>::to_vec);
@@ -85,9 +86,9 @@ impl Post {
         }
     }
 
-    /// What a client is known by where it may publish only so often: its name, else its
-    /// address, of which the first 64 bits count in IPv6, since they are what one
-    /// customer has.
+    /// What identifies a client for its rate limit: its user name, otherwise its address. Of an
+    /// IPv6 address the first 64 bits count, since one customer has all addresses of such a
+    /// network.
     #[must_use]
     pub fn client(&self) -> Vec<u8> {
         if let Some(user) = &self.user {
@@ -106,8 +107,8 @@ impl Post {
 }
 
 impl Length {
-    /// Where both are told, the coding counts: a length that came with it is of the
-    /// coded body (RFC 9112 §6.3).
+    /// If both are present, the transfer coding takes precedence: a length beside it is that of
+    /// the coded body (RFC 9112 §6.3).
     fn of(meta: &MetaVariables) -> Self {
         let is_coded = meta
             .get("HTTP_TRANSFER_ENCODING")
@@ -122,7 +123,7 @@ impl Length {
         if !length.iter().all(u8::is_ascii_digit) {
             return Self::Malformed;
         }
-        // One too large to hold is larger than any limit.
+        // A number that does not fit exceeds every limit.
         let text = std::str::from_utf8(length).unwrap_or_default();
         Self::Known(text.parse().unwrap_or(u64::MAX))
     }

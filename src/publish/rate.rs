@@ -1,11 +1,10 @@
-//! How often one client may publish, with a table that processes can share.
+//! The rate limit of publishing, with a table that processes can share.
 //!
-//! The table is a fixed number of buckets of a few slots each, and a client has a slot
-//! in the one bucket that its hash chooses. A slot holds one moment: when the client
-//! would have used up all that it has taken (the generic cell rate algorithm, ITU-T
-//! I.371). So there is nothing to sweep, and nothing grows. Where more clients are busy
-//! than a bucket holds, the one that took least is forgotten: the table errs on their
-//! side.
+//! The table has a fixed number of buckets with a few slots each; a hash of the client selects
+//! its bucket. A slot contains one time: when the client will have used up everything it has
+//! taken (the generic cell rate algorithm, ITU-T I.371). So the table needs no cleaning and
+//! does not grow. If more clients are active than a bucket has slots, the client that took
+//! least is forgotten: then the limit is too generous for it, never too strict.
 
 use std::time::Duration;
 
@@ -13,30 +12,30 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::request::Rate;
 
-/// How many buckets a table has.
+/// The number of buckets in a table.
 pub const BUCKETS: u64 = 512;
 
-/// How many clients a bucket holds.
+/// The number of clients in a bucket.
 const SLOTS: usize = 8;
 
-/// A part of the table, as bytes: whoever stores it need not know what it means.
+/// A part of the table, as bytes. The code that stores it does not interpret it.
 pub type Bucket = [u8; SLOTS * SLOT_BYTES];
 
 const SLOT_BYTES: usize = 16;
 
-/// One client's place in a table.
+/// The hash of one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key(u64);
 
 impl Key {
-    /// That of what [`super::Post::client`] says.
+    /// The key of the client that [`super::Post::client`] returns.
     #[must_use]
     pub fn of(client: &[u8]) -> Self {
-        // Zero is an empty slot.
+        // Zero marks an empty slot.
         Self(xxh3_64(client).max(1))
     }
 
-    /// Which bucket is its, from 0 to [`BUCKETS`].
+    /// The number of its bucket, less than [`BUCKETS`].
     #[must_use]
     pub fn bucket(self) -> u64 {
         self.0 % BUCKETS
@@ -50,44 +49,44 @@ struct Slot {
     used_until_us: u64,
 }
 
-/// Lets the client publish once at `unix_ms`, and writes that down.
+/// Admits one message of the client at `unix_ms`, and records it in the bucket.
 ///
 /// # Errors
-/// When it has published too often: how long it has to wait. Nothing is written then.
+/// When it has published too often: how long it has to wait. The bucket is unchanged then.
 pub fn admit(bucket: &mut Bucket, key: Key, rate: Rate, unix_ms: u64) -> Result<(), Duration> {
     let now_us = unix_ms.saturating_mul(1_000);
     let period_us = rate.period.as_micros() as u64;
     let each_us = (period_us / u64::from(rate.count.max(1))).max(1);
-    let mut slots: [Slot; SLOTS] = std::array::from_fn(|place| slot(bucket, place));
-    // What lies beyond a period is no moment that this rate would write down: the rate,
-    // or the clock, was another one.
+    let mut slots: [Slot; SLOTS] = std::array::from_fn(|index| slot(bucket, index));
+    // A time more than a period ahead cannot be from this rate and this clock: one of the two
+    // has changed.
     for slot in &mut slots {
         slot.used_until_us = slot.used_until_us.clamp(now_us, now_us + period_us);
     }
     let own = slots.iter().position(|slot| slot.key == key.0);
-    let place = own.unwrap_or_else(|| {
-        // One whose time is over stands at `now` and comes first.
+    let index = own.unwrap_or_else(|| {
+        // A slot whose time has passed counts as `now` and is chosen first.
         let least = slots
             .iter()
             .enumerate()
             .min_by_key(|(_, slot)| slot.used_until_us);
-        least.map_or(0, |(place, _)| place)
+        least.map_or(0, |(index, _)| index)
     });
-    let used_until_us = own.map_or(now_us, |place| slots[place].used_until_us) + each_us;
+    let used_until_us = own.map_or(now_us, |index| slots[index].used_until_us) + each_us;
     if used_until_us > now_us + period_us {
         return Err(Duration::from_micros(used_until_us - now_us - period_us));
     }
-    let bytes = &mut bucket[place * SLOT_BYTES..(place + 1) * SLOT_BYTES];
+    let bytes = &mut bucket[index * SLOT_BYTES..(index + 1) * SLOT_BYTES];
     bytes[..8].copy_from_slice(&key.0.to_le_bytes());
     bytes[8..].copy_from_slice(&used_until_us.to_le_bytes());
     Ok(())
 }
 
-fn slot(bucket: &Bucket, place: usize) -> Slot {
+fn slot(bucket: &Bucket, index: usize) -> Slot {
     let numbers = bucket.as_chunks::<8>().0;
     Slot {
-        key: u64::from_le_bytes(numbers[2 * place]),
-        used_until_us: u64::from_le_bytes(numbers[2 * place + 1]),
+        key: u64::from_le_bytes(numbers[2 * index]),
+        used_until_us: u64::from_le_bytes(numbers[2 * index + 1]),
     }
 }
 

@@ -1,9 +1,9 @@
-//! One line of a stream's file.
+//! Record: one line of a stream's file.
 
 use crate::event::EventName;
 
-/// One JSON object and its newline: what stands in the file, and all that may be
-/// appended to it. No byte of a client's can end the line or leave its string.
+/// One JSON object and its newline, the only content that is ever appended to the file. No byte
+/// from a client can end the line or leave its JSON string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record(Vec<u8>);
 
@@ -27,8 +27,8 @@ impl Record {
         Self(line.into_bytes())
     }
 
-    /// A record that is written already, without its newline; `None` when it is more than
-    /// one line.
+    /// A record that is already encoded, without its newline; `None` if it is more than one
+    /// line.
     pub(crate) fn of_line(line: String) -> Option<Self> {
         if line.contains('\n') {
             return None;
@@ -36,7 +36,7 @@ impl Record {
         Some(Self((line + "\n").into_bytes()))
     }
 
-    /// The line, newline included.
+    /// The line, including its newline.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -45,6 +45,6 @@ impl Record {
 
 /// A text as a JSON string.
 pub(super) fn json_text(text: &str) -> String {
-    // A string has no key that could be no string, which is all that can fail.
+    // Serialization fails only for keys that are not strings, and a string has no keys.
     serde_json::to_string(text).unwrap_or_default()
 }

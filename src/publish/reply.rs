@@ -1,4 +1,4 @@
-//! What whoever posted is told.
+//! Reply: the response to a POST.
 
 use std::time::Duration;
 
@@ -6,28 +6,28 @@ use super::message::Media;
 use super::record::json_text;
 use crate::request::{Head, Method, Request, Settings, Status, Ways, preflight, with_cors};
 
-/// An answer to a POST: a head that tells its length, and a body of JSON.
+/// A response to a POST: a head with `Content-Length`, and a body of JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// Status and fields, `Content-Length` included.
+    /// Status and fields, including `Content-Length`.
     pub head: Head,
-    /// `{"id":"…"}` or `{"error":"…"}` and a newline; nothing for a HEAD or a 204.
+    /// `{"id":"…"}` or `{"error":"…"}` and a newline; empty for a HEAD or a 204.
     pub body: Vec<u8>,
 }
 
-/// The methods that the way up allows.
+/// The methods of an address that only publishes.
 const ALLOW: &str = "POST, OPTIONS";
 
-/// The replies to one request: what is the same in all of them.
+/// Makes the responses to one request; contains what they have in common.
 #[derive(Clone, Debug)]
 pub struct Replies {
-    /// Fields that let another site's page read the answer.
+    /// The CORS fields, which let a page of another origin read the response.
     cors: Vec<(&'static str, String)>,
     method: Method,
 }
 
 impl Replies {
-    /// The replies to `request`.
+    /// The responses to `request`.
     #[must_use]
     pub fn to(request: &Request, settings: &Settings) -> Self {
         let cors = with_cors(Head::new(Status::Ok), request, settings).fields;
@@ -37,7 +37,7 @@ impl Replies {
         }
     }
 
-    /// The replies where the settings cannot be read.
+    /// The responses if the settings cannot be read.
     #[must_use]
     pub fn without_settings(request: &Request) -> Self {
         Self {
@@ -46,7 +46,8 @@ impl Replies {
         }
     }
 
-    /// To a browser that asks whether it may post (Fetch §4.8).
+    /// The response to a preflight, in which a browser asks whether it may send a POST (Fetch
+    /// §4.8).
     pub(super) fn preflight(request: &Request, settings: &Settings) -> Reply {
         Reply {
             head: preflight(request, settings, Ways::Up),
@@ -54,20 +55,20 @@ impl Replies {
         }
     }
 
-    /// 201: it is in the file, and `id` is the one that its event has.
+    /// 201: the record is in the file, and its event has the id `id`.
     #[must_use]
     pub fn created(&self, id: &str) -> Reply {
         let body = format!("{{\"id\":{}}}\n", json_text(id));
         self.reply(Head::new(Status::Created), body)
     }
 
-    /// An error that needs no further field, with what to say of it.
+    /// An error without additional fields, with a text for the client.
     #[must_use]
     pub fn error(&self, status: Status, text: &str) -> Reply {
         self.error_with(Head::new(status), text)
     }
 
-    /// 401: a token would do. The text is the same whatever was sent.
+    /// 401: a token would permit it. The text does not depend on what was sent.
     #[must_use]
     pub fn unauthorized(&self) -> Reply {
         let head =
@@ -75,19 +76,19 @@ impl Replies {
         self.error_with(head, "a token is needed")
     }
 
-    /// 403. Why is nobody's business: the text is the same for every reason.
+    /// 403. The text is the same for every reason, which is not disclosed.
     #[must_use]
     pub fn forbidden(&self) -> Reply {
         self.error(Status::Forbidden, "not allowed")
     }
 
-    /// 404: no such file, or none that may be known of.
+    /// 404: there is no such file, or its existence must not be disclosed.
     #[must_use]
     pub fn not_found(&self) -> Reply {
         self.error(Status::NotFound, "no such stream")
     }
 
-    /// 404: no such session, or one that has ended.
+    /// 404: there is no such session, or it has ended.
     #[must_use]
     pub fn no_session(&self) -> Reply {
         self.error(Status::NotFound, "no such session")
@@ -121,27 +122,27 @@ impl Replies {
         self.error_with(head, "the body is compressed")
     }
 
-    /// 429: more often than it may.
+    /// 429: the client exceeds its rate.
     #[must_use]
     pub fn too_many(&self, retry_after: Duration) -> Reply {
         let head = Head::new(Status::TooManyRequests);
         self.error_with(retry_in(head, retry_after), "too many posts")
     }
 
-    /// 503: the file cannot be written to now. Why is for the log alone.
+    /// 503: the file cannot be written now. The reason is only in the log.
     #[must_use]
     pub fn unavailable(&self) -> Reply {
         let head = Head::new(Status::ServiceUnavailable);
         self.error_with(retry_in(head, Duration::from_secs(5)), "cannot write now")
     }
 
-    /// 503: the file cannot be written to, and waiting does not help.
+    /// 503: the file cannot be written, and waiting does not help.
     #[must_use]
     pub fn unwritable(&self) -> Reply {
         self.error(Status::ServiceUnavailable, "cannot write")
     }
 
-    /// 500: a setting is wrong. Which is for the log alone.
+    /// 500: a setting is wrong. The log says which.
     #[must_use]
     pub fn misconfigured(&self) -> Reply {
         self.error(Status::InternalServerError, "wrong configuration")
@@ -158,7 +159,7 @@ impl Replies {
             .with("Content-Length", body.len().to_string());
         head.fields.extend(self.cors.iter().cloned());
         let body = match self.method {
-            // Its head tells what there would be (RFC 9110 §9.3.2).
+            // The fields describe the body that a GET would receive (RFC 9110 §9.3.2).
             Method::Head => Vec::new(),
             _ => body.into_bytes(),
         };
@@ -166,7 +167,7 @@ impl Replies {
     }
 }
 
-/// In whole seconds, and never at once.
+/// In whole seconds, at least one.
 fn retry_in(head: Head, time: Duration) -> Head {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     head.with("Retry-After", seconds.max(1).to_string())

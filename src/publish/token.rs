@@ -1,8 +1,8 @@
-//! Bearer tokens (RFC 6750), compared without telling how far they agree.
+//! Bearer tokens (RFC 6750), compared in a time that does not disclose how much is right.
 
 use std::hint::black_box;
 
-/// The tokens that may publish: one a line of the token file.
+/// The tokens that permit publishing: one on each line of the token file.
 #[derive(Clone, Default)]
 pub struct Tokens(Vec<Vec<u8>>);
 
@@ -10,8 +10,8 @@ impl Tokens {
     /// The largest token file, in bytes.
     pub const FILE_MAX_BYTES: u64 = 64 << 10;
 
-    /// Reads a token file. White space around a token, empty lines, and lines that begin
-    /// with `#` do not count. Several tokens let one be exchanged without a break.
+    /// Reads a token file. White space around a token, empty lines, and lines that begin with
+    /// `#` are ignored. With several tokens, one can be replaced without an interruption.
     #[must_use]
     pub fn parse(file: &[u8]) -> Self {
         let file = file.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(file);
@@ -20,10 +20,10 @@ impl Tokens {
         Self(tokens.map(<[u8]>::to_vec).collect())
     }
 
-    /// Whether `authorization` brings one of them.
+    /// Whether `authorization` contains one of them.
     ///
-    /// Its time depends on the tokens of the file only: not on how much of one was guessed, and
-    /// not on how much was sent.
+    /// Its time depends only on the tokens of the file: not on how much of a token was guessed,
+    /// and not on how much was sent.
     #[must_use]
     pub fn admit(&self, authorization: &[u8]) -> bool {
         let given = bearer(authorization).unwrap_or_default();
@@ -46,9 +46,9 @@ fn bearer(authorization: &[u8]) -> Option<&[u8]> {
         .then(|| token.trim_ascii())
 }
 
-/// 1 when they are the same, else 0. `given` is cut or filled to the length of the longest
-/// token; `given_bytes` is its own length. As many bytes are compared as the token has, so all
-/// comparisons together cost no more than the file is long.
+/// 1 if they are equal, otherwise 0. `given` is cut or filled to the length of the longest
+/// token; `given_bytes` is its own length. Only as many bytes as the token has are compared, so
+/// all comparisons together cost no more than the length of the file.
 fn same(given: &[u8], given_bytes: usize, token: &[u8]) -> u8 {
     let mut difference = u8::from(given_bytes != token.len());
     for (byte, expected) in given.iter().zip(token) {
@@ -111,8 +111,8 @@ mod tests {
         for _ in 0..50 {
             assert!(!tokens.admit(long.as_bytes()));
         }
-        // Byte by byte against each token it took 200 ms a request, and ten times that in a
-        // build for tests.
+        // A comparison byte by byte with each token took 200 ms a request, and ten times that
+        // in a debug build.
         assert!(start.elapsed() < Duration::from_secs(8));
         let last = format!("Bearer token-{:026}", 1899);
         assert!(tokens.admit(last.as_bytes()));

@@ -1,4 +1,4 @@
-//! One POST, from its head to a record.
+//! Upload: one POST, from its head to a record.
 
 use std::time::Duration;
 
@@ -12,54 +12,54 @@ use super::token::Tokens;
 use crate::request::{Method, Publishing, Request, Settings, Status};
 use crate::source::Author;
 
-/// All that decides on a POST.
+/// Everything that determines the response to a POST.
 #[derive(Clone, Copy)]
 pub struct PostContext<'a> {
-    /// What is asked.
+    /// The request.
     pub request: &'a Request,
-    /// What the POST says of its body and its sender.
+    /// Its meta-variables that concern publishing.
     pub post: &'a Post,
-    /// The settings of the place it is asked at.
+    /// The settings of its location.
     pub settings: &'a Settings,
-    /// Those of the way up.
+    /// The settings of publishing.
     pub publishing: &'a Publishing,
-    /// What the token file holds; none where it counts for nothing.
+    /// The tokens of the token file; none if tokens do not permit publishing.
     pub tokens: &'a Tokens,
 }
 
-/// What to do first.
+/// The decision after the head.
 pub enum UploadStart {
-    /// It is decided already. The body is not wanted.
+    /// The response is known already. The body is not needed.
     Reply(Reply),
     /// Receive the body.
     Upload(Upload),
 }
 
-/// What to do next.
+/// What the caller does next.
 pub enum UploadStep {
     /// Wait for bytes, or for [`Upload::until`].
     More,
-    /// It is decided. What is left of the body is not wanted.
+    /// The response is known. The rest of the body is not needed.
     Reply(Reply),
-    /// Append this, and then reply by [`Upload::replies`].
+    /// Append this record, and then respond by [`Upload::replies`].
     Record(Record),
 }
 
-/// A POST that may publish, whose body is on its way.
+/// A POST that may publish and whose body is being received.
 pub struct Upload {
     replies: Replies,
     media: Media,
     body: Body,
     body_max_bytes: usize,
-    /// The longest record that a reader gets whole.
+    /// The longest record that reaches a reader uncut.
     line_max_bytes: usize,
     client: Vec<u8>,
-    /// The member of a room who says it.
+    /// The member of a room who publishes it.
     author: Option<Author>,
 }
 
-/// Decides what the head of a POST already tells. `now` is any clock that goes on; the
-/// body has [`Publishing::timeout`] from here.
+/// Decides what can be decided from the head of a POST. `now` is any monotonic clock; the body
+/// must arrive within [`Publishing::timeout`] from now.
 #[must_use]
 pub fn begin(asked: PostContext<'_>, now: Duration) -> UploadStart {
     match judge(asked, now) {
@@ -68,7 +68,7 @@ pub fn begin(asked: PostContext<'_>, now: Duration) -> UploadStart {
     }
 }
 
-// Who may not publish learns nothing else, so that is decided first.
+// A client that may not publish must not learn anything else, so this is decided first.
 fn judge(asked: PostContext<'_>, now: Duration) -> Result<Upload, Reply> {
     let PostContext {
         request,
@@ -112,12 +112,12 @@ fn judge(asked: PostContext<'_>, now: Duration) -> Result<Upload, Reply> {
 }
 
 impl Upload {
-    /// Makes it what a member of a room says.
+    /// Makes `author`, the member of a room, the author of its record.
     pub fn comes_from(&mut self, author: Author) {
         self.author = Some(author);
     }
 
-    /// Takes bytes of the body in.
+    /// Adds bytes of the body.
     pub fn take(&mut self, bytes: &[u8]) {
         self.body.take(bytes);
     }
@@ -127,8 +127,8 @@ impl Upload {
         self.body.end();
     }
 
-    /// What to do at `now`: to be asked first, since a body can be empty, whenever
-    /// something has come in, and when [`Upload::until`] has.
+    /// What to do at `now`. Call it at the beginning, since a body can be empty, whenever bytes
+    /// or their end have arrived, and at [`Upload::until`].
     #[must_use]
     pub fn at(&self, now: Duration) -> UploadStep {
         let replies = &self.replies;
@@ -144,25 +144,25 @@ impl Upload {
         })
     }
 
-    /// When the body has to be here, and its record in the file.
+    /// The time before which the body must have arrived and the record must be in the file.
     #[must_use]
     pub fn until(&self) -> Duration {
         self.body.until()
     }
 
-    /// How many bytes it would take in.
+    /// How many bytes to read.
     #[must_use]
     pub fn wanted_bytes(&self) -> usize {
         self.body.wanted_bytes()
     }
 
-    /// What its client is known by, for [`super::rate`].
+    /// What identifies its client, for [`super::rate`].
     #[must_use]
     pub fn client(&self) -> &[u8] {
         &self.client
     }
 
-    /// The replies to it.
+    /// The responses to it.
     #[must_use]
     pub fn replies(&self) -> &Replies {
         &self.replies
@@ -176,7 +176,7 @@ impl Upload {
         });
         let record = record
             .map_err(|problem| self.replies.error(Status::BadRequest, &problem.to_string()))?;
-        // A longer one would reach readers cut.
+        // A longer record would be cut for readers.
         if record.as_bytes().len() > self.line_max_bytes {
             return Err(self.replies.too_large(self.line_max_bytes));
         }
@@ -347,13 +347,13 @@ mod tests {
             upload.at(START)
         };
         replies(ended(&[], b"\xff"), "400 Bad Request");
-        // It would reach readers cut, since quoting makes it longer.
+        // The record would be cut for readers, since quoting makes it longer.
         let short = [("SSE_MAX_LINE", "16")];
         replies(ended(&short, b"\0\0\0"), "413 Content Too Large");
     }
 
     proptest! {
-        /// Whatever a client and a gateway send, there is an answer or a record.
+        /// Any variables and bytes lead to a response or a record.
         #[test]
         fn any_variables_and_any_bytes_come_to_an_end(
             values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 10),

@@ -3,7 +3,7 @@
 /// Whether the field accepts `text/event-stream`.
 ///
 /// The most specific matching range decides, by its `q`. A malformed field accepts everything:
-/// a refusal would end an `EventSource` for good.
+/// a refusal would end an `EventSource` permanently.
 pub(super) fn accepts_event_stream(field: &[u8]) -> bool {
     let mut best: Option<(u8, bool)> = None;
     let mut readable = false;

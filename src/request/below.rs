@@ -1,26 +1,26 @@
-//! A file's name below `SSE_ROOT`, as a client asks for it.
+//! BelowRoot: the name of a file below `SSE_ROOT`, as a client requests it.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-/// A relative name that goes only down: every part is there, none begins with a dot,
-/// and none holds NUL. A name that exists is such a name; that it leads nowhere else
-/// by a link is checked by `system::beneath` (openat2, `RESOLVE_BENEATH`).
+/// A relative name that only descends: no component is empty, none begins with a dot, and none
+/// contains NUL. A name that exists may still lead elsewhere by a link; `system::beneath`
+/// prevents that (openat2, `RESOLVE_BENEATH`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BelowRoot(PathBuf);
 
 impl BelowRoot {
-    /// The longest name, in bytes: a quarter of what Linux takes for a path, so that
-    /// there is room for the root.
+    /// The longest name, in bytes: a quarter of Linux's limit for a path, which leaves room for
+    /// the root.
     pub const MAX_BYTES: usize = 1024;
 
-    /// The longest part of a name, in bytes: Linux's own limit.
+    /// The longest component of a name, in bytes: Linux's own limit.
     pub const PART_MAX_BYTES: usize = 255;
 
-    /// Reads `PATH_INFO`, decoded by the gateway. `None` for whatever is no such name,
-    /// or does not end in one of `suffixes` where there are any: the caller then acts
-    /// as if the file were not there.
+    /// Reads `PATH_INFO`, decoded by the gateway. `None` for any other text, and for a name
+    /// that ends in none of `suffixes` if there are any: the caller then acts as if the file
+    /// did not exist.
     #[must_use]
     pub fn parse(path_info: &[u8], suffixes: &[String]) -> Option<Self> {
         let name = path_info.strip_prefix(b"/").unwrap_or(path_info);

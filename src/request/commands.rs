@@ -1,7 +1,7 @@
-//! Which programs a responder runs for requests.
+//! Commands: the programs that a responder runs for requests.
 //!
-//! A client of the responder's socket chooses the settings of its requests, `SSE_COMMAND`
-//! among them. So only the process's own environment or options can allow programs.
+//! A client of the responder's socket determines the settings of its requests, including
+//! `SSE_COMMAND`. So only the process's own environment and options can permit programs.
 
 use super::settings::{Reader, table};
 use super::{MetaVariables, SettingError};
@@ -11,13 +11,13 @@ use super::{MetaVariables, SettingError};
 pub enum Commands {
     /// All of them.
     Any,
-    /// This one, with its arguments; none where it is empty.
+    /// This program with these arguments; no program if it is empty.
     Only(Vec<String>),
 }
 
 impl Commands {
-    /// What the environment of a process allows: any where `SSE_ALLOW_COMMANDS` is `yes`, else
-    /// the one that its own `SSE_COMMAND` names.
+    /// What the environment of a process permits: every program if `SSE_ALLOW_COMMANDS` is
+    /// `yes`, otherwise the one that its own `SSE_COMMAND` names.
     ///
     /// # Errors
     /// When one of the two cannot be read.
@@ -33,7 +33,7 @@ impl Commands {
     /// Whether a request may name `command`; an empty one is always permitted.
     ///
     /// # Errors
-    /// When it may not; the error names the remedy.
+    /// When it may not; the error contains the remedy.
     pub fn permit(&self, command: &[String]) -> Result<(), SettingError> {
         match self {
             Self::Any => Ok(()),

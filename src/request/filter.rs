@@ -1,13 +1,13 @@
-//! Which records a client gets.
+//! Filter: which records a client receives.
 
 use std::fmt;
 
 use memchr::memmem;
 use regex_lite::{Regex, RegexBuilder};
 
-/// A condition on a record's bytes, as `SSE_FILTER` and the query's `filter` write it:
-/// a text that the record must contain, or `/…/` for a regular expression; a leading
-/// `!` inverts.
+/// A condition on a record's bytes, in the notation of `SSE_FILTER` and the query's `filter`: a
+/// text that the record must contain, or `/…/` for a regular expression; a leading `!` inverts
+/// it.
 #[derive(Clone, Debug)]
 pub struct Filter {
     text: String,
@@ -21,21 +21,21 @@ enum Pattern {
     Contains(Box<memmem::Finder<'static>>),
     Matches {
         expression: Box<Regex>,
-        /// States of the compiled expression, rounded up to a power of two. Matching one
-        /// byte visits each of them once at most.
+        /// States of the compiled expression, rounded up to a power of two. Matching one byte
+        /// visits each of them at most once.
         states: u64,
     },
     StartsWith(Box<[u8]>),
 }
 
-/// Who wrote a filter, and with that how much it may cost.
+/// Who wrote a filter, which determines how much it may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Author {
     Administrator,
     Client,
 }
 
-/// What a filter says of a record.
+/// The result of applying a filter to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The record is sent.
@@ -46,7 +46,7 @@ pub enum Verdict {
     TooLong,
 }
 
-/// Why a text is no filter.
+/// Why a text is not a filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidFilter(String);
 
@@ -59,7 +59,7 @@ impl Author {
         }
     }
 
-    /// The largest compiled expression. Ten words take 1 KiB.
+    /// The largest compiled expression, in bytes. Ten words take 1 KiB.
     fn compiled_max_bytes(self) -> usize {
         match self {
             Self::Administrator => 256 * 1024,
@@ -67,7 +67,7 @@ impl Author {
         }
     }
 
-    /// The most work that one match may be.
+    /// The maximum work of one match.
     fn match_max_work(self) -> u64 {
         match self {
             Self::Administrator => u64::MAX,
@@ -77,17 +77,17 @@ impl Author {
 }
 
 impl Filter {
-    /// The most work of one match of a client's expression: at 1 to 12 ns per state and
-    /// byte, 2 to 25 ms. So a record may be 12 KiB long for the largest expression, and
-    /// 48 KiB for one such as `/ERROR.*timeout/`.
+    /// The maximum work of one match of a client's expression: at 1 to 12 ns per state and
+    /// byte, 2 to 25 ms. So a record may be 12 KiB long for the largest expression, and 48 KiB
+    /// for one such as `/ERROR.*timeout/`.
     pub const CLIENT_MATCH_MAX_WORK: u64 = 2 << 20;
 
-    /// What a state of a compiled expression takes at least (regex-lite, 64 bits).
+    /// The minimum size of a state of a compiled expression (regex-lite, 64 bits).
     const STATE_BYTES: usize = 24;
 
-    /// Reads a filter of the administrator's. Matching takes linear time, whatever the
-    /// expression, but a line of 1 MiB takes a minute with the largest. Its classes such as
-    /// `\d` and `\w`, and `(?i)`, match ASCII only.
+    /// Reads a filter of the administrator. Matching takes linear time for every expression,
+    /// but a line of 1 MiB takes a minute with the largest. Its classes such as `\d` and `\w`,
+    /// and `(?i)`, match ASCII only.
     ///
     /// # Errors
     /// When it is too long, empty, or its expression cannot be read or is too large.
@@ -95,7 +95,7 @@ impl Filter {
         Self::of(Author::Administrator, text)
     }
 
-    /// Reads a filter that a client asks for.
+    /// Reads a filter that a client requests.
     ///
     /// # Errors
     /// As [`Filter::parse`], with smaller limits.
@@ -103,7 +103,7 @@ impl Filter {
         Self::of(Author::Client, text)
     }
 
-    /// Passes what does not begin with `start`.
+    /// Passes records that do not begin with `start`.
     #[must_use]
     pub fn unless_starts_with(start: &str) -> Self {
         Self {
@@ -148,15 +148,15 @@ impl Filter {
         })
     }
 
-    /// Whether a client decides how much a match costs.
+    /// Whether a client determines how much a match costs.
     #[must_use]
     pub fn is_clients_expression(&self) -> bool {
         self.author == Author::Client && matches!(self.pattern, Pattern::Matches { .. })
     }
 
-    /// Whether a record passes. `work` is raised by what the match may have cost: states of
-    /// the expression times bytes of the record. (Searching for a text costs no more than
-    /// reading it.)
+    /// Whether a record passes. Adds to `work` what the match may have cost: states of the
+    /// expression times bytes of the record. (Searching for a text costs no more than reading
+    /// it.)
     #[must_use]
     pub fn judge(&self, record: &[u8], work: &mut u64) -> Verdict {
         let found = match &self.pattern {
@@ -178,8 +178,8 @@ impl Filter {
     }
 }
 
-/// Compiles an expression; returns with it a power of two that its size in bytes does not
-/// exceed. (regex-lite has a limit on the size, and no function for it.)
+/// Compiles an expression. Returns with it a power of two that its size in bytes does not
+/// exceed: regex-lite can limit the size, but does not report it.
 fn compile(expression: &str, max_bytes: usize) -> Result<(Regex, usize), InvalidFilter> {
     let mut bytes = 256;
     loop {
@@ -252,7 +252,7 @@ mod tests {
         assert!((130 * 15..130 * 50).contains(&work), "{work}");
         assert_eq!(asked.judge(&[b'x'; 1 << 20], &mut work), Verdict::TooLong);
         assert!(work < 130 * 50, "what is not matched costs nothing: {work}");
-        // One of the administrator's is matched whatever it costs.
+        // An expression of the administrator is matched at any cost.
         let own = Filter::parse("!/ERROR.*timeout/").unwrap();
         assert_eq!(own.judge(&[b'x'; 1 << 20], &mut work), Verdict::Passes);
         assert!(work > 15 << 20, "{work}");

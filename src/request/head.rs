@@ -2,25 +2,25 @@
 
 /// The statuses that are used (RFC 9110 §15).
 ///
-/// Every status but 200 ends an `EventSource` for good, so a temporary error of a stream is
-/// never a status: it is a 200 stream with `retry:` that ends. A publisher gets any of them.
+/// Every status but 200 ends an `EventSource` permanently. So a temporary error of a stream is
+/// not a status, but a 200 stream with `retry:` that ends. A publisher gets any of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// A stream follows, or this is the response to HEAD.
     Ok,
     /// The published record is in the file.
     Created,
-    /// A finished stream, or an answered preflight: no content.
+    /// A finished stream, or the response to a preflight: no content.
     NoContent,
     /// The query's `filter`, or a body, is malformed: no retry would help.
     BadRequest,
     /// A token is missing.
     Unauthorized,
-    /// Not allowed, and a token would not help.
+    /// Not allowed, and a token would not permit it.
     Forbidden,
     /// No such stream, or one whose existence must not be revealed.
     NotFound,
-    /// The method is none of those in `Allow`.
+    /// `Allow` does not list the method.
     MethodNotAllowed,
     /// The client does not accept `text/event-stream`.
     NotAcceptable,

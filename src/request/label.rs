@@ -1,4 +1,4 @@
-//! Label: the request as log lines name it.
+//! Label: the client, method and path of a request for log lines.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -4,15 +4,15 @@ use super::meta::Value;
 use super::query::fields;
 use crate::event::EventId;
 
-/// The last event id that a client sends. It is untrusted, and never an error.
+/// The last event id that a client sends. It is untrusted, and an invalid one is not an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LastId {
     /// The client connects for the first time.
     None,
-    /// A well-formed id. Whether it means anything is for the source to decide.
+    /// A well-formed id. The source decides whether it is one of its positions.
     Given(EventId<'static>),
-    /// An id that is doubled, too long, or contains a byte that none of our ids contains. The
-    /// client gets a `gap`, and then what a first-time client gets.
+    /// An id that was sent twice, is too long, or contains a byte that is in none of our ids.
+    /// The client gets a `gap`, and then what a first-time client gets.
     Malformed,
 }
 

@@ -1,13 +1,12 @@
-//! Meta-variables as a gateway hands them over (RFC 3875 §4.1).
+//! The meta-variables of a request, as the gateway passes them (RFC 3875 §4.1).
 
 use super::settings::{Origin, PROCESS_SETTINGS};
 
-/// The meta-variables of one request, in the order they came.
+/// The meta-variables of one request, in the order in which they arrived.
 ///
-/// Names and values are bytes: gateways pass what clients sent, and that need not be
-/// UTF-8. A name can come twice (nginx repeats a doubled header; lighttpd and h2o
-/// let `Last_Event_ID` collide with `Last-Event-ID`), which is why lookups return a
-/// [`Value`] and not one string.
+/// Names and values are bytes: gateways pass what clients sent, which need not be UTF-8. A name
+/// can occur twice (nginx repeats a doubled header; lighttpd and h2o give `Last_Event_ID` and
+/// `Last-Event-ID` the same name), so a lookup returns a [`Value`] and not a single string.
 #[derive(Clone, Debug, Default)]
 pub struct MetaVariables {
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -15,21 +14,21 @@ pub struct MetaVariables {
     origins: Vec<(&'static str, Origin)>,
 }
 
-/// What a name stands for. An empty value counts as absent: nginx sends unset
-/// parameters as empty strings.
+/// The value of a name. An empty value counts as absent: nginx sends unset parameters as empty
+/// strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     /// No such name, or only empty values.
     Absent,
     /// One value.
     One(&'a [u8]),
-    /// The name came more than once; at least two values are not empty.
+    /// The name occurred more than once; at least two values are not empty.
     Repeated(Vec<&'a [u8]>),
 }
 
 impl<'a> Value<'a> {
-    /// The value, the last one where there are several: a server appends what its
-    /// configuration says after what the client sent.
+    /// The value, or the last one of several: a server appends the values of its configuration
+    /// after those of the client.
     #[must_use]
     pub fn last(&self) -> Option<&'a [u8]> {
         match self {
@@ -41,14 +40,14 @@ impl<'a> Value<'a> {
 }
 
 impl MetaVariables {
-    /// Takes the pairs as they came.
+    /// Takes the pairs in the order in which they arrived.
     #[must_use]
     pub fn new(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
         let origins = Vec::new();
         Self { pairs, origins }
     }
 
-    /// What `name` stands for.
+    /// The value of `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Value<'_> {
         let mut values = self
@@ -76,8 +75,8 @@ impl MetaVariables {
         }
     }
 
-    /// Whether a program was started by a gateway: then its command line is the
-    /// client's (a query without `=` becomes arguments), and must not be read.
+    /// Whether a gateway started the program. Then the client determines the command line (a
+    /// query without `=` becomes arguments), and it must not be read.
     #[must_use]
     pub fn from_gateway(&self) -> bool {
         self.pairs
@@ -85,9 +84,9 @@ impl MetaVariables {
             .any(|(n, _)| n == b"GATEWAY_INTERFACE" || n == b"REQUEST_METHOD")
     }
 
-    /// A request's variables on top of the settings that a process was started with. What
-    /// the request's location says wins; what belongs to the whole process
-    /// ([`PROCESS_SETTINGS`]) is read from `defaults` only.
+    /// The variables of a request, with the process's settings as defaults. A value of the
+    /// request's location takes precedence. Settings of the whole process
+    /// ([`PROCESS_SETTINGS`]) are read from `defaults` only.
     #[must_use]
     pub fn over(mut self, defaults: &Self) -> Self {
         self.remove_process_settings();
@@ -139,7 +138,7 @@ impl MetaVariables {
         self.pairs.iter().map(|(name, _)| name.as_slice())
     }
 
-    /// Adds a pair after all others, so that it wins over an earlier one.
+    /// Adds a pair after all others, so that it takes precedence over an earlier one.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         self.pairs.push((name.as_bytes().to_vec(), value.to_vec()));
     }
@@ -160,7 +159,7 @@ impl SettingsSet {
 
 #[cfg(test)]
 impl MetaVariables {
-    /// A set for tests, from text.
+    /// Meta-variables for tests, from text.
     pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
         let owned = |(n, v): &(&str, &str)| (n.as_bytes().to_vec(), v.as_bytes().to_vec());
         Self::new(pairs.iter().map(owned).collect())

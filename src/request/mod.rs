@@ -5,7 +5,7 @@
 //!                                └─► Settings ──┴─► policy ──► Head
 //! ```
 //!
-//! Everything is a function of bytes. No file, socket or clock is touched.
+//! Everything is a function of bytes. Nothing here uses a file, a socket or a clock.
 
 mod accept;
 mod below;
@@ -54,24 +54,24 @@ pub use status_page::{StatusAnswer, StatusFormat, decide_status};
 pub enum Method {
     /// Open the stream.
     Get,
-    /// Its head only.
+    /// Get only its head.
     Head,
-    /// A preflight, or a query for the allowed methods.
+    /// A preflight, or a request for the allowed methods.
     Options,
     /// Publish.
     Post,
-    /// Any other one.
+    /// Any other method.
     Other,
 }
 
 /// A request, read from the meta-variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// `REQUEST_METHOD`; absent means GET, since a program typed in a shell has none.
+    /// `REQUEST_METHOD`; absent means GET, since a program in a shell has none.
     pub method: Method,
-    /// `HTTP_ACCEPT`, where there is one.
+    /// `HTTP_ACCEPT`, if it was sent.
     pub accept: Option<Vec<u8>>,
-    /// `HTTP_ORIGIN`: absent for same-origin GETs.
+    /// `HTTP_ORIGIN`, which a browser omits in same-origin GETs.
     pub origin: Option<Vec<u8>>,
     /// The client's Last-Event-ID.
     pub last_id: LastId,
@@ -86,7 +86,7 @@ pub struct Request {
 
 impl Request {
     /// Reads a request. Absent, empty, repeated and unreadable variables all have a meaning;
-    /// nothing here is an error.
+    /// none is an error.
     #[must_use]
     pub fn from_meta(meta: &MetaVariables) -> Self {
         let method = match meta.get("REQUEST_METHOD").last() {

@@ -1,4 +1,4 @@
-//! Nick: the name of a member of a room.
+//! Nick: the nickname of a member of a room.
 
 /// A nickname: 1 to [`Nick::MAX_CHARS`] visible characters, with single spaces between.
 ///
@@ -34,8 +34,8 @@ impl Nick {
     }
 }
 
-/// Controls, and what changes the direction of the text around it or has no width
-/// (Unicode 16, general categories Cc and Cf as far as they matter in a line).
+/// Whether the character is a control, changes the direction of the text around it, or has no
+/// width (Unicode 16, those of the general categories Cc and Cf that matter in a line).
 fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(

@@ -1,7 +1,7 @@
-//! Origin: that of a page, and those that `SSE_ALLOW_ORIGIN` lists.
+//! Origin: the origin of a page, and the origins that `SSE_ALLOW_ORIGIN` lists.
 
 /// An origin (RFC 6454 §4), normalised: scheme and host are in lower case, and the scheme's
-/// default port is left out.
+/// default port is omitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     scheme: String,
@@ -12,7 +12,7 @@ pub struct Origin {
 
 impl Origin {
     /// Reads a serialized origin (RFC 6454 §6.2): scheme, host and port and nothing else.
-    /// `None` for anything else, such as `null`, so what was read is visible ASCII.
+    /// `None` for anything else, such as `null`. So a parsed origin is visible ASCII.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
@@ -57,7 +57,7 @@ impl Origin {
         &self.host
     }
 
-    /// Its port, also if it is the scheme's default; `None` if there is none.
+    /// Its port, even if that is the scheme's default; `None` if there is none.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         self.port.or_else(|| default_port(&self.scheme))
@@ -79,7 +79,7 @@ impl AllowedOrigin {
     /// Reads a word of the setting.
     ///
     /// # Errors
-    /// What is wrong with it, and what to write instead.
+    /// Why it is invalid, and what to write instead.
     pub fn parse(word: &str) -> Result<Self, &'static str> {
         if word == "*" {
             return Ok(Self::Any);
@@ -137,7 +137,7 @@ impl AllowedOrigin {
 
 /// Splits `host:port`. `None` if what follows the host is not a port.
 pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    // The colons of an IPv6 address stand in brackets.
+    // The colons of an IPv6 address are inside brackets.
     let after_host = authority.rfind(']').map_or(0, |end| end + 1);
     let Some(colon) = authority[after_host..].find(':') else {
         return Some((authority, None));

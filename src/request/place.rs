@@ -1,4 +1,4 @@
-//! What a web server's location serves: which stream, and which file name below a root.
+//! The stream and the file name that a request asks for.
 
 use super::meta::MetaVariables;
 
@@ -32,8 +32,8 @@ impl RequestedStream {
     }
 }
 
-/// The name below `SSE_ROOT` that a FastCGI gateway's variables ask for, as a path that
-/// begins with a slash.
+/// The name below `SSE_ROOT` in a FastCGI gateway's variables, as a path that begins with a
+/// slash.
 ///
 /// It is `PATH_INFO` if `SCRIPT_NAME` separates the location from it. Some gateways do not:
 /// with Apache's `mod_proxy_fcgi`, and nginx without `fastcgi_split_path_info`, `SCRIPT_NAME`
@@ -91,14 +91,14 @@ mod tests {
         // nginx with fastcgi_split_path_info, lighttpd, Apache's mod_fcgid.
         let split = [("SCRIPT_NAME", "/events"), ("PATH_INFO", "/a/b.log")];
         check(&split, Some("/a/b.log"));
-        // mod_proxy_fcgi, nginx without.
+        // mod_proxy_fcgi, and nginx without it.
         check(&[("SCRIPT_NAME", "/events/a/b.log")], Some("/a/b.log"));
         let empty = [("SCRIPT_NAME", "/events/a.log"), ("PATH_INFO", "")];
         check(&empty, Some("/a.log"));
         // h2o.
         let h2o = [("SCRIPT_NAME", ""), ("PATH_INFO", "/events/a.log")];
         check(&h2o, Some("/a.log"));
-        // A location that is the whole site.
+        // A location that covers the whole server.
         check(&[("SCRIPT_NAME", "/a.log")], Some("/a.log"));
         check(&[], None);
         let deep = ("SCRIPT_NAME", "/live/events/a/b.log");

@@ -5,12 +5,12 @@ use super::head::{Head, Status};
 use super::origin::{AllowedOrigin, Origin};
 use super::{Method, Request, Settings};
 
-/// What to do with a request.
+/// The response to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Open the source; if it has a stream, send this head and then the stream.
+    /// Open the source; if that succeeds, send this head and then the stream.
     Stream(Head),
-    /// Open the source to find out whether there is such a stream, then send this head and end.
+    /// Open the source to find out whether the stream exists, then send this head and end.
     HeadOnly(Head),
     /// Send this head, no body, and end.
     Refuse(Head),
@@ -28,7 +28,7 @@ pub enum Ways {
 }
 
 impl Ways {
-    /// The methods that are allowed.
+    /// The allowed methods.
     fn methods(self) -> &'static str {
         match self {
             Self::Down => "GET, HEAD, OPTIONS",
@@ -37,8 +37,9 @@ impl Ways {
         }
     }
 
-    /// The fields that a page of another site may send. amvtek's polyfill sends X-Requested-With,
-    /// which needs a preflight; a reader built on fetch may send Authorization.
+    /// The header fields that a page of another origin may send. amvtek's polyfill sends
+    /// X-Requested-With, which needs a preflight; a reader built on fetch may send
+    /// Authorization.
     fn fields(self) -> &'static str {
         match self {
             Self::Down | Self::Up => {
@@ -59,8 +60,8 @@ pub fn decide(request: &Request, settings: &Settings) -> Decision {
     decide_among(Ways::Down, request, settings)
 }
 
-/// The same for an address with these directions. A POST is refused here: publishing decides on
-/// it.
+/// The same for an address with these operations. A POST is refused here, because publishing is
+/// decided elsewhere.
 #[must_use]
 pub fn decide_among(ways: Ways, request: &Request, settings: &Settings) -> Decision {
     match request.method {
@@ -100,13 +101,13 @@ pub(crate) fn preflight(request: &Request, settings: &Settings, ways: Ways) -> H
         .with("Access-Control-Max-Age", "7200")
 }
 
-/// Adds the fields that let an allowed origin read the response. An origin that is not allowed
-/// gets the same stream without them; its browser then refuses it.
+/// Adds the fields that let an allowed origin read the response. Another origin gets the same
+/// stream without them, and its browser refuses it.
 pub(crate) fn with_cors(head: Head, request: &Request, settings: &Settings) -> Head {
     if settings.allow_origin.is_empty() {
         return head;
     }
-    // The response depends on the origin even if this one is denied or absent: a cache must not
+    // The response depends on the origin, even if that is refused or absent: a cache must not
     // give one origin's response to another.
     let head = head.with("Vary", "Origin");
     match granted(request, settings) {
@@ -119,18 +120,18 @@ pub(crate) fn with_cors(head: Head, request: &Request, settings: &Settings) -> H
     }
 }
 
-/// How an origin is allowed.
+/// How the setting allows an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Granted {
-    /// The setting names it, itself or by a wildcard.
+    /// It names the origin, itself or by a wildcard.
     ByName,
-    /// By `*`, which stands for pages that read without credentials.
+    /// By `*`, which is for pages that read without credentials.
     ToAny,
 }
 
-/// Whether the request's origin is allowed, and the origin as it was sent: a browser compares
-/// it byte by byte. Only an origin that was parsed is sent back, so nothing else from a client
-/// gets into a head.
+/// Whether the request's origin is allowed, and the origin as it was sent, since a browser
+/// compares it byte by byte. Only a parsed origin is sent back, so no other bytes from a client
+/// get into a head.
 fn granted<'a>(request: &'a Request, settings: &Settings) -> Option<(Granted, &'a str)> {
     let sent = request.origin.as_ref()?;
     let origin = Origin::parse(sent);
@@ -138,7 +139,7 @@ fn granted<'a>(request: &'a Request, settings: &Settings) -> Option<(Granted, &'
     granted_to(origin.as_ref(), settings).map(|granted| (granted, text))
 }
 
-/// Whether an origin is allowed; `None` is one that cannot be parsed, such as `null`.
+/// Whether an origin is allowed. `None` is an origin that cannot be parsed, such as `null`.
 pub(crate) fn granted_to(origin: Option<&Origin>, settings: &Settings) -> Option<Granted> {
     let allowed = &settings.allow_origin;
     let is_named = origin.is_some_and(|origin| allowed.iter().any(|one| one.names(origin)));

@@ -1,4 +1,4 @@
-//! The settings of publishing: who may publish, and how much.
+//! The settings of publishing: who may publish, how much and how often.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use super::meta::MetaVariables;
 use super::settings::{Notice, Reader, SettingError, Spec, table};
 use super::units;
 
-/// `SSE_PUBLISH_*`. [`super::Settings`] has the file, its limits and the origins. Ranges and
+/// `SSE_PUBLISH_*`. The file, its limits and the origins are in [`super::Settings`]. Ranges and
 /// defaults are in the table of settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publishing {
-    /// `SSE_PUBLISH_ALLOW`: any of these suffices; where it is empty, nobody may publish.
+    /// `SSE_PUBLISH_ALLOW`: any one of these suffices. If it is empty, nobody may publish.
     pub allow: Vec<Grant>,
-    /// `SSE_PUBLISH_TOKEN_FILE`: the tokens, one a line. Set whenever `allow` names
-    /// [`Grant::Token`].
+    /// `SSE_PUBLISH_TOKEN_FILE`: the file of the tokens, one on each line. It is set if `allow`
+    /// contains [`Grant::Token`].
     pub token_file: Option<PathBuf>,
     /// `SSE_PUBLISH_MAX`: the largest body.
     pub body_max_bytes: usize,
-    /// `SSE_PUBLISH_TIMEOUT`: how long a body may take to arrive, and then how long adding
+    /// `SSE_PUBLISH_TIMEOUT`: how long a body may take to arrive, and then how long appending
     /// the record may take.
     pub timeout: Duration,
-    /// `SSE_PUBLISH_SYNC`: what a record survives once the client got 201.
+    /// `SSE_PUBLISH_SYNC`: what a record survives after the client got 201.
     pub durability: Durability,
     /// `SSE_PUBLISH_RATE`: how often one client may publish. `None`: unlimited.
     pub rate: Option<Rate>,
@@ -49,10 +49,10 @@ pub enum Durability {
     Power,
 }
 
-/// A count in a period; all of them may come at once.
+/// A number of messages in a period; all of them may arrive at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many, 1 to 1 000 000.
+    /// The number, 1 to 1 000 000.
     pub count: u32,
     /// One second, minute or hour.
     pub period: Duration,

@@ -1,11 +1,11 @@
-//! The fields of a query that a stream uses.
+//! Query: the fields of a query that a stream uses.
 
 use std::borrow::Cow;
 
 use super::nick::Nick;
 use super::status_page::StatusFormat;
 
-/// What a client requests by the query. Most fields are those of widespread polyfills.
+/// What a client requests in the query. Most fields are those of widespread polyfills.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     /// Bytes of comment that the client wants to receive first: `evs_preamble=N` (amvtek), at most
@@ -17,7 +17,7 @@ pub struct Query {
     pub size_limit_bytes: Option<u64>,
     /// `filter=…`, used only with `SSE_ALLOW_FILTER=yes`.
     pub filter: Option<Vec<u8>>,
-    /// `format=json` or `format=prometheus`, of a status page.
+    /// `format=json` or `format=prometheus`, for a status page.
     pub figures: Option<StatusFormat>,
     /// `heartbeat=event`: the heartbeat is an event, which a page can see.
     pub heartbeat: Heartbeat,
@@ -31,15 +31,15 @@ pub enum Heartbeat {
     /// A comment, which no client shows to its page.
     #[default]
     Comment,
-    /// The event `heartbeat`: when the stream opens, and then after each such time without an
-    /// event. A page that misses it knows that the connection is lost.
+    /// The event `heartbeat`: when the stream opens, and then after each `SSE_HEARTBEAT`
+    /// without an event. A page that misses it knows that the connection is lost.
     Event,
 }
 
 impl Query {
     /// The largest preamble that a client can request, in bytes.
     pub const PREAMBLE_MAX_BYTES: usize = 4096;
-    /// The size of `padding=true`: old engines show nothing before 2 kB.
+    /// The size of `padding=true`: old browser engines process nothing before 2 kB.
     pub const PADDING_BYTES: usize = 2048;
 
     /// Reads a query string (`application/x-www-form-urlencoded`, WHATWG URL §5.1).
@@ -83,7 +83,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     }))
 }
 
-/// The fields of a query as bytes, percent-decoded, `+` as a space.
+/// The fields of a query as bytes, percent-decoded, with `+` as a space.
 ///
 /// form_urlencoded turns bad UTF-8 into U+FFFD, which no id or number contains, so nothing
 /// relevant is lost.

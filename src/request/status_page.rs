@@ -13,10 +13,10 @@ pub enum StatusFormat {
     Prometheus,
 }
 
-/// What to send.
+/// The response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatusAnswer {
-    /// This head, and the metrics.
+    /// This head, and then the metrics.
     Page(Head, StatusFormat),
     /// This head only.
     HeadOnly(Head),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Reads `500ms`, `15s`, `2m`, `1h`: a whole number and a unit. A number that does not fit
-/// becomes the largest duration, which the caller clamps to its range.
+/// becomes the largest duration, which the caller clamps.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let milliseconds_each = match unit {
@@ -18,7 +18,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     ))
 }
 
-/// Reads a number of bytes, or of `K`, `M` or `G` of 1024, in upper or lower case.
+/// Reads a number of bytes, or of `K`, `M` or `G` (powers of 1024), in upper or lower case.
 pub(crate) fn size(text: &str) -> Option<u64> {
     let (number, unit) = number_and_unit(text)?;
     let bytes_each = match unit {

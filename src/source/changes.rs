@@ -1,24 +1,24 @@
-//! How a source learns that what it reads may have changed.
+//! Changes: how a source learns that its data may have changed.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-/// The changes of what one source reads. The host implements it, and an event loop waits
-/// for them.
+/// Reports changes of one source's data. The host implements it, and the event loop waits for
+/// its reports.
 ///
-/// A change is a reason to poll the source, never news by itself.
+/// A change is only a reason to poll the source: there may be no new event.
 pub trait Changes {
-    /// Names who polls the source: a number that the event loop gives, and gets back when
-    /// there is a change.
+    /// Sets the number of the source's owner, which the event loop assigns and gets back with
+    /// each change.
     fn set_owner(&self, owner: u64);
 
-    /// The longest time between two polls, where a change may come without notice;
-    /// `None` where every change is noticed.
+    /// The longest time between two polls if some changes are not reported; `None` if all are
+    /// reported.
     fn look_again_after(&self) -> Option<Duration>;
 
-    /// A descriptor of the source's own that becomes readable when there is a change, and
-    /// that polling the source makes unreadable again. `None` (the default) where the host
-    /// tells of changes itself.
+    /// A descriptor of the source that becomes readable when there is a change, and that
+    /// polling the source makes unreadable again. `None` (the default) if the host reports
+    /// changes by itself.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }

@@ -1,7 +1,7 @@
-//! The text of files that are not UTF-8 (`SSE_ENCODING`).
+//! Conversion of text that is not UTF-8 (`SSE_ENCODING`).
 //!
-//! Bytes in, UTF-8 out. Line ends are not handled here: encodings in which a line end's byte can be
-//! part of another character are for whole files only.
+//! Line ends are not handled here: encodings in which a line end's byte can be part of another
+//! character are for whole files only.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ const WINDOWS_1252: [char; 32] = [
     '\u{2DC}', '\u{2122}', '\u{161}', '\u{203A}', '\u{153}', '\u{9D}', '\u{17E}', '\u{178}',
 ];
 
-/// The encoding that a byte order mark at the start of a file names.
+/// The encoding that a byte order mark at the start of a file indicates.
 pub(super) fn of_mark(start: &[u8]) -> Option<TextEncoding> {
     match start {
         [0xEF, 0xBB, 0xBF, ..] => Some(TextEncoding::Utf8),

@@ -19,7 +19,7 @@ pub static STREAM: Stream = Stream {
 };
 
 /// Sends `{"time":"2026-11-21T09:00:00.123+01:00","epoch_ms":…,"zone":"+01:00"}` every
-/// `SSE_INTERVAL`, the first at once; with `SSE_COUNT` it ends after so many.
+/// `SSE_INTERVAL`, the first at once. With `SSE_COUNT` it ends after that many.
 ///
 /// The id is the time in milliseconds, followed by `-n` if the stream is finite and this is its
 /// n-th event. Nothing is replayed: past times are of no use. A slow reader gets fewer events, each

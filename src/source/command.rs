@@ -19,64 +19,64 @@ pub static STREAM: Stream = Stream {
     shared: Some(shared),
 };
 
-/// A program that runs. `store` implements it; dropping it ends the program and all
-/// that it has started.
+/// A running program. `store` implements it; dropping it ends the program and everything that
+/// it has started.
 pub trait Process {
-    /// How it is noticed that it has written something, or has ended; `None` (the default)
-    /// where it is not.
+    /// Reports that it has written something or has ended; `None` (the default) if nothing
+    /// does.
     fn changes(&self) -> Option<Rc<dyn Changes>> {
         None
     }
 
-    /// Reads what it writes to standard output; 0 at the end.
+    /// Reads its standard output; returns 0 at the end.
     ///
     /// # Errors
     /// `WouldBlock` when there is nothing now.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Its exit code, or 128 and the number of the signal that ended it; `None` while it
-    /// runs.
+    /// Its exit code, or 128 plus the number of the signal that ended it; `None` while it runs.
     fn exit_code(&mut self) -> Option<i32>;
 }
 
-/// How soon a program that has closed its output is looked at again: most are about to
-/// end. Then each time after twice as long, up to the second.
+/// How soon the exit code of a program that has closed its output is checked again: most are
+/// about to end. The interval doubles each time, up to the second value.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
-/// What is read at once.
+/// The size of one read, in bytes.
 const READ_BYTES: usize = 16 * 1024;
 
 /// Events for the lines of a program's output.
 ///
-/// An id is `<start>-<n>`: when the program was started, in milliseconds since 1970, and
-/// the number of the line; the last one is `<start>-end`. A program is no file: what it
-/// said is gone when it has been said. So a client that returns gets a `gap`, and the
-/// output of another run; or, where the program is shared, what the others get.
+/// An id is `<start>-<n>`: the time at which the program was started, in milliseconds since
+/// 1970, and the number of the line; the last one is `<start>-end`. The output is not stored
+/// and cannot be read again. So a client that reconnects gets a `gap`, and the output of
+/// another run, or of the shared one if the program is shared.
 ///
-/// It ends when its output has ended, which what it left in the background may keep open,
-/// and it has too.
+/// The stream ends when the program has ended and its output is closed, which a process that it
+/// left in the background may keep open.
 pub struct Command {
-    /// `None` once it is over: whatever of it still runs is ended then.
+    /// `None` after the end: dropping it ends whatever still runs.
     process: Option<Box<dyn Process>>,
-    /// It has to be among others before it says anything, or they would start another.
+    /// It must be shared before it emits anything, or other subscribers would start another
+    /// run.
     is_to_be_shared: bool,
     look_after: Duration,
     start_unix_ms: u64,
     lines: u64,
     encoding: LineEncoding,
     max_line_bytes: usize,
-    /// A line that has begun.
+    /// The beginning of a line whose end has not been read.
     held_back: Vec<u8>,
-    /// How many bytes of it have been left out.
+    /// How many bytes of that line were omitted.
     left_out_bytes: u64,
     /// Output that was read and did not fit into the last batch.
     unread: Vec<u8>,
-    /// What may still be read.
+    /// How many bytes may still be read.
     output_left_bytes: u64,
     ends_at: Duration,
 }
 
-/// One run of a program is shared where its location says so.
+/// A program is shared if its location says so.
 fn shared(settings: &Settings, _: &Request) -> Option<Vec<u8>> {
     match settings.command_sharing {
         CommandSharing::Alone => None,
@@ -190,7 +190,7 @@ impl Command {
         self.left_out_bytes += (bytes.len() - kept) as u64;
     }
 
-    /// Appends the line that has been held back.
+    /// Appends the line that was held back.
     fn emit(&mut self, out: &mut Batch) {
         let mut line = std::mem::take(&mut self.held_back);
         if self.left_out_bytes > 0 {
@@ -232,7 +232,7 @@ impl Command {
     }
 }
 
-/// How many bytes of the text that was cut are whole characters.
+/// The length of the whole characters in a text that was cut.
 fn whole_characters(text: &[u8]) -> usize {
     match std::str::from_utf8(text) {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),
@@ -306,8 +306,8 @@ impl Source for Command {
     }
 }
 
-/// Says nothing: it stands where a shared program is, until it is among those who get its
-/// output, or for a program of which only the head is asked.
+/// Emits nothing. It has the position of a shared program until its subscriber attaches to the
+/// channel; or it stands for the program in the response to a HEAD request.
 struct Joins(EventId<'static>);
 
 impl Source for Joins {
@@ -330,7 +330,7 @@ mod tests {
     use crate::request::{Lifetime, MetaVariables};
     use std::collections::VecDeque;
 
-    /// Says these, one at each read, then ends.
+    /// Reads these in order, one at each read, then ends.
     struct Says {
         said: VecDeque<&'static [u8]>,
         code: i32,
@@ -448,7 +448,7 @@ mod tests {
         assert_eq!(text, last);
     }
 
-    /// A program that has closed its output, and ends at the look of this number.
+    /// A program that has closed its output, and ends at this number of checks.
     struct Lingers(u32);
 
     impl Process for Lingers {

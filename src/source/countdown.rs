@@ -21,7 +21,7 @@ pub static STREAM: Stream = Stream {
 /// The start of a countdown if `SSE_COUNT` is not set.
 const DEFAULT_COUNT: u64 = 10;
 
-/// Counts from `SSE_COUNT` (10) to 0, one every `SSE_INTERVAL`, and ends in `close`.
+/// Counts from `SSE_COUNT` (10) to 0, one number every `SSE_INTERVAL`, and ends with `close`.
 ///
 /// An id is `<start>-<number>`: the start of this countdown, in milliseconds since 1970, and the
 /// number that was sent; the last one is `<start>-end`. So any process can resume it: a client that

@@ -1,4 +1,4 @@
-//! Which file a stream reads.
+//! Followed: the file that a stream reads.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use super::tail::{Disk, DiskFile};
 use super::{Host, OpenError, Opening, explain};
 use crate::request::{Absent, BelowRoot, Format, SettingError};
 
-/// A file to follow, and what kind its name says it is.
+/// A file to follow.
 pub(super) struct Followed {
     pub(super) disk: Box<dyn Disk>,
     pub(super) format: Format,
@@ -16,9 +16,9 @@ pub(super) struct Followed {
     pub(super) is_json: bool,
     /// The setting that names it and its value, for messages.
     setting: (&'static str, PathBuf),
-    /// Its whole path, for messages.
+    /// Its full path, for messages.
     path: PathBuf,
-    /// Nothing had this path when it was opened.
+    /// No file had this path when it was opened.
     is_missing: bool,
     host: Rc<dyn Host>,
 }
@@ -27,7 +27,7 @@ impl Followed {
     /// The file that `SSE_FILE` names, or `PATH_INFO` below `SSE_ROOT`.
     ///
     /// # Errors
-    /// When neither is set, or no file of that name may be known of.
+    /// When neither is set, or the existence of such a file must not be revealed.
     pub(super) fn of(opening: &Opening<'_>) -> Result<Self, OpenError> {
         let settings = opening.settings;
         let Some(root) = &settings.root else {
@@ -38,8 +38,8 @@ impl Followed {
         };
         let asked = opening.request.path_info.as_deref().unwrap_or_default();
         let setting = ("SSE_ROOT", root.clone());
-        // What may not be named looks exactly like what is not there. It is not waited for
-        // either: no file could ever be served by this name.
+        // A forbidden name gets the same response as a missing file. It is not awaited either:
+        // no file could ever be served by this name.
         let Some(name) = BelowRoot::parse(asked, &settings.suffixes) else {
             return Err(OpenError::NotFound);
         };
@@ -57,9 +57,9 @@ impl Followed {
             if !says_what_the_name_is(&error) {
                 return Err(short_of(&setting, &error));
             }
-            // Between a rename and the new file there is none, for a moment. Where nothing
-            // can be opened now, whether it is there cannot be told, and a 404 would end the
-            // client's stream for good.
+            // Between a rename and the creation of the new file, there is no file for a moment.
+            // If nothing can be opened now, it is unknown whether the file exists, and a 404
+            // would end the client's stream permanently.
             let siblings = disk
                 .siblings()
                 .map_err(|error| short_of(&setting, &error))?;
@@ -93,7 +93,7 @@ impl Followed {
         }
     }
 
-    /// Tells the administrator that the file is waited for: he may have meant another path.
+    /// Tells the administrator that the file is awaited, since the path may be a mistake.
     pub(super) fn warn_of_missing(&self) {
         if !self.is_missing {
             return;
@@ -109,10 +109,10 @@ impl Followed {
         ));
     }
 
-    /// Opens the file, if it is there and can be read; otherwise it is waited for.
+    /// Opens the file, if it exists and can be read; otherwise it is awaited.
     ///
     /// # Errors
-    /// When `SSE_FILE` names something that will never be a file to follow.
+    /// When `SSE_FILE` names something that can never be followed.
     pub(super) fn open(&mut self) -> Result<Option<Rc<dyn DiskFile>>, OpenError> {
         let error = match self.disk.open() {
             Ok(file) => return Ok(Some(file)),
@@ -123,10 +123,11 @@ impl Followed {
             self.is_missing = true;
             return Ok(None);
         }
-        // Below a root, whatever is wrong looks like a name that is not there; but what the
-        // system lacks is not wrong with the name.
+        // Below a root, an error of the name looks like a missing file. An error of the
+        // system's resources is not one of the name.
         if *name != "SSE_FILE" {
-            // The file system takes no name this long, so there will be no such file.
+            // The file system permits no name of this length, so there will never be such a
+            // file.
             if error.kind() == io::ErrorKind::InvalidFilename {
                 return Err(OpenError::NotFound);
             }
@@ -148,8 +149,7 @@ impl Followed {
                 SettingError::new(name, path.as_os_str().as_encoded_bytes(), remedy).into(),
             );
         }
-        // What it holds cannot be told now: a client that has an id keeps it, and comes
-        // again.
+        // Its content is unknown now: a client that has an id keeps it and reconnects.
         let remedy = match error.kind() {
             io::ErrorKind::PermissionDenied => {
                 "let it read the file and search the folders above it"
@@ -174,24 +174,23 @@ impl Followed {
     }
 }
 
-/// Whether an error is about the folder, and not about what the system lacks.
+/// Whether an error concerns the folder, and not the system's resources.
 fn says_what_the_root_is(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
     let kinds = [InvalidInput, NotADirectory, NotFound, PermissionDenied];
     kinds.contains(&error.kind())
 }
 
-/// Whether an error is about the name: it leads to nothing, to no file, out of the root or
-/// to what this user may not read. Any other is trouble that passes, and says nothing of
-/// whether the file is there: EIO, ESTALE, no memory or descriptor left.
+/// Whether an error concerns the name: it leads to nothing, to something that is not a file,
+/// out of the root, or to a file that this user may not read. Any other error is temporary, and
+/// does not show whether the file exists: EIO, ESTALE, no memory or descriptor left.
 fn says_what_the_name_is(error: &io::Error) -> bool {
     use io::ErrorKind::{CrossesDevices, InvalidFilename, IsADirectory};
     let kinds = [CrossesDevices, InvalidFilename, IsADirectory];
     says_what_the_root_is(error) || kinds.contains(&error.kind())
 }
 
-/// Tells the administrator why a client that names a file below a root does not get it, where
-/// the file is there.
+/// Tells the administrator why a client does not get a file below a root although it exists.
 fn warn_of_hidden(host: &dyn Host, path: &Path, error: &io::Error, outcome: &str) {
     use io::ErrorKind::{CrossesDevices, PermissionDenied};
     let remedy = match error.kind() {
@@ -206,7 +205,7 @@ fn warn_of_hidden(host: &dyn Host, path: &Path, error: &io::Error, outcome: &str
     host.warn(&format!("SSE_ROOT: {}: {text}", path.display()));
 }
 
-/// There is no descriptor left, or the like.
+/// The error if descriptors or other resources are exhausted.
 fn short_of((name, path): &(&str, PathBuf), error: &io::Error) -> OpenError {
     let path = path.display();
     OpenError::Temporary(format!("{name}={path}: {error}"))

@@ -1,4 +1,4 @@
-//! Lines: turns a line into an event.
+//! LineEncoding: turns a line into an event.
 
 use std::borrow::Cow;
 

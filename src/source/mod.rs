@@ -1,4 +1,4 @@
-//! Layer 2: where events come from.
+//! Layer 2: the sources of events.
 //!
 //! ```text
 //! bytes, cursors, now ──► Source::poll ──► Batch of events
@@ -54,10 +54,10 @@ pub use script::Script;
 pub use spool::{SessionId, SessionKind, Spool};
 pub use tail::Tail;
 
-/// A moment, on both clocks.
+/// A point in time, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Time since a fixed moment of this process; it never goes back. All waiting uses it.
+    /// Time since a fixed point of this process; it never goes back. All waiting uses it.
     pub monotonic: Duration,
     /// Milliseconds since 1970-01-01 UTC, for ids that outlive a process.
     pub unix_ms: u64,
@@ -68,9 +68,9 @@ pub struct Now {
 pub enum Next {
     /// As soon as the batch has been sent: there is more.
     More,
-    /// At this moment ([`Now::monotonic`]), or when something outside changes.
+    /// At this time ([`Now::monotonic`]), or when a change is reported.
     At(Duration),
-    /// When something outside changes.
+    /// When a change is reported.
     Change,
     /// Never: the stream has ended, and its `close` event is in the batch.
     End,
@@ -82,13 +82,14 @@ pub trait Source {
     fn poll(&mut self, now: Now, out: &mut Batch) -> Next;
 
     /// The id after which a client misses nothing and gets nothing twice: the position *before*
-    /// the next event. `None` if this stream cannot be resumed by position, or not yet, because
-    /// its start is still being searched for; an event `place` reports it as soon as it is known.
+    /// the next event. `None` if this stream cannot be resumed by position, or if the position
+    /// is not known yet, because its start is still being searched for; an event `place`
+    /// reports it as soon as it is known.
     ///
-    /// If [`Stream::shared`] gives two openings the same bytes, equal positions of their sources
-    /// mean that the same records follow in both. Only what has no position can differ: a tail
-    /// delivers late lines of a rotated file only to clients that read that file to its end while
-    /// they were connected, and each client's gaps report what its own source could not read.
+    /// If [`Stream::shared`] returns the same bytes for two openings, the same records follow
+    /// equal positions of their sources. Only what has no position can differ: a tail delivers
+    /// late lines of a rotated file only to clients that read that file to its end while they
+    /// were connected, and each client's gaps report what its own source could not read.
     fn position(&self) -> Option<EventId<'static>>;
 
     /// Whether this is the source's position, under any of its ids.
@@ -110,7 +111,7 @@ pub trait Source {
         None
     }
 
-    /// How changes of what it reads are noticed; `None` (the default) if only time brings events.
+    /// Reports changes of its data; `None` (the default) if only time brings events.
     fn changes(&self) -> Option<Rc<dyn Changes>> {
         None
     }
@@ -257,27 +258,27 @@ impl std::error::Error for OpenError {}
 /// A function that opens a source.
 pub type Open = fn(&Opening<'_>) -> Result<Opened, OpenError>;
 
-/// A function that gives what must be equal for two subscribers to share one reading, besides
-/// their settings.
+/// A function that returns what must be equal for two subscribers to share a channel, in
+/// addition to their settings.
 pub type Shared = fn(&Settings, &Request) -> Option<Vec<u8>>;
 
 /// One kind of stream: a row of the table.
 pub struct Stream {
-    /// Its name, as in `SSE_STREAM` and in the programs' names.
+    /// Its name, in `SSE_STREAM` and in the programs' names.
     pub name: &'static str,
-    /// What it is, in one line, for `--help`.
+    /// Its description in one line, for `--help`.
     pub summary: &'static str,
-    /// How it is opened.
+    /// Opens it.
     pub open: Open,
     /// The settings that it reads besides those of every stream
     /// ([`crate::request::settings::setting`] gives one by its name).
     pub settings: &'static [&'static Setting],
     /// The setting that a bare argument in a terminal sets.
     pub argument: Option<&'static str>,
-    /// Whether subscribers can share one reading of it, and what must be equal for that
-    /// besides the settings that the table calls
-    /// [`Divides`](crate::request::settings::Sharing::Divides): see [`Stream::share_key`].
-    /// `None`, and a function that returns `None`: every subscriber has a stream of its own.
+    /// Whether subscribers can share a channel, and what must be equal for that in addition to
+    /// the settings with [`Divides`](crate::request::settings::Sharing::Divides) in the table:
+    /// see [`Stream::share_key`]. `None`, and a function that returns `None`: every subscriber
+    /// has a source of its own.
     pub shared: Option<Shared>,
 }
 
@@ -293,16 +294,16 @@ impl Stream {
         self.all_settings().any(|setting| setting.spec.name == name)
     }
 
-    /// What subscribers must have in common to share one reading: two openings with equal
-    /// keys read and encode exactly the same events from equal [`Source::position`]s. `None`
-    /// where nothing is shared. It does not say that there is such a stream: only
-    /// [`Stream::open`] does.
+    /// What two subscribers must have in common to share a channel: two openings with equal
+    /// keys read and encode exactly the same events from equal [`Source::position`]s. `None` if
+    /// nothing is shared. A key does not show that the stream exists: only [`Stream::open`]
+    /// does.
     #[must_use]
     pub fn share_key(&self, settings: &Settings, request: &Request) -> Option<Vec<u8>> {
         let own = self.shared?(settings, request)?;
         let mut key = self.name.as_bytes().to_vec();
         key.push(0);
-        // Each value after its length, so that none can be taken for another.
+        // Each value follows its length, so that no two sets of values give the same key.
         let mut add = |value: Option<&[u8]>| {
             let length = value.map_or(u64::MAX, |value| value.len() as u64);
             key.extend_from_slice(&length.to_le_bytes());
@@ -337,7 +338,7 @@ pub enum WayUp {
 }
 
 impl WayUp {
-    /// That of a stream; `None` where its address goes down only.
+    /// The recipients for a stream; `None` if its address accepts no POST.
     #[must_use]
     pub fn of(stream: &Stream) -> Option<Self> {
         // By name, so that a stream defined elsewhere, which takes no POST, need not declare it.

@@ -44,8 +44,9 @@ impl<'a> JsonLine<'a> {
         Ok(record)
     }
 
-    /// Whether a line of a `jsonl` file is foreign JSON: it has no `data`, and it has fields that
-    /// are not ours. Then the whole line is the event's data, and none of its fields is interpreted.
+    /// Whether a line of a `jsonl` file is foreign JSON: it has no `data`, but has fields that
+    /// this format does not define. Then the whole line is the event's data, and none of its
+    /// fields is interpreted.
     pub(crate) fn is_foreign(&self) -> bool {
         self.data.is_none() && (self.has_others || self.has_times)
     }
@@ -136,7 +137,7 @@ fn is_null(raw: &RawValue) -> bool {
 }
 
 /// The text of a JSON string; `None` for any other value. Half of a surrogate pair becomes bad
-/// UTF-8, which the encoder replaces: it must not lose the event.
+/// UTF-8, which the encoder replaces, so that the event is not lost.
 fn string(raw: &RawValue) -> Option<Cow<'_, [u8]>> {
     string_text(raw.get())
 }
@@ -193,7 +194,7 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-/// UTF-8 of any bytes, without copying what is borrowed and whole.
+/// UTF-8 from any bytes. Borrowed text that is valid is not copied.
 fn lossy(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
     match bytes {
         Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),

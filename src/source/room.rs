@@ -1,4 +1,4 @@
-//! A room: what one member says reaches all others.
+//! Room: what one member publishes reaches all others.
 //!
 //! ```text
 //! GET  ──► welcome {session, tag, nick, members} ──► history ──► live, without one's own
@@ -7,9 +7,9 @@
 //! streams ──► alive ──► whoever looks: join, leave, as lines of the history
 //! ```
 //!
-//! The history is a file like any other, so all members see one order: the file's. A
-//! member is a session. What others see of it is its tag, which tells nothing of the
-//! session's id, and its nick.
+//! The history is a file like any other, and its order is the order that all members see. A
+//! member is a session. The other members see its tag, from which the session's id cannot be
+//! derived, and its nickname.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -39,34 +39,36 @@ pub static STREAM: Stream = Stream {
     shared: None,
 };
 
-/// The names of events that only the room itself gives.
+/// The names of events that only the room itself may use.
 const OWN_EVENTS: [&str; 3] = ["welcome", "join", "leave"];
 
-/// How soon a line is tried again while somebody else adds one.
+/// How soon a line is tried again while another process appends one.
 const BUSY: Duration = Duration::from_millis(3);
 
-/// How many members a welcome names. With more, who is here is a number.
+/// The maximum number of members whose names a welcome lists. Above it, the welcome contains
+/// only their number.
 const NAMED_MAX: usize = 1_000;
 
-/// A member, as the others know it.
+/// A member, as other members see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Author {
-    /// Random, and all that identifies it: two members can have one nick.
+    /// Random. It alone identifies the member: two members can have the same nickname.
     tag: u64,
-    /// What it is called.
+    /// Its nickname.
     nick: Nick,
 }
 
 impl Author {
-    /// A member of random `tag`, called what it asks for, or a guest.
+    /// A member with the random number `tag` and the nickname that it requests, or one for a
+    /// guest.
     fn new(tag: u64, nick: Option<Nick>) -> Self {
         let guest = || Nick::cleaned(&format!("guest-{:04x}", tag >> 48));
-        // A guest's name shows.
+        // A guest's nickname has visible characters.
         let nick = nick.or_else(guest).expect("a guest's nick shows");
         Self { tag, nick }
     }
 
-    /// The same member, who calls itself something else this time.
+    /// The same member with another nickname for this message.
     #[must_use]
     pub fn called(self, nick: Option<Nick>) -> Self {
         Self {
@@ -75,7 +77,7 @@ impl Author {
         }
     }
 
-    /// Reads what a member's session holds.
+    /// Reads a member's session file.
     #[must_use]
     pub fn parse(json: &[u8]) -> Option<Self> {
         let stored: BTreeMap<String, String> = serde_json::from_slice(json).ok()?;
@@ -85,20 +87,20 @@ impl Author {
         })
     }
 
-    /// `"tag":"…","nick":"…"`: the first two fields of whatever is told of it.
+    /// `"tag":"…","nick":"…"`: the first two fields of every event about it.
     fn fields(&self) -> String {
-        // A string has no key that could be no string, which is all that can fail.
+        // Serialization fails only for keys that are not strings, and a string has no keys.
         let nick = serde_json::to_string(self.nick.as_str()).unwrap_or_default();
         format!("\"tag\":\"{:016x}\",\"nick\":{nick}", self.tag)
     }
 
-    /// How every line of its begins, and no line of another member.
+    /// The beginning of each of its lines, and of no line of another member.
     fn line_start(&self) -> String {
         format!("{{\"tag\":\"{:016x}\"", self.tag)
     }
 
-    /// A line of the history: that the member says `data`, JSON on one line. Its event's
-    /// data is `{"tag":…,"nick":…,"data":…}`.
+    /// A line of the history for a message of the member: `data` is JSON on one line. The data
+    /// of its event is `{"tag":…,"nick":…,"data":…}`.
     #[must_use]
     pub fn line(&self, event: Option<&EventName<'_>>, data: Option<&str>) -> String {
         let mut line = self.line_start();
@@ -115,8 +117,8 @@ impl Author {
         line
     }
 
-    /// Whether an event's name is one that no member may give: it would lie about who is
-    /// here.
+    /// Whether no member may use this event name, because the event would be a false report
+    /// about the members.
     #[must_use]
     pub fn may_not_say(event: &EventName<'_>) -> bool {
         OWN_EVENTS.contains(&event.as_str())
@@ -127,8 +129,8 @@ impl Author {
     }
 }
 
-/// Whether a line of the history tells that somebody came or went: a late comer wants to
-/// read what was said.
+/// Whether a line of the history reports a join or leave: a new member's backlog consists of
+/// messages.
 fn is_coming_or_going(line: &[u8]) -> bool {
     let tag_bytes = "{\"tag\":\"0123456789abcdef\"".len();
     line.get(tag_bytes..).is_some_and(|rest| {
@@ -136,7 +138,7 @@ fn is_coming_or_going(line: &[u8]) -> bool {
     })
 }
 
-/// Which sessions are members of the room whose history a request means.
+/// The kind of the sessions that are members of a request's room.
 #[must_use]
 pub fn members_of(settings: &Settings, request: &Request) -> SessionKind {
     let mut place = Vec::new();
@@ -155,17 +157,17 @@ pub fn members_of(settings: &Settings, request: &Request) -> SessionKind {
     }
 }
 
-/// Whether a request may mean a room. Below `SSE_ROOT` the client chooses the name, and a
-/// room's history is written to by whoever reads it: no log, and no rotated file, is one.
+/// Whether a request may be for a room. Below `SSE_ROOT` the client chooses the name, and
+/// reading a room writes to its history; so neither a log nor a rotated file can be a room.
 #[must_use]
 pub fn may_be_room(settings: &Settings, request: &Request) -> bool {
     let name = request.path_info.as_deref().unwrap_or_default();
     settings.root.is_none() || Format::of_name(Path::new(OsStr::from_bytes(name))) == Format::Jsonl
 }
 
-/// Whether a room's own lines, of who comes and goes, are added to its history. Below
-/// `SSE_ROOT` a GET of any name would be enough to write to the file: there, the location
-/// must let somebody publish.
+/// Whether a room's own lines about joins and leaves are appended to its history. Below
+/// `SSE_ROOT` a GET of any name would be enough to write to a file; there the location must
+/// permit somebody to publish.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Announcing {
     Yes,
@@ -181,16 +183,16 @@ impl Announcing {
     }
 }
 
-/// The field of a member's session that says that the others were not told of its coming.
+/// The field of a member's session file which says that its join was not announced.
 const UNANNOUNCED: &str = "unannounced";
 
-/// Whether the others were told that the member of this session has come.
+/// Whether the join of this session's member was announced.
 fn was_announced(stored: &[u8]) -> bool {
     let stored = serde_json::from_slice::<BTreeMap<String, String>>(stored);
     stored.is_ok_and(|stored| !stored.contains_key(UNANNOUNCED))
 }
 
-/// The settings of a history: it is `jsonl`, whatever it is called.
+/// The settings for reading a history: it is `jsonl`, whatever its name.
 #[must_use]
 pub fn history_settings(settings: &Settings) -> Settings {
     Settings {
@@ -217,7 +219,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
             (author, LastId::Given(place.event_id()))
         }
         Comer::New(_) => {
-            // Random as well, and not made of the session's id: it is public.
+            // Random as well, and not derived from the session's id, because it is public.
             let tag = u128::from_be_bytes(secret()?) as u64;
             (
                 Author::new(tag, opening.request.query.nick.clone()),
@@ -264,7 +266,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     let room = Room {
         kept: Kept::new(inner, Rc::clone(&spool), id, &settings, opening.now),
         id,
-        // Who missed something may have missed who came and went.
+        // A client that missed records may have missed joins and leaves.
         welcome: is_new || gap.is_some(),
         join: is_new && announcing == Announcing::Yes,
         join_at: opening.now.monotonic,
@@ -283,7 +285,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     Ok(Opened::Stream(Box::new(room), gap))
 }
 
-/// Where lines go.
+/// Appends lines to the history.
 struct History {
     host: Rc<dyn Host>,
     settings: Settings,
@@ -296,22 +298,22 @@ impl History {
     }
 }
 
-/// A member's stream.
+/// The stream of a member.
 struct Room {
     kept: Kept,
     id: SessionId,
     author: Author,
     spool: Rc<dyn Spool>,
     history: History,
-    /// A welcome is to be said.
+    /// A welcome must be sent.
     welcome: bool,
-    /// The others are to be told that it has come.
+    /// Its join must be announced.
     join: bool,
     join_at: Duration,
-    /// When it looks next who has left.
+    /// When it checks next which members have left.
     look_at: Duration,
     look_every: Duration,
-    /// It has been said that nobody can be told who is here.
+    /// A warning that joins and leaves cannot be announced has been logged.
     warned: bool,
     announcing: Announcing,
 }
@@ -326,7 +328,7 @@ impl Room {
                 self.join_at = now.monotonic + BUSY;
                 return;
             }
-            // It may read, though nobody can write.
+            // It can read, although the join cannot be written.
             Err(error) => self.warn(&error),
             Ok(()) => {}
         }
@@ -370,7 +372,7 @@ impl Room {
         });
     }
 
-    /// Looks who has been away for too long, and tells the others.
+    /// Checks which members have been away for too long, and announces that they have left.
     fn look(&mut self, now: Now) {
         if now.monotonic < self.look_at {
             return;
@@ -379,15 +381,15 @@ impl Room {
         let announcing = self.announcing;
         let swept = self.spool.sweep(now, &mut |stored| {
             match Author::parse(stored) {
-                // The others learn of it from a location that may tell them.
+                // A location that may announce it will do so.
                 Some(_) if announcing == Announcing::No && was_announced(stored) => {
                     Err(io::ErrorKind::Unsupported.into())
                 }
                 Some(author) if was_announced(stored) => {
                     history.append(&author.event_line("leave"))
                 }
-                // One that was not announced, or whose process ended before it had written
-                // who it is.
+                // It was not announced, or its process ended before it had written its session
+                // file.
                 _ => Ok(()),
             }
         });
@@ -470,7 +472,7 @@ mod tests {
         let bob = Author::new(7, None);
         let passes = |line: &str| filter.judge(line.as_bytes(), &mut 0) == Verdict::Passes;
         assert!(!passes(&ann().line(None, Some("1"))));
-        // Whatever others say of it.
+        // The same tag in a message of another member.
         let of_ann = "{\"tag\":\"0123456789abcdef\"}";
         assert!(passes(&bob.line(None, Some(of_ann))));
     }

@@ -28,7 +28,7 @@ pub static STREAM: Stream = Stream {
 /// The largest script, in bytes: every stream reads it whole.
 const SCRIPT_MAX_BYTES: u64 = 4 << 20;
 
-/// How many missed beats of one `every` line are sent later. Missed events with `after` are all
+/// How many missed times of one `every` line are sent later. Missed events with `after` are all
 /// sent, however long ago they were due.
 const MISSED_BEATS_MAX: u64 = 1_000;
 
@@ -48,9 +48,9 @@ const EVERY_MIN_MS: u64 = 10;
 pub struct Script {
     lines: Vec<Line>,
     start_unix_ms: u64,
-    /// The last beat that was sent.
+    /// The last time that was sent.
     position: Beat,
-    /// The next beat of every line that has one, the earliest on top.
+    /// The next time of every line that has one, the earliest on top.
     due: BinaryHeap<Reverse<Beat>>,
 }
 
@@ -65,8 +65,8 @@ struct Line {
     is_event: bool,
 }
 
-/// A moment at which a line of the script is due. Lines count from 1, so
-/// `Beat { due_ms: 0, line: 0 }` precedes all of them.
+/// A time at which a line of the script is due. Lines count from 1, so `Beat { due_ms: 0, line:
+/// 0 }` precedes all of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Beat {
     due_ms: u64,
@@ -107,8 +107,8 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         Some(Point::Sent {
             start_unix_ms: start,
             beat,
-            // An event was due before it was sent: a position in the future is not ours, and would
-            // delay everything until then.
+            // An event is due before it is sent: a position in the future was not issued by
+            // this server, and would delay everything until then.
         }) if start.saturating_add(beat.due_ms) <= now_unix_ms + CLOCK_SKEW_MS
             && beat.line <= lines.len() =>
         {
@@ -136,7 +136,8 @@ fn load(opening: &Opening<'_>, path: &Path) -> Result<Vec<Line>, OpenError> {
             return Err(match error.kind() {
                 // It is not a regular file, or it is too long.
                 io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => wrong(remedy).into(),
-                // It may be about to be replaced: a 500 would end the client for good.
+                // It may be about to be replaced: a 500 would end the client's stream
+                // permanently.
                 _ => OpenError::Temporary(wrong(remedy).to_string()),
             });
         }
@@ -195,7 +196,7 @@ fn parse_line(line: &str) -> Result<Line, String> {
         comment: None,
         is_event: true,
     };
-    // Foreign JSON is the data as a whole, and its fields are not interpreted.
+    // Foreign JSON is the data as a whole; its fields are not interpreted.
     if !record.is_foreign_in_script() {
         parsed.is_event = record.is_event();
         parsed.event = record.event.map(EventName::into_owned);
@@ -211,7 +212,7 @@ fn parse_line(line: &str) -> Result<Line, String> {
 }
 
 impl Script {
-    /// The second value tells whether beats were skipped because there are too many.
+    /// The second value is whether times were skipped because there were too many.
     fn new(lines: Vec<Line>, start_unix_ms: u64, position: Beat, elapsed_ms: u64) -> (Self, bool) {
         let mut expired = false;
         let mut due = BinaryHeap::new();
@@ -249,7 +250,7 @@ impl Script {
 }
 
 impl Line {
-    /// The line's first beat that comes after `position`.
+    /// The line's first time after `position`.
     fn beat_after(&self, first: Beat, position: Beat) -> Option<Beat> {
         if first > position {
             return Some(first);

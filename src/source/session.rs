@@ -1,12 +1,12 @@
-//! A private stream: events that one client alone gets.
+//! Session: a private stream, whose events only one client gets.
 //!
 //! ```text
 //! GET  ──► welcome {"session": id} ──► what is posted to the session, and nothing else
 //! POST, X-Session-ID: id ──► its file
 //! ```
 //!
-//! The session's file is followed like any other. Its id is part of every event's id, so
-//! a client that returns with its Last-Event-ID has its session again, in any process.
+//! The session's file is followed like any other. Its id is part of every event's id, so a
+//! client that reconnects with its Last-Event-ID gets its session again, from any process.
 
 use std::io;
 use std::path::Path;
@@ -32,7 +32,7 @@ pub static STREAM: Stream = Stream {
     shared: None,
 };
 
-/// How soon is tried again what could not be done now.
+/// How soon a failed operation is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
@@ -40,7 +40,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     if opening.request.method != Method::Get {
         return Ok(Opened::Stream(Box::new(Nothing), None));
     }
-    // What cannot be swept now, the next one sweeps.
+    // Sessions that cannot be swept now are swept when the next client connects.
     let _ = spool.sweep(opening.now, &mut |_| Ok(()));
     match Comer::of(opening, &*spool)? {
         Comer::Returned(id, place) => {
@@ -62,7 +62,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     }
 }
 
-/// Opens a session's file as a tail, and says `gap` first.
+/// Opens a session's file as a tail, beginning with `gap`.
 fn open_at(
     opening: &Opening<'_>,
     spool: Rc<dyn Spool>,
@@ -78,7 +78,7 @@ fn open_at(
         root: None,
         format: Some(Format::Jsonl),
         filter: None,
-        // Its welcome and all that has been posted since.
+        // Its welcome and everything that has been posted since.
         backlog_records: 1_000_000,
         ..opening.settings.clone()
     };
@@ -105,7 +105,7 @@ fn open_at(
 /// The sessions of a kind.
 ///
 /// # Errors
-/// When there is no folder for them.
+/// When their folder cannot be used.
 pub(super) fn open_spool(
     opening: &Opening<'_>,
     kind: SessionKind,
@@ -116,17 +116,17 @@ pub(super) fn open_spool(
     opened.map_err(|error| trouble_with(opening, folder, &error, is_lasting(&error)))
 }
 
-/// Who opens a stream.
+/// The client that opens a stream.
 pub(super) enum Comer {
-    /// Somebody who has no session, or whose session there is not; then it is told.
+    /// A client without a session, or whose session has ended; then it gets a gap.
     New(Option<Gap>),
-    /// Somebody who was at this place of a session's stream.
+    /// A client with this position in a session's stream.
     Returned(SessionId, TailId),
 }
 
 impl Comer {
     /// # Errors
-    /// When it cannot be told now.
+    /// When the session cannot be read now.
     pub(super) fn of(opening: &Opening<'_>, spool: &dyn Spool) -> Result<Self, OpenError> {
         let (point, gap) = resume_point(&opening.request.last_id, |text| {
             let (id, place) = text.split_once('.')?;
@@ -145,15 +145,15 @@ impl Comer {
     }
 }
 
-/// What to do about a spool that cannot be used.
+/// The remedy for a spool that cannot be used.
 pub(crate) const SPOOL_REMEDY: &str =
     "name a folder that it can write in, and nobody else, or one to be made";
 
-/// Trouble with what is in the spool: a client that returns later may find it ended, unless
-/// somebody has to do something first.
+/// An error of a file in the spool. It is temporary, or lasts until the administrator acts; a
+/// client that reconnects later may find its session ended.
 pub(super) fn trouble(opening: &Opening<'_>, error: &io::Error) -> OpenError {
     let folder = opening.settings.spool.as_deref().unwrap_or(Path::new(""));
-    // What is missing was swept at this moment.
+    // A missing file was swept at this moment.
     let is_missing = error.kind() == io::ErrorKind::NotFound;
     trouble_with(opening, folder, error, is_lasting(error) && !is_missing)
 }
@@ -173,7 +173,7 @@ fn trouble_with(
     }
 }
 
-/// A source whose events belong to a session, and which keeps that alive.
+/// A source whose events belong to a session, and which keeps the session alive.
 pub(super) struct Kept {
     inner: Box<dyn Source>,
     spool: Rc<dyn Spool>,
@@ -191,7 +191,7 @@ impl Kept {
         settings: &Settings,
         now: Now,
     ) -> Self {
-        // One that comes late does not end it, nor do two.
+        // Neither one late update nor two end the session.
         let touch_every = settings.session_grace / 4;
         Self {
             inner,
@@ -203,7 +203,7 @@ impl Kept {
         }
     }
 
-    /// Tells that the stream is there, if that is due; `false` when the session is gone.
+    /// Updates the session's time, if that is due; `false` when the session is gone.
     fn keep(&mut self, now: Now) -> bool {
         if now.monotonic < self.touch_at {
             return true;
@@ -222,7 +222,7 @@ impl Source for Kept {
     fn poll(&mut self, now: Now, out: &mut Batch) -> Next {
         if !self.keep(now) {
             // This process was stopped for longer than the grace, or somebody emptied the
-            // folder. No close: the client returns, is told, and gets a new session.
+            // folder. Without `close` the client reconnects, gets a gap and a new session.
             return Next::End;
         }
         out.prefix_ids(Some(Rc::clone(&self.prefix)));
@@ -253,7 +253,7 @@ impl Source for Kept {
     }
 }
 
-/// What stands for a stream of which only the head is asked: no session is made for it.
+/// The source for the response to a HEAD request: no session is created for it.
 pub(super) struct Nothing;
 
 impl Source for Nothing {

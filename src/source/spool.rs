@@ -1,8 +1,8 @@
-//! Sessions, as a source sees them.
+//! The interface between sources and sessions.
 //!
-//! A session is a folder in a spool: nothing of it lives in a process, so any process
-//! goes on with it. How long its stream has been away is told by the folder's time, which
-//! the stream sets now and then.
+//! A session is a folder in a spool. No state of it is in a process, so any process can
+//! continue it. The folder's modification time, which the stream updates regularly, shows how
+//! long the stream has been away.
 
 use std::fmt;
 use std::io;
@@ -10,23 +10,23 @@ use std::path::PathBuf;
 
 use super::Now;
 
-/// A session's name: 128 bits that only its client and we know. Whoever knows it may
-/// speak for the client.
+/// The id of a session: 128 secret bits. A client that knows it may act as the session's
+/// client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SessionId([u8; 16]);
 
 impl SessionId {
-    /// How many digits its text has.
+    /// The number of digits in its text.
     pub const DIGITS: usize = 32;
 
-    /// That of random bytes.
+    /// An id of random bytes.
     #[must_use]
     pub fn of(random: [u8; 16]) -> Self {
         Self(random)
     }
 
-    /// Reads 32 lower-case hexadecimal digits; `None` for anything else, so no text of a
-    /// client's but these ever becomes part of a path.
+    /// Reads 32 lower-case hexadecimal digits; `None` for anything else, so no other text from
+    /// a client becomes part of a path.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let is_digit = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
@@ -51,26 +51,26 @@ impl fmt::Display for SessionId {
 }
 
 impl fmt::Debug for SessionId {
-    /// It is a secret: a log gets no more than tells two apart.
+    /// It is a secret: a log contains only enough of it to distinguish two ids.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:02x}…", self.0[0])
     }
 }
 
-/// What sessions are for. Sessions of different kinds do not know each other.
+/// The purpose of sessions. Sessions of different kinds are separate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionKind {
-    /// Streams of their own.
+    /// A private stream.
     Private,
-    /// Members of a room, which this number stands for.
+    /// Members of the room with this number.
     Member {
-        /// A hash of the place of its history.
+        /// A hash of the location of its history.
         room: u64,
     },
 }
 
 impl SessionKind {
-    /// What a session's one file is called.
+    /// The name of a session's only file.
     #[must_use]
     pub fn file_name(self) -> &'static str {
         match self {
@@ -82,41 +82,41 @@ impl SessionKind {
 
 /// The sessions of one kind.
 pub trait Spool {
-    /// Makes a session, whose file holds `content`, or begins with it.
+    /// Creates a session whose file contains `content` or begins with it.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn make(&self, id: SessionId, content: &[u8]) -> io::Result<()>;
 
-    /// Tells that the session's stream is there now.
+    /// Updates the session's time while its stream is open.
     ///
     /// # Errors
-    /// `NotFound` when there is no such session, or none any more; `WouldBlock` while
-    /// somebody looks whether it has ended: ask again.
+    /// `NotFound` when there is no such session, or it has ended; `WouldBlock` while another
+    /// process checks whether it has ended: try again.
     fn touch(&self, id: SessionId) -> io::Result<()>;
 
     /// The path of a session's file.
     fn file(&self, id: SessionId) -> PathBuf;
 
-    /// What a session's file holds.
+    /// The content of a session's file.
     ///
     /// # Errors
-    /// `NotFound` when there is no such session; else what the system says.
+    /// `NotFound` when there is no such session; otherwise the system's error.
     fn read(&self, id: SessionId) -> io::Result<Vec<u8>>;
 
-    /// What every session's file holds, in any order.
+    /// The content of every session's file, in any order.
     ///
     /// # Errors
-    /// What the system says of the folder.
+    /// The system's error for the folder.
     fn all(&self) -> io::Result<Vec<Vec<u8>>>;
 
-    /// Removes sessions whose streams have been away for longer than their grace, and than
-    /// that of this spool, a bounded number of them. Of each, `ended` is told first what its
-    /// file holds; where it fails, that session and all others stay; where it fails with
-    /// `Unsupported`, that session alone.
+    /// Removes a limited number of sessions whose streams have been away for longer than their
+    /// own grace and that of this spool. Before each is removed, `ended` is called with the
+    /// content of its file. If `ended` fails, this session and all others stay; if it fails
+    /// with `Unsupported`, only this session stays.
     ///
-    /// Two may do this at the same time: each session is told of once, unless one of the
-    /// two is killed while it does.
+    /// Two processes may sweep at the same time: `ended` is called once for each session,
+    /// unless one of the two is killed meanwhile.
     fn sweep(&self, now: Now, ended: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;
 }
 

@@ -7,8 +7,8 @@
 //!                                               too large    broken JSON: wait for more
 //! ```
 //!
-//! Only the present content matters: changes that come together are one event, and a client that
-//! reconnects and already has the content gets nothing.
+//! Only the current content matters: several changes at once become one event, and a client
+//! that reconnects and already has the content gets nothing.
 
 use std::io;
 use std::rc::Rc;
@@ -58,7 +58,7 @@ pub struct State {
     is_wrong_size: bool,
     encoding: TextEncoding,
     check: Check,
-    /// The file that was read last: a file is watched as long as it is open.
+    /// The file that was read last. It stays open because only an open file is watched.
     file: Option<Rc<dyn DiskFile>>,
     /// The content that the client has.
     known: Known,
@@ -80,9 +80,9 @@ enum Check {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
-    /// The client came for the first time.
+    /// Nothing: the client connects for the first time.
     Nothing,
-    /// That there is no file.
+    /// That the file does not exist.
     Removed,
     /// The content with this hash.
     Content(u64),
@@ -107,7 +107,7 @@ pub(super) fn open(opening: &Opening<'_>, mut followed: Followed) -> Result<Open
             None
         }
         Ok(file) => file,
-        // Whatever it holds by then, it can be told when it can be read.
+        // It is reported when it can be read, whatever it contains by then.
         Err(OpenError::Temporary(trouble)) => {
             opening.host.warn(&trouble);
             None
@@ -157,7 +157,8 @@ impl State {
             Some(stat) if stat.size_bytes == 0 => self.settle.unwrap_or(SETTLED_EMPTY),
             _ => self.settle.unwrap_or(SETTLED),
         };
-        // The file's own time counts too: it may have been unchanged since before we started.
+        // The file's own time counts too: it may have been unchanged since before this process
+        // started.
         let now_ns = i128::from(now.unix_ms) * 1_000_000;
         if stat.is_some_and(|stat| now_ns - stat.modified_ns >= settled.as_nanos() as i128) {
             return None;
@@ -185,7 +186,7 @@ impl State {
             self.tell_removed(out);
             return Ok(());
         };
-        // Also one that is too large: only opened files are watched for writes.
+        // Also a file that is too large: only opened files are watched for writes.
         let file = Rc::clone(self.file.insert(self.disk.open()?));
         if stat.size_bytes > self.max_bytes {
             self.tell_too_large(stat, out);

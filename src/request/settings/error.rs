@@ -1,8 +1,8 @@
-//! What is wrong with a setting, in one line for the log.
+//! SettingError and Notice: a problem with a setting, as one line for the log.
 
 use std::fmt;
 
-/// A setting that cannot be read: the stream is not served.
+/// A setting with an invalid value: the stream is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingError {
     name: String,
@@ -10,12 +10,12 @@ pub struct SettingError {
     remedy: String,
 }
 
-/// A setting that has an effect, but not as written, or none.
+/// A setting that is ignored, or whose value was clamped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice(pub(super) String);
 
 impl SettingError {
-    /// `remedy` says what is wrong and what to write instead.
+    /// `remedy` describes the problem and what to write instead.
     #[must_use]
     pub fn new(name: &str, value: &[u8], remedy: impl Into<String>) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl fmt::Display for Notice {
     }
 }
 
-/// A value for a log line: one line. A path is not cut; anything else has at most 80
+/// A value as one line for the log. A path is not truncated; anything else has at most 80
 /// characters.
 pub(super) fn printable(value: &[u8]) -> String {
     let text = value.escape_ascii().to_string();

@@ -1,4 +1,4 @@
-//! The text of `--help` about settings.
+//! The settings in the text of `--help`.
 
 use super::row::{Kind, Setting};
 
@@ -28,11 +28,11 @@ pub(crate) fn environment_help(settings: impl Iterator<Item = &'static Setting>)
     text
 }
 
-/// What it does, its range, its default and why.
+/// Its help, its range, its default and the reason for the default.
 fn meaning(setting: &Setting) -> String {
     let mut text = setting.help.to_owned();
     let range = setting.spec.kind.range();
-    // The placeholder of a choice is its words.
+    // The placeholder of a choice already lists its words.
     if !range.is_empty() && !matches!(setting.spec.kind, Kind::YesNo | Kind::Choice(_)) {
         text.push_str(&format!("; {range}"));
     }

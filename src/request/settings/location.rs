@@ -17,37 +17,37 @@ use crate::request::origin::AllowedOrigin;
 /// The settings of one location, with defaults filled in. Ranges and defaults are in the table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// `SSE_FILE`: the one file that tail and script use.
+    /// `SSE_FILE`: the file of tail and script.
     pub file: Option<PathBuf>,
     /// `SSE_ROOT`: the folder below which `PATH_INFO` names the file. Never set
     /// together with `SSE_FILE`.
     pub root: Option<PathBuf>,
     /// `SSE_AWAIT`: what happens when a file below the root is missing.
     pub absent: Absent,
-    /// `SSE_SUFFIXES`: what names below the root must end in; empty: anything.
+    /// `SSE_SUFFIXES`: the permitted ends of names below the root; empty: any.
     pub suffixes: Vec<String>,
-    /// `SSE_FORMAT`. `None`: it follows the file's name, see [`Format::of_name`].
+    /// `SSE_FORMAT`. `None`: the file's name determines it, see [`Format::of_name`].
     pub format: Option<Format>,
     /// `SSE_ENCODING`: the file's encoding.
     pub encoding: TextEncoding,
-    /// `SSE_LINE_END`: what ends a line.
+    /// `SSE_LINE_END`: which bytes end a line.
     pub line_end: LineEnd,
-    /// `SSE_FLUSH`: an unfinished last line is a record once the file was quiet for so long.
-    /// `None`: it is held back until its line end is written.
+    /// `SSE_FLUSH`: after the file has been unchanged for so long, an unfinished last line is a
+    /// record. `None`: it is held back until its line end is written.
     pub flush: Option<Duration>,
-    /// `SSE_FILTER`: which records are sent, see [`crate::request::Filter`]. It is parsed by
-    /// sources that have records: other programs need no regular expressions.
+    /// `SSE_FILTER`: which records are sent, see [`crate::request::Filter`]. Only sources with
+    /// records parse it, so that other programs contain no regular expressions.
     pub filter: Option<String>,
     /// `SSE_ALLOW_FILTER`: whether the query's `filter` is used as well.
     pub query_filter: QueryFilter,
     /// `SSE_STATE_MAX`: the largest file in the format `state`.
     pub state_max_bytes: u64,
-    /// `SSE_SETTLE`: how long a file in the format `state` must be unchanged before it is
-    /// read. `None`: 50ms, and 2s for one that was emptied.
+    /// `SSE_SETTLE`: how long a file in the format `state` must be unchanged before it is read.
+    /// `None`: 50 ms, and 2 s for a file that was emptied.
     pub settle: Option<Duration>,
     /// `SSE_SOURCE_ID`: whether a `jsonl` record's own `id` is passed on.
     pub source_id: SourceId,
-    /// `SSE_BACKLOG`: records that a first-time client gets.
+    /// `SSE_BACKLOG`: the number of records that a first-time client gets.
     pub backlog_records: usize,
     /// `SSE_REPLAY`: how far back a Last-Event-ID may reach.
     pub replay_bytes: u64,
@@ -57,24 +57,25 @@ pub struct Settings {
     pub event: Option<EventName<'static>>,
     /// `SSE_INTERVAL`: the time between the events of clock and countdown.
     pub interval: Duration,
-    /// `SSE_COUNT`: where a countdown starts (`None`: 10); after how many events a clock
-    /// ends (`None`: never).
+    /// `SSE_COUNT`: the first number of a countdown (`None`: 10); the number of events after
+    /// which a clock ends (`None`: never).
     pub count: Option<u64>,
-    /// `SSE_HEARTBEAT`: a comment after this much silence. The shortest silence limit of any
-    /// server measured is 30 s, and it takes two heartbeats to notice a client that left.
+    /// `SSE_HEARTBEAT`: a comment after this much silence. The shortest silence limit that was
+    /// measured for any server is 30 s, and it takes two heartbeats to notice that a client has
+    /// left.
     pub heartbeat: Duration,
     /// `SSE_RETRY`: the reconnection time.
     pub retry: Duration,
-    /// `SSE_SEND_TIMEOUT`: a client that receives nothing for so long is closed.
+    /// `SSE_SEND_TIMEOUT`: a client that accepts nothing for so long is disconnected.
     pub send_timeout: Duration,
-    /// `SSE_MAX_AGE`: a stream ends at an event boundary after this. Its default depends on
-    /// the gateway, see [`Lifetime`].
+    /// `SSE_MAX_AGE`: a stream ends at an event boundary after this time. The default depends
+    /// on the gateway, see [`Lifetime`].
     pub max_age: Option<Duration>,
-    /// `SSE_ALLOW_ORIGIN`: origins whose pages may read across sites.
+    /// `SSE_ALLOW_ORIGIN`: the origins whose pages may read across origins.
     pub allow_origin: Vec<AllowedOrigin>,
-    /// `SSE_COMMAND`: the program to run and its arguments; empty where it is not set.
+    /// `SSE_COMMAND`: the program to run and its arguments; empty if it is not set.
     pub command: Vec<String>,
-    /// `SSE_COMMAND_SHARED`: under a responder, whether one run serves all subscribers.
+    /// `SSE_COMMAND_SHARED`: in a responder, whether one run serves all subscribers.
     pub command_sharing: CommandSharing,
     /// `SSE_COMMAND_TIMEOUT`: a program that runs for longer is ended.
     pub command_timeout: Duration,
@@ -82,16 +83,16 @@ pub struct Settings {
     pub command_output_bytes: u64,
     /// `SSE_COMMAND_MAX`: how many programs a process runs at the same time.
     pub commands_max: usize,
-    /// The values by which streams are shared.
+    /// The values that separate shared streams.
     pub dividing: Dividing,
-    /// `SSE_LOG`: a file to log to. `None`: the server's log.
+    /// `SSE_LOG`: the file for the log. `None`: the server's log.
     pub log: Option<PathBuf>,
     /// `SSE_FILE_MAX`: a file that would grow beyond it is rotated first. `None`: it grows
     /// without limit.
     pub file_max_bytes: Option<u64>,
     /// `SSE_FILE_KEEP`: how many rotated files are kept.
     pub file_keep: u32,
-    /// Whether `SSE_PUBLISH_ALLOW` permits anybody to publish here.
+    /// Whether `SSE_PUBLISH_ALLOW` permits anyone to publish here.
     pub publishers: Publishers,
     /// `SSE_SPOOL`: the folder for sessions.
     pub spool: Option<PathBuf>,
@@ -216,7 +217,7 @@ impl Settings {
         Ok((settings, notices))
     }
 
-    /// `SSE_LOG` alone, which is used also where another setting is wrong.
+    /// `SSE_LOG` alone, which is used even if another setting is invalid.
     #[must_use]
     pub fn log(meta: &MetaVariables) -> Option<PathBuf> {
         Reader::new(meta).path(&row::LOG)

@@ -5,11 +5,10 @@
 //!   └─────► help, docs/settings.md
 //! ```
 //!
-//! They are meta-variables like any other, so that the same names work under every
-//! gateway, and a client can set none of them: what a client sends arrives under
-//! `HTTP_*` only. They are trusted, but can be mistaken: a value that cannot be read
-//! is a [`SettingError`], and one outside its range is clamped with a [`Notice`].
-//! Both are one line that names the setting and the remedy.
+//! They are meta-variables like any other, so the same names work under every gateway. A client
+//! cannot set them: what a client sends has a name that begins with `HTTP_`. They are trusted,
+//! but can contain mistakes: an invalid value is a [`SettingError`], and a value outside its
+//! range is clamped with a [`Notice`]. Both are one line that names the setting and the remedy.
 
 mod error;
 mod file;

@@ -1,4 +1,4 @@
-//! `docs/settings.md`, and what README's table says of a setting.
+//! `docs/settings.md`, and a setting's row in README's table.
 
 use super::row::{Scope, Setting, Streams};
 use super::table::TABLE;
@@ -30,7 +30,7 @@ pub fn page() -> String {
         let kind = setting.spec.kind;
         let values = match (kind.placeholder(), kind.range()) {
             (placeholder, range) if range.is_empty() => placeholder,
-            // The placeholder of a choice is its words.
+            // The placeholder of a choice already lists its words.
             (placeholder, range) if placeholder.contains('|') => range,
             (placeholder, range) => format!("{placeholder}, {range}"),
         };
@@ -58,7 +58,7 @@ pub fn page() -> String {
     text
 }
 
-/// Name, range and default of a setting, as the columns of README's table have them.
+/// Name, range and default of a setting, as in the columns of README's table.
 #[must_use]
 pub fn table_row(setting: &Setting) -> [String; 3] {
     [
@@ -68,7 +68,7 @@ pub fn table_row(setting: &Setting) -> [String; 3] {
     ]
 }
 
-/// With a capital, unless it begins with a name.
+/// The text with a capital first letter, unless it begins with a name.
 fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters
@@ -77,7 +77,7 @@ fn sentence(text: &str) -> String {
     first.unwrap_or_default() + characters.as_str()
 }
 
-/// Without what Markdown would take for a table or HTML.
+/// The text without characters that Markdown would interpret as a table or HTML.
 fn code_free(text: &str) -> String {
     text.replace('|', " or ")
 }

@@ -1,4 +1,4 @@
-//! The settings of a whole responder.
+//! The settings of a responder process.
 
 use super::reader::Reader;
 use super::table::{self, PROCESS_SETTINGS};
@@ -8,15 +8,15 @@ use crate::request::MetaVariables;
 /// `SSE_MAX_SUBSCRIBERS`: how many streams a process serves at the same time.
 ///
 /// # Errors
-/// When it is no number.
+/// When it is not a number.
 pub fn subscribers_max(meta: &MetaVariables) -> Result<(usize, Vec<Notice>), SettingError> {
     let mut read = Reader::new(meta);
     let most = read.count(&table::MAX_SUBSCRIBERS)?;
     Ok((most as usize, read.notices()))
 }
 
-/// Settings of the whole process that a request brings: they have no effect there. One that
-/// says the same as the process's environment needs no notice.
+/// The settings of the whole process that a request contains: they have no effect there. A
+/// setting with the same value as in the process's environment needs no notice.
 #[must_use]
 pub fn misplaced(request: &MetaVariables, environment: &MetaVariables) -> Vec<Notice> {
     let notice = |name: &str| {

@@ -1,6 +1,6 @@
-//! Reading the values of settings, as the table says.
+//! Reads the values of settings, as the table specifies.
 //!
-//! Where a value comes from is known to [`Reader::value`] alone.
+//! Only [`Reader::value`] knows where a value comes from.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -14,14 +14,14 @@ use crate::request::MetaVariables;
 use crate::request::origin::AllowedOrigin;
 use crate::request::units;
 
-/// The values that decide whether two streams can be shared: of the settings that the table
-/// calls [`Sharing::Divides`], those that differ from their defaults, each as text of one
-/// form (`60s` and `1m` are one value).
+/// The values that decide whether two streams can be shared: of the settings with
+/// [`Sharing::Divides`] in the table, those that differ from their defaults, each in one
+/// canonical form (`60s` and `1m` are one value).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dividing(Vec<(&'static str, Vec<u8>)>);
 
 impl Dividing {
-    /// The value of one of these settings; `None` where it has its default.
+    /// The value of one of these settings; `None` if it has its default.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let found = self.0.iter().find(|(own, _)| *own == name);
@@ -29,7 +29,7 @@ impl Dividing {
     }
 }
 
-/// Reads settings, and collects what is to be reported of them.
+/// Reads settings and collects the notices about them.
 pub(in crate::request) struct Reader<'a> {
     meta: &'a MetaVariables,
     notices: Vec<Notice>,
@@ -89,7 +89,7 @@ impl<'a> Reader<'a> {
         parse(text).map(Some).ok_or_else(wrong)
     }
 
-    /// Notes the value of a setting for the key of shared streams.
+    /// Adds the value of a setting to the key of shared streams.
     fn note(&mut self, spec: &Spec, value: &[u8]) {
         let is_default = match spec.default {
             DefaultValue::Value(text) => text.as_bytes() == value,
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
         Some(PathBuf::from(OsString::from_vec(value.to_vec())))
     }
 
-    /// Text of a form that is checked elsewhere.
+    /// Text whose form is checked elsewhere.
     pub(in crate::request) fn string(
         &mut self,
         spec: &Spec,
@@ -210,7 +210,7 @@ impl<'a> Reader<'a> {
         Ok(self.word(spec, &words, remedy)?.unwrap_or(false))
     }
 
-    /// One of a few words, each of which has a meaning.
+    /// One of a few words, each with a meaning.
     pub(in crate::request) fn word<T: Copy>(
         &mut self,
         spec: &Spec,
@@ -225,7 +225,7 @@ impl<'a> Reader<'a> {
         Ok(found.map(|(_, meaning)| meaning))
     }
 
-    /// Text that `parse` understands; `canonical` writes equal values equally.
+    /// Text that `parse` reads; `canonical` gives equal values the same text.
     pub(in crate::request) fn parsed<T>(
         &mut self,
         spec: &Spec,
@@ -255,7 +255,7 @@ impl<'a> Reader<'a> {
 
     pub(in crate::request) fn command(&mut self, spec: &Spec) -> Result<Vec<String>, SettingError> {
         let remedy = "not a command; write a program and its arguments, with quotes closed";
-        // Lengths separate the words: a word can contain any byte.
+        // The length of each word separates the words, since a word can contain any byte.
         let joined = |words: &Vec<String>| {
             let with_length = |word: &String| format!("{} {word}", word.len());
             words.iter().map(with_length).collect()
@@ -297,7 +297,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A value for which the table has a default.
+/// A value of a setting for which the table has a default.
 fn required<T>(spec: &Spec, value: Option<T>) -> Result<T, SettingError> {
     value.ok_or_else(|| SettingError::new(spec.name, b"", "not set, and it has no default"))
 }

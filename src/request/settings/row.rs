@@ -1,17 +1,17 @@
-//! What the table says about one setting.
+//! Setting: a row of the table of settings.
 
 use std::time::Duration;
 
 use crate::request::units::{duration_text, size_text};
 
-/// One setting: a row of the table.
+/// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// What is needed to read its value.
+    /// The part that is needed to read its value.
     pub spec: Spec,
-    /// Why this default; empty where it needs no reason.
+    /// The reason for the default; empty if it needs none.
     pub reason: &'static str,
-    /// Which streams read it.
+    /// The streams that read it.
     pub streams: Streams,
     /// Where it can be set.
     pub scope: Scope,
@@ -19,26 +19,27 @@ pub struct Setting {
     pub help: &'static str,
 }
 
-/// What is needed to read a setting's value. It is apart from the rest of the row so that a
+/// The part of a row that is needed to read a setting's value. It is separate, so that a
 /// program which reads a setting does not contain the text of its help.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
     /// Its name, such as `SSE_FILE`.
     pub name: &'static str,
-    /// What its value looks like, and its range.
+    /// The form and range of its value.
     pub kind: Kind,
-    /// Its value where it is not set.
+    /// Its value if it is not set.
     pub default: DefaultValue,
     /// Whether streams with different values can be shared.
     pub sharing: Sharing,
 }
 
-/// What a value looks like. Ranges include both ends.
+/// The form of a value. Ranges include both ends.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// `500ms`, `15s`, `2m`, `1h`. `Duration::MAX` as the second one: no upper limit.
+    /// `500ms`, `15s`, `2m`, `1h`. `Duration::MAX` as the second value: no upper limit.
     Duration(Duration, Duration),
-    /// Bytes, or `K`, `M`, `G` of 1024. `u64::MAX` as the second one: no upper limit.
+    /// Bytes, or `K`, `M`, `G` (powers of 1024). `u64::MAX` as the second value: no upper
+    /// limit.
     Size(u64, u64),
     /// A whole number.
     Count(u64, u64),
@@ -59,7 +60,7 @@ pub enum Kind {
     Origins,
     /// `60/m`: a count per second, minute or hour.
     Rate,
-    /// Text of another form, and how help calls it.
+    /// Text of another form, with its placeholder for help.
     Text(&'static str),
 }
 
@@ -68,16 +69,16 @@ pub enum Kind {
 pub enum DefaultValue {
     /// This value, in the form in which a user would write it.
     Value(&'static str),
-    /// No value; the text says what that means, in a few words. It can be empty.
+    /// No value; the text explains in a few words what that means. It can be empty.
     Unset(&'static str),
 }
 
-/// Which streams read a setting.
+/// The streams that read a setting.
 #[derive(Clone, Copy, Debug)]
 pub enum Streams {
     /// Every one.
     Every,
-    /// Those of these names; `publish`, which is no stream, counts as one.
+    /// The streams of these names. `publish` counts as one, although it is not a stream.
     Only(&'static [&'static str]),
     /// None: the responder reads it.
     Responder,
@@ -86,14 +87,14 @@ pub enum Streams {
 /// Where a setting can be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// For each location of a web server; a process's environment is the default.
+    /// In each location of a web server; the process's environment is the default.
     Location,
-    /// In the environment of a responder only. (A CGI program's environment is its
-    /// location's.)
+    /// Only in the environment of a responder. (The environment of a CGI program is that of its
+    /// location.)
     Process,
 }
 
-/// Whether subscribers whose locations differ in a setting can share one reading.
+/// Whether subscribers whose locations differ in a setting can share a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
     /// They cannot.
@@ -101,13 +102,13 @@ pub enum Sharing {
     /// The source decides, by more than the value (see
     /// [`Stream::shared`](crate::source::Stream::shared)).
     BySource,
-    /// They can: it decides where a subscriber begins, whether it is served, or how, but not
-    /// what an event is.
+    /// They can: it determines where a subscriber begins, whether it is served, or how, but not
+    /// the content of an event.
     Ignored,
 }
 
 impl Setting {
-    /// The option of a terminal that stands for it, such as `--max-age`.
+    /// Its option in a terminal, such as `--max-age`.
     #[must_use]
     pub fn option(&self) -> String {
         format!("--{}", option_name(self.spec.name))
@@ -123,7 +124,7 @@ impl Setting {
         }
     }
 
-    /// What its default is, in words; empty where there is none.
+    /// Its default in words; empty if there is none.
     #[must_use]
     pub fn default_text(&self) -> &'static str {
         match self.spec.default {
@@ -133,7 +134,7 @@ impl Setting {
 }
 
 impl Kind {
-    /// How help calls a value.
+    /// The placeholder for a value in help.
     #[must_use]
     pub fn placeholder(&self) -> String {
         match self {
@@ -151,7 +152,7 @@ impl Kind {
         }
     }
 
-    /// Which values are allowed, in words; empty where any text of the kind is.
+    /// The permitted values in words; empty if any text of the kind is permitted.
     #[must_use]
     pub fn range(&self) -> String {
         fn between<T: PartialEq>(least: &T, most: &T, limit: &T, text: fn(&T) -> String) -> String {
@@ -194,7 +195,7 @@ const fn contains(names: &[&str], name: &str) -> bool {
     false
 }
 
-/// `==`, which a constant function cannot use.
+/// Compares two texts: `==` is not available in a constant function.
 pub(super) const fn is_same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len() != b.len() {

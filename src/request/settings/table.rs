@@ -1,4 +1,5 @@
-//! The table of settings: all that the programs and the pages know of one comes from its row.
+//! The table of settings: everything that the programs and the documents know of a setting is
+//! in its row.
 //!
 //! A new setting is a row here, a field of [`Settings`](super::Settings) or
 //! [`Publishing`](crate::request::Publishing), and its reading there. Help, options,
@@ -46,8 +47,8 @@ macro_rules! table {
             };
         )*
 
-        /// The rows, for constant functions: what they take of it is all that a program
-        /// contains.
+        /// The rows, for constant functions: a program contains only the rows that these
+        /// select.
         const ROWS: &[&Setting] = &[$(
             &Setting {
                 spec: $id,
@@ -244,10 +245,10 @@ table! {
 /// Every setting. Only pages and tests need all of them.
 pub static TABLE: &[&Setting] = ROWS;
 
-/// Those of every stream.
+/// The settings of every stream.
 pub static COMMON: &[&Setting] = &select::<{ count(Rows::Common) }>(Rows::Common);
 
-/// Those that belong to a whole process.
+/// The settings of a whole process.
 pub static PROCESS_SETTINGS: &[&Setting] = &select::<{ count(Rows::Process) }>(Rows::Process);
 
 /// The names of the settings whose values are paths.
@@ -259,11 +260,11 @@ pub(super) const OF_RESPONDERS: &[&str] = &names::<{ count(Rows::Responder) }>(R
 /// Some rows of the table.
 #[derive(Clone, Copy)]
 pub enum Rows<'a> {
-    /// Those that the stream of this name has besides the common ones.
+    /// The settings of the stream of this name, without the common ones.
     Own(&'a str),
-    /// Those of every stream.
+    /// The settings of every stream.
     Common,
-    /// Those that belong to a whole process.
+    /// The settings of a whole process.
     Process,
     /// Those whose values are paths.
     Paths,
@@ -284,7 +285,7 @@ impl Rows<'_> {
     }
 }
 
-/// How many rows these are.
+/// The number of these rows.
 #[must_use]
 pub const fn count(rows: Rows<'_>) -> usize {
     let (mut count, mut at) = (0, 0);
@@ -295,8 +296,8 @@ pub const fn count(rows: Rows<'_>) -> usize {
     count
 }
 
-/// These rows; `N` is their [`count`]. Evaluated in a constant, it keeps the text of all
-/// other rows out of the program.
+/// These rows; `N` is their [`count`]. It is evaluated in a constant, so that the program does
+/// not contain the text of all other rows.
 #[must_use]
 pub const fn select<const N: usize>(rows: Rows<'_>) -> [&'static Setting; N] {
     let mut found = [ROWS[0]; N];
@@ -322,10 +323,10 @@ const fn names<const N: usize>(rows: Rows<'_>) -> [&'static str; N] {
     names
 }
 
-/// The row of a setting, for a stream of your own that reads it.
+/// The row of a setting, for a stream that an application defines.
 ///
 /// # Panics
-/// When there is no such setting; in a constant, that is a compiler's error.
+/// When there is no such setting; in a constant this is an error of the compiler.
 #[must_use]
 pub const fn setting(name: &str) -> &'static Setting {
     let mut at = 0;

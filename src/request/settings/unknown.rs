@@ -1,10 +1,10 @@
-//! Names that no setting has: probably misspelt.
+//! Names that begin with `SSE_` but belong to no setting: probably misspelt.
 
 use super::error::{Notice, printable};
 use super::table::NAMES;
 use crate::request::MetaVariables;
 
-/// A notice for each variable that begins with `SSE_` and is no setting.
+/// A notice for each variable that begins with `SSE_` and is not a setting.
 pub(super) fn unknown_names(meta: &MetaVariables) -> impl Iterator<Item = Notice> {
     meta.names()
         .filter(|name| name.starts_with(b"SSE_"))
@@ -29,7 +29,7 @@ pub(super) fn nearest(name: &[u8]) -> Option<&'static str> {
         .map(|(_, known)| known)
 }
 
-/// How many bytes have to be inserted, removed, replaced, or exchanged with their
+/// The number of bytes that must be inserted, removed, replaced, or exchanged with their
 /// neighbour to turn `a` into `b` (the optimal string alignment distance).
 fn edits(a: &[u8], b: &[u8]) -> usize {
     let mut rows: [Vec<usize>; 3] = [Vec::new(), Vec::new(), (0..=b.len()).collect()];

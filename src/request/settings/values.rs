@@ -1,4 +1,4 @@
-//! What the words of settings mean.
+//! The values of settings that are words.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 pub enum Format {
     /// A line is an event.
     Lines,
-    /// A line is a JSON object that says what the event is.
+    /// A line is a JSON object that describes the event.
     Jsonl,
     /// The whole file is one event, whenever it changes.
     State,
@@ -69,7 +69,7 @@ impl TextEncoding {
         }
     }
 
-    /// Whether every byte with the value of a line end is a line end.
+    /// Whether every byte with the value of a line end ends a line.
     #[must_use]
     pub fn has_lines(self) -> bool {
         matches!(self, Self::Utf8 | Self::Windows1252)
@@ -94,16 +94,16 @@ pub enum Absent {
     Awaited,
 }
 
-/// Whether `SSE_PUBLISH_ALLOW` permits anybody to publish.
+/// Whether `SSE_PUBLISH_ALLOW` permits anyone to publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Publishers {
     /// Nobody may publish.
     None,
-    /// Somebody may: [`Publishing`](crate::request::Publishing) says who.
+    /// Somebody may: [`Publishing`](crate::request::Publishing) contains who.
     Some,
 }
 
-/// Which subscribers one run of a program serves.
+/// The subscribers that share one run of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandSharing {
     /// One: the program is started for each subscriber.
@@ -121,7 +121,7 @@ pub enum QueryFilter {
     Heard,
 }
 
-/// What is done with a `jsonl` record's own `id`.
+/// The handling of a `jsonl` record's own `id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceId {
     /// It is ignored: the event's id is the position in the file.
