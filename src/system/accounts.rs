@@ -1,8 +1,8 @@
 //! Names of users and groups, from /etc/passwd and /etc/group.
 //!
 //! libc's getpwnam, getgrnam and initgroups are not used: they load the modules that
-//! nsswitch.conf names, and a statically linked glibc crashes while it does so. Names from
-//! other sources (LDAP, systemd) are therefore unknown here; their numbers do.
+//! nsswitch.conf names, and a statically linked glibc crashes when it does so. So names from
+//! other sources (LDAP, systemd) are unknown here; their numbers can be used.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 
-/// A longer line is skipped. (The members of a large group are one line.)
+/// A longer line is skipped. (The members of a large group are on one line.)
 const LINE_MAX_BYTES: u64 = 1 << 20;
 
-/// What is read of a file, at most.
+/// The maximum that is read of a file.
 const FILE_MAX_BYTES: u64 = 64 << 20;
 
-/// A process has at most so many supplementary groups (NGROUPS_MAX).
+/// The maximum number of supplementary groups of a process (NGROUPS_MAX).
 const GROUPS_MAX: usize = 65_536;
 
 /// A user that a process can become.
@@ -30,13 +30,13 @@ pub(crate) struct Account {
     pub(crate) gid: u32,
     /// The supplementary groups, without the primary one.
     pub(crate) groups: Vec<u32>,
-    /// Its number, where /etc/passwd does not list it.
+    /// The name, or the number if /etc/passwd does not list it.
     pub(crate) name: OsString,
-    /// `/`, where /etc/passwd does not list it.
+    /// The home folder; `/` if /etc/passwd does not list it.
     pub(crate) home: PathBuf,
 }
 
-/// The user that this process is, for messages: `www-data (uid 33)`.
+/// The user of this process, for messages: `www-data (uid 33)`.
 pub(crate) fn own_name() -> String {
     let uid = nix::unistd::geteuid().as_raw();
     let found = find(Path::new(PASSWD), |line| {
@@ -49,10 +49,10 @@ pub(crate) fn own_name() -> String {
     }
 }
 
-/// The number of the user that `text` names; a number stands for itself.
+/// The number of the user `text`, which is a name or a number.
 ///
 /// # Errors
-/// Says what is wrong and what to do.
+/// The problem and the remedy.
 pub(crate) fn uid(text: &str) -> Result<u32, String> {
     if let Some(number) = number(text.as_bytes()) {
         return Ok(number);
@@ -64,10 +64,10 @@ pub(crate) fn uid(text: &str) -> Result<u32, String> {
     found.ok_or_else(|| unknown("user", PASSWD, "id -u NAME"))
 }
 
-/// The number of the group that `text` names; a number stands for itself.
+/// The number of the group `text`, which is a name or a number.
 ///
 /// # Errors
-/// Says what is wrong and what to do.
+/// The problem and the remedy.
 pub(crate) fn gid(text: &str) -> Result<u32, String> {
     if let Some(number) = number(text.as_bytes()) {
         return Ok(number);
@@ -79,11 +79,11 @@ pub(crate) fn gid(text: &str) -> Result<u32, String> {
     found.ok_or_else(|| unknown("group", GROUP, "getent group NAME"))
 }
 
-/// The user that `text` names, with all groups: `NAME`, `UID`, `NAME:GROUP` or `UID:GID`.
-/// The primary group of a number that /etc/passwd does not list is the same number.
+/// The user `text` with all groups: `NAME`, `UID`, `NAME:GROUP` or `UID:GID`. If /etc/passwd
+/// does not list a number, its primary group is the same number.
 ///
 /// # Errors
-/// Says what is wrong and what to do.
+/// The problem and the remedy.
 pub(crate) fn account(text: &str) -> Result<Account, String> {
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(gid(group)?)),
@@ -95,7 +95,7 @@ pub(crate) fn account(text: &str) -> Result<Account, String> {
         User::parse(line)
             .filter(|found| found.uid == uid && (!is_named || found.name == user.as_bytes()))
     });
-    // A number does without the file.
+    // A number needs no entry in the file.
     let found = if is_named {
         found?
     } else {
@@ -106,7 +106,7 @@ pub(crate) fn account(text: &str) -> Result<Account, String> {
         .unwrap_or(uid);
     let mut groups = Vec::new();
     if let Some(found) = &found {
-        // Where the file cannot be read there are no supplementary groups.
+        // If the file cannot be read, there are no supplementary groups.
         let _ = find(Path::new(GROUP), |line| -> Option<()> {
             let group = Group::parse(line)?;
             let is_new = group.gid != gid && !groups.contains(&group.gid);
@@ -179,7 +179,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Comments and the entries of NIS (`+`, `-`) are no names.
+/// Comments and the entries of NIS (`+`, `-`) are not names.
 fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && !matches!(name[0], b'#' | b'+' | b'-')
 }
@@ -192,7 +192,7 @@ fn number(text: &[u8]) -> Option<u32> {
     number.filter(|_| is_plain)
 }
 
-/// The first line of `file` that `pick` takes.
+/// The first result of `pick` for a line of `file`.
 fn find<T>(file: &Path, pick: impl FnMut(&[u8]) -> Option<T>) -> Result<Option<T>, String> {
     let opened = File::open(file);
     let found = opened.and_then(|file| find_in(BufReader::new(file.take(FILE_MAX_BYTES)), pick));
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(gid(&text, b"b"), Some(2));
         assert_eq!(gid(&text, b"c"), Some(3));
         assert_eq!(gid(&text, b"d"), None);
-        // The tail of a line that is too long is no line of its own.
+        // The end of a line that is too long is not a line of its own.
         text.splice(text.len() - 7.., long.iter().chain(b":x:9:\n").copied());
         assert_eq!(gid(&text, &[b'x'; 10]), None);
     }

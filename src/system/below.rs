@@ -1,9 +1,9 @@
-//! Opens what lies below a folder, and nothing that a name or a link leads to elsewhere.
+//! Opens files below a folder, and nothing outside of it, wherever a name or a link leads.
 //!
 //! openat2 does this in one call. It is refused with ENOSYS by systemd's `RestrictSUIDSGID`
 //! (which `DynamicUser` implies), by the seccomp filters of older containers, and by kernels
-//! before 5.6. There, the path is walked component by component: a folder is only ever left
-//! by `..` to the folder that it was entered from, so renames meanwhile lead nowhere else.
+//! before 5.6. Then the path is walked component by component. `..` returns only to the folder
+//! from which the current one was entered, so a rename in the meantime cannot lead out.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -15,16 +15,16 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::Mode;
 
-/// What is done with symbolic links below the folder.
+/// How symbolic links below the folder are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Links {
     /// They are followed as long as they stay below it.
     Followed,
-    /// One anywhere in the path is ELOOP.
+    /// A link anywhere in the path is an error, ELOOP.
     Refused,
 }
 
-/// As many links as the kernel follows.
+/// The kernel's limit for links in a path.
 const LINKS_MAX: u32 = 40;
 
 /// Whether openat2 was refused once.
@@ -33,7 +33,7 @@ static MUST_WALK: AtomicBool = AtomicBool::new(false);
 /// Opens `name` below `folder`.
 ///
 /// # Errors
-/// What openat2 says: EXDEV for what leads out.
+/// The errors of openat2: EXDEV for a path that leads out.
 pub(crate) fn open_below(
     folder: impl AsFd,
     name: &Path,
@@ -68,7 +68,7 @@ fn by_openat2(
         .resolve(ResolveFlag::RESOLVE_BENEATH | refused);
     loop {
         match openat2(folder, name, how) {
-            // Something was renamed while the kernel looked whether it is below.
+            // Something was renamed while the kernel checked the path.
             Err(Errno::EAGAIN) => {}
             opened => return opened,
         }
@@ -116,7 +116,7 @@ fn by_walking(
     openat(here, ".", flags, mode)
 }
 
-/// The names of a relative path, `..` included; `.` is left out.
+/// The components of a relative path, including `..`; `.` is omitted.
 fn components(path: &Path) -> nix::Result<VecDeque<OsString>> {
     let names = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(Ok(name.to_owned())),

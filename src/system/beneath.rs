@@ -6,10 +6,10 @@
 //!                                                   └──► refused
 //! ```
 //!
-//! A request names paths, and whoever can write below one of the folders can put links
-//! there. So the check that refuses a request is made again whenever a file is opened, and
-//! the kernel opens the resolved path from the folder without following any link: what was
-//! replaced between the two is not found.
+//! A request names paths, and a user who can write below one of the folders can put links
+//! there. So the check of a request is repeated whenever a file is opened, and the kernel opens
+//! the resolved path from the folder without following any link. A component that was replaced
+//! by a link in between causes an error.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -26,11 +26,11 @@ use nix::sys::stat::{Mode, mkdirat};
 
 use super::below::{self, Links};
 
-/// As many links as the kernel follows.
+/// The kernel's limit for links in a path.
 const LINKS_MAX: u32 = 40;
 
-/// What opens the files of a confined process. CGI programs never set it, and so do not
-/// contain the code.
+/// The folders of a confined process. CGI programs never set it, so they do not contain the
+/// code.
 static CONFINED: OnceLock<Confined> = OnceLock::new();
 
 struct Confined {
@@ -39,10 +39,10 @@ struct Confined {
     folders: Vec<PathBuf>,
 }
 
-/// Confines this process to folders, which must exist.
+/// Confines this process to these folders, which must exist.
 ///
 /// # Errors
-/// Names the folder and the remedy.
+/// The folder and the remedy.
 pub(crate) fn confine(folders: &[PathBuf]) -> Result<(), String> {
     if folders.is_empty() {
         return Ok(());
@@ -89,11 +89,11 @@ pub(crate) fn check(path: &Path) -> Result<(), String> {
     })
 }
 
-/// Opens an existing file or folder, as `open(2)` does; below one of the folders where this
-/// process is confined.
+/// Opens an existing file or folder like `open(2)`; in a confined process only below one of the
+/// folders.
 ///
 /// # Errors
-/// What the system says; `PermissionDenied` for what lies elsewhere.
+/// The system's error; `PermissionDenied` for a path outside of the folders.
 pub(crate) fn open(path: &Path, flags: OFlag) -> io::Result<File> {
     match CONFINED.get() {
         Some(confined) => (confined.open)(path, flags, Mode::empty()).map(File::from),
@@ -104,10 +104,10 @@ pub(crate) fn open(path: &Path, flags: OFlag) -> io::Result<File> {
     }
 }
 
-/// Makes a folder whose parent exists.
+/// Creates a folder whose parent exists.
 ///
 /// # Errors
-/// As [`open`].
+/// Like [`open`].
 pub(crate) fn make_folder(path: &Path, mode: Mode) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     match CONFINED.get() {
@@ -119,7 +119,7 @@ pub(crate) fn make_folder(path: &Path, mode: Mode) -> io::Result<()> {
 /// Whether a folder may be listed.
 ///
 /// # Errors
-/// `PermissionDenied` where it lies elsewhere.
+/// `PermissionDenied` if it is outside of the folders.
 pub(crate) fn may_list(path: &Path) -> io::Result<()> {
     match CONFINED.get() {
         Some(confined) => {
@@ -149,7 +149,7 @@ fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     opened.map(OwnedFd::from)
 }
 
-/// Opens `rest`, a resolved path, from `folder`: no component of it is a link any more.
+/// Opens `rest`, a resolved path, from `folder`: no component of it may be a link.
 fn open_from(folder: &Path, rest: &Path, flags: OFlag, mode: Mode) -> io::Result<OwnedFd> {
     let folder = open_folder(folder)?;
     let rest = if rest.as_os_str().is_empty() {
@@ -166,7 +166,7 @@ fn open_from(folder: &Path, rest: &Path, flags: OFlag, mode: Mode) -> io::Result
     )?)
 }
 
-/// Which of the folders a path lies below, and its path from there.
+/// The folder that contains a path, and the path relative to it.
 fn find(folders: &[PathBuf], path: &Path) -> io::Result<(PathBuf, PathBuf)> {
     let resolved = resolve(path)?;
     let mut found = folders.iter().filter_map(|folder| {
@@ -183,8 +183,8 @@ fn find(folders: &[PathBuf], path: &Path) -> io::Result<(PathBuf, PathBuf)> {
     })
 }
 
-/// The path without links, `.` and `..`. What is not there yet is kept as it is written: so
-/// a path that will lead out once somebody makes a folder (`missing/../..`) is refused.
+/// The path without links, `.` and `..`. Components that do not exist are kept unchanged. So a
+/// path that would lead out after somebody creates a folder (`missing/../..`) is refused.
 fn resolve(path: &Path) -> io::Result<PathBuf> {
     let mut resolved = PathBuf::from("/");
     let mut left: VecDeque<OsString> = components(&std::path::absolute(path)?);
@@ -205,7 +205,8 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
         }
         let metadata = match fs::symlink_metadata(&resolved) {
             Ok(metadata) => metadata,
-            // What cannot be seen cannot be opened either, and is looked at again before it is.
+            // A component that cannot be read cannot be opened either, and is checked again
+            // before it is.
             Err(error) if is_out_of_sight(&error) => {
                 is_missing = true;
                 continue;
@@ -235,7 +236,7 @@ fn is_out_of_sight(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
 }
 
-/// The names of a path, `..` included.
+/// The components of a path, including `..`.
 fn components(path: &Path) -> VecDeque<OsString> {
     let names = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name),

@@ -1,4 +1,4 @@
-//! A request body that nobody wants.
+//! Discards the body of a request.
 
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
@@ -8,17 +8,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::request::MetaVariables;
 
-/// How long a client may take to send what is thrown away: long enough for what is
-/// already on its way, short enough for a process that has to end within a second.
+/// How long a client may take to send what is discarded: long enough for what is already on its
+/// way, short enough for a process that must end within a second.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How much is thrown away at the most: nobody who means well sends more to a stream.
+/// The maximum that is discarded: no regular client sends more to a stream.
 const MOST_BYTES: usize = 16 << 20;
 
-/// Reads the request's body to its end and forgets it, after the answer was written.
+/// Reads the request's body to its end and discards it, after the response was written.
 ///
-/// Under mod_cgid stdin and stdout are one socket: closing it with bytes unread resets
-/// it, and the answer is lost before Apache has read it.
+/// Under mod_cgid stdin and stdout are one socket: closing it with unread bytes resets it, and
+/// the response is lost before Apache has read it.
 pub(crate) fn discard(meta: &MetaVariables) {
     let is_empty = meta
         .get("CONTENT_LENGTH")

@@ -1,7 +1,7 @@
-//! The children of this process: those that it has started, and those that it has
-//! inherited as process 1 or as a subreaper.
+//! The children of this process: those that it has started, and those that it has inherited as
+//! process 1 or as a subreaper.
 //!
-//! An inherited child that ends stays a zombie until somebody waits for it, and a zombie
+//! An inherited child that ends stays a zombie until its parent waits for it, and a zombie
 //! keeps its process group alive.
 
 use std::fs;
@@ -18,8 +18,7 @@ use nix::unistd::{Pid, getpid};
 /// How long a program may take to end after SIGTERM.
 pub(crate) const GRACE: Duration = Duration::from_millis(300);
 
-/// How long what has been killed is waited for: the kernel cannot end a process that waits
-/// for a disk.
+/// How long to wait after SIGKILL: the kernel cannot end a process that waits for a disk.
 const KILLED: Duration = Duration::from_secs(2);
 
 /// Held by a thread that starts a child and waits for its end.
@@ -36,9 +35,9 @@ pub(crate) fn group_of(leader: &Child) -> Pid {
     Pid::from_raw(leader.id().cast_signed())
 }
 
-/// A child's exit code, or 128 and the number of the signal that ended it, as a shell
-/// reports it; `None` while it runs. It is not reaped: until then its number, and that of
-/// its group, cannot become another's.
+/// A child's exit code, or 128 plus the number of the signal that ended it, as in a shell;
+/// `None` while it runs. The child is not reaped, so its number and that of its group cannot be
+/// reused yet.
 pub(crate) fn exit_code(child: &Child) -> Option<i32> {
     let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     match waitid(Id::Pid(group_of(child)), how) {
@@ -54,7 +53,7 @@ pub(crate) fn inherits_orphans() -> bool {
     getpid() == Pid::from_raw(1) || prctl::get_child_subreaper().unwrap_or(false)
 }
 
-/// Reaps every child that has ended, except those that are `own`: whoever started them
+/// Reaps every child that has ended, except those that are `own`: the code that started them
 /// waits for them.
 pub(crate) fn reap_orphans(own: impl Fn(Pid) -> bool) {
     // They are reaped the next time.
@@ -67,7 +66,7 @@ pub(crate) fn reap_orphans(own: impl Fn(Pid) -> bool) {
             Ok(Some(pid)) if !own(pid) => {
                 let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
             }
-            // The one that is reported hides others.
+            // waitid reports only this one of the children that have ended.
             Ok(Some(_)) => break,
             Ok(None) | Err(_) => return,
         }
@@ -79,9 +78,9 @@ pub(crate) fn reap_orphans(own: impl Fn(Pid) -> bool) {
     }
 }
 
-/// Ends a program of this process, and all other children: SIGTERM, and after a grace
-/// SIGKILL. What a child leaves behind becomes a child of ours, if we are a subreaper, and
-/// is ended as well.
+/// Ends a program of this process, and all other children: SIGTERM, and after a grace SIGKILL.
+/// If this process is a subreaper, the orphans of its children become its own children, and are
+/// ended as well.
 pub(crate) fn end_all(leader: &Child) {
     let start = Instant::now();
     let mut asked: Vec<Pid> = Vec::new();
@@ -93,7 +92,7 @@ pub(crate) fn end_all(leader: &Child) {
         };
         let group = group_of(leader);
         if signal == Signal::SIGKILL || !asked.contains(&group) {
-            // As long as the leader is not reaped, the group's number is its own.
+            // As long as the leader is not reaped, the group's number cannot be reused.
             let _ = killpg(group, signal);
             asked.push(group);
         }
@@ -116,8 +115,7 @@ pub(crate) fn end_all(leader: &Child) {
 
 /// The numbers of all children, zombies included.
 fn all() -> Vec<Pid> {
-    // Each thread has children of its own; a kernel without CONFIG_PROC_CHILDREN has no
-    // such file.
+    // Each thread has its own children. A kernel without CONFIG_PROC_CHILDREN has no such file.
     let mut threads = fs::read_dir("/proc/self/task")
         .into_iter()
         .flatten()
@@ -132,12 +130,12 @@ fn all() -> Vec<Pid> {
     }
 }
 
-/// The same, found among all processes.
+/// The same by the parent of every process.
 fn all_by_parent() -> Vec<Pid> {
     let own = getpid().to_string();
     let is_child = |number: &&str| {
         let stat = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
-        // The name, in parentheses, may hold anything; after it: state and parent.
+        // The name, in parentheses, may contain any text. State and parent follow it.
         let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
         rest.split(' ').nth(1) == Some(&own)
     };

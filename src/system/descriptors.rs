@@ -1,10 +1,10 @@
-//! The descriptors of this process: how many there may be, and whether they are short.
+//! The number of this process's descriptors, and its limit.
 
 use std::os::fd::{AsFd, AsRawFd as _};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Raises the limit on descriptors as far as it goes, and returns it.
+/// Raises the limit on descriptors to the highest permitted value, and returns it.
 pub(crate) fn raise_limit() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return 1024;
@@ -15,8 +15,8 @@ pub(crate) fn raise_limit() -> u64 {
     }
 }
 
-/// The lowest number that no descriptor has: all lower ones are in use, whatever for. It is
-/// found by duplicating `any`, since the system always gives the lowest one.
+/// The lowest number that is not a descriptor: all lower ones are in use. It is found by
+/// duplicating `any`, since the system always assigns the lowest free number.
 pub(crate) fn lowest_free(any: impl AsFd) -> u64 {
     let duplicate = any.as_fd().try_clone_to_owned();
     duplicate.map_or(u64::MAX, |duplicate| duplicate.as_raw_fd() as u64)

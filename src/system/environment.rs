@@ -1,4 +1,4 @@
-//! What the programs that we run get of our environment.
+//! The environment of the programs that this process starts.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,15 +6,15 @@ use std::sync::OnceLock;
 
 use super::accounts::Account;
 
-/// Nothing that a client sent is in it.
+/// The variables that are passed on. None of them comes from a client.
 const PASSED_ON: [&str; 8] = [
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
 ];
 
-/// HOME and USER of the user that this process became, instead of root's.
+/// HOME and USER of the user that this process has become, instead of root's.
 static ACCOUNT: OnceLock<(PathBuf, OsString)> = OnceLock::new();
 
-/// Gives programs the HOME and USER of this user from now on.
+/// From now on, programs get the HOME and USER of this user.
 pub(crate) fn belongs_to(account: &Account) {
     let _ = ACCOUNT.set((account.home.clone(), account.name.clone()));
 }

@@ -2,17 +2,17 @@
 
 use std::process::ExitCode;
 
-/// Done, also when the reader left.
+/// Success, also when the reader has disconnected.
 pub(crate) fn done() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Wrong usage: an option, or a setting.
+/// Wrong usage: an option or a setting.
 pub(crate) fn usage() -> ExitCode {
     ExitCode::from(100)
 }
 
-/// The system refused something that has to work.
+/// An error of the system.
 pub(crate) fn system() -> ExitCode {
     ExitCode::from(111)
 }

@@ -1,7 +1,7 @@
-//! Layer 5: the operating system. One noun per file, each a thin cover of system calls.
+//! Layer 5: the operating system. Each file wraps the system calls for one noun.
 //!
-//! With `store`, `cgi` and `server` above it, this is the only code that touches the clock,
-//! descriptors, files, processes and signals.
+//! Only this layer, and `store`, `cgi` and `server` above it, use the clock, descriptors,
+//! files, processes and signals.
 
 #[forbid(unsafe_code)]
 pub(crate) mod accounts;

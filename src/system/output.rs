@@ -1,4 +1,4 @@
-//! Descriptor 1, written without ever waiting.
+//! Output: descriptor 1, written without blocking.
 
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -10,19 +10,19 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::exit;
 
-/// The reader's end of the stream.
+/// The output of the stream.
 pub(crate) struct Output {
     stdout: io::Stdout,
     kind: Kind,
 }
 
 enum Kind {
-    /// Apache's mod_cgid, mini-httpd: written with a flag for each call, since stdin
-    /// may be the same socket and others may share it.
+    /// A socket (Apache's mod_cgid, mini-httpd). Each call is non-blocking by a flag, since
+    /// stdin may be the same socket and other processes may share it.
     Socket,
-    /// Written in non-blocking mode, which is undone at the end.
+    /// A pipe, written in non-blocking mode, which is reset at the end.
     Pipe { flags_before: OFlag },
-    /// A file or a terminal: these take what they are given.
+    /// A file or a terminal: a write to these is complete.
     Other,
 }
 
@@ -42,7 +42,7 @@ impl Output {
         Ok(Self { stdout, kind })
     }
 
-    /// Writes as much as is taken at once; `WouldBlock` when nothing is.
+    /// Writes as much as possible without blocking; `WouldBlock` when nothing is possible.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.kind {
             Kind::Socket => {
@@ -74,7 +74,7 @@ impl Drop for Output {
     }
 }
 
-/// Whether a failed write tells that nobody reads any more, which is a normal end.
+/// Whether a failed write shows that the reader has disconnected, which is a normal end.
 pub(crate) fn has_left(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -82,7 +82,7 @@ pub(crate) fn has_left(error: &io::Error) -> bool {
     )
 }
 
-/// Answers a question in a terminal. (`print!` panics when it cannot.)
+/// Prints a text in a terminal. (`print!` panics on an error.)
 pub(crate) fn print(text: &str) -> io::Result<ExitCode> {
     let mut stdout = io::stdout();
     match stdout

@@ -1,13 +1,13 @@
-//! Which user this process is.
+//! The user of this process.
 
 use nix::unistd::{Gid, Uid, geteuid, getresgid, getresuid, setgroups, setresgid, setresuid};
 
 use super::accounts::Account;
 
-/// Whether this process may serve as the user that it is, or can become `wanted`.
+/// Whether this process may serve as its present user, or can become `wanted`.
 ///
 /// # Errors
-/// Says what is wrong and what to do.
+/// The problem and the remedy.
 pub(crate) fn check(wanted: Option<&Account>, may_be_root: MayBeRoot) -> Result<(), String> {
     decide(
         geteuid().as_raw(),
@@ -16,7 +16,7 @@ pub(crate) fn check(wanted: Option<&Account>, may_be_root: MayBeRoot) -> Result<
     )
 }
 
-/// Whether it was asked to serve as root.
+/// Whether serving as root was permitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MayBeRoot {
     No,
@@ -41,13 +41,13 @@ fn decide(own: u32, wanted: Option<u32>, may_be_root: MayBeRoot) -> Result<(), S
     }
 }
 
-/// Becomes `account` for good: user, group and supplementary groups.
+/// Becomes `account` permanently: user, group and supplementary groups.
 ///
 /// # Errors
-/// Says what the system refused. Then the process must not go on.
+/// The system call that failed. Then the process must not continue.
 pub(crate) fn become_account(account: &Account) -> Result<(), String> {
     if !geteuid().is_root() {
-        // Checked before: it is this user already.
+        // Already checked: it is this user.
         return Ok(());
     }
     let failed = |what: &str, error: nix::Error| {
@@ -63,7 +63,8 @@ pub(crate) fn become_account(account: &Account) -> Result<(), String> {
     let is_done = [users.real, users.effective, users.saved] == [uid; 3]
         && [groups.real, groups.effective, groups.saved] == [gid; 3];
     let root = Uid::from_raw(0);
-    // With the capability left, or a kernel that keeps root reachable, nothing was dropped.
+    // If root can be regained, by a remaining capability or a special kernel mode, nothing was
+    // dropped.
     let is_final = account.uid == 0 || setresuid(root, root, root).is_err();
     if is_done && is_final {
         Ok(())

@@ -1,4 +1,4 @@
-//! Programs whose output is a stream.
+//! Programs: starts programs, reads their output and ends them.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,53 +24,53 @@ use super::watch::{Coverage, Hints};
 use crate::source::Changes;
 use crate::source::command::Process;
 
-/// How often orphans are looked for.
+/// How often orphans are reaped.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 
-/// What of a program's errors is kept for one line of the log.
+/// The part of a line of a program's stderr that is logged.
 const ERROR_LINE_MAX_BYTES: usize = 1024;
 
-/// The pipes of all programs, as one descriptor to wait on; and the programs that are
-/// ending.
+/// The pipes of all programs, behind one descriptor, and the programs that are ending.
 pub(crate) struct Programs {
     epoll: RefCell<Option<Epoll>>,
-    /// Who is told when a pipe has something, by the number it is registered with.
+    /// Who is notified when a pipe is readable, by the number with which it is registered.
     readers: RefCell<BTreeMap<u64, Rc<Hints>>>,
     next: RefCell<u64>,
     ending: RefCell<Vec<Ending>>,
     /// The programs that have been started and not been reaped.
     own: RefCell<BTreeSet<Pid>>,
-    /// Whether orphans are ours to reap. It is found out when it matters first: most
+    /// Whether this process must reap orphans. It is determined when it matters first: most
     /// programs of this crate start no other.
     inherits_orphans: OnceCell<bool>,
     /// When orphans were reaped last.
     reaped_at: Cell<Option<Instant>>,
-    /// How many may run at once.
+    /// How many programs may run at once.
     limit: Cell<usize>,
-    /// What has come while signals were not blocked.
+    /// The signals that arrived while they were not blocked.
     heard: RefCell<Vec<(Signal, Arc<AtomicBool>)>>,
 }
 
-/// A program that has been asked to end.
+/// A program that has been told to end.
 struct Ending {
     child: Child,
-    /// When its group is killed.
+    /// When its group gets SIGKILL.
     until: Instant,
 }
 
 impl Ending {
-    /// Whether nothing of it is left that could be ended.
+    /// Whether no process of it is left that could be ended.
     fn is_over(&mut self) -> bool {
         let now = Instant::now();
-        // A group that was killed and is still there consists of zombies that nobody has
-        // waited for, or of what we may not kill: neither counts as a running program.
+        // After SIGKILL, a group that still exists consists of zombies that nobody has waited
+        // for, or of processes that this user may not kill. Neither counts as a running
+        // program.
         let is_killed = now >= self.until + GRACE;
         if now >= self.until {
             end_group(&self.child, Signal::SIGKILL);
         }
-        // (`try_wait` remembers.) A group outlives its leader, and keeps its number as long
-        // as it has members; numbers that are free come round again only after all others,
-        // which takes longer than the grace.
+        // (`try_wait` remembers the result.) A group outlives its leader, and keeps its number
+        // as long as it has members. A free number is reused only after all others, which takes
+        // longer than the grace.
         !matches!(self.child.try_wait(), Ok(None))
             && (is_killed || killpg(group_of(&self.child), None) == Err(Errno::ESRCH))
     }
@@ -94,13 +94,13 @@ impl Programs {
         }
     }
 
-    /// What to wait on; `None` while there has been no program.
+    /// The descriptor to wait on; `None` while there has been no program.
     pub(crate) fn with_descriptor<T>(&self, use_it: impl FnOnce(Option<BorrowedFd<'_>>) -> T) -> T {
         let epoll = self.epoll.borrow();
         use_it(epoll.as_ref().map(|epoll| epoll.0.as_fd()))
     }
 
-    /// Tells whose program has said something.
+    /// Calls `told` for each program that has written something.
     pub(crate) fn drain(&self, mut told: impl FnMut(&Hints)) {
         let mut events = [EpollEvent::empty(); 64];
         let count = self
@@ -118,7 +118,7 @@ impl Programs {
         }
     }
 
-    /// How many may run at once from now on.
+    /// Sets how many programs may run at once.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.limit.set(limit);
     }
@@ -146,7 +146,7 @@ impl Programs {
             .stderr(Stdio::piped());
         let spawned = self.with_signals_open(|| command.spawn());
         let mut child = spawned.map_err(|error| match error.raw_os_error() {
-            // No kind of its own.
+            // The standard library has no error kind for it.
             Some(libc::ENOEXEC) => {
                 let text = "no program, and a script begins with #! and its interpreter";
                 io::Error::new(ErrorKind::InvalidData, text)
@@ -168,14 +168,14 @@ impl Programs {
             error_line: Vec::new(),
             log,
         };
-        // (From here on it is ended when something fails.)
+        // (After this, dropping it ends the program.)
         running.number = self.register(&running, hints)?;
         Ok(running)
     }
 
-    /// A program inherits which signals are blocked, and ours come by a descriptor, which
-    /// has them blocked: it could not be ended. What comes while they are not is raised
-    /// again.
+    /// A program inherits the blocked signals. This process reads its signals from a
+    /// descriptor, for which they are blocked, so the program could not be ended by a signal.
+    /// Signals that arrive while they are not blocked are raised again.
     fn with_signals_open<T>(&self, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let mut heard = self.heard.borrow_mut();
         if heard.is_empty() {
@@ -204,7 +204,7 @@ impl Programs {
         };
         let number = *self.next.borrow() + 1;
         *self.next.borrow_mut() = number;
-        // A pipe whose reader has no room stays readable: it is told once.
+        // A pipe whose reader cannot continue stays readable: it is reported once.
         let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, number);
         if let Some(stdout) = &running.stdout {
             never_wait(stdout.as_fd())?;
@@ -218,7 +218,7 @@ impl Programs {
         Ok(number)
     }
 
-    /// Sees to the programs that are ending; says when to do so again.
+    /// Continues to end the programs that are ending; returns when to call it again.
     pub(crate) fn reap(&self) -> Option<Duration> {
         let mut ending = self.ending.borrow_mut();
         self.reap_orphans(!ending.is_empty());
@@ -232,9 +232,8 @@ impl Programs {
         (!ending.is_empty()).then_some(Duration::from_millis(50))
     }
 
-    /// As process 1 of a container, or as a subreaper, we inherit what programs leave
-    /// behind. As zombies they would keep their groups alive, and the table of processes
-    /// would fill up.
+    /// As process 1 of a container, or as a subreaper, this process inherits the orphans of
+    /// programs. As zombies they would keep their groups alive and fill the process table.
     fn reap_orphans(&self, at_once: bool) {
         if !self
             .inherits_orphans
@@ -249,8 +248,8 @@ impl Programs {
         }
     }
 
-    /// Ends what is ending, and waits for it: this process is about to end as well. What
-    /// the kernel cannot kill, because it waits for a disk, is not waited for.
+    /// Ends the programs that are ending, and waits for them, because this process is about to
+    /// end. A process that the kernel cannot kill, because it waits for a disk, is not awaited.
     fn bury_all(&self) {
         if self.ending.borrow().is_empty() {
             return;
@@ -277,11 +276,11 @@ fn never_wait(pipe: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 fn end_group(leader: &Child, signal: Signal) {
-    // That nobody is left is no error.
+    // An empty group is not an error.
     let _ = killpg(group_of(leader), signal);
 }
 
-/// A program that runs.
+/// A running program.
 pub(crate) struct Running {
     programs: Rc<Programs>,
     hints: Rc<Hints>,
@@ -290,17 +289,17 @@ pub(crate) struct Running {
     child: Option<Child>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
-    /// What has come of a line on stderr.
+    /// The beginning of a line on stderr.
     error_line: Vec<u8>,
     log: Rc<Log>,
 }
 
 impl Running {
-    /// Passes on to the log what the program says on stderr.
+    /// Logs the program's stderr.
     fn read_errors(&mut self) {
         let mut buffer = [0; 4096];
-        // All that a pipe holds, 64 KiB: what comes while it is read is told anew. Not
-        // more: whatever it writes, there are others to see to.
+        // At most 64 KiB, the size of a pipe: what is written meanwhile is reported again. A
+        // program that writes without end must not keep the loop from serving others.
         for _ in 0..16 {
             let Some(stderr) = &mut self.stderr else {
                 return;
@@ -363,7 +362,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.read_errors();
         self.programs.readers.borrow_mut().remove(&self.number);
-        // What it has left running in the background ends with it.
+        // Its processes in the background end with it.
         if let Some(child) = self.child.take() {
             end_group(&child, Signal::SIGTERM);
             let until = Instant::now() + GRACE;

@@ -1,4 +1,4 @@
-//! Signals, turned into something to wait for.
+//! Signals: signals as a descriptor to wait on.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,30 +7,30 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::alarm;
 
-/// Tells when the process has been asked to end.
+/// Reports that the process must end.
 pub(crate) struct Signals {
     ended: SignalFd,
 }
 
 impl Signals {
-    /// Takes over SIGTERM, SIGINT and SIGHUP (Apache's restart sends both), and undoes
-    /// what a server leaves behind across an exec: mini-httpd an alarm after 300 s,
-    /// others a signal mask. SIGPIPE is ignored by Rust's runtime.
+    /// Takes over SIGTERM, SIGINT and SIGHUP (Apache's restart sends both), and resets what a
+    /// server leaves behind across an exec: mini-httpd an alarm after 300 s, others a signal
+    /// mask. Rust's runtime ignores SIGPIPE.
     ///
-    /// They are blocked and read from a descriptor, which takes two system calls where
-    /// handlers and a pipe take thirty: a process is started for every connection. A
-    /// signal that is blocked is queued even if the server had it ignored.
+    /// They are blocked and read from a descriptor, which takes two system calls instead of
+    /// thirty for handlers and a pipe; this matters because a process is started for every
+    /// connection. A blocked signal is queued even if the server had it ignored.
     ///
     /// # Errors
-    /// When there is no descriptor left.
+    /// When no descriptor is left.
     pub(crate) fn take() -> io::Result<Self> {
         alarm::cancel();
         let mut taken = SigSet::empty();
         for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
             taken.add(signal);
         }
-        // A limit on the size of files is to be an error of the write that passes it, and
-        // not the end of everybody's streams.
+        // Exceeding a limit on the size of files must be an error of the write, and not end the
+        // process with all streams.
         let mut blocked = taken;
         blocked.add(Signal::SIGXFSZ);
         blocked.thread_set_mask()?;
@@ -39,13 +39,13 @@ impl Signals {
         Ok(Self { ended })
     }
 
-    /// The next signal that has come.
+    /// The next signal that has arrived.
     pub(crate) fn next(&self) -> Option<Signal> {
         let read = self.ended.read_signal().ok()??;
         Signal::try_from(read.ssi_signo as i32).ok()
     }
 
-    /// Whether the process has been asked to end.
+    /// Whether a signal told the process to end.
     pub(crate) fn asked_to_end(&self) -> bool {
         self.ended
             .read_signal()

@@ -1,16 +1,14 @@
-//! Lines for the administrator.
+//! Log: lines for the administrator.
 //!
 //! ```text
 //! line ──► repeats (table) ──► SSE_LOG, else stderr; for a responder's requests, also
 //!                              the web server's log (FCGI_STDERR)
 //! ```
 //!
-//! A line that belongs to a request names it. The same line for the same path is written
-//! once a minute, with the number of those that were suppressed. Writing never waits for the
-//! log's reader.
+//! A line that belongs to a request names it. The same line for the same path is written once a
+//! minute, with the number of those that were suppressed. Writing never blocks.
 //!
-//! Only a CGI program can have its client at the other end of stderr (mini-httpd), and
-//! then nothing is written there.
+//! Only in a CGI program can stderr be the client (mini-httpd); then nothing is written there.
 
 mod repeats;
 mod stderr;
@@ -33,12 +31,12 @@ use crate::request::Label;
 use repeats::{Key, Verdict};
 use table::Table;
 
-/// How grave a line is.
+/// The severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
-    /// Nothing is wrong.
+    /// No problem.
     Info,
-    /// The stream is served, but not quite as configured.
+    /// The stream is served, but not exactly as configured.
     Warning,
     /// The stream is not served.
     Error,
@@ -57,7 +55,7 @@ impl Level {
 /// A line of `SSE_LOG`: names and values, in order.
 type LogFields = Vec<(&'static str, Value)>;
 
-/// What is logged of a stream that has ended.
+/// The fields of the line about a stream that has ended.
 pub(crate) struct StreamEnd<'a> {
     /// The number of its request in this process.
     pub(crate) request: u64,
@@ -68,10 +66,10 @@ pub(crate) struct StreamEnd<'a> {
     pub(crate) bytes: u64,
 }
 
-/// How a program was started, which decides about its stderr.
+/// How a program was started, which determines the use of stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// Typed in a terminal: lines have no time.
+    /// In a terminal: lines have no time.
     Terminal,
     /// By a CGI gateway, for one request: stderr may be the client.
     Gateway,
@@ -84,11 +82,11 @@ pub(crate) struct Log {
     shared: Rc<Shared>,
     /// The request that its lines belong to.
     request: Option<Label>,
-    /// What was written, for the web server's log as well.
+    /// The lines that were written, for the web server's log as well.
     copies: RefCell<Option<Vec<String>>>,
 }
 
-/// What all logs of a program share.
+/// The state that all logs of a program share.
 struct Shared {
     program: String,
     style: Style,
@@ -102,7 +100,7 @@ struct Shared {
     requests: RefCell<Table>,
     /// Lines of the process.
     own: Table,
-    /// How settings are called where they are options: pairs of both names.
+    /// The options of settings, for messages in a terminal: pairs of both names.
     options: RefCell<Vec<(&'static str, String)>>,
 }
 
@@ -139,8 +137,8 @@ impl Log {
         }
     }
 
-    /// The log of a responder's request, of which the web server gets what
-    /// [`Log::take_copies`] gives.
+    /// The log of a responder's request. The web server gets the lines that
+    /// [`Log::take_copies`] returns.
     pub(crate) fn for_web_server(&self, label: &Label) -> Self {
         Self {
             copies: RefCell::new(Some(Vec::new())),
@@ -148,26 +146,26 @@ impl Log {
         }
     }
 
-    /// What was written since this was called last.
+    /// The lines that were written since the last call.
     pub(crate) fn take_copies(&self) -> Vec<String> {
         let mut copies = self.copies.borrow_mut();
         copies.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// The same, and no more will be asked for: what a stream's source writes later goes to
-    /// our own log only.
+    /// The same for the last time: what a stream's source logs later goes only to the process's
+    /// own log.
     pub(crate) fn take_last_copies(&self) -> Vec<String> {
         self.copies.take().unwrap_or_default()
     }
 
-    /// The web server has started us, and logs what we write to stderr: there, a copy of what
-    /// it gets by FCGI_STDERR would be a second one.
+    /// The web server has started this process and logs its stderr. So lines that are sent by
+    /// FCGI_STDERR must not be written to stderr, where they would appear a second time.
     pub(crate) fn stderr_is_the_web_server_s(&self) {
         self.shared.stderr_is_the_web_server_s.set(true);
     }
 
-    /// Settings in lines are called as they were typed from now on: pairs of a setting and
-    /// its option.
+    /// From now on, lines name the options of a command line instead of settings: pairs of a
+    /// setting and its option.
     pub(crate) fn call_settings(&self, options: Vec<(&'static str, String)>) {
         *self.shared.options.borrow_mut() = options;
     }
@@ -175,7 +173,7 @@ impl Log {
     /// Writes to `path` from now on.
     pub(crate) fn open(&self, path: &Path) {
         *self.shared.path.borrow_mut() = Some(path.to_owned());
-        // Without O_NONBLOCK, opening a FIFO would wait for somebody to read it.
+        // Without O_NONBLOCK, opening a FIFO would block until it has a reader.
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let mut how = OpenOptions::new();
         let how = how.append(true).create(true).custom_flags(flags.bits());
@@ -191,17 +189,17 @@ impl Log {
         }
     }
 
-    /// Opens the file anew: the old one may have been rotated away.
+    /// Opens the file again: the old one may have been rotated.
     pub(crate) fn reopen(&self) {
         let path = self.shared.path.borrow().clone();
         if let Some(path) = path {
             self.open(&path);
-            // The new file has not seen the lines that are repeated.
+            // The new file does not contain the lines that are being suppressed.
             *self.shared.requests.borrow_mut() = Table::in_memory();
         }
     }
 
-    /// Writes a line. That of a request is written once a minute for a path.
+    /// Writes a line. A line of a request is written once a minute for each path.
     pub(crate) fn line(&self, level: Level, message: &str) {
         let Some(label) = &self.request else {
             return self.shared.write(level, None, message);
@@ -221,8 +219,8 @@ impl Log {
         }
     }
 
-    /// Writes a line that could come by the thousand, whatever the path is: one of its
-    /// `kind` a minute, with the number of those that were suppressed.
+    /// Writes a line that could occur by the thousand, for whatever path: one of its `kind` a
+    /// minute, with the number of those that were suppressed.
     pub(crate) fn rate_limited(&self, level: Level, kind: &str, message: &str) {
         let key = Key::of(&[kind.as_bytes()]);
         let verdict = self
@@ -234,8 +232,8 @@ impl Log {
         }
     }
 
-    /// Writes why the process cannot start: on stderr in any case, where whoever starts it
-    /// looks.
+    /// Writes why the process cannot start. It goes to stderr in any case, because the user who
+    /// starts the process looks there.
     pub(crate) fn startup_error(&self, message: &str) {
         self.line(Level::Error, message);
         if self.shared.file.borrow().is_some() && !self.shared.stderr_is_the_client {
@@ -244,12 +242,12 @@ impl Log {
         }
     }
 
-    /// Writes a line of what a program that we run has written to its stderr: 64 KiB a
-    /// minute, and a line that says how much was left out.
+    /// Writes a line that a program of ours wrote to its stderr: 64 KiB a minute, and a line
+    /// with the number of bytes that were omitted.
     pub(crate) fn said(&self, program: &str, text: &str) {
         let most = repeats::STDERR_MAX_BYTES;
         let key = Key::of(&[b"stderr", program.as_bytes()]);
-        // The end of the line counts, so that empty lines are not free.
+        // The end of the line counts, so that empty lines are limited too.
         let bytes = text.len() as u64 + 1;
         let judge =
             |bucket: &mut repeats::Bucket| repeats::admit(bucket, key, bytes, most, now_ms());
@@ -271,7 +269,7 @@ impl Log {
         }
     }
 
-    /// Writes that a stream has ended, to `SSE_LOG` only.
+    /// Writes to `SSE_LOG` only that a stream has ended.
     pub(crate) fn stream_end(&self, ended: &StreamEnd<'_>) {
         let mut record = self.shared.record(Level::Info, self.request.as_ref());
         let seconds = (ended.age.as_secs_f64() * 1000.0).round() / 1000.0;
@@ -305,7 +303,7 @@ impl Log {
 }
 
 impl Shared {
-    /// The message with the number of those that were suppressed, unless it is a repeat.
+    /// The message with the number of suppressed lines; `None` if it is a repeat.
     fn unless_repeated(&self, parts: &[&[u8]], message: &str) -> Option<String> {
         let sink = self.sink();
         let parts = [parts, &[self.program.as_bytes(), &sink]].concat();
@@ -315,10 +313,10 @@ impl Shared {
         with_count(verdict, message)
     }
 
-    /// What tells this log from those of other servers, whose processes share the table.
+    /// Distinguishes this log from those of other servers, whose processes share the table.
     fn sink(&self) -> Vec<u8> {
-        // All programs of a server are in its process group; one that has a group of its
-        // own is told by its parent.
+        // All programs of a server are in its process group. A program with a group of its own
+        // is identified by its parent.
         let group = match getpgrp() {
             own if own == getpid() => getppid(),
             servers => servers,
@@ -331,7 +329,7 @@ impl Shared {
         sink
     }
 
-    /// Writes a line. A log that cannot be written to must not end a stream.
+    /// Writes a line. A log that cannot be written must not end a stream.
     fn write(&self, level: Level, label: Option<&Label>, message: &str) {
         let message = self.in_options(&one_line(message));
         if self.file.borrow().is_some() {
@@ -348,7 +346,7 @@ impl Shared {
         let request = label.map_or(String::new(), |label| format!(" {label}"));
         match self.style {
             Style::Terminal => format!("{program}{request}: {word}: {message}\n"),
-            // mod_cgid's error log gets our lines as they are.
+            // mod_cgid copies our lines unchanged into the error log.
             Style::Gateway | Style::Process => {
                 let time = clock::log_time();
                 format!("[{time}] {program}{request}: {word}: {message}\n")
@@ -356,7 +354,7 @@ impl Shared {
         }
     }
 
-    /// What every line of `SSE_LOG` begins with.
+    /// The first fields of every line of `SSE_LOG`.
     fn record(&self, level: Level, label: Option<&Label>) -> LogFields {
         let mut record = vec![
             ("time", json!(clock::log_time())),
@@ -381,7 +379,7 @@ impl Shared {
         }
     }
 
-    /// Calls settings by the options that they were typed as.
+    /// Replaces settings by the options that the user typed.
     fn in_options(&self, message: &str) -> String {
         let mut text = message.to_owned();
         for (setting, option) in &*self.options.borrow() {
@@ -391,7 +389,7 @@ impl Shared {
     }
 }
 
-/// Replaces a setting's name, and a `=` after it by a space.
+/// Replaces a setting's name by its option, and a `=` after it by a space.
 fn replace_word(text: &str, setting: &str, option: &str) -> String {
     let mut replaced = String::new();
     let mut rest = text;
@@ -415,8 +413,8 @@ fn replace_word(text: &str, setting: &str, option: &str) -> String {
     replaced + rest
 }
 
-/// How many lines of this key were suppressed in the period before, if one more may be
-/// written now, of `most` in a period.
+/// How many lines of this key were suppressed in the period before, if one more may be written
+/// now, with at most `most` in a period.
 fn admitted(table: &Table, key: Key, most: u64) -> Option<u64> {
     match table.judge(key, |bucket| repeats::admit(bucket, key, 1, most, now_ms())) {
         Verdict::Write { suppressed } => Some(suppressed),
@@ -432,8 +430,8 @@ fn with_count(verdict: Verdict, message: &str) -> Option<String> {
     }
 }
 
-/// A message as one line without control characters, which a terminal would obey: paths
-/// and messages contain what clients and files say.
+/// A message as one line without control characters, which a terminal would execute: paths and
+/// messages contain text from clients and files.
 fn one_line(message: &str) -> String {
     message
         .chars()

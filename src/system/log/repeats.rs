@@ -1,28 +1,28 @@
-//! Which lines of the log are repeats: a table of fixed size, as bytes, so that memory
-//! or a file that processes share can hold it.
+//! The repeated lines of the log, in a table of fixed size. It is stored as bytes, in memory or
+//! in a file that processes share.
 //!
-//! A line has a slot in the one bucket that its hash chooses. The slot holds when the line
-//! was written last, and how many were suppressed since. Where a bucket is full, the
-//! oldest line is forgotten: it is written again too early, but never lost.
+//! A line has a slot in the bucket that its hash selects. The slot contains when the line was
+//! written last, and how many were suppressed since. If a bucket is full, the oldest line is
+//! forgotten: it is written again too early, but never lost.
 //!
-//! Pure: whoever stores the table need not know what it means.
+//! Pure: the code that stores the table does not interpret it.
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The same line is written once in this time.
+/// The same line is written once in this period.
 pub(super) const PERIOD_MS: u64 = 60_000;
 
-/// How many different lines with a request are written in [`PERIOD_MS`]: a client that
-/// makes up paths must not fill the disk.
+/// How many different lines of requests are written in [`PERIOD_MS`]: a client that invents
+/// paths must not fill the disk.
 pub(super) const LINES_MAX: u64 = 200;
 
-/// How much of what one program writes to stderr is logged in [`PERIOD_MS`].
+/// How much of one program's stderr is logged in [`PERIOD_MS`].
 pub(super) const STDERR_MAX_BYTES: u64 = 64 * 1024;
 
-/// How many buckets a table has.
+/// The number of buckets in a table.
 pub(super) const BUCKETS: u64 = 256;
 
-/// How many lines a bucket holds.
+/// The number of lines in a bucket.
 const SLOTS: usize = 8;
 
 const SLOT_BYTES: usize = 24;
@@ -35,7 +35,7 @@ pub(super) type Bucket = [u8; SLOTS * SLOT_BYTES];
 pub(super) struct Key(u64);
 
 impl Key {
-    /// That of all lines together, for [`admit`].
+    /// The key for all lines together, for [`admit`].
     pub(super) const ALL: Self = Self(1);
 
     pub(super) fn of(parts: &[&[u8]]) -> Self {
@@ -43,16 +43,16 @@ impl Key {
         Self(xxh3_64(&parts.join(&0)).max(2))
     }
 
-    /// Which bucket is its, from 0 to [`BUCKETS`].
+    /// The number of its bucket, less than [`BUCKETS`].
     pub(super) fn bucket(self) -> u64 {
         self.0 % BUCKETS
     }
 }
 
-/// What to do with a line.
+/// What the log does with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Write it, and how many were suppressed since it was written last.
+    /// Write it. `suppressed` were suppressed since it was written last.
     Write {
         suppressed: u64,
     },
@@ -67,7 +67,7 @@ struct Slot {
     count: u64,
 }
 
-/// Whether a line is to be written at `now_ms`; counts it if not.
+/// Whether to write a line at `now_ms`; counts it if not.
 pub(super) fn repeat(bucket: &mut Bucket, key: Key, now_ms: u64) -> Verdict {
     let (place, mut slot) = find(bucket, key);
     let verdict = if slot.is_over(now_ms) {
@@ -82,9 +82,9 @@ pub(super) fn repeat(bucket: &mut Bucket, key: Key, now_ms: u64) -> Verdict {
     verdict
 }
 
-/// Whether so much more may be written at `now_ms` under this key, of which at most `most`
-/// is written in [`PERIOD_MS`]. What is counted is up to the caller: lines, or bytes.
-/// `suppressed` is how much was suppressed in the period before.
+/// Whether `amount` more may be written at `now_ms` under this key, with at most `most` in
+/// [`PERIOD_MS`]. The caller chooses the unit: lines or bytes. `suppressed` is the amount that
+/// was suppressed in the period before.
 pub(super) fn admit(bucket: &mut Bucket, key: Key, amount: u64, most: u64, now_ms: u64) -> Verdict {
     let (place, mut slot) = find(bucket, key);
     let mut suppressed = 0;
@@ -92,7 +92,7 @@ pub(super) fn admit(bucket: &mut Bucket, key: Key, amount: u64, most: u64, now_m
         suppressed = slot.count.saturating_sub(most);
         (slot.since_ms, slot.count) = (now_ms, 0);
     }
-    // What is written stays below `most`, so that what is beyond it was suppressed.
+    // The count of what was written stays below `most`, so what exceeds it was suppressed.
     let is_admitted = slot.count.saturating_add(amount) <= most;
     slot.count = match is_admitted {
         true => slot.count + amount,
@@ -107,13 +107,13 @@ pub(super) fn admit(bucket: &mut Bucket, key: Key, amount: u64, most: u64, now_m
 }
 
 impl Slot {
-    /// Also where the clock was set back, or the table is damaged.
+    /// Also true if the clock was set back, or the table is damaged.
     fn is_over(self, now_ms: u64) -> bool {
         !(self.since_ms..self.since_ms.saturating_add(PERIOD_MS)).contains(&now_ms)
     }
 }
 
-/// The slot of a key, or the one that is given up for it.
+/// The slot of a key, or the one that it replaces.
 fn find(bucket: &Bucket, key: Key) -> (usize, Slot) {
     let slots: [Slot; SLOTS] = std::array::from_fn(|place| slot(bucket, place));
     if let Some(place) = slots.iter().position(|slot| slot.key == key.0) {
@@ -207,7 +207,7 @@ mod tests {
         let mut say = |bytes, now_ms| admit(&mut bucket, key, bytes, 100, now_ms);
         assert_eq!(say(60, START), FIRST);
         assert_eq!(say(60, START), Verdict::Suppress);
-        // Nothing that comes later in the period is written either.
+        // Nothing else in this period is written either.
         assert_eq!(say(10, START + 1), Verdict::Suppress);
         let next = Verdict::Write { suppressed: 70 };
         assert_eq!(say(10, START + PERIOD_MS), next);

@@ -1,4 +1,4 @@
-//! Descriptor 2, written without ever waiting: nobody may read it.
+//! Descriptor 2, written without blocking, because its reader may not read.
 
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -9,10 +9,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
-/// A longer line is cut: POLLOUT of a pipe says that there is room for so many bytes.
+/// A longer line is cut: POLLOUT of a pipe guarantees room for this many bytes.
 pub(super) const LINE_MAX_BYTES: usize = 4096;
 
-/// Writes a line; what is not taken at once is lost.
+/// Writes a line; the part that does not fit without blocking is lost.
 pub(super) fn write(line: &str) {
     let mut line = line.as_bytes();
     let cut;
@@ -44,7 +44,7 @@ pub(super) fn write(line: &str) {
 }
 
 /// Whether a CGI program's stderr is its client, as under mini-httpd and thttpd: the same
-/// socket or pipe as stdout. The same file or terminal is somebody's log.
+/// socket or pipe as stdout. The same file or terminal is a log.
 pub(super) fn is_the_client() -> bool {
     let (Ok(out), Ok(err)) = (fstat(io::stdout()), fstat(io::stderr())) else {
         return false;
@@ -53,8 +53,8 @@ pub(super) fn is_the_client() -> bool {
         && matches!(kind(&err), SFlag::S_IFSOCK | SFlag::S_IFIFO)
 }
 
-/// Which log stderr is, where it is a file: after a rotation it is another one, even if that
-/// has the number of the one before.
+/// Identifies the file of stderr. After a rotation it is a different one, even if that reuses
+/// the inode number.
 pub(super) fn identity() -> Vec<u8> {
     let Ok(metadata) = std::fs::metadata("/proc/self/fd/2") else {
         return Vec::new();

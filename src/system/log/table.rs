@@ -1,9 +1,9 @@
-//! Where the table of repeated lines is kept: in memory, or in a file that all CGI
-//! processes of a user share, since each of their requests is another process.
+//! The storage of the table of repeated lines: memory, or a file that all CGI processes of a
+//! user share, since each request is a separate process.
 //!
-//! The file is in a folder that this user alone may write in. Others can write in the
-//! folder above it, so nothing that they may have planted there is followed or believed.
-//! Nothing here waits: where the table cannot be had, every line is written.
+//! The file is in a folder that only this user may write to. Other users can write to the
+//! folder above it, so a link or a file of theirs is not used. Nothing here blocks: if the
+//! table is not available, every line is written.
 
 use std::cell::RefCell;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -20,21 +20,21 @@ use nix::unistd::geteuid;
 
 use super::repeats::{BUCKETS, Bucket, Key, Verdict};
 
-/// Where the folder can be: memory first.
+/// The parent folders to try, memory first.
 const PARENTS: [&str; 2] = ["/dev/shm", "/tmp"];
 
 const NAME: &str = "log-lines";
 
 const BUCKET_BYTES: u64 = size_of::<Bucket>() as u64;
 
-/// How often a lock is tried that another process holds, which it does for microseconds.
+/// How often a lock is tried that another process holds for microseconds.
 const LOCK_TRIES: u32 = 10;
 
 const LOCK_PAUSE: Duration = Duration::from_micros(200);
 
 /// A table.
 pub(super) enum Table {
-    /// Of this process alone.
+    /// Of this process only.
     Memory(RefCell<Vec<Bucket>>),
     /// Of all processes of this user.
     File,
@@ -45,7 +45,7 @@ impl Table {
         Self::Memory(RefCell::new(Vec::new()))
     }
 
-    /// Judges by the bucket of `key`, and stores what has become of it.
+    /// Applies `judge` to the bucket of `key`, and stores the bucket.
     pub(super) fn judge(&self, key: Key, judge: impl FnOnce(&mut Bucket) -> Verdict) -> Verdict {
         match self {
             Self::Memory(buckets) => {
@@ -67,7 +67,7 @@ impl Table {
 fn judge_in(file: &File, key: Key, judge: impl FnOnce(&mut Bucket) -> Verdict) -> Verdict {
     let mut bucket: Bucket = [0; size_of::<Bucket>()];
     let place = key.bucket() * BUCKET_BYTES;
-    // A table that ends before this bucket has nothing in it.
+    // A table that ends before this bucket has no entry in it.
     let mut filled = 0;
     while filled < bucket.len() {
         match file.read_at(&mut bucket[filled..], place + filled as u64) {
@@ -81,7 +81,7 @@ fn judge_in(file: &File, key: Key, judge: impl FnOnce(&mut Bucket) -> Verdict) -
     let verdict = judge(&mut bucket);
     match file.write_all_at(&bucket, place) {
         Ok(()) => verdict,
-        // A line whose suppression cannot be counted is written.
+        // A line is written if its suppression cannot be counted.
         Err(_) => Verdict::Write { suppressed: 0 },
     }
 }
@@ -92,7 +92,7 @@ fn open() -> io::Result<Flock<File>> {
     for parent in PARENTS {
         let name = format!("sse-cgi-{}", geteuid());
         result = open_in(&Path::new(parent).join(name));
-        // (One that is locked is the right one.)
+        // (A locked table is the right one.)
         if !matches!(&result, Err(error) if error.kind() != io::ErrorKind::WouldBlock) {
             break;
         }
@@ -112,7 +112,7 @@ fn open_in(folder: &Path) -> io::Result<Flock<File>> {
     if metadata.uid() != geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
-    // Without O_NONBLOCK, opening a FIFO would wait.
+    // Without O_NONBLOCK, opening a FIFO would block.
     let flags =
         OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -168,7 +168,7 @@ mod tests {
         symlink(&elsewhere, &link).unwrap();
         assert!(open_in(&link).is_err());
         std::fs::remove_file(&link).unwrap();
-        // A folder in which others may write.
+        // A folder in which other users may write.
         std::fs::set_permissions(&elsewhere, Permissions::from_mode(0o770)).unwrap();
         assert!(open_in(&elsewhere).is_err());
         std::fs::set_permissions(&elsewhere, Permissions::from_mode(0o700)).unwrap();

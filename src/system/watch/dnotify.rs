@@ -1,5 +1,5 @@
-//! Hints from dnotify (fcntl(2), F_NOTIFY): old, coarse, and without a limit on
-//! instances, so it serves when inotify has none left.
+//! Reports of dnotify (fcntl(2), F_NOTIFY). It is old and coarse, but has no limit on
+//! instances, so it is used when no inotify instance is left.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -14,7 +14,7 @@ use signal_hook::low_level::pipe;
 
 use super::Coverage;
 
-/// Folders watched by dnotify, which says by SIGIO that something happened in one.
+/// Folders watched by dnotify, which reports a change by SIGIO.
 pub(super) struct Dnotify {
     signals: UnixStream,
     /// A folder is watched as long as it is open.
@@ -22,11 +22,11 @@ pub(super) struct Dnotify {
 }
 
 impl Dnotify {
-    /// `None` when there is no descriptor left.
+    /// `None` when no descriptor is left.
     pub(super) fn new() -> Option<Self> {
         let (signals, sender) = UnixStream::pair().ok()?;
         signals.set_nonblocking(true).ok()?;
-        // Before any folder is watched: SIGIO ends a process that does not handle it.
+        // This precedes the first watch: SIGIO ends a process that does not handle it.
         pipe::register(SIGIO, sender).ok()?;
         Some(Self {
             signals,
@@ -35,7 +35,7 @@ impl Dnotify {
     }
 
     pub(super) fn watch_folder(&mut self, folder: &Path) -> Coverage {
-        // Whoever waits for a file asks again and again.
+        // A source that waits for a missing file calls this repeatedly.
         if let Some(watched) = self.folders.get(folder)
             && is_same(watched.metadata(), folder.metadata())
         {
@@ -75,23 +75,22 @@ fn is_same(one: io::Result<Metadata>, other: io::Result<Metadata>) -> bool {
     one.is_ok_and(|one| other.is_ok_and(|other| identity(one) == identity(other)))
 }
 
-/// The one line of unsafe code in this crate. Neither the standard library nor nix has
-/// F_NOTIFY, and without it the 129th stream of a user would have to poll.
+/// The only unsafe code in this crate. Neither the standard library nor nix has F_NOTIFY, and
+/// without it the 129th stream of a user would have to poll.
 #[allow(unsafe_code)]
 mod notify {
     use super::{BorrowedFd, io};
     use std::os::fd::AsRawFd;
 
-    /// Asks for SIGIO whenever something in the open folder changes, for as long as it
-    /// is open.
+    /// Requests SIGIO for every change in the open folder, as long as it is open.
     ///
     /// # Errors
     /// `ENOTDIR`, or `EINVAL` from a kernel without dnotify.
     pub(super) fn watch(folder: BorrowedFd<'_>) -> io::Result<()> {
         let events: libc::c_int = DN_MODIFY | DN_CREATE | DN_DELETE | DN_RENAME | DN_ATTRIB;
-        // SAFETY: F_NOTIFY takes an int by value and touches no memory of ours. The
-        // descriptor is open, for it is borrowed. The signal it leads to is handled:
-        // Dnotify registers SIGIO before it opens a folder.
+        // SAFETY: F_NOTIFY takes an int by value and accesses no memory of this process. The
+        // descriptor is open, because it is borrowed. The resulting signal is handled: Dnotify
+        // registers SIGIO before it opens a folder.
         let result =
             unsafe { libc::fcntl(folder.as_raw_fd(), libc::F_NOTIFY, events | DN_MULTISHOT) };
         if result == -1 {

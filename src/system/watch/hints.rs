@@ -1,4 +1,4 @@
-//! What one followed path has been told.
+//! Hints: the reported changes of one followed path.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -6,18 +6,19 @@ use std::time::Duration;
 use super::Coverage;
 use crate::source::Changes;
 
-/// The hints for one followed path, kept by whoever follows it and by the watcher.
+/// The hints for one followed path, shared by its source's disk and the watcher.
 pub(crate) struct Hints {
-    /// Who is to look when a hint comes: a number that the caller gives.
+    /// The number of the owner that polls the source when a hint arrives; the event loop
+    /// assigns it.
     owner: Cell<u64>,
     hinted: Cell<bool>,
     /// How well the path is watched.
     coverage: Cell<Coverage>,
-    /// How many hints have told of more than writing into an open file.
+    /// The number of hints about more than writes to an open file.
     moves: Cell<u64>,
-    /// How many hints have told of writing only.
+    /// The number of hints about writes only.
     writes: Cell<u64>,
-    /// Changes whenever the folder, or one above it, has been moved or removed.
+    /// Changes whenever the folder, or one above it, was moved or removed.
     generation: Cell<u64>,
     moved_in: Cell<bool>,
 }
@@ -47,7 +48,7 @@ impl Hints {
         self.coverage.set(coverage);
     }
 
-    /// While it stays the same, a path that is watched wholly names what it named.
+    /// While it is unchanged and the coverage is whole, the path still names the same file.
     pub(crate) fn moves(&self) -> u64 {
         self.moves.get()
     }
@@ -56,12 +57,12 @@ impl Hints {
         self.writes.get()
     }
 
-    /// While it stays the same, watches need not be set anew.
+    /// While it is unchanged, watches need not be renewed.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.get()
     }
 
-    /// Whether the file was renamed into its place since this was asked last.
+    /// Whether the file was renamed into its place since the last call.
     pub(crate) fn take_moved_in(&self) -> bool {
         self.moved_in.replace(false)
     }
@@ -82,12 +83,12 @@ impl Hints {
         self.generation.set(self.generation.get() + 1);
     }
 
-    /// Notes that there is something to look at; says whether that is new.
+    /// Records that the source must be polled; returns whether that is new.
     pub(super) fn hint(&self) -> bool {
         !self.hinted.replace(true)
     }
 
-    /// Who follows is about to look.
+    /// The source is about to be polled.
     pub(super) fn take(&self) {
         self.hinted.set(false);
     }

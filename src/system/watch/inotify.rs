@@ -14,15 +14,15 @@ use nix::sys::statfs::statfs;
 
 use super::{Coverage, Hints};
 
-/// An inotify instance. There are 128 for all processes of one user together.
+/// An inotify instance. All processes of one user together can have 128.
 pub(super) struct Inotify {
     instance: Instance,
-    /// Who is told what, for every watch. One watch can serve many: a folder is watched
-    /// for each of its files, and can be above another one.
+    /// The interests in each watch. One watch can serve many: a folder is watched for each of
+    /// its files, and can be above another one.
     watches: BTreeMap<WatchDescriptor, Vec<Interest>>,
 }
 
-/// What somebody who follows a path wants to know of a watch.
+/// What the follower of a path needs to know from a watch.
 struct Interest {
     hints: Rc<Hints>,
     about: About,
@@ -30,20 +30,19 @@ struct Interest {
 
 #[derive(PartialEq, Eq)]
 enum About {
-    /// Writes into an open file.
+    /// Writes to an open file.
     File,
-    /// What becomes of names that begin with this one, and of the folder itself.
+    /// Changes of names that begin with this one, and of the folder itself.
     Folder(OsString),
-    /// The removal of this folder in it, and what becomes of itself.
+    /// The removal of this folder from it, and changes of the watched folder itself.
     Above(OsString),
 }
 
-/// Adds to what is watched already: a folder can be above another one. (nix has no name
-/// for it.)
+/// Adds to an existing watch: a folder can be above another one. (nix has no name for it.)
 const MASK_ADD: AddWatchFlags = AddWatchFlags::from_bits_retain(libc::IN_MASK_ADD);
 
-/// File systems of this machine, whose every change passes through its kernel. Others
-/// (NFS, FUSE, an overlay whose lower layer somebody writes to) can change unseen.
+/// Local file systems, whose every change passes through this kernel. Others (NFS, FUSE, an
+/// overlay whose lower layer is written directly) can change without a report.
 const LOCAL_FILE_SYSTEMS: [i128; 7] = [
     0xEF53,      // ext2, ext3, ext4
     0x5846_5342, // XFS
@@ -64,10 +63,10 @@ impl Inotify {
         })
     }
 
-    /// Watches names coming and going in the folder, and the folder and those above it
-    /// being moved away. Called again, it adds and removes only the watches that differ
-    /// from those of the last call: the kernel reports each removal (IN_IGNORED), which
-    /// would wake the caller again and again while a path stays unreadable.
+    /// Watches names that appear and disappear in the folder, and whether the folder and those
+    /// above it are moved. A second call adds and removes only the watches that differ from
+    /// those of the last call: the kernel reports each removal (IN_IGNORED), which would wake
+    /// the caller repeatedly while a path stays unreadable.
     pub(super) fn watch_folder(
         &mut self,
         folder: &Path,
@@ -88,14 +87,14 @@ impl Inotify {
         coverage
     }
 
-    /// Adds the watches that a folder needs; lists them in `needed`.
+    /// Adds the watches for a folder, and lists them in `needed`.
     fn add_folder(
         &self,
         folder: &Path,
         name: &OsStr,
         needed: &mut Vec<(WatchDescriptor, About)>,
     ) -> Coverage {
-        // IN_ATTRIB: a file that could not be read may be readable now.
+        // IN_ATTRIB: an unreadable file may have become readable.
         let names = AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_ATTRIB
             | AddWatchFlags::IN_DELETE
@@ -109,14 +108,14 @@ impl Inotify {
             needed.extend(watch.map(|watch| (watch, about)));
             watch.is_ok()
         };
-        // Fails at a component that is a symbolic link, which could be pointed elsewhere
-        // without a hint.
+        // Fails at a component that is a symbolic link, whose target could be changed without a
+        // report.
         let is_no_link = add(
             folder,
             names | itself | no_links,
             About::Folder(name.to_owned()),
         );
-        // Nothing in a folder above concerns us but that it goes.
+        // Of a folder above, only its removal matters.
         let mut above = folder.ancestors().skip(1);
         let is_covered = is_no_link
             && is_plain(folder)
@@ -125,8 +124,8 @@ impl Inotify {
         if !is_no_link && !add(folder, names | itself, About::Folder(name.to_owned())) {
             return Coverage::None;
         }
-        // As long as anybody has the folder open, or a file that was in it, as we do, its
-        // removal is told to nobody but the folder above.
+        // While any process has the folder open, or a file that was in it, as this one does,
+        // only the folder above reports its removal.
         if let (Some(parent), Some(own)) = (folder.parent(), folder.file_name()) {
             add(
                 parent,
@@ -141,7 +140,7 @@ impl Inotify {
         }
     }
 
-    /// Notes who is told of a watch, and of what; once, however often it is called.
+    /// Adds an interest in a watch, unless it exists already.
     fn interest(&mut self, watch: WatchDescriptor, hints: &Rc<Hints>, about: About) {
         let interests = self.watches.entry(watch).or_default();
         let is_known = about != About::File
@@ -154,27 +153,27 @@ impl Inotify {
         }
     }
 
-    /// Ends what somebody wanted to know, and the watches that nobody needs any more.
+    /// Removes interests, and the watches in which no interest is left.
     fn forget(&mut self, hints: &Rc<Hints>, which: impl Fn(&WatchDescriptor, &About) -> bool) {
         let instance = &self.instance;
         self.watches.retain(|watch, interests| {
             let had_interests = !interests.is_empty();
             interests.retain(|own| !(Rc::ptr_eq(&own.hints, hints) && which(watch, &own.about)));
             if had_interests && interests.is_empty() {
-                // Fails where the kernel has removed it with what it watched.
+                // Fails if the kernel has removed the watch together with the watched file.
                 let _ = instance.rm_watch(*watch);
             }
             !interests.is_empty()
         });
     }
 
-    /// Ends everything that somebody wanted to know.
+    /// Removes all interests of a path.
     pub(super) fn forget_all(&mut self, hints: &Rc<Hints>) {
         self.forget(hints, |_, _| true);
     }
 
-    /// Watches writes to an open file, by its descriptor: the name may be another's by
-    /// now. `None` when the user's watches are used up (ENOSPC), or there is no /proc.
+    /// Watches writes to an open file by its descriptor, because its name may belong to another
+    /// file by now. `None` when the user's watches are used up (ENOSPC), or there is no /proc.
     pub(super) fn watch_file(
         &mut self,
         file: BorrowedFd<'_>,
@@ -189,7 +188,7 @@ impl Inotify {
         Some(watch)
     }
 
-    /// Ends what [`Inotify::watch_file`] began, once for each time.
+    /// Reverses one call of [`Inotify::watch_file`].
     pub(super) fn unwatch_file(&mut self, watch: WatchDescriptor, hints: &Rc<Hints>) {
         let Some(interests) = self.watches.get_mut(&watch) else {
             return;
@@ -200,7 +199,7 @@ impl Inotify {
         }
         if interests.is_empty() {
             self.watches.remove(&watch);
-            // Gone by itself when the file is.
+            // Removed already if the file is gone.
             let _ = self.instance.rm_watch(watch);
         }
     }
@@ -209,13 +208,13 @@ impl Inotify {
         self.instance.as_fd()
     }
 
-    /// Takes all hints that have come, and tells each to whom it concerns.
+    /// Reads all reports, and notifies the paths that each concerns.
     pub(super) fn drain(&mut self, told: &mut dyn FnMut(&Rc<Hints>)) {
         loop {
             let hints = self.instance.read_events().unwrap_or_default();
             let bytes: usize = hints.iter().map(length_bytes).sum();
             hints.iter().for_each(|hint| self.take(hint, told));
-            // More are left only where the next one did not fit.
+            // More can be left only if the next one did not fit.
             if bytes < READ_BYTES - HINT_MAX_BYTES {
                 return;
             }
@@ -224,7 +223,7 @@ impl Inotify {
 
     fn take(&mut self, hint: &InotifyEvent, told: &mut dyn FnMut(&Rc<Hints>)) {
         if hint.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-            // Anything may have happened to anybody.
+            // The queue overflowed: any path may have changed.
             for own in self.watches.values().flatten() {
                 own.hints.uprooted();
                 own.hints.moved();
@@ -244,7 +243,7 @@ impl Inotify {
 }
 
 impl About {
-    /// Notes what a hint tells; says whether it is worth a look.
+    /// Records a report; returns whether it is a reason to poll.
     fn concerns(&self, hint: &InotifyEvent, hints: &Hints) -> bool {
         let gone = AddWatchFlags::IN_MOVE_SELF
             | AddWatchFlags::IN_DELETE_SELF
@@ -259,7 +258,7 @@ impl About {
                 }
                 return true;
             }
-            // Of a rotated file the name begins with the file's own.
+            // The name of a rotated file begins with the file's own name.
             (Self::Folder(own), Some(name)) => {
                 if !name.as_bytes().starts_with(own.as_bytes()) {
                     return false;
@@ -291,19 +290,19 @@ impl About {
     }
 }
 
-/// What nix reads at once.
+/// The size of one read of nix, in bytes.
 const READ_BYTES: usize = 4096;
 
-/// The longest hint: 16 bytes, and a name of 255 with its NUL.
+/// The longest report: 16 bytes, and a name of 255 bytes with its NUL.
 const HINT_MAX_BYTES: usize = 16 + 256;
 
-/// What a hint took: the kernel fills up the name and its NUL to a multiple of 16.
+/// The length of a report: the kernel pads the name and its NUL to a multiple of 16.
 fn length_bytes(hint: &InotifyEvent) -> usize {
     let name = hint.name.as_ref();
     16 + name.map_or(0, |name| (name.len() + 1).next_multiple_of(16))
 }
 
-/// Whether a path is absolute and goes only down.
+/// Whether a path is absolute and contains no `..`.
 fn is_plain(path: &Path) -> bool {
     path.is_absolute()
         && path
@@ -319,7 +318,7 @@ fn is_local(folder: &Path) -> bool {
 mod tests {
     use super::*;
 
-    /// What is left is not told of again.
+    /// An unread rest is not reported again.
     #[test]
     fn all_hints_are_taken_at_once_however_long_their_names_are() {
         let folder = std::env::temp_dir().join(format!("sse-hints-{}", std::process::id()));

@@ -1,12 +1,12 @@
-//! Learning that a file may have changed.
+//! Watcher: reports that a file may have changed.
 //!
 //! ```text
 //!   inotify ──(no instance left)──► dnotify ──(not in this kernel)──► looking
 //! ```
 //!
-//! A watch is a hint to look, never news by itself: whoever is woken compares what the
-//! path names now with what it holds. So a hint may come too often, and where hints
-//! cannot be trusted the source polls every second.
+//! A report is only a hint, a reason to poll: the follower compares the file that the path
+//! names now with the one that it reads. So there may be too many hints. Where hints are not
+//! reliable, the source polls every second.
 
 mod dnotify;
 #[forbid(unsafe_code)]
@@ -26,14 +26,14 @@ pub(crate) use hints::Hints;
 use inotify::Inotify;
 use nix::sys::inotify::WatchDescriptor;
 
-/// Between looks where no hint can come at all.
+/// The interval of polling if there are no hints at all.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Between looks where hints come, but not for everything: a path with symbolic links,
-/// a network file system, an overlay, dnotify.
+/// The interval of polling if some changes give no hint: a path with symbolic links, a network
+/// file system, an overlay, dnotify.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
-/// How much of what can happen to a path gives a hint.
+/// Which changes of a path give a hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Coverage {
     /// Nothing.
@@ -47,7 +47,7 @@ pub(crate) enum Coverage {
 /// The watches of this process.
 pub(crate) struct Watcher {
     backend: RefCell<Backend>,
-    /// Everybody who follows something.
+    /// The hints of all followed paths.
     followers: RefCell<Vec<Rc<Hints>>>,
 }
 
@@ -56,7 +56,7 @@ enum Backend {
     Unused,
     Inotify(Inotify),
     Dnotify(Dnotify),
-    /// Neither could be had.
+    /// Neither is available.
     Looking,
 }
 
@@ -68,7 +68,7 @@ impl Watcher {
         }
     }
 
-    /// One that watches nothing: whoever follows looks by itself.
+    /// A watcher that watches nothing: all sources poll.
     pub(crate) fn blind() -> Self {
         Self {
             backend: RefCell::new(Backend::Looking),
@@ -76,14 +76,14 @@ impl Watcher {
         }
     }
 
-    /// Somebody is about to follow a path.
+    /// Adds a path that is followed.
     pub(crate) fn follow(&self) -> Rc<Hints> {
         let hints = Rc::new(Hints::new());
         self.followers.borrow_mut().push(Rc::clone(&hints));
         hints
     }
 
-    /// Somebody follows no longer.
+    /// Removes a path that is followed.
     pub(crate) fn forget(&self, hints: &Rc<Hints>) {
         let mut followers = self.followers.borrow_mut();
         if let Some(place) = followers.iter().position(|own| Rc::ptr_eq(own, hints)) {
@@ -94,8 +94,8 @@ impl Watcher {
         }
     }
 
-    /// Watches the folder of a path and the names in it that begin with `name`; says how
-    /// well.
+    /// Watches the folder of a path and the names in it that begin with `name`; returns the
+    /// coverage.
     pub(crate) fn watch_folder(&self, folder: &Path, name: &OsStr, hints: &Rc<Hints>) -> Coverage {
         let mut backend = self.backend.borrow_mut();
         if matches!(*backend, Backend::Unused) {
@@ -108,8 +108,8 @@ impl Watcher {
         }
     }
 
-    /// Watches what is written into an open file, wherever its name may go, until the
-    /// watch is dropped; says how well.
+    /// Watches writes to an open file, even if it is renamed, until the watch is dropped;
+    /// returns the coverage.
     pub(crate) fn watch_file(
         self: &Rc<Self>,
         file: BorrowedFd<'_>,
@@ -121,7 +121,7 @@ impl Watcher {
                 own = inotify.watch_file(file, hints);
                 own.map_or(Coverage::None, |_| Coverage::Whole)
             }
-            // What a folder's watch gives hints of is in its files.
+            // The watch of its folder covers the writes.
             Backend::Dnotify(_) => Coverage::Part,
             Backend::Unused | Backend::Looking => Coverage::None,
         };
@@ -129,7 +129,7 @@ impl Watcher {
         (coverage, FileWatch(watch))
     }
 
-    /// What to wait on; `None` where nothing will come.
+    /// The descriptor to wait on; `None` if there will be no hints.
     pub(crate) fn with_descriptor<T>(&self, use_it: impl FnOnce(Option<BorrowedFd<'_>>) -> T) -> T {
         match &*self.backend.borrow() {
             Backend::Inotify(inotify) => use_it(Some(inotify.descriptor())),
@@ -138,7 +138,8 @@ impl Watcher {
         }
     }
 
-    /// Takes the hints that have come, and tells everybody once whom they concern.
+    /// Reads the hints that have arrived, and calls `told` once for each path that they
+    /// concern.
     pub(crate) fn drain(&self, mut told: impl FnMut(&Hints)) {
         let mut hinted = Vec::new();
         match &mut *self.backend.borrow_mut() {
@@ -149,7 +150,7 @@ impl Watcher {
             }),
             Backend::Dnotify(dnotify) => {
                 dnotify.drain();
-                // It does not say in which folder.
+                // dnotify does not report the folder.
                 hinted = self.followers.borrow().clone();
             }
             Backend::Unused | Backend::Looking => {}
@@ -161,7 +162,7 @@ impl Watcher {
     }
 }
 
-/// A watch of an open file, as long as that is kept.
+/// The watch of an open file, which ends when this is dropped.
 pub(crate) struct FileWatch(Option<(Rc<Watcher>, WatchDescriptor, Rc<Hints>)>);
 
 impl Drop for FileWatch {
@@ -184,7 +185,7 @@ impl Backend {
 }
 
 impl Coverage {
-    /// How long a path of this coverage may go without being looked at.
+    /// How long a path with this coverage may stay unpolled.
     pub(crate) fn look_again_after(self) -> Option<Duration> {
         match self {
             Self::None => Some(LOOK),
