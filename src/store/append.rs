@@ -232,13 +232,19 @@ impl Target {
     }
 
     /// The same, without waiting for the disk: that is left to [`Unconfirmed::confirm`].
-    pub(crate) fn add(&self, record: &Record, options: &AppendOptions) -> Result<Added, AppendError> {
+    pub(crate) fn add(
+        &self,
+        record: &Record,
+        options: &AppendOptions,
+    ) -> Result<Added, AppendError> {
         for _ in 0..TURNS {
             let Some((file, size_bytes)) = self.open_locked()? else {
                 continue;
             };
             let grown_bytes = size_bytes + record.as_bytes().len() as u64 + 1;
-            let is_full = options.file_max_bytes.is_some_and(|most| grown_bytes > most);
+            let is_full = options
+                .file_max_bytes
+                .is_some_and(|most| grown_bytes > most);
             if is_full && size_bytes > 0 {
                 self.rotate(&file, options.file_keep)?;
                 continue;
