@@ -142,10 +142,19 @@ impl Protocol {
         }
     }
 
-    /// Appends a line for the web server's error log, where the protocol has a way to send
-    /// one.
+    /// Whether [`Protocol::log_line`] has a way to send a line for the request being served.
+    #[must_use]
+    pub fn takes_log_lines(&self) -> bool {
+        match self {
+            Self::FastCgi(connection) => connection.takes_stderr(),
+        }
+    }
+
+    /// Appends a line for the web server's error log, where there is a way to send one: see
+    /// [`fastcgi::Connection::takes_stderr`].
     pub fn log_line(&self, line: &str, out: &mut Vec<u8>) {
         match self {
+            Self::FastCgi(connection) if !connection.takes_stderr() => {}
             Self::FastCgi(connection) => {
                 fastcgi::stderr(request_id(connection), line.as_bytes(), out);
             }

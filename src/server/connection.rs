@@ -390,6 +390,11 @@ impl Connection {
         self.output.push_body(&self.protocol, content);
     }
 
+    /// Whether the web server can be sent lines for its error log.
+    pub(super) fn takes_log_lines(&self) -> bool {
+        self.protocol.takes_log_lines()
+    }
+
     /// Queues a line for the web server's error log.
     pub(super) fn push_log_line(&mut self, line: &str) {
         let mut bytes = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::connection::{Action, RequestLog, State};
+use super::connection::{Action, Connection, RequestLog, State};
 use super::event_loop::Server;
 use super::token::{ConnectionId, Token};
 use crate::event::{Batch, Unavailable};
@@ -338,7 +338,12 @@ impl Server {
 
     /// The log of a connection's request.
     pub(super) fn log_for(&self, id: ConnectionId) -> Log {
-        self.log.for_web_server(&self.label(id))
+        let label = self.label(id);
+        let connection = self.connections.get(id);
+        match connection.is_none_or(Connection::takes_log_lines) {
+            true => self.log.for_web_server(&label),
+            false => self.log.for_request(&label),
+        }
     }
 
     pub(super) fn label(&self, id: ConnectionId) -> Label {

@@ -143,6 +143,21 @@ fn a_misspelt_setting_of_a_location_is_named_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn haproxy_is_sent_no_stderr_which_can_make_it_abort() {
+    let folder = Folder::in_memory();
+    let responder = Start::at_socket(&folder).start();
+    for (software, is_sent) in [("HAProxy 2.6.12", false), ("nginx/1.22.1", true)] {
+        let file = folder.path(software).join("log");
+        let request = Request::tail(&file).set("SERVER_SOFTWARE", software);
+        let client = responder.ask(&request).opened();
+        let said = client.stderr.contains("not there yet");
+        assert_eq!(said, is_sent, "{software}");
+        let path = file.display().to_string();
+        assert!(responder.stderr().contains(&path), "{software}");
+    }
+}
+
+#[test]
 fn a_request_with_a_warning_gets_its_stream_at_once() {
     let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");

@@ -55,6 +55,8 @@ pub struct Connection {
     /// Of the record in hand, what is still to come.
     padding_left_bytes: u8,
     content_left_bytes: u16,
+    /// See [`Connection::takes_stderr`].
+    takes_stderr: bool,
     broken: Option<Malformed>,
 }
 
@@ -114,6 +116,7 @@ impl Connection {
             fixed_bytes: 0,
             padding_left_bytes: 0,
             content_left_bytes: 0,
+            takes_stderr: true,
             broken: None,
         }
     }
@@ -151,6 +154,15 @@ impl Connection {
             Active::None | Active::Params(..) => None,
             Active::Stdin(begun) | Active::Whole(begun) | Active::Aborted(begun) => Some(begun.id),
         }
+    }
+
+    /// Whether the web server may be sent STDERR records for the request being served.
+    ///
+    /// Not HAProxy: up to 2.6.13 (Debian 12 has 2.6.12) one that arrives alone makes the
+    /// whole server abort, whatever it is configured to do with it.
+    #[must_use]
+    pub fn takes_stderr(&self) -> bool {
+        self.takes_stderr
     }
 
     /// About how much memory an incomplete head takes.
@@ -367,6 +379,8 @@ impl Connection {
         (self.request, incoming) = match (by, request) {
             (Content::ParamsEnd, Active::Params(begun, pairs)) => {
                 let meta = MetaVariables::new(pairs.end()?);
+                let software = meta.get("SERVER_SOFTWARE").last().unwrap_or_default();
+                self.takes_stderr = !software.starts_with(b"HAProxy");
                 (Active::Stdin(begun), Some(Incoming::Request(meta)))
             }
             (Content::StdinEnd, Active::Stdin(begun)) => {
