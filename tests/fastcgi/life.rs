@@ -17,12 +17,9 @@ behind_all!(
 );
 
 fn a_client_that_left_is_noticed(gateway: Gateway) {
-    // Idle streams: nothing is ever written but heartbeats. nginx needs none.
-    let heartbeat = if gateway == Gateway::Nginx {
-        "25s"
-    } else {
-        "1s"
-    };
+    // Idle streams: nothing is ever written but heartbeats, which some do not need.
+    let notices_at_once = matches!(gateway, Gateway::Nginx | Gateway::Haproxy);
+    let heartbeat = if notices_at_once { "25s" } else { "1s" };
     let site = Site::with(gateway).set("SSE_HEARTBEAT", heartbeat).start();
     let mut streams: Vec<_> = (0..3).map(|_| site.get("/events/tail").send()).collect();
     for stream in &mut streams {
@@ -35,7 +32,9 @@ fn a_client_that_left_is_noticed(gateway: Gateway) {
     }
     streams.truncate(1);
     let limit = match gateway {
-        Gateway::Nginx => Duration::from_secs(1),
+        _ if notices_at_once => Duration::from_secs(1),
+        // Four, since it closes long after its write failed.
+        Gateway::Caddy => Duration::from_millis(5500),
         // Two heartbeats, and some time to look.
         _ => Duration::from_millis(3500),
     };
@@ -116,6 +115,16 @@ mod a_client_that_stops_reading {
     fn behind_lighttpd() {
         is_let_go(Gateway::Lighttpd);
     }
+
+    #[test]
+    fn behind_caddy() {
+        is_let_go(Gateway::Caddy);
+    }
+
+    #[test]
+    fn behind_haproxy() {
+        is_let_go(Gateway::Haproxy);
+    }
 }
 
 /// Not under mod_fcgid, which starts its responders itself.
@@ -167,6 +176,16 @@ mod a_restart_of_the_responder {
     fn behind_h2o() {
         loses_nothing_and_refuses_nobody(Gateway::H2o);
     }
+
+    #[test]
+    fn behind_caddy() {
+        loses_nothing_and_refuses_nobody(Gateway::Caddy);
+    }
+
+    #[test]
+    fn behind_haproxy() {
+        loses_nothing_and_refuses_nobody(Gateway::Haproxy);
+    }
 }
 
 #[test]
@@ -176,6 +195,8 @@ fn a_responder_that_comes_back_is_found_soon() {
         Gateway::ApacheProxy,
         Gateway::Lighttpd,
         Gateway::H2o,
+        Gateway::Caddy,
+        Gateway::Haproxy,
     ] {
         let mut site = Site::with(gateway).start();
         append(&site.tail_file(), "{\"data\":1}\n");
@@ -186,8 +207,8 @@ fn a_responder_that_comes_back_is_found_soon() {
             let request = site.get("/events/tail").field("Connection", "close");
             let answer = request.send();
             let expected: &[u16] = match gateway {
-                // It asks to return.
-                Gateway::Nginx => &[200],
+                // They ask to return.
+                Gateway::Nginx | Gateway::Caddy | Gateway::Haproxy => &[200],
                 _ => &[500, 502, 503],
             };
             let status = answer.head.status;
@@ -242,7 +263,13 @@ fn a_graceful_restart_of_apache_ends_the_responders_that_it_started() {
 
 #[test]
 fn a_killed_responder_cuts_streams_and_its_successor_resumes_them() {
-    for gateway in [Gateway::Nginx, Gateway::ApacheProxy, Gateway::Lighttpd] {
+    for gateway in [
+        Gateway::Nginx,
+        Gateway::ApacheProxy,
+        Gateway::Lighttpd,
+        Gateway::Caddy,
+        Gateway::Haproxy,
+    ] {
         let mut site = Site::with(gateway).start();
         append(&site.tail_file(), "{\"data\":1}\n");
         let mut stream = site.get("/events/tail").send();

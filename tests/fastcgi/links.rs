@@ -15,6 +15,11 @@ fn every_link_of_the_first_page_is_served_by_nginx() {
 }
 
 #[test]
+fn every_link_of_the_first_page_is_served_by_caddy() {
+    check(Gateway::Caddy);
+}
+
+#[test]
 fn every_link_of_the_first_page_is_served_by_apache_with_one_responder() {
     check(Gateway::ApacheProxy);
 }

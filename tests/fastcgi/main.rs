@@ -1,5 +1,5 @@
 //! `sse-fcgi` behind real web servers, as a user sets them up: started from the files in
-//! nginx/, apache/, lighttpd/ and h2o/.
+//! nginx/, apache/, lighttpd/, h2o/, caddy/ and haproxy/.
 //!
 //! Every test starts servers of its own (tests/servers/gateway.rs), so they can run side
 //! by side, in threads or in processes.
@@ -28,11 +28,20 @@ macro_rules! behind_all {
         mod h2o {
             $(#[test] fn $name() { super::$name(crate::servers::gateway::Gateway::H2o) })+
         }
+        mod caddy {
+            $(#[test] fn $name() { super::$name(crate::servers::gateway::Gateway::Caddy) })+
+        }
+        mod haproxy {
+            $(#[test] fn $name() { super::$name(crate::servers::gateway::Gateway::Haproxy) })+
+        }
     };
 }
 
+mod caddy;
 mod crowd;
+mod down;
 mod events;
+mod haproxy;
 mod head;
 mod life;
 mod links;

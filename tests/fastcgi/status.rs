@@ -57,6 +57,8 @@ fn it_tells_the_same_as_json_and_for_prometheus() {
         Gateway::ApacheProxy,
         Gateway::Lighttpd,
         Gateway::H2o,
+        Gateway::Caddy,
+        Gateway::Haproxy,
     ] {
         let site = Site::with(gateway).start();
         append(&site.tail_file(), "{\"data\":1}\n{\"data\":2}\n");

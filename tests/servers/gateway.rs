@@ -11,9 +11,11 @@ use nix::sys::signal::Signal;
 
 use super::answer::Answer;
 use super::apache_fastcgi::{self, By};
+use super::caddy;
 use super::curl::{curl, get_over_http2};
 use super::daemon::{Daemon, all_logs, free_port, start_on_free_port};
 use super::h2o;
+use super::haproxy;
 use super::lighttpd;
 use super::links::install_pages;
 use super::nginx::{self, Edits};
@@ -31,6 +33,8 @@ pub enum Gateway {
     ApacheFcgid,
     Lighttpd,
     H2o,
+    Caddy,
+    Haproxy,
 }
 
 /// What to start.
@@ -73,14 +77,14 @@ impl Builder {
     }
 
     /// A line of the server's configuration, before the project's file is read (nginx:
-    /// in the `http` block; Apache).
+    /// in the `http` block; Apache; a global option of Caddy and HAProxy).
     pub fn directive(mut self, line: &str) -> Builder {
         self.directives.push(line.to_owned());
         self.edits.http.push(line.to_owned());
         self
     }
 
-    /// Edits the project's file as a user would; `from` must be there (nginx, lighttpd).
+    /// Edits the project's file as a user would; `from` must be there (nginx, lighttpd, Caddy, HAProxy).
     pub fn edit(mut self, from: &str, to: &str) -> Builder {
         self.edits.site.push((from.to_owned(), to.to_owned()));
         self
@@ -103,7 +107,10 @@ impl Builder {
     pub fn with_http2(mut self) -> Builder {
         self.http2 = true;
         self.tls |= self.gateway == Gateway::Nginx;
-        self
+        match self.gateway {
+            Gateway::Caddy => self.directive("servers {\n\t\tprotocols h1 h2c\n\t}"),
+            _ => self,
+        }
     }
 
     /// Starts the responder and the server and waits until the server answers.
@@ -154,6 +161,10 @@ impl Builder {
             Gateway::ApacheFcgid => self.configure_apache(&folder, port, By::Fcgid),
             Gateway::Lighttpd => lighttpd::configure(&folder, port, &self.edits.site),
             Gateway::H2o => h2o::configure(&folder, port),
+            Gateway::Caddy => caddy::configure(&folder, port, &self.edits.site, &self.directives),
+            Gateway::Haproxy => {
+                haproxy::configure(&folder, port, &self.edits.site, &self.directives)
+            }
         });
         Site {
             gateway: self.gateway,

@@ -1,0 +1,65 @@
+//! Caddy, started from the project's own caddy/ file.
+
+use std::fs;
+
+use super::configured::configured;
+use super::daemon::require;
+use super::responder::socket;
+use crate::support::folder::Folder;
+
+const CADDY: &str = "/usr/bin/caddy";
+
+/// Writes the configuration for `port` and returns the command. `edits` are replacements
+/// in the project's file, whose old texts must be there; `directives` are global options.
+#[track_caller]
+pub fn configure(
+    folder: &Folder,
+    port: u16,
+    edits: &[(String, String)],
+    directives: &[String],
+) -> Vec<String> {
+    require(CADDY, "caddy");
+    let root = folder.display().to_string();
+    let site = configured(
+        "caddy/Caddyfile",
+        &[
+            (
+                "\n:80 {\n",
+                &format!("\nhttp://:{port} {{\n\tbind 127.0.0.1\n"),
+            ),
+            (
+                "unix//run/sse-fcgi/sse-fcgi.sock",
+                &format!("unix/{}", socket(folder).display()),
+            ),
+            ("/var/www/sse-cgi\n", &format!("{root}/pages\n")),
+            ("/var/lib/sse-cgi/", &format!("{root}/data/")),
+        ],
+    );
+    let site = edits.iter().fold(site, |text, (from, to)| {
+        assert!(text.contains(from), "no {from:?} in caddy/Caddyfile");
+        text.replace(from, &to.replace("{root}", &root))
+    });
+    let directives = directives.join("\n\t");
+    let text = format!(
+        "{{\n\tadmin off\n\tlog {{\n\t\toutput file {root}/logs/error.log\n\t}}\n\t\
+         {directives}\n}}\n{site}"
+    );
+    let file = folder.join("Caddyfile");
+    fs::write(&file, text).expect("the new folder can be written");
+    let file = file.to_str().expect("the path is text");
+    let home = format!("XDG_DATA_HOME={root}/run");
+    let config = format!("XDG_CONFIG_HOME={root}/run");
+    [
+        "env",
+        &home,
+        &config,
+        CADDY,
+        "run",
+        "--adapter",
+        "caddyfile",
+        "--config",
+        file,
+    ]
+    .map(str::to_owned)
+    .into()
+}
