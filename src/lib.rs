@@ -1,8 +1,9 @@
 //! Server-Sent Events for the web server that is already installed.
 //!
-//! A program that calls [`run`] with a [`source::Stream`] serves that stream however it is
-//! started: as an `nph-` CGI program, as a plain CGI program, by FastCGI, or in a terminal. The
-//! streams of this crate are in [`source`]; a stream of your own is a [`source::Source`]:
+//! A program that calls [`run`] with a [`source::Stream`] serves that stream under every
+//! gateway: as an `nph-` CGI program, as a plain CGI program, by FastCGI, or in a terminal. The
+//! streams of this crate are in [`source`]; an application can define its own as a
+//! [`source::Source`]:
 //!
 //! ```no_run
 //! use sse_cgi::event::{Batch, Event, EventId};
@@ -54,8 +55,8 @@
 //! | 7 | `cgi` | one subscriber on descriptor 1; [`run_cgi`] |
 //! | 7 | `server` | many subscribers in one process; [`run_responder`] |
 //!
-//! `harness` (feature `harness`) is a local web server for trying them out, and
-//! `clients` (feature `clients`) are `sse-cat` and `sse-publish`.
+//! `harness` (feature `harness`) is a local web server for trying out the streams, and
+//! `clients` (feature `clients`) contains `sse-cat` and `sse-publish`.
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]

@@ -1,4 +1,4 @@
-//! The entry of a program that is a CGI program or a FastCGI responder, as it is started.
+//! The entry point of a program that is a CGI program or a FastCGI responder.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -9,16 +9,15 @@ use crate::source::Stream;
 use crate::store::answering;
 use crate::store::host::Capabilities;
 
-/// Runs a program that serves one stream, in whichever way it was started: as nph-CGI,
-/// as plain CGI, typed in a terminal, or as a FastCGI responder (with `--socket` or
-/// `--listen`, or where descriptor 0 is a listening socket). It is all that a `main` has to
-/// call.
+/// Runs a program that serves one stream: as nph-CGI, as plain CGI, in a terminal, or as a
+/// FastCGI responder (with `--socket` or `--listen`, or if descriptor 0 is a listening socket).
+/// It is all that a `main` has to call.
 ///
-/// The exit code is 0 when the stream ended or its reader left, 100 for a wrong option
-/// or setting, 111 when the system refused something.
+/// The exit code is 0 when the stream ended or its reader disconnected, 100 for a wrong option
+/// or setting, 111 for an error of the system.
 #[must_use]
 pub fn run(stream: &'static Stream) -> ExitCode {
-    // A responder of this program that serves sessions starts it with an option of its own.
+    // A responder that serves sessions starts this program itself with a special option.
     if let Some(code) = answering::run_if_asked() {
         return code;
     }

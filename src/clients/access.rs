@@ -1,8 +1,8 @@
 //! Access: a URL, the fields of every request to it, and HTTP.
 //!
-//! Nothing else here knows the HTTP library. Certificates are checked against the
-//! system's own (`SSL_CERT_FILE` and `SSL_CERT_DIR` are heeded); `http_proxy`,
-//! `https_proxy`, `all_proxy` and `no_proxy` are heeded too.
+//! Only this module uses the HTTP library. Certificates are checked against those of the system
+//! (`SSL_CERT_FILE` and `SSL_CERT_DIR` are used); `http_proxy`, `https_proxy`, `all_proxy` and
+//! `no_proxy` are used too.
 
 use std::fs;
 use std::io;
@@ -44,7 +44,7 @@ impl Access {
         };
         match (parsed.scheme_str(), parsed.authority()) {
             (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
-                // Every user of this machine could read them in the list of processes.
+                // Every user of this machine could read it in the list of processes.
                 Err(UsageError(
                     "no passwords in URLs; use --token-file or --header @FILE".into(),
                 ))
@@ -69,7 +69,7 @@ impl Access {
     }
 
     fn field(&mut self, line: &str) -> Result<(), UsageError> {
-        // The argument is not repeated in the message: it may be secret.
+        // The message does not contain the argument, which may be secret.
         let wrong = || UsageError("--header: want 'Name: value' or @FILE".into());
         let (name, value) = line.split_once(':').ok_or_else(wrong)?;
         let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
@@ -78,7 +78,7 @@ impl Access {
         Ok(())
     }
 
-    /// Sends the token that a file holds as `Authorization: Bearer` (RFC 6750 §2.1).
+    /// Sends the token in a file as `Authorization: Bearer` (RFC 6750 §2.1).
     pub(super) fn token_file(&mut self, path: &Path) -> Result<(), UsageError> {
         let wrong = |what: &dyn std::fmt::Display| {
             UsageError(format!("--token-file {}: {what}", path.display()))
@@ -99,7 +99,7 @@ impl Access {
         Ok(())
     }
 
-    /// These fields, on a request of either kind.
+    /// Adds the fields to a request with or without a body.
     pub(super) fn apply<B>(&self, mut request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
         for (name, value) in &self.fields {
             request = request.header(name, value);
@@ -108,10 +108,10 @@ impl Access {
     }
 }
 
-/// HTTP as both clients use it.
+/// The HTTP client that both programs use.
 ///
-/// `silence` is the longest time without a byte in a response's body; `redirects` is how many are
-/// followed. Secrets are sent on to the same host only.
+/// `silence` is the longest time without a byte in a response's body; `redirects` is the
+/// maximum number of redirects that are followed. Secrets are sent to the same host only.
 pub(super) fn agent(silence: Duration, redirects: u32) -> Agent {
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
     Agent::config_builder()
@@ -140,14 +140,14 @@ pub(super) enum FailureKind {
     /// No secure connection: an untrusted certificate, or a server without TLS. Nothing was sent,
     /// and no retry will succeed until somebody changes something.
     Insecure,
-    /// The request reached no server, so a retry cannot do anything twice.
+    /// The request reached no server, so a retry cannot have its effect twice.
     Unsent,
     /// The connection broke after the request was sent.
     Broken,
 }
 
 impl FailureKind {
-    /// Classifies an error by what had been done before it.
+    /// Classifies an error by how far the request had got.
     pub(super) fn of(error: &Error) -> Self {
         match error {
             Error::Rustls(_) | Error::Tls(_) => Self::Insecure,
@@ -171,7 +171,7 @@ impl FailureKind {
     }
 }
 
-/// An error's text, in plain words.
+/// An error's text in plain words.
 pub(super) fn describe(error: &Error) -> String {
     match error {
         Error::HostNotFound => "no such host".into(),
@@ -246,8 +246,8 @@ fn describe_tls(error: &rustls::Error) -> String {
     format!("no secure connection: {reason}")
 }
 
-/// How long a `Retry-After` asks to wait (RFC 9110 §10.2.3). A date is compared with the
-/// answer's own `Date`, since the server's clock may differ from ours.
+/// How long a `Retry-After` asks the client to wait (RFC 9110 §10.2.3). A date is compared with
+/// the response's own `Date`, since the server's clock may differ from ours.
 pub(super) fn retry_after(headers: &ureq::http::HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
     let wish = text("retry-after")?;

@@ -2,25 +2,26 @@
 
 use std::process::ExitCode;
 
-/// How a program ended. Codes that the servers' programs use too mean the same.
+/// How a program ended. The codes that are also used by the servers' programs have the same
+/// meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// Done, also when the reader left.
+    /// Success, also when the reader has disconnected.
     Done,
     /// The command of `--exec` failed.
     CommandFailed,
-    /// The server refused, and a retry will not help: 22, as with curl's `--fail`.
+    /// The server refused, and a retry will not help: 22, like curl's `--fail`.
     Refused,
     /// Wrong usage.
     Usage,
     /// The system or the network failed; it may succeed later.
     System,
-    /// The time limit was reached too early: 124, as with timeout(1).
+    /// The time limit was reached before the end: 124, like timeout(1).
     TimedOut,
 }
 
 impl Exit {
-    /// Its number.
+    /// Its exit code.
     pub(super) fn number(self) -> u8 {
         match self {
             Self::Done => 0,

@@ -1,20 +1,20 @@
-//! `sse-cat` and `sse-publish`: the other end of a stream, for scripts and cron.
+//! `sse-cat` and `sse-publish`: clients of a stream for scripts and cron.
 //!
 //! ```text
-//!  cat:     options ─> reading ─┬─> access ─> HTTP     (ureq, the only one who knows it)
+//!  cat:     options ─> reading ─┬─> access ─> HTTP     (by ureq, used nowhere else)
 //!                               ├─> answer             what a head means
 //!                               ├─> parser ─> delivery ─> stdout, a command
 //!                               ├─> pace               when to come back
 //!                               ├─> state              the last id, in a file
-//!                               └─> ending             signals, a reader that left
+//!                               └─> ending             signals, a closed stdout
 //!  publish: options ─> posting ─> access ─> HTTP
 //! ```
 //!
-//! Pure: `answer`, `options`, `pace`, `parser`, `gap`, `record`. It uses none of the servers'
-//! layers, so that the parser follows the standard, and is not our encoder inverted.
+//! Pure: `answer`, `options`, `pace`, `parser`, `gap`, `record`. The clients use none of the
+//! servers' layers, so the parser follows the standard and is not an inversion of our encoder.
 //!
-//! They read with one thread, which HTTP blocks; a second one waits for signals. Neither
-//! needs an async runtime, and an event costs no more than a read and a write.
+//! One thread reads and writes, and blocks in HTTP; a second one waits for signals. So no async
+//! runtime is needed, and an event costs only a read and a write.
 
 mod access;
 mod cat;

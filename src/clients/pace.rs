@@ -18,12 +18,11 @@ const WISH_MAX: Duration = Duration::from_secs(3600);
 const WISH_SPREAD_MAX: Duration = Duration::from_secs(60);
 
 /// The wait before the next attempt.
-///
-/// `retry` is the stream's; `failures` counts the attempts that came to nothing since the
-/// last stream; `random` lies in 0..1 and makes the wait 0.75 to 1.5 times as long, so that
-/// the clients of a restarted server do not all return at once. `wish` is a `Retry-After`:
-/// the wait is never shorter, and up to half of it longer (a minute at most), since many
-/// clients may have been given the same one.
+/// `retry` is the stream's `retry:`. `failures` counts the failed attempts since the last
+/// stream. `random` is between 0 and 1 and makes the wait 0.75 to 1.5 times as long, so that
+/// the clients of a restarted server do not all return at once. `wish` is a `Retry-After`: the
+/// wait is never shorter, and up to half of it longer (at most a minute), since many clients
+/// may have received the same one.
 pub(super) fn wait(
     retry: Duration,
     failures: u32,

@@ -1,9 +1,9 @@
 //! CGI (RFC 3875) and its non-parsed-header form.
 //!
-//! The same program speaks both: under a name that begins with `nph-` the server
-//! passes its bytes on as they are, so it writes the status line and all that belongs
-//! to it (RFC 3875 §5); under any other name it writes a `Status:` field (§6.3.3) and
-//! the server does the rest.
+//! The same program supports both. If its name begins with `nph-`, the server forwards its
+//! bytes unchanged, so it writes the status line and the fields that belong to it (RFC 3875
+//! §5). Under any other name it writes a `Status:` field (§6.3.3), and the server does the
+//! rest.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use crate::request::{Head, MetaVariables, Status};
 
-/// How the head of an answer is written.
+/// How the head of a response is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// A status line, `Date` and `Connection: close`: `nph-` programs.
@@ -23,8 +23,8 @@ pub enum Framing {
 }
 
 impl Framing {
-    /// Tells by how the program was started: without a gateway `Bare`, otherwise by
-    /// the base name of `SCRIPT_FILENAME`, of `SCRIPT_NAME`, or of `program`.
+    /// Determines it by how the program was started: without a gateway `Bare`, otherwise by the
+    /// base name of `SCRIPT_FILENAME`, of `SCRIPT_NAME`, or of `program`.
     #[must_use]
     pub fn of(meta: &MetaVariables, program: &OsStr) -> Self {
         if !meta.from_gateway() {
@@ -47,8 +47,8 @@ impl Framing {
         }
     }
 
-    /// The head's bytes, blank line included. `date` is the value of the `Date` field
-    /// (RFC 9110 §6.6.1); a server that parses our head adds its own.
+    /// The bytes of the head, including the blank line. `date` is the value of the `Date` field
+    /// (RFC 9110 §6.6.1); a server that parses the head adds its own.
     #[must_use]
     pub fn write(self, head: &Head, date: &str) -> Vec<u8> {
         let mut text = match self {
@@ -63,8 +63,8 @@ impl Framing {
             .fields
             .iter()
             .any(|(name, _)| *name == "Content-Length");
-        // A stream has no length and ends with its connection; 204 has no body by
-        // definition (RFC 9110 §15.3.5).
+        // A stream has no length and ends with its connection; 204 has no body by definition
+        // (RFC 9110 §15.3.5).
         if !tells_its_length && !matches!(head.status, Status::Ok | Status::NoContent) {
             text.push_str("Content-Length: 0\r\n");
         }

@@ -1,6 +1,6 @@
-//! Layer 4: how an answer is framed for the gateway that asked.
+//! Layer 4: the framing of a response for its gateway.
 //!
-//! Bytes in, bytes out: a gateway knows neither sources nor descriptors.
+//! A gateway converts bytes to bytes: it knows neither sources nor descriptors.
 
 mod cgi;
 pub mod fastcgi;

@@ -1,12 +1,12 @@
-//! The protocols that a server for many subscribers speaks with web servers and clients.
+//! Protocol: the protocols that a server for many subscribers speaks with web servers.
 //!
 //! ```text
 //! bytes ──► take ──► Request, Body, BodyEnd, Abort
 //! head, body, log line, finish ──► bytes
 //! ```
 //!
-//! A [`Protocol`] is one connection without its socket. The server names no protocol: a
-//! new one is a variant here and a folder beside it.
+//! A [`Protocol`] is one connection without its socket. The server's code names no protocol: a
+//! new one is a variant here and a folder beside this file.
 
 use std::fmt;
 
@@ -15,23 +15,23 @@ use crate::request::{Head, MetaVariables};
 
 pub use fastcgi::After;
 
-/// What came on a connection, and wants something done.
+/// A received item that requires an action.
 #[derive(Clone, Debug)]
 pub enum Incoming<'i> {
-    /// The head of a request, whole. It is served until [`Protocol::finish`].
+    /// The complete head of a request, which is served until [`Protocol::finish`].
     Request(MetaVariables),
     /// A piece of the request's body, not empty, borrowed from the input.
     Body(&'i [u8]),
-    /// The end of the body. It comes once, and also when there was none.
+    /// The end of the body. It occurs once, even if there was no body.
     BodyEnd,
-    /// The peer wants the request ended: call [`Protocol::finish`].
+    /// The peer aborts the request: call [`Protocol::finish`].
     Abort,
-    /// A request that cannot be served was refused; the answer is in the reply. With
-    /// [`After::Close`] the connection is to be closed once it has been sent.
+    /// A request that cannot be served was refused; the response is in `reply`. With
+    /// [`After::Close`], close the connection after it has been sent.
     Refused(After),
 }
 
-/// What a peer sent that is not of the protocol: its connection is to be closed.
+/// A violation of the protocol by the peer: close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// In FastCGI.
@@ -51,7 +51,7 @@ impl std::error::Error for Malformed {}
 /// A frame around the bytes of a body that is the same for many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SharedFrame {
-    /// FastCGI STDOUT records of the request id that every web server uses.
+    /// FastCGI STDOUT records with the request id that every web server uses.
     FastCgi,
 }
 
@@ -64,7 +64,7 @@ impl SharedFrame {
         }
     }
 
-    /// The function that puts it around bytes.
+    /// The function that appends the framed bytes.
     #[must_use]
     pub fn frame(self) -> fn(&[u8], &mut Vec<u8>) {
         match self {
@@ -76,7 +76,7 @@ impl SharedFrame {
 /// The request id that web servers use when they send one request at a time.
 const COMMON_REQUEST_ID: u16 = 1;
 
-/// One connection's side of a protocol.
+/// The state of a protocol on one connection.
 #[derive(Debug)]
 pub enum Protocol {
     /// FastCGI 1.0, as a responder.
@@ -84,12 +84,12 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Consumes from the front of `input` up to and including the next thing to act on.
-    /// `None`: all of the input has been used, and more is needed. Answers that need no
-    /// decision are appended to `reply`, to be sent between other output.
+    /// Consumes `input` from its beginning up to and including the next item that requires an
+    /// action. `None`: all of the input has been consumed, and more is needed. Responses that
+    /// need no decision are appended to `reply`, to be sent between other output.
     ///
     /// # Errors
-    /// [`Malformed`]: the connection is to be closed, whatever is being served on it.
+    /// [`Malformed`]: close the connection, even if it is serving a request.
     pub fn take<'i>(
         &mut self,
         input: &mut &'i [u8],
@@ -109,8 +109,8 @@ impl Protocol {
         }
     }
 
-    /// Whether the peer owes the rest of a head or of a message. A peer that stays in this
-    /// state for long is to be disconnected.
+    /// Whether a head or a message is incomplete. A peer that stays in this state for long must
+    /// be disconnected.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         match self {
@@ -118,7 +118,7 @@ impl Protocol {
         }
     }
 
-    /// About how much memory an incomplete head takes.
+    /// The approximate memory of an incomplete head.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         match self {
@@ -126,7 +126,7 @@ impl Protocol {
         }
     }
 
-    /// The bytes of a response head, to be sent as the beginning of the body: see
+    /// The bytes of a response head, which are sent as the beginning of the body: see
     /// [`Protocol::body`]. `date` is the value of the `Date` field.
     #[must_use]
     pub fn head(&self, head: &Head, date: &str) -> Vec<u8> {
@@ -161,16 +161,16 @@ impl Protocol {
         }
     }
 
-    /// Ends the response: what must follow it is appended to `out`. Tells whether the peer
-    /// wants the connection kept.
+    /// Ends the response: appends its end to `out`. Returns whether the peer wants to keep the
+    /// connection.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> After {
         match self {
             Self::FastCgi(connection) => connection.finish(0, out),
         }
     }
 
-    /// The frame that its body's pieces share with other connections; `None` where they
-    /// have to be framed for this connection alone, by [`Protocol::body`].
+    /// The frame that this connection shares with others; `None` if its body must be framed for
+    /// this connection only, by [`Protocol::body`].
     #[must_use]
     pub fn shared_frame(&self) -> Option<SharedFrame> {
         match self {

@@ -1,5 +1,6 @@
-//! Access: one line of the access log, in the Common Log Format with the duration in seconds
-//! after it, on stderr when the answer has ended. As with Apache, a stream's line comes at its end.
+//! Access: one line of the access log, in the Common Log Format followed by the duration in
+//! seconds. It is written to stderr at the end of the response; so, as with Apache, a stream's
+//! line appears at its end.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -26,7 +27,7 @@ impl Access {
         }
     }
 
-    /// `status`: none when a program that writes its own answer wrote no status line.
+    /// `status` is `None` if a program that writes its own head wrote no status line.
     pub fn write(&self, status: Option<u16>, sent_bytes: u64) {
         let seconds = self.started.elapsed().as_secs_f64();
         let mut line = self.line(status, sent_bytes, seconds);
@@ -50,7 +51,7 @@ impl Access {
     }
 }
 
-/// Text for a terminal: what a client or a program wrote must not be able to control it.
+/// Text for a terminal, which control characters from a client or a program must not reach.
 pub fn printable(bytes: &[u8]) -> String {
     let mut shown = String::with_capacity(bytes.len());
     for character in String::from_utf8_lossy(bytes).chars() {

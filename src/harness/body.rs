@@ -1,4 +1,4 @@
-//! Body: what hyper sends, and the answers that the server writes itself.
+//! Body: the bodies that hyper sends, and the responses of the server itself.
 
 use std::convert::Infallible;
 use std::io;
@@ -13,11 +13,11 @@ use hyper::{Response, StatusCode};
 
 use super::access::Access;
 
-/// Any source of chunks. An error ends the connection without the last chunk, so that the client
-/// can tell a cut answer from a whole one.
+/// Any source of chunks. An error ends the connection without the last chunk, so that the
+/// client can distinguish an incomplete response from a complete one.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// An answer that hyper frames.
+/// A response that hyper frames.
 pub type Answer = Response<Body>;
 
 pub fn boxed(
@@ -30,7 +30,7 @@ pub fn empty() -> Body {
     boxed(Empty::new().map_err(impossible))
 }
 
-/// A short text that says no more than the status does: reasons go to the log.
+/// A short text with the status only: reasons go to the log.
 pub fn refusal(status: StatusCode) -> Answer {
     let text = Bytes::from(format!("{status}\n"));
     let mut answer = Response::new(boxed(Full::new(text).map_err(impossible)));
@@ -44,14 +44,15 @@ fn impossible(never: Infallible) -> io::Error {
     match never {}
 }
 
-/// A body that gets its last bytes out before an error, and writes the access log's line when it
-/// ends, be it whole or dropped by hyper because the client left.
+/// A body that delays an error until its last bytes have been sent, and writes the line of the
+/// access log when it ends, either completely or because hyper dropped it when the client
+/// disconnected.
 pub struct Logged {
     body: Body,
     access: Access,
     status: StatusCode,
     sent_bytes: u64,
-    /// Kept back for one turn.
+    /// An error that is delayed by one poll.
     failure: Option<io::Error>,
 }
 
@@ -81,7 +82,8 @@ impl hyper::body::Body for Logged {
         }
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(Some(Err(failure))) = polled {
-            // At an error hyper drops what it has not written yet; while it waits, it writes.
+            // On an error hyper drops what it has not written yet; while the body is pending,
+            // hyper writes.
             self.failure = Some(failure);
             context.waker().wake_by_ref();
             return Poll::Pending;

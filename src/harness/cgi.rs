@@ -1,5 +1,5 @@
-//! CGI: starts the program that is asked for. What `nph-` programs write goes to the client as it
-//! is; what the others write is made an answer by `parsed`.
+//! CGI: starts the requested program. The output of `nph-` programs goes to the client
+//! unchanged; `parsed` makes a response of the output of others.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::parsed::{self, Outcome};
 use super::program::{LaunchSpec, StartError};
 use super::route::Script;
 
-/// Runs the program that `script` names. An error is a status whose reason is in the log.
+/// Runs the program that `script` names. An error is a status; its reason is in the log.
 pub async fn run(
     asked: &RoutedRequest<'_>,
     prefix: &str,

@@ -1,8 +1,10 @@
-//! Connection: hyper speaks HTTP/1 on it until an `nph-` program is to answer; then the socket is
-//! taken back, the program's bytes go to it as they are, and it is closed at their end.
+//! Connection: hyper speaks HTTP/1 on it until an `nph-` program must respond. Then the socket
+//! is taken from hyper, the program's output is written to it unchanged, and it is closed at
+//! the end.
 //!
-//! A client that has closed only its sending side still gets its answer, as with Apache. The price
-//! is Apache's, too: that a client has left shows at the second write after it.
+//! A client that has closed only its sending side still gets its response, as with Apache. The
+//! disadvantage is Apache's, too: that a client has disconnected is only noticed at the second
+//! write after it.
 
 use std::future::{self, Future};
 use std::io;
@@ -27,8 +29,8 @@ use super::exchange::{self, Raw, Reply};
 use super::note;
 use super::site::{Ends, Site};
 
-/// How long a closed connection waits for the client's own end, so that bytes that are still
-/// coming in do not turn it into a reset, which would take the answer's last bytes with it.
+/// How long a closed connection waits for the client's own end. Otherwise bytes that are still
+/// arriving could cause a reset, which would lose the last bytes of the response.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves one client until either side ends the connection.
@@ -37,7 +39,7 @@ pub async fn serve(site: Arc<Site>, stream: TcpStream, stop: watch::Receiver<()>
         (Ok(client), Ok(server)) => Ends { client, server },
         _ => return, // The client has disconnected already.
     };
-    // Each event is to leave when it is written.
+    // Each event must be sent when it is written.
     let _ = stream.set_nodelay(true);
     let (stream, raw) = converse(&site, ends, stream, stop).await;
     match raw {
@@ -50,7 +52,7 @@ pub async fn serve(site: Arc<Site>, stream: TcpStream, stop: watch::Receiver<()>
     }
 }
 
-/// Hands the connection to a request whose program writes to the socket itself.
+/// The connection for a request whose program writes to the socket itself.
 type Parked = Arc<Mutex<Option<Raw>>>;
 
 async fn converse(
@@ -90,8 +92,8 @@ async fn converse(
         if let Poll::Ready(result) = connection.poll_without_shutdown(context) {
             return Poll::Ready(result);
         }
-        // hyper may hold the end of an earlier, pipelined answer; that goes first. It is woken
-        // when the socket takes more, and so is this.
+        // hyper may still have the end of an earlier, pipelined response, which must be sent
+        // first. It is woken when the socket accepts more, and so is this.
         let is_parked = take_lock(&parked).is_some();
         match is_parked && !is_blocked.load(Ordering::Relaxed) {
             true => Poll::Ready(Ok(())),
@@ -143,7 +145,7 @@ fn log_failure(ends: Ends, error: &hyper::Error) {
     }
 }
 
-/// Passes a program's bytes on as they come. Returns the socket if it is still good.
+/// Forwards a program's bytes as they arrive. Returns the socket if it can still be used.
 async fn relay(raw: Raw, mut stream: TcpStream, silence: Duration) -> Option<TcpStream> {
     let Raw {
         mut program,
@@ -173,7 +175,7 @@ async fn relay(raw: Raw, mut stream: TcpStream, silence: Duration) -> Option<Tcp
     stream
 }
 
-/// The status in the first bytes of an answer that nobody here parses; for the log only.
+/// The status in the first bytes of a response that is not parsed; for the log only.
 fn status_of(answer: &[u8]) -> Option<u16> {
     let rest = answer.strip_prefix(b"HTTP/1.")?.get(2..5)?;
     std::str::from_utf8(rest).ok()?.parse().ok()
@@ -188,7 +190,7 @@ async fn linger(mut stream: TcpStream) {
     let _ = timeout(LINGER, ended).await;
 }
 
-/// The client's socket, which remembers whether it took all that hyper last wanted to write.
+/// The client's socket, which records whether it accepted all bytes of hyper's last write.
 struct Wire {
     stream: TcpStream,
     is_blocked: Arc<AtomicBool>,

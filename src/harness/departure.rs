@@ -1,5 +1,5 @@
-//! Departure: the moment in which a client closes its side of the connection, while hyper, which
-//! owns the connection, is busy with an answer and does not look.
+//! Departure: notices that a client closes its side of the connection while hyper, which owns
+//! the connection, is processing a response and does not read.
 
 use std::future;
 use std::io;
@@ -9,13 +9,13 @@ use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// Looks at a connection without reading from it.
+/// Observes a connection without reading from it.
 #[derive(Debug, Clone)]
 pub struct Departure(Option<Arc<TcpStream>>);
 
 impl Departure {
-    /// Of this connection. Where the system refuses a further descriptor it is never seen, and a
-    /// write that fails tells it.
+    /// The departure of this connection's client. If the system has no descriptor left it is
+    /// never seen; then only a failed write shows it.
     pub fn from(stream: &TcpStream) -> Departure {
         let again = stream.as_fd().try_clone_to_owned();
         let again = again.and_then(|socket| TcpStream::from_std(socket.into()));
@@ -27,7 +27,8 @@ impl Departure {
         Departure(None)
     }
 
-    /// Waits for it. A client that closes only its sending side counts as gone, as under nginx.
+    /// Waits for it. A client that closes only its sending side counts as disconnected, as
+    /// under nginx.
     pub async fn seen(&self) {
         let Some(stream) = &self.0 else {
             return future::pending().await;
@@ -36,7 +37,8 @@ impl Departure {
             if ready.is_read_closed() {
                 return;
             }
-            // A further request that waits its turn: to be woken again, one has to have tried.
+            // The client has sent a further request. A read must be tried for another
+            // notification.
             let tried = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
             let _ = stream.try_io(Interest::READABLE, tried);
         }

@@ -1,6 +1,6 @@
-//! Environment: the meta-variables (RFC 3875 §4.1) and the argv of one request, as Apache 2.4
-//! with `mod_cgid` gives them; the set of names was compared with a real one. It starts nothing
-//! and reads no file.
+//! Environment: the meta-variables (RFC 3875 §4.1) and the arguments of one request, as Apache
+//! 2.4 with `mod_cgid` sets them; the set of names was compared with a real one. It starts
+//! nothing and reads no file.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -19,13 +19,13 @@ use super::settings::Variable;
 /// Sorted, so that a program sees the same order at every request.
 pub type Variables = BTreeMap<OsString, OsString>;
 
-/// The request from which the variables are made.
+/// The request from which the variables are derived.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     pub method: &'a str,
     /// Path and query as the client sent them.
     pub uri: &'a str,
-    /// What follows the first `?`; empty when there is none.
+    /// The part after the first `?`; empty if there is none.
     pub query: &'a str,
     pub version: Version,
     pub headers: &'a HeaderMap,
@@ -40,9 +40,9 @@ pub struct Request<'a> {
 /// The server's paths.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerPaths<'a> {
-    /// What `script.name` follows in the URL; begins and ends with `/`.
+    /// The part of the URL before `script.name`; begins and ends with `/`.
     pub prefix: &'a str,
-    /// Folder of the programs; those of a responder are names only, and nothing is there.
+    /// Folder of the programs. For a responder it is only a name, and does not exist.
     pub programs: &'a Path,
     /// Folder of the pages.
     pub pages: &'a Path,
@@ -58,7 +58,8 @@ pub fn variables<'s>(
     settings: impl Iterator<Item = &'s Variable>,
 ) -> Variables {
     let mut variables: Variables = settings.cloned().collect();
-    // Apache lets the meta-variables win over SetEnv, and so they come after the settings.
+    // As in Apache, meta-variables take precedence over SetEnv, so they come after the
+    // settings.
     variables.extend(http_variables(request.headers));
     variables.extend(meta_variables(request, place, script));
     variables
@@ -129,9 +130,10 @@ fn http_variables(headers: &HeaderMap) -> Vec<(OsString, OsString)> {
         .collect()
 }
 
-/// `None` for the fields that no program may see: those with a meta-variable of their own, the
-/// passwords, `Proxy` (which would become the HTTP_PROXY that many libraries obey), and every name
-/// that is not made of letters, digits and `-` (`Last_Event_ID` would pose as `Last-Event-ID`).
+/// `None` for the fields that a program must not see: those with a meta-variable of their own,
+/// the passwords, `Proxy` (which would become HTTP_PROXY, which many libraries obey), and every
+/// name with characters other than letters, digits and `-` (`Last_Event_ID` would be
+/// indistinguishable from `Last-Event-ID`).
 fn http_name(field: &HeaderName) -> Option<OsString> {
     let hidden = [
         header::CONTENT_TYPE,
@@ -156,7 +158,7 @@ fn http_name(field: &HeaderName) -> Option<OsString> {
     Some(name.into())
 }
 
-/// A field that was sent more than once is one value, joined with `, ` (RFC 9110 §5.2).
+/// The values of a field that was sent more than once, joined with `, ` (RFC 9110 §5.2).
 fn joined(headers: &HeaderMap, field: &HeaderName) -> Option<OsString> {
     let values: Vec<&[u8]> = headers
         .get_all(field)
@@ -166,8 +168,8 @@ fn joined(headers: &HeaderMap, field: &HeaderName) -> Option<OsString> {
     (!values.is_empty()).then(|| OsString::from_vec(values.join(&b", "[..])))
 }
 
-/// The environment of a program that another program's `Location: /path` leads to: the first
-/// one's variables are all kept, with `REDIRECT_` before their names.
+/// The environment of a program after a local redirect (`Location: /path`) of another program:
+/// all variables of the first one are kept, with `REDIRECT_` before their names.
 pub fn redirected(before: &Variables, url: &OsStr) -> Variables {
     let mut variables: Variables = before
         .iter()
@@ -183,8 +185,8 @@ pub fn redirected(before: &Variables, url: &OsStr) -> Variables {
     variables
 }
 
-/// The arguments that a query without `=` becomes (RFC 3875 §4.4): split at `+`, decoded, and
-/// with a backslash before everything that is special in a shell, as Apache has it.
+/// The arguments of a query without `=` (RFC 3875 §4.4): split at `+`, decoded, and with a
+/// backslash before every character that is special in a shell, as in Apache.
 pub fn arguments(query: &str) -> Vec<OsString> {
     if query.is_empty() || query.contains('=') {
         return Vec::new();
@@ -339,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_query_without_an_equals_sign_becomes_arguments() {
-        // Every row was seen under Apache 2.4.
+        // Every row was observed under Apache 2.4.
         for (query, expected) in [
             ("", &[][..]),
             ("a=1", &[]),

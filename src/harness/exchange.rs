@@ -1,4 +1,4 @@
-//! Exchange: one request, from its head to an answer or to a program that answers by itself.
+//! Exchange: one request, from its head to a response or to a program that writes its own.
 
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_LENGTH, HOST, HeaderValue, SERVER};
@@ -23,7 +23,7 @@ use super::settings::Variable;
 use super::site::{Ends, Site};
 use super::target::{self, Refusal};
 
-/// The most local redirects of one request: a loop of them ends here, as with Apache.
+/// The maximum number of local redirects of one request: a loop ends here, as with Apache.
 const MOST_REDIRECTS: usize = 10;
 
 /// What the connection sends.
@@ -32,13 +32,13 @@ pub enum Reply {
     Raw(Raw),
 }
 
-/// An `nph-` program whose bytes go to the client as they are.
+/// An `nph-` program whose output goes to the client unchanged.
 pub struct Raw {
     pub program: Program,
     pub access: Access,
 }
 
-/// A request as the routes see it; a local redirect changes it.
+/// A request for routing; a local redirect changes it.
 pub struct RoutedRequest<'a> {
     pub site: &'a Site,
     pub ends: Ends,
@@ -169,7 +169,7 @@ impl RoutedRequest<'_> {
         let parts = self.parts;
         let mut headers = parts.headers.clone();
         if !self.inherited.is_empty() {
-            // A redirect leaves the body behind.
+            // A redirect omits the body.
             headers.remove(CONTENT_LENGTH);
         }
         let request = environment::Request {
@@ -205,7 +205,7 @@ fn not_allowed(methods: &'static str) -> Answer {
     answer
 }
 
-/// The name and port that the client used, which is what `UseCanonicalName Off` means.
+/// The name and port that the client used, as with `UseCanonicalName Off`.
 fn server_name(parts: &Parts, ends: Ends) -> Result<(String, u16), StatusCode> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let host = hosts.next();
@@ -230,8 +230,8 @@ fn server_name(parts: &Parts, ends: Ends) -> Result<(String, u16), StatusCode> {
     })
 }
 
-/// The whole body, before the program starts. Apache starts it earlier, but passes none of its
-/// output on before the body is complete.
+/// Reads the whole body before the program starts. Apache starts the program earlier, but
+/// forwards none of its output before the body is complete.
 async fn read(incoming: Incoming, site: &Site) -> Result<Bytes, StatusCode> {
     let most_bytes = site.limits.body_bytes;
     if incoming.size_hint().lower() > most_bytes as u64 {

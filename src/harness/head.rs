@@ -1,21 +1,21 @@
-//! Head: what a plain CGI program says before its body (RFC 3875 §6), parsed without I/O.
+//! Head: the header of a plain CGI program's response (RFC 3875 §6), parsed without I/O.
 
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Longest head that is waited for. Apache takes 8 KiB a line.
+/// Maximum length of a head. Apache accepts 8 KiB for each line.
 pub const LONGEST_BYTES: usize = 64 * 1024;
 
 const MOST_FIELDS: usize = 100;
 
-/// A program's head. `Status`, `Location` and what belongs to the connection are taken out.
+/// A program's head. `Status`, `Location` and the connection's fields are removed.
 #[derive(Debug)]
 pub struct Head {
-    /// From `Status:`, with its words, or 200; 302 when there is a `Location` and no status.
+    /// From `Status:`, including its words, or 200; 302 if there is a `Location` and no status.
     pub status: StatusCode,
-    /// What stands after the number, if the program gave it.
+    /// The text after the number, if the program wrote one.
     pub reason: Option<String>,
-    /// A path of this server to go on with, instead of an answer (RFC 3875 §6.2.2).
+    /// A path of this server with which to continue, instead of a response (RFC 3875 §6.2.2).
     pub local_redirect: Option<String>,
     pub fields: HeaderMap,
     /// Where the body begins.
@@ -87,7 +87,7 @@ fn parse_status(value: &[u8]) -> Option<(StatusCode, Option<String>)> {
     Some((status, (!words.is_empty()).then(|| words.to_string())))
 }
 
-/// Framing is the server's: a program that sets these fields would break it.
+/// The server determines the framing: a program that sets these fields would break it.
 fn belongs_to_the_connection(name: &HeaderName) -> bool {
     [
         header::CONNECTION,
@@ -105,7 +105,7 @@ fn excerpt(bytes: &[u8]) -> String {
     format!("\"{}\"", shown.escape_ascii())
 }
 
-/// Why an answer is a 500; for the log, never for the client.
+/// Why a response is a 500; for the log, never for the client.
 #[derive(Debug)]
 pub struct BrokenHead(String);
 

@@ -1,9 +1,9 @@
-//! `sse-harness`: the local server that shows the streams with no web server installed.
+//! `sse-harness`: the local server that runs the streams without an installed web server.
 //!
-//! It serves pages from one folder and runs the programs of another, in the way Apache's
-//! `mod_cgid` does, its less welcome habits included (a query that becomes argv, one socket for
-//! stdin and stdout, SIGTERM to the program of a client that left). It is for one's own machine:
-//! no TLS, no passwords, no access rules, and no HTTP/2.
+//! It serves pages from one folder and runs the programs of another, as Apache's `mod_cgid`
+//! does, including its less welcome habits (a query that becomes arguments, one socket for
+//! stdin and stdout, SIGTERM to the program of a client that has disconnected). It is for the
+//! user's own machine: no TLS, no passwords, no access rules, and no HTTP/2.
 //!
 //! ```text
 //! options ─> server ─> connection ─> exchange ─┬─> page       (a file of --web)
@@ -15,12 +15,12 @@
 //!                          └── parsed (head) <───────┴── output ─┘
 //! ```
 //!
-//! What is pure: `target`, `route`, `environment`, `head`, `settings`, `options`, and of `fastcgi`
-//! `record`. What touches the system: `page` (files), `program` and `responder` (processes),
+//! Pure: `target`, `route`, `environment`, `head`, `settings`, `options`, and of `fastcgi`
+//! `record`. These use the system: `page` (files), `program` and `responder` (processes),
 //! `connection`, `departure`, `call` and `server` (sockets).
 //!
-//! It is the other end of a gateway, so it uses none of the crate's layers: its FastCGI code is
-//! independent, and so reveals mistakes in theirs.
+//! It is the counterpart of a gateway, so it uses none of the crate's layers: its FastCGI code
+//! is independent, so that tests with it find mistakes in theirs.
 
 mod access;
 mod body;
@@ -48,7 +48,7 @@ use std::process::ExitCode;
 
 use options::Command;
 
-/// What the server calls itself, in `Server:` and in `SERVER_SOFTWARE`.
+/// The name of the server, in `Server:` and in `SERVER_SOFTWARE`.
 const SOFTWARE: &str = concat!("sse-harness/", env!("CARGO_PKG_VERSION"));
 
 const EXIT_USAGE: u8 = 100;
@@ -56,7 +56,7 @@ const EXIT_SYSTEM: u8 = 111;
 
 /// Runs the server with these arguments (without the program's name) until SIGINT or SIGTERM.
 ///
-/// Exit codes: 0 done, 100 the arguments are wrong, 111 the system refused something.
+/// Exit codes: 0 done, 100 invalid arguments, 111 an error of the system.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments) {
         Ok(Command::Help) => print(options::HELP),
@@ -81,7 +81,7 @@ fn fail(code: u8, text: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// One line on stderr. A terminal that is gone must not end the server, as `eprintln!` would.
+/// Writes one line to stderr. A closed terminal must not end the server, as `eprintln!` would.
 fn note(text: std::fmt::Arguments) {
     let _ = writeln!(std::io::stderr(), "sse-harness: {text}");
 }

@@ -45,7 +45,7 @@ exit:   0 after SIGINT or SIGTERM, when every program has ended (SIGTERM, and
         SIGKILL after 3 s); 100 wrong usage; 111 the system refused something
 ";
 
-/// What the command line asks for.
+/// The meaning of the command line.
 #[derive(Debug)]
 pub enum Command {
     Serve(Options),
@@ -57,7 +57,7 @@ pub enum Command {
 pub struct Options {
     pub web: PathBuf,
     pub cgi_bin: PathBuf,
-    /// `None`: the one that stands beside this program.
+    /// `None`: the one in the folder of this program.
     pub fcgi: Option<PathBuf>,
     pub listen: String,
     pub settings: Settings,
@@ -157,7 +157,7 @@ fn size(text: &str) -> Option<usize> {
     digits.parse::<usize>().ok()?.checked_mul(unit)
 }
 
-/// What is wrong with the arguments.
+/// The problem of the arguments.
 #[derive(Debug)]
 pub struct UsageError(String);
 

@@ -25,8 +25,8 @@ impl Output {
         }
     }
 
-    /// The next bytes, as soon as there are any; `None` at the end. Nothing is lost when this is
-    /// dropped while it waits.
+    /// The next bytes, as soon as there are any; `None` at the end. If this future is dropped
+    /// while it waits, nothing is lost.
     pub async fn read(&mut self) -> io::Result<Option<Bytes>> {
         match self {
             Output::Program(program) => program.read().await,
@@ -42,8 +42,8 @@ impl Output {
         }
     }
 
-    /// What tells that its client has left. Apache's CGI programs are told by nothing but a write
-    /// that fails; FastCGI here is as under nginx, which looks at the client all the time.
+    /// Notices that its client has disconnected. Apache's CGI programs learn it only from a
+    /// failed write; FastCGI here is as under nginx, which always observes the client.
     pub fn departure(&self, asked: &RoutedRequest) -> Departure {
         match self {
             Output::Program(_) => Departure::unseen(),

@@ -1,6 +1,6 @@
-//! Page: a file of the pages' folder. The kernel keeps every path beneath the folder
-//! (`openat2` with `RESOLVE_BENEATH`), symbolic links included, so there is no moment between a
-//! check and its use. No listings, no dot files, no ranges.
+//! Page: a file of the pages' folder. The kernel keeps every path below the folder (`openat2`
+//! with `RESOLVE_BENEATH`), including symbolic links, so there is no time between a check and
+//! its use. No listings, no dot files, no ranges.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -24,7 +24,7 @@ use super::body::{self, Answer};
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What stays as it is in the path of a `Location`.
+/// The characters that are not escaped in the path of a `Location`.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
@@ -32,14 +32,14 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
-/// The folder, held open: pages come from this one even if another takes its name.
+/// The folder, kept open: pages come from this folder even if another one takes its name.
 #[derive(Debug)]
 pub struct Folder {
     descriptor: File,
     pub path: PathBuf,
 }
 
-/// What a path names.
+/// The object at a path.
 #[derive(Debug)]
 pub enum Found {
     Page {
@@ -47,7 +47,7 @@ pub enum Found {
         length_bytes: u64,
         content_type: String,
     },
-    /// A folder, asked for without the `/` that its relative links need.
+    /// A folder whose URL lacks the final `/`, which its relative links need.
     FolderWithoutSlash,
     Nothing,
 }
@@ -94,7 +94,7 @@ impl Folder {
     }
 
     fn open_beneath(&self, name: &OsStr) -> io::Result<File> {
-        // Without O_NONBLOCK, opening a FIFO would stop the whole server.
+        // Without O_NONBLOCK, opening a FIFO would block the whole server.
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
         let how = OpenHow::new().flags(flags).resolve(resolve);
@@ -102,7 +102,7 @@ impl Folder {
     }
 }
 
-/// Hidden, outside and missing look the same to the client.
+/// Hidden, outside and missing files have the same response.
 fn is_absence(error: &io::Error) -> bool {
     let absent = [
         Errno::ENOENT,
@@ -129,7 +129,7 @@ fn content_type(name: &OsStr) -> String {
     }
 }
 
-/// The answer to GET; hyper leaves the body out for HEAD.
+/// The response to GET; hyper omits the body for HEAD.
 pub fn answer(folder: &Folder, path: &[u8], query: Option<&str>) -> Answer {
     match folder.find(path) {
         Ok(Found::Page {
@@ -139,7 +139,7 @@ pub fn answer(folder: &Folder, path: &[u8], query: Option<&str>) -> Answer {
         }) => Response::builder()
             .header(CONTENT_TYPE, content_type)
             .header(CONTENT_LENGTH, length_bytes)
-            // Pages are being worked on: the browser is to ask each time.
+            // The pages are being edited: the browser must revalidate them each time.
             .header(CACHE_CONTROL, "no-cache")
             .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
             .body(stream(file, length_bytes))
@@ -160,7 +160,7 @@ pub fn answer(folder: &Folder, path: &[u8], query: Option<&str>) -> Answer {
     }
 }
 
-/// Never more than the length that was announced, even if the file grows meanwhile.
+/// Never sends more than the announced length, even if the file grows meanwhile.
 fn stream(file: File, length_bytes: u64) -> body::Body {
     let (mut sender, channel) = Channel::<Bytes, io::Error>::new(1);
     tokio::spawn(async move {
@@ -292,7 +292,7 @@ mod tests {
                 let found = site.folder().find(&path).unwrap();
                 prop_assert!(text(found).as_deref() != Some("secret"), "{raw}");
             }
-            // The folder defends itself also where nothing was made plain before.
+            // The folder's check also works for a path that was not normalised before.
             let found = site.folder().find(raw.as_bytes()).unwrap();
             prop_assert!(text(found).as_deref() != Some("secret"), "{raw}");
         }

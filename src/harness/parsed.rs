@@ -1,5 +1,5 @@
-//! Parsed: makes an answer of what a program or a responder says in CGI's form (RFC 3875 §6). The
-//! body is passed on chunk by chunk, each when it is written.
+//! Parsed: makes a response of a program's or a responder's output in CGI's form (RFC 3875 §6).
+//! The body is forwarded chunk by chunk, each when it is written.
 
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -22,22 +22,22 @@ use super::note;
 use super::output::Output;
 use super::program::Program;
 
-/// What asking a program or a responder has led to.
+/// The result of a request to a program or a responder.
 pub enum Outcome {
     Answer(Answer),
     Raw(Program),
     Redirect(Redirect),
 }
 
-/// Another path of this server that is to answer.
+/// Another path of this server, which must respond.
 pub struct Redirect {
     pub location: String,
-    /// What its program gets besides its own variables.
+    /// Additional variables for its program.
     pub variables: Variables,
 }
 
-/// Reads the head, and answers while the body is still being said. An error is a status whose
-/// reason is in the log.
+/// Reads the head, and responds while the body is still being written. An error is a status;
+/// its reason is in the log.
 pub async fn answer(
     asked: &RoutedRequest<'_>,
     mut output: Output,
@@ -59,7 +59,7 @@ pub async fn answer(
             variables,
         }));
     }
-    // Apache holds an answer without a body until the program has ended.
+    // Apache delays a response without a body until the program has ended.
     let is_bodiless = asked.parts.method == Method::HEAD
         || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
     let (outlet, body) = channel(departure);
@@ -74,12 +74,12 @@ pub async fn answer(
 enum HeadError {
     Broken(BrokenHead),
     Silent,
-    /// The client has left before there was one.
+    /// The client has disconnected before there was one.
     Nobody,
 }
 
 impl HeadError {
-    /// The reason goes to the log.
+    /// Logs the reason.
     fn status(self, output: &Output, silence: Duration) -> StatusCode {
         let name = output.name();
         match self {
@@ -128,7 +128,7 @@ fn build(head: Head, body: Body) -> Answer {
     answer
 }
 
-/// The sender's side of a body, and the news that nobody reads the other side.
+/// The sender of a body, which notices when the body is dropped.
 struct Outlet {
     sender: Sender<Bytes, io::Error>,
     dropped: oneshot::Receiver<()>,
@@ -148,7 +148,7 @@ fn channel(departure: Departure) -> (Outlet, Body) {
     let (sender, channel) = Channel::new(1);
     let (guard, dropped) = oneshot::channel::<()>();
     let body = body::boxed(channel.map_frame(move |frame| {
-        // Owned by the body, so that it goes when the body goes; it is never sent on.
+        // Owned by the body, and dropped with it; nothing is sent on it.
         let _ = &guard;
         frame
     }));
@@ -160,8 +160,8 @@ fn channel(departure: Departure) -> (Outlet, Body) {
     (outlet, body)
 }
 
-/// Passes the body on until its source ends it, the client leaves, or either is silent for too
-/// long. Leaving the function drops the source, which ends it.
+/// Forwards the body until its source ends, the client disconnects, or one of them is silent
+/// for too long. Returning drops the source, which ends it.
 async fn pump(mut output: Output, first: Bytes, mut outlet: Outlet, silence: Duration) {
     let mut chunk = first;
     loop {
@@ -198,7 +198,7 @@ async fn pump(mut output: Output, first: Bytes, mut outlet: Outlet, silence: Dur
     }
 }
 
-/// Reads what is not wanted, so that its source can end by itself.
+/// Reads and discards the rest, so that its source can end by itself.
 async fn drain(output: &mut Output, silence: Duration) {
     while let Ok(Ok(Some(_))) = timeout(silence, output.read()).await {}
 }

@@ -1,9 +1,9 @@
-//! Program: one running CGI process, from its start to its reaping.
+//! Program: one running CGI process, from its start until it is reaped.
 //!
 //! Its stdin and stdout are the two directions of one Unix socket, as under `mod_cgid`: the
-//! program sees the end of its input, and POLLRDHUP on its output, while the client is still there.
-//! It runs in its own folder and in a process group of its own, so that Ctrl-C in the server's
-//! terminal reaches it only as the SIGTERM that the server sends.
+//! program sees the end of its input, and POLLRDHUP on its output, while the client is still
+//! connected. It runs in its own folder and in a process group of its own, so that Ctrl-C in
+//! the server's terminal reaches it only as the SIGTERM that the server sends.
 //!
 //! ```text
 //! running ── output ends ──> a moment to leave ──┐
@@ -35,23 +35,23 @@ use tokio::time::timeout;
 use super::access::printable;
 use super::environment::Variables;
 
-/// Between SIGTERM and SIGKILL, as Apache has it.
+/// The time between SIGTERM and SIGKILL, as in Apache.
 pub const GRACE: Duration = Duration::from_secs(3);
 
-/// A program closes its output a moment before it is gone; SIGTERM is for those that stay.
+/// A program closes its output shortly before it ends; SIGTERM is for programs that continue.
 const LEAVING: Duration = Duration::from_millis(100);
 
 const CHUNK_BYTES: usize = 16 * 1024;
 const LONGEST_STDERR_LINE_BYTES: usize = 8 * 1024;
 
-/// What to run.
+/// The program to run.
 #[derive(Debug)]
 pub struct LaunchSpec {
     pub name: OsString,
     pub folder: PathBuf,
     pub arguments: Vec<OsString>,
     pub variables: Variables,
-    /// The whole input; the end of file follows it.
+    /// The whole input, followed by the end of file.
     pub input: Bytes,
 }
 
@@ -63,7 +63,7 @@ pub enum StartError {
     System(io::Error),
 }
 
-/// Starts programs, and counts those that run.
+/// Starts programs, and counts the running ones.
 #[derive(Debug, Clone)]
 pub struct Launcher {
     places: Arc<Semaphore>,
@@ -72,7 +72,7 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// `stop`: when it changes, or its sender goes, every program is ended.
+    /// When `stop` changes or its sender is dropped, every program is ended.
     pub fn new(place_count: u32, stop: watch::Receiver<()>) -> Launcher {
         Launcher {
             places: Arc::new(Semaphore::new(place_count as usize)),
@@ -101,7 +101,7 @@ impl Launcher {
         })
     }
 
-    /// Waits until the last program is reaped; none starts any more.
+    /// Waits until the last program is reaped; no other is started.
     pub async fn drained(&self) {
         let _ = self.places.acquire_many(self.place_count).await;
     }
@@ -110,7 +110,8 @@ impl Launcher {
 fn spawn(job: &LaunchSpec) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = Socket::pair()?;
     if job.input.is_empty() {
-        // Before the program starts: it is to see the end of file from the first moment.
+        // This precedes the program's start, so that it sees the end of file from the first
+        // moment.
         ours.shutdown(Shutdown::Write)?;
     }
     ours.set_nonblocking(true)?;
@@ -131,13 +132,13 @@ fn spawn(job: &LaunchSpec) -> io::Result<(Child, UnixStream)> {
     Ok((child, ours))
 }
 
-/// A program need not read its input.
+/// Writes the input. A program need not read it.
 async fn feed(mut input: OwnedWriteHalf, bytes: Bytes) {
     let _ = input.write_all(&bytes).await;
     let _ = input.shutdown().await;
 }
 
-/// A running program, as its reader sees it. Dropping it means that the client disconnected.
+/// A running program. Dropping it means that the client disconnected.
 #[derive(Debug)]
 pub struct Program {
     /// For the log.
@@ -148,12 +149,12 @@ pub struct Program {
 
 impl Program {
     /// The next bytes, as soon as there are any; `None` once the program has closed its output.
-    /// Nothing is lost when this is dropped while it waits.
+    /// If this future is dropped while it waits, nothing is lost.
     pub async fn read(&mut self) -> io::Result<Option<Bytes>> {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         match self.output.read_buf(&mut chunk).await {
             Ok(0) => {}
-            // It left input unread. Its output came first.
+            // It did not read its whole input. Its output arrived first.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             Ok(_) => return Ok(Some(chunk.into())),
             Err(error) => return Err(error),
@@ -187,7 +188,8 @@ async fn supervise(
     let mut exit: Option<ExitStatus> = None;
     let ending = loop {
         tokio::select! {
-            // First, so that the SIGPIPE of an abandoned program is not reported as its failure.
+            // This comes first, so that the SIGPIPE of a disconnected client is not logged as a
+            // failure.
             biased;
             ending = &mut ended => break ending.unwrap_or(StopReason::Abandoned),
             _ = stop.changed() => break StopReason::Abandoned,
@@ -202,13 +204,13 @@ async fn supervise(
         None => terminate(&mut child, id, &name).await,
     }
     if ending == StopReason::Abandoned {
-        // What the program started itself (a shell's pipeline) would wait for ever.
+        // Processes that the program started itself (a shell's pipeline) would wait for ever.
         let _ = killpg(id, Signal::SIGKILL);
     }
     drop(place);
 }
 
-/// SIGTERM, and SIGKILL for it and its children if it does not obey.
+/// Sends SIGTERM, and then SIGKILL to it and its children if it does not end.
 pub async fn terminate(child: &mut Child, id: Pid, name: &str) {
     let _ = kill(id, Signal::SIGTERM);
     if wait(child, GRACE).await.is_none() {
@@ -239,7 +241,7 @@ pub fn exit_words(status: ExitStatus) -> String {
     }
 }
 
-/// Passes on what a process writes to its stderr, until it closes it.
+/// Forwards what a process writes to its stderr, until it closes it.
 pub async fn log_stderr(stderr: ChildStderr, name: String) {
     let mut stderr = BufReader::new(stderr);
     let mut lines = Stderr::of(name);
@@ -255,8 +257,8 @@ pub async fn log_stderr(stderr: ChildStderr, name: String) {
     }
 }
 
-/// Writes the stderr of a named program as whole lines to our stderr. The last line is written
-/// when this is dropped.
+/// Forwards the stderr of a named program to our stderr in whole lines. The last line is
+/// written when this is dropped.
 #[derive(Debug)]
 pub struct Stderr {
     name: String,

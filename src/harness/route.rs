@@ -1,4 +1,4 @@
-//! Route: which part of the server answers a path. What another gateway needs is a further kind
+//! Route: which part of the server responds to a path. Another gateway needs a further variant
 //! of [`Route`] and a row in the table that `server` fills.
 
 use std::ffi::OsString;
@@ -34,7 +34,7 @@ impl Routes {
     }
 }
 
-/// A program's name and what follows it in the path.
+/// A program's name and the rest of the path.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Script {
     /// One segment; never empty, never a dot file.
@@ -44,7 +44,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// Splits what stands after the prefix. `None` if that names no program.
+    /// Splits the part after the prefix. `None` if it names no program.
     pub fn split(rest: &[u8]) -> Option<Script> {
         let end = memchr::memchr(b'/', rest).unwrap_or(rest.len());
         let (name, path_info) = rest.split_at(end);
@@ -57,7 +57,7 @@ impl Script {
         })
     }
 
-    /// Whether the program writes the whole answer itself, status line and all.
+    /// Whether the program writes the whole response itself, including the status line.
     pub fn is_nph(&self) -> bool {
         self.name.as_bytes().starts_with(b"nph-")
     }

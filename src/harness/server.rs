@@ -23,22 +23,22 @@ use super::route::{Route, Routes};
 use super::site::Site;
 use super::{connection, note};
 
-/// `PATH` of the programs when the server itself has none.
+/// `PATH` of the programs if the server itself has none.
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Limit for sending the last bytes of ended programs to their clients.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How long no connection is accepted after the system refused one (no descriptor left).
+/// The pause of accepting connections after the system refused one (no descriptor left).
 const BREATHER: Duration = Duration::from_millis(100);
 
 /// Serves until SIGINT or SIGTERM.
 pub fn run(options: Options) -> Result<(), Failure> {
-    // Each program takes three descriptors; the usual soft limit of 1024 is near.
+    // Each program needs three descriptors, so the usual soft limit of 1024 is soon reached.
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-    // One thread is enough: the programs do the work.
+    // One thread is enough, because the programs do the work.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -105,7 +105,7 @@ fn site(options: Options, stopping: watch::Receiver<()>) -> Result<Site, Failure
     settings.inherit(std::env::vars_os());
     let search_path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(SEARCH_PATH));
     let document_root = pages.path.clone();
-    // What belongs to the whole process it reads from its environment (SSE_LOG).
+    // The responder reads settings of the whole process (SSE_LOG) from its environment.
     let mut variables: Variables = settings.of_all().cloned().collect();
     variables.insert("PATH".into(), search_path.clone());
     let responder = Arc::new(Responder::new(responder, variables, stopping.clone()));
@@ -124,7 +124,7 @@ fn site(options: Options, stopping: watch::Receiver<()>) -> Result<Site, Failure
     })
 }
 
-/// One that was named must be there. The usual one is missed only by who asks for it.
+/// A named responder must exist. If the default one is missing, only requests for it fail.
 fn responder_program(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
     let Some(named) = named else {
         let own = std::env::current_exe();
@@ -181,7 +181,7 @@ fn announce(address: SocketAddr) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Why the server did not start: what it wanted, what the system said, and what helps.
+/// Why the server did not start: the action, the system's error, and the remedy.
 #[derive(Debug)]
 pub struct Failure {
     action: String,

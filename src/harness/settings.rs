@@ -1,11 +1,11 @@
-//! Settings: the variables that programs get besides the meta-variables, as Apache's `SetEnv`
-//! gives them. A meta-variable of the same name wins, as it does there.
+//! Settings: the variables that programs get in addition to the meta-variables, like Apache's
+//! `SetEnv`. A meta-variable of the same name takes precedence, as in Apache.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Variables for all programs and for single ones. Later ones win over earlier ones, and those
-/// for one program over those for all.
+/// Variables for all programs and for single ones. Later ones take precedence over earlier
+/// ones, and those for one program over those for all.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Settings {
     for_all: Vec<Variable>,
@@ -16,8 +16,8 @@ pub struct Settings {
 pub type Variable = (OsString, OsString);
 
 impl Settings {
-    /// Takes the `SSE_*` variables of an environment, for all programs. What was set with
-    /// [`Settings::add`] before or after wins over them.
+    /// Adds the `SSE_*` variables of an environment, for all programs. What is set with
+    /// [`Settings::add`], before or after, takes precedence.
     pub fn inherit(&mut self, environment: impl IntoIterator<Item = Variable>) {
         let inherited = environment
             .into_iter()
@@ -47,14 +47,14 @@ impl Settings {
         Ok(())
     }
 
-    /// The variables of the program with this file name, in the order in which later ones win.
+    /// The variables of the program with this file name; later ones take precedence.
     pub fn of<'a>(&'a self, program: &'a OsStr) -> impl Iterator<Item = &'a Variable> {
         let own = self.for_one.iter().filter(move |(name, _)| name == program);
         self.for_all.iter().chain(own.map(|(_, variable)| variable))
     }
 
-    /// The variables of the stream that a responder serves under this name: those of the program
-    /// `NAME.cgi`, so that both ways to one stream are set up once, and those for the bare name.
+    /// The variables of a responder's stream with this name: those of the program `NAME.cgi`,
+    /// so that both ways to one stream need only one setup, and those of the bare name.
     pub fn of_stream<'a>(&'a self, name: &'a OsStr) -> impl Iterator<Item = &'a Variable> {
         let is_meant = move |program: &OsStr| {
             let bare = program.as_bytes().strip_suffix(b".cgi");

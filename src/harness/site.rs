@@ -1,4 +1,4 @@
-//! Site: what every connection needs to know; made once at the start and never changed.
+//! Site: what every connection needs; created once at the start and never changed.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ pub struct Site {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest silence of a program, or of a client that takes or sends nothing.
+    /// Longest silence of a program, or of a client that sends or accepts nothing.
     pub silence: Duration,
     pub header_bytes: usize,
     pub body_bytes: usize,

@@ -1,14 +1,14 @@
-//! Target: the path a client asked for, decoded and made plain as Apache does it, before anything
-//! looks it up: `%XX` decoded once, slashes merged, `.` and `..` resolved, never above the root.
+//! Target: the path that a client requested, decoded and normalised as in Apache, before it is
+//! looked up: `%XX` decoded once, slashes merged, `.` and `..` resolved, never above the root.
 
 use percent_encoding::percent_decode;
 
-/// Why a path is not looked up at all. Both are the status that Apache answers with.
+/// Why a path is not looked up. Both are the status that Apache responds with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// 400: no absolute path, a `%` without two hex digits, or a `..` that leaves the root.
+    /// 400: not an absolute path, a `%` without two hex digits, or a `..` that leaves the root.
     BadPath,
-    /// 404: `%2F` or `%00`, which no file name can hold.
+    /// 404: `%2F` or `%00`, which a file name cannot contain.
     NoSuchPath,
 }
 

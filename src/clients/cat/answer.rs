@@ -1,22 +1,23 @@
 //! ResponseKind: what the head of a response means for a reader.
 
-/// What to do about a response.
+/// The action for a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResponseKind {
-    /// Read on.
+    /// Read the stream.
     Stream,
     /// The stream is over (204).
     Finished,
-    /// Not now: try again later.
+    /// A temporary error: try again later.
     Later,
-    /// Never, as far as can be known.
+    /// A permanent error, as far as the client can know.
     Refused,
 }
 
-/// Judges a status and its `Content-Type`.
+/// Classifies a response by its status and `Content-Type`.
 ///
-/// A browser gives up on everything that is not a stream (WHATWG HTML §9.2.3). A script that runs
-/// for weeks must also survive a server's restart: 5xx, 408, 425 and 429 are temporary.
+/// A browser gives up on everything that is not a stream (WHATWG HTML §9.2.3). A script that
+/// runs for weeks must also survive a restart of the server: 5xx, 408, 425 and 429 are
+/// temporary.
 pub(super) fn judge(status: u16, content_type: Option<&str>) -> ResponseKind {
     let media = content_type.and_then(|text| text.split(';').next());
     let is_stream = media.is_some_and(|m| m.trim().eq_ignore_ascii_case("text/event-stream"));

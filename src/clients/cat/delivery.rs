@@ -1,4 +1,4 @@
-//! Delivery: an event on its way to stdout or to a command.
+//! Delivery: writes an event to stdout or gives it to a command.
 
 use std::io::{self, ErrorKind, Write};
 use std::process::{Child, Command, Stdio};
@@ -10,13 +10,13 @@ use super::super::{Failure, note};
 use super::options::{OnFailure, Options, OutputFormat};
 use super::parser::Event;
 
-/// Printed events are written when they exceed this size.
+/// Printed events are written to stdout when they exceed this size.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// The names of a stream's events about itself.
+/// The names of the events that report on the stream itself.
 const OWN_NAMES: [&str; 5] = ["gap", "unavailable", "close", "heartbeat", "place"];
 
-/// Where events go.
+/// The destination of events.
 #[derive(Debug)]
 pub(super) struct Delivery<'a> {
     options: &'a Options,
@@ -31,7 +31,7 @@ pub(super) enum DeliveryOutcome {
     Yes,
     /// The event was not selected.
     NotWanted,
-    /// Stdout has no reader any more.
+    /// The reader of stdout has closed it.
     ReaderLeft,
 }
 
@@ -54,8 +54,8 @@ impl<'a> Delivery<'a> {
         let is_wanted = if events.is_empty() {
             match form {
                 OutputFormat::Data => !OWN_NAMES.contains(&&*event.name),
-                // A heartbeat and a position are not printed. The others report whether the
-                // output is complete.
+                // A heartbeat and a position are not printed. The other events about the stream
+                // show whether the output is complete.
                 OutputFormat::Json => !["heartbeat", "place"].contains(&&*event.name),
             }
         } else {
@@ -82,7 +82,7 @@ impl<'a> Delivery<'a> {
         Ok(DeliveryOutcome::Yes)
     }
 
-    /// Writes what has been printed.
+    /// Writes the events that were printed.
     pub(super) fn flush(&mut self) -> Result<DeliveryOutcome, Failure> {
         let mut stdout = io::stdout().lock();
         let written = stdout
@@ -99,7 +99,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Runs the command to its end.
+    /// Runs the command and waits for its end.
     fn run(&self, mut command: Command, event: &Event, line: &[u8]) -> Result<(), Failure> {
         // An environment variable ends at a NUL, and an event name may contain one.
         command
@@ -123,7 +123,7 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// Gives a command its input and waits for its end. It need not read it.
+/// Writes a command's input and waits for its end. The command need not read its input.
 fn feed(mut child: Child, line: &[u8]) -> io::Result<std::process::ExitStatus> {
     let fed = match child.stdin.take() {
         Some(mut stdin) => stdin.write_all(line),
@@ -136,7 +136,7 @@ fn feed(mut child: Child, line: &[u8]) -> io::Result<std::process::ExitStatus> {
     }
 }
 
-/// `{"id":…,"event":…,"data":…}`, the data as text: the reader parses JSON in it.
+/// `{"id":…,"event":…,"data":…}`. The data is text; a reader parses JSON in it.
 fn json(event: &Event) -> Vec<u8> {
     let mut line = Vec::with_capacity(event.data.len() + 64);
     let mut serializer = serde_json::Serializer::new(&mut line);

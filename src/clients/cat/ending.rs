@@ -1,7 +1,7 @@
-//! Shutdown: what ends the program from outside, and how a thread waits for it.
+//! Shutdown: the signals and conditions that end the program, and how a thread waits for them.
 //!
-//! Reading blocks, so a second thread watches for signals and for a reader of our stdout
-//! that left. It wakes the first one, which finishes the event in hand.
+//! Reading blocks, so a second thread waits for signals and for the reader of stdout to close
+//! it. It wakes the first thread, which finishes the current event.
 
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
@@ -20,21 +20,21 @@ use signal_hook::low_level::{emulate_default_handler, pipe};
 pub(super) enum Why {
     /// SIGINT or SIGTERM.
     Signal(Signal),
-    /// Nobody reads our stdout any more.
+    /// The reader of stdout has closed it.
     ReaderLeft,
 }
 
-/// Reports a reason to end.
+/// Reports the reason to end.
 #[derive(Clone, Debug)]
 pub(super) struct Shutdown {
     shared: Arc<(Mutex<Option<Why>>, Condvar)>,
 }
 
 impl Shutdown {
-    /// Begins to watch; `wake` is called once, when a reason has come.
+    /// Begins to watch; `wake` is called once, when there is a reason to end.
     ///
     /// # Errors
-    /// When the system has no descriptor or no thread left.
+    /// When the system has no descriptor or thread left.
     pub(super) fn watch(wake: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let signals = Signals::take()?;
         let ending = Self {
@@ -47,7 +47,8 @@ impl Shutdown {
                 let why = signals.wait(Stdout::Watched);
                 told.set(why);
                 wake();
-                // The second signal ends the program at once, whatever blocks the other thread.
+                // A second signal ends the program at once, even if the other thread is
+                // blocked.
                 if let Why::Signal(signal) = signals.wait(Stdout::Left) {
                     die(signal);
                 }
@@ -61,12 +62,12 @@ impl Shutdown {
         changed.notify_all();
     }
 
-    /// The reason that has come.
+    /// The reason to end, if there is one.
     pub(super) fn why(&self) -> Option<Why> {
         *self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until then, or until a reason comes.
+    /// Waits until `time`, or until there is a reason to end.
     pub(super) fn wait_until(&self, time: Instant) -> Option<Why> {
         let (reason, changed) = &*self.shared;
         let reason = reason.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,15 +77,15 @@ impl Shutdown {
     }
 }
 
-/// Whether stdout needs a reader.
+/// Whether the closing of stdout is a reason to end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stdout {
     Watched,
     Left,
 }
 
-/// One byte to read for each signal. Handlers are used instead of a mask: a command would inherit
-/// the mask, and could then not be ended.
+/// For each signal a socket with one byte to read. Handlers are used instead of a mask: a
+/// command would inherit the mask, and could then not be ended by a signal.
 struct Signals([(Signal, UnixStream); 2]);
 
 impl Signals {
@@ -131,7 +132,7 @@ impl Signals {
     }
 }
 
-/// Ends by the signal, so that the parent process sees it: a shell script then ends too.
+/// Ends by the signal, so that the parent process knows it: a shell script then ends too.
 pub(super) fn die(signal: Signal) -> ! {
     let _ = emulate_default_handler(signal as i32);
     std::process::exit(128 + signal as i32)

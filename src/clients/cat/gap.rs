@@ -1,8 +1,8 @@
-//! Gap: what the data of a `gap` or an `unavailable` event says, for a person.
+//! The data of a `gap` or an `unavailable` event as text for a person.
 
 use serde_json::Value;
 
-/// `truncated`, or `truncated, 120 bytes`; the data of another server as it came.
+/// `truncated`, or `truncated, 120 bytes`; data of another server unchanged.
 pub(super) fn describe(data: &str) -> String {
     let Ok(Value::Object(gap)) = serde_json::from_str(data) else {
         return data.to_owned();

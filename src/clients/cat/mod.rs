@@ -1,4 +1,4 @@
-//! `sse-cat`: a stream for scripts and cron.
+//! `sse-cat`: reads a stream for scripts and cron.
 
 mod answer;
 mod delivery;
@@ -20,9 +20,9 @@ use reading::End;
 
 /// Runs `sse-cat` with the arguments of the process.
 ///
-/// Exit codes: 0 done, 1 the command failed, 22 the server refused (or sent a login page), 100 wrong usage, 111
-/// the system or the network refused something, 124 the time was up too early. It ends by
-/// SIGINT or SIGTERM when one of them was sent to it.
+/// Exit codes: 0 done, 1 the command failed, 22 the server refused (or sent a login page), 100
+/// wrong usage, 111 an error of the system or the network, 124 the time limit was reached
+/// before the end. After SIGINT or SIGTERM it ends by that signal.
 #[must_use]
 pub fn main() -> ExitCode {
     let options = match options::parse(arguments()) {

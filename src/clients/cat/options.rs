@@ -58,7 +58,7 @@ exit:   0 the stream is over, --count is reached, --timeout is up, or nobody rea
         it as such; the second one ends it at once
 ";
 
-/// What the command line asks for.
+/// The meaning of the command line.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Read.
@@ -69,12 +69,12 @@ pub(super) enum Command {
     Version,
 }
 
-/// How to read.
+/// The options for reading.
 #[derive(Debug)]
 pub(super) struct Options {
     pub(super) access: Access,
     pub(super) form: OutputFormat,
-    /// Names of the events that are wanted; all where it is empty.
+    /// The names of the selected events; all events if it is empty.
     pub(super) events: Vec<String>,
     pub(super) state: Option<PathBuf>,
     pub(super) last_id: String,
@@ -86,7 +86,7 @@ pub(super) struct Options {
     pub(super) on_failure: OnFailure,
 }
 
-/// How an event is written.
+/// The form in which an event is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OutputFormat {
     /// Its data.
@@ -95,12 +95,12 @@ pub(super) enum OutputFormat {
     Json,
 }
 
-/// What to do when the command fails.
+/// The action when the command fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnFailure {
-    /// End, so that the event can be done again.
+    /// End, so that the event is repeated by the next run.
     End,
-    /// Go on with the next event.
+    /// Continue with the next event.
     GoOn,
 }
 

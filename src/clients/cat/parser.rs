@@ -1,7 +1,7 @@
 //! Parser: the bytes of a `text/event-stream` → events (WHATWG HTML §9.2.6).
 //!
-//! It is fed as the network gives: pieces of any size, split anywhere. `tests` feeds each
-//! case whole and byte by byte.
+//! It accepts pieces of any size, split anywhere. `tests` feeds each case whole and byte by
+//! byte.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,25 +11,25 @@ use memchr::{memchr, memchr2};
 /// An event as a browser would dispatch it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// The last event id as of this event, whether or not it brought it; '' for none.
-    /// Shared: a server can follow one long id by thousands of short events.
+    /// The last event id at this event, whether or not the event itself contained it; '' for
+    /// none. It is shared: a server can send one long id and then thousands of short events.
     pub(crate) id: Arc<str>,
-    /// `message` where the stream gave none. Cut at [`Parser::NAME_MAX_BYTES`].
+    /// `message` if the event has no name. Cut at [`Parser::NAME_MAX_BYTES`].
     pub(crate) name: String,
     /// Its lines joined by LF.
     pub(crate) data: String,
 }
 
-/// What a stream says.
+/// One item of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// An event.
     Event(Event),
-    /// The place of the stream moved without an event.
+    /// The position of the stream has changed without an event.
     Place(Arc<str>),
-    /// The time to wait before coming back.
+    /// The time to wait before reconnecting.
     Retry(Duration),
-    /// An id longer than [`Parser::ID_MAX_BYTES`], which was ignored: so many bytes.
+    /// An id that was ignored because it exceeds [`Parser::ID_MAX_BYTES`]; its length.
     LongId(usize),
 }
 
@@ -40,33 +40,33 @@ pub(crate) struct TooLong;
 /// One connection's parser.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
-    /// A line's beginning, without a line end in it.
+    /// The beginning of a line, without its line end.
     line: Vec<u8>,
     is_after_first_line: bool,
-    /// The last byte was a CR, so that a LF now belongs to it.
+    /// The last byte was a CR; a LF that follows belongs to it.
     is_after_cr: bool,
-    /// Every line with a LF after it.
+    /// Every data line, each followed by LF.
     data: String,
     name: String,
-    /// The last event id buffer; it takes effect with the next blank line.
+    /// The last event ID buffer; it takes effect at the next blank line.
     id: Arc<str>,
     /// The id that has taken effect.
     last_id: Arc<str>,
 }
 
 impl Parser {
-    /// 64 MiB: no stream of ours has a larger event, and memory has an end.
+    /// 64 MiB: no stream of ours has a larger event, and memory is limited.
     pub(crate) const EVENT_MAX_BYTES: usize = 64 << 20;
 
-    /// 64 KiB: no server accepts a longer `Last-Event-ID`. A longer id is ignored, as one
-    /// that contains NUL is.
+    /// 64 KiB: no server accepts a longer `Last-Event-ID`. A longer id is ignored, like one
+    /// that contains NUL.
     pub(crate) const ID_MAX_BYTES: usize = 64 << 10;
 
     /// 64 KiB: a longer string does not fit into the environment of a command (Linux
     /// allows 128 KiB), which would then fail at every run.
     pub(crate) const NAME_MAX_BYTES: usize = 64 << 10;
 
-    /// A parser for a connection that goes on after `last_id`.
+    /// A parser for a connection that continues after `last_id`.
     pub(crate) fn after(last_id: &Arc<str>) -> Self {
         Self {
             id: Arc::clone(last_id),
@@ -75,10 +75,10 @@ impl Parser {
         }
     }
 
-    /// Takes the next bytes and appends what they complete.
+    /// Parses the next bytes and appends the items that they complete.
     ///
     /// # Errors
-    /// Of too long an event. What came before it has been appended.
+    /// When an event is too long. The items before it have been appended.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], heard: &mut Vec<Heard>) -> Result<(), TooLong> {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.is_after_cr) && bytes[0] == b'\n' {
@@ -119,7 +119,7 @@ impl Parser {
             None => (line, &b""[..]),
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
-        // A line ends between characters, so bad UTF-8 in it cannot reach beyond it.
+        // A line ends between characters, so bad UTF-8 in it does not affect the next line.
         let text = String::from_utf8_lossy(value);
         match field {
             b"data" => {
@@ -152,7 +152,7 @@ impl Parser {
         if has_moved {
             self.last_id = Arc::clone(&self.id);
         }
-        // Each data line brought its LF: no data at all is no event.
+        // Each data line added a LF; without a data line there is no event.
         if data.pop().is_some() {
             let name = if name.is_empty() {
                 "message".to_owned()

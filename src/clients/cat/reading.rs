@@ -1,4 +1,4 @@
-//! Reading: connection after connection, until there is a reason to end.
+//! Reading: connects again and again, until there is a reason to end.
 //!
 //! ```text
 //!   connect ──200──► read ──its end──► wait `retry` ──► connect
@@ -31,25 +31,25 @@ use super::state::State;
 /// Browsers follow twenty.
 const REDIRECTS_MAX: u32 = 10;
 
-/// How it ended, where nothing failed.
+/// How it ended without a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The stream is over, or as much was read as was asked for.
+    /// The stream has ended, or the requested number of events was read.
     Over,
-    /// Something outside ended it.
+    /// A signal, or the closing of stdout.
     Outside(Why),
 }
 
-/// What one connection came to.
+/// The result of one connection.
 enum ConnectionOutcome {
     End(End),
-    /// It was a stream, which ended or broke; here is why it broke.
+    /// It was a stream, which ended, or broke for this reason.
     Ended(Option<String>),
-    /// It was none. When to come back, if the server said so.
+    /// It was not a stream: the reason, and the time to wait if the server sent one.
     Failed(String, Option<Duration>),
 }
 
-/// Reads to the end.
+/// Reads until the end.
 pub(super) fn run(options: &Options) -> Result<End, Failure> {
     let state = options.state.as_deref().map(State::open).transpose()?;
     let agent = agent(options.silence, 0);
@@ -84,12 +84,12 @@ struct Reading<'a> {
     ending: Shutdown,
     state: Option<State>,
     delivery: Delivery<'a>,
-    /// The id of the last event that is done with.
+    /// The id of the last event that was delivered.
     last_id: Arc<str>,
-    /// Why the server has nothing now, as it was reported last.
+    /// The last reason that the server reported for having nothing to send.
     unavailable: Option<String>,
     retry: Duration,
-    /// How many events were.
+    /// How many events were delivered.
     delivered: u64,
     deadline: Option<Instant>,
     has_been_answered: bool,
@@ -148,7 +148,7 @@ impl Reading<'_> {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    /// The time is up.
+    /// The time limit was reached.
     fn late(&self) -> Result<End, Failure> {
         let failure = |exit, text: &str| Err(Failure::new(exit, text));
         if !self.has_been_answered {
@@ -192,13 +192,13 @@ impl Reading<'_> {
         }
     }
 
-    /// Sends the request, and follows redirects. What the answer is, and where it is from.
+    /// Sends the request and follows redirects. Returns the response and its URL.
     fn request(&self) -> Result<Result<(Response<Body>, Uri), ConnectionOutcome>, Failure> {
         let asked = &self.options.access.url;
         let refused = |text: &str| Failure::new(Exit::Refused, format!("{asked}: {text}"));
         let mut url = asked.clone();
-        // A redirect back to the first origin does not make it trusted again: another
-        // server chose the path.
+        // A redirect back to the first origin does not make it trusted again: another server
+        // chose the path.
         let mut has_left = false;
         for _ in 0..=REDIRECTS_MAX {
             let response = match self.call(&url, has_left) {
@@ -233,7 +233,8 @@ impl Reading<'_> {
         }
         request = request.header("Accept", "text/event-stream");
         request = request.header("Cache-Control", "no-cache");
-        // An id that no header can hold cannot be told; then it is as at first.
+        // An id that a header field cannot contain is not sent; then the stream begins as for a
+        // new client.
         if !self.last_id.is_empty()
             && let Ok(id) = HeaderValue::from_str(&self.last_id)
                 .or_else(|_| HeaderValue::from_bytes(self.last_id.as_bytes()))
@@ -258,7 +259,8 @@ impl Reading<'_> {
         let mut has_long_id = false;
         loop {
             let count = match body.read(&mut piece) {
-                // An agent that was shut down shows as an end, too; the caller looks.
+                // The shutdown of the agent looks like the end of the stream; the caller checks
+                // for it.
                 Ok(0) => return Ok(ConnectionOutcome::Ended(None)),
                 Ok(count) => count,
                 Err(error) => {
@@ -307,7 +309,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Delivers an event; says whether it was the last.
+    /// Delivers an event; returns the end if it was the last one.
     fn take(&mut self, event: Event) -> Result<Option<End>, Failure> {
         match &*event.name {
             "gap" => note("sse-cat", &format!("gap: {}", gap::describe(&event.data))),
@@ -316,13 +318,13 @@ impl Reading<'_> {
             _ => self.unavailable = None,
         }
         match self.delivery.deliver(&event) {
-            // It counts nothing that the stream had: --count waits for that.
+            // It is not an event of the stream's content: `--count` does not count it.
             Ok(DeliveryOutcome::Yes) if event.name == "unavailable" => {}
             Ok(DeliveryOutcome::Yes) => self.delivered += 1,
             Ok(DeliveryOutcome::NotWanted) => {}
             Ok(DeliveryOutcome::ReaderLeft) => return Ok(Some(End::Outside(Why::ReaderLeft))),
             Err(failure) => {
-                // What was done before it stays done.
+                // The events before it are delivered, and the id is kept.
                 self.settle()?;
                 return Err(failure);
             }
@@ -337,8 +339,8 @@ impl Reading<'_> {
         Ok(None)
     }
 
-    /// The server has nothing now, and the connection ends or waits. A server that says so
-    /// at each attempt is reported once.
+    /// The server has nothing to send now, and the connection ends or waits. A reason that is
+    /// repeated at each attempt is reported once.
     fn note_unavailable(&mut self, data: &str) {
         let reason = gap::describe(data);
         if self.unavailable.as_deref() != Some(&*reason) {
@@ -348,7 +350,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Lets go of what was printed, and only then says that it is done.
+    /// Writes what was printed, and only then keeps the id.
     fn settle(&mut self) -> Result<Option<End>, Failure> {
         if self.delivery.flush()? == DeliveryOutcome::ReaderLeft {
             return Ok(Some(End::Outside(Why::ReaderLeft)));

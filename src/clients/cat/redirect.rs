@@ -1,7 +1,7 @@
-//! Redirect: where a `Location` leads to, and whether secrets may go there.
+//! Redirect: the target of a `Location`, and whether secrets may be sent there.
 //!
-//! The HTTP library would follow redirects itself, but it sends fields of our own to any
-//! host, and `Authorization` to any port of the same host.
+//! The HTTP library could follow redirects itself, but it sends custom fields to any host, and
+//! `Authorization` to any port of the same host.
 
 use ureq::http::Uri;
 
@@ -26,10 +26,10 @@ pub(super) fn is_same_origin(one: &Uri, other: &Uri) -> bool {
     one.is_some() && one == other
 }
 
-/// The URL that `location` means, relative to `base` (RFC 3986 §5.2).
+/// The URL of `location`, relative to `base` (RFC 3986 §5.2).
 ///
 /// # Errors
-/// When it is no `http` or `https` URL, or names a user.
+/// When it is not an `http` or `https` URL, or contains a user name.
 pub(super) fn resolve(base: &Uri, location: &str) -> Result<Uri, BadLocation> {
     let location = location.split('#').next().unwrap_or_default().trim();
     let scheme = base.scheme_str().unwrap_or("http");

@@ -1,15 +1,14 @@
-//! State: a file that holds the last id, so that the next run goes on after it.
+//! State: a file with the last id, so that the next run continues after it.
 //!
-//! It is replaced by a rename, so that whoever reads it, and whoever starts after a crash,
-//! finds the old id or the new one and never half of one. It is locked (flock) by whoever
-//! uses it: a job of cron that takes longer than its interval would otherwise do the same
-//! events twice. The new file is locked before it takes the old one's place, so that there
-//! is no moment without a lock. The new file has a name that nobody can guess, and is
-//! created, never opened (O_EXCL): in a folder that others can write to, they cannot have
-//! put a link or a FIFO there.
+//! It is replaced by a rename, so that a reader, or the next run after a crash, finds the old
+//! id or the new one and never a part of one. The process that uses it holds a lock (flock):
+//! otherwise a cron job that takes longer than its interval would process the same events
+//! twice. The new file is locked before it replaces the old one, so that the lock is never free
+//! in between. The new file has a name that cannot be guessed, and is created, never opened
+//! (O_EXCL): in a folder that others can write to, they cannot have put a link or a FIFO there.
 //!
-//! It is not forced to the disk: after a power cut the id may be an older one, and events
-//! come again. That a program did what it did is no more durable than that.
+//! It is not forced to the disk: after a power cut the id may be an older one, and events are
+//! repeated. The effects of the command on the disk are no more durable.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -23,10 +22,10 @@ use super::super::Failure;
 use super::super::exit::Exit;
 use super::parser::Parser;
 
-/// A larger file was not written by us.
+/// A larger file was not written by this program.
 const ID_MAX_BYTES: u64 = Parser::ID_MAX_BYTES as u64;
 
-/// The file, for as long as this lives ours alone.
+/// The file, locked as long as this exists.
 #[derive(Debug)]
 pub(super) struct State {
     path: PathBuf,
@@ -35,7 +34,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Opens it, or makes it with no id in it.
+    /// Opens it, or creates it without an id.
     ///
     /// A symbolic link is followed now, so that a rename replaces the file and not the link.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
@@ -43,8 +42,8 @@ impl State {
             let text = format!("--state {}: {error}", path.display());
             Failure::new(Exit::System, text)
         };
-        // Before it is opened: opening a device can have effects, and a FIFO or a folder
-        // must never be replaced.
+        // This is checked before it is opened: opening a device can have effects, and a FIFO or
+        // a folder must never be replaced.
         let refuse_others = |metadata: io::Result<fs::Metadata>| match metadata {
             Ok(metadata) if !metadata.is_file() => Err(wrong(&"want a regular file")),
             _ => Ok(()),
@@ -57,7 +56,7 @@ impl State {
                 .create(true)
                 .truncate(false)
                 .mode(0o600)
-                // A FIFO that was put there just now must not block us.
+                // A FIFO that was created after the check must not block.
                 .custom_flags(OFlag::O_NONBLOCK.bits())
                 .open(path)
                 .map_err(|error| wrong(&error))?;
@@ -67,7 +66,7 @@ impl State {
                 Errno::EWOULDBLOCK => wrong(&"another sse-cat is using it"),
                 errno => wrong(&errno.desc()),
             })?;
-            // Between our opening and our locking another may have put a new one there.
+            // Between opening and locking it, another process may have replaced it.
             if is_at(&lock, path) {
                 break lock;
             }
@@ -85,8 +84,8 @@ impl State {
             path,
             lock,
         };
-        // A folder that cannot be written to is found now, and not after the first event,
-        // which would then be done again at each run.
+        // If a new file cannot be created in the folder, this is reported now, and not after
+        // the first event, which would then be processed again at each run.
         let draft = state.draft().map_err(|error| {
             let folder = state.path.parent().unwrap_or(&state.path).display();
             wrong(&format!("create a file in {folder}: {error}"))
@@ -100,9 +99,9 @@ impl State {
         &self.id
     }
 
-    /// Puts `id` there, if it is another one.
+    /// Stores `id`, if it has changed.
     pub(super) fn keep(&mut self, id: &str) -> Result<(), Failure> {
-        // (The parser gives no longer one; --last-id may.)
+        // (The parser returns no longer one; `--last-id` may.)
         if id == self.id || id.len() as u64 > ID_MAX_BYTES {
             return Ok(());
         }
@@ -134,7 +133,7 @@ impl State {
         let mode = self.lock.metadata()?.mode() & 0o777;
         let mut tries = 0;
         loop {
-            // Independent of the state's own name, which may be as long as a name can be.
+            // Independent of the state's own name, which may have the maximum length.
             let name = format!(".sse-cat.{:016x}.new", fastrand::u64(..));
             let path = self.path.with_file_name(name);
             let file = OpenOptions::new()

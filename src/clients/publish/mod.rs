@@ -1,4 +1,4 @@
-//! `sse-publish`: the way up for scripts and cron.
+//! `sse-publish`: publishes messages for scripts and cron.
 
 mod options;
 mod posting;
@@ -12,8 +12,8 @@ use options::Command;
 
 /// Runs `sse-publish` with the arguments of the process.
 ///
-/// Exit codes: 0 published, 22 the server refused, 100 wrong usage, 111 the system, the
-/// network or the server has trouble that may pass.
+/// Exit codes: 0 published, 22 the server refused, 100 wrong usage, 111 an error of the system,
+/// the network or the server that may be temporary.
 #[must_use]
 pub fn main() -> ExitCode {
     let options = match options::parse(arguments()) {

@@ -42,10 +42,10 @@ exit:   0 all is published; 22 the server refused (it is told why); 100 wrong us
         which may pass
 ";
 
-/// The longest text, in bytes. What a server takes is less, by default 64K.
+/// The longest text, in bytes. A server's limit is lower, by default 64K.
 pub(super) const TEXT_MAX_BYTES: usize = 64 << 20;
 
-/// What the command line asks for.
+/// The meaning of the command line.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Publish.
@@ -56,25 +56,25 @@ pub(super) enum Command {
     Version,
 }
 
-/// What to publish.
+/// The options for publishing.
 #[derive(Debug)]
 pub(super) struct Options {
     pub(super) access: Access,
     pub(super) event: Option<String>,
     pub(super) form: DataFormat,
     pub(super) input: Input,
-    /// How long to try again; not at all where it is zero.
+    /// How long to try again; zero: not at all.
     pub(super) retry: Duration,
 }
 
-/// Where the text is.
+/// The source of the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Input {
     /// On the command line.
     Text(Vec<u8>),
-    /// All of stdin.
+    /// All of stdin as one text.
     Whole,
-    /// Each line of stdin.
+    /// Each line of stdin as a text.
     Lines,
 }
 

@@ -1,4 +1,4 @@
-//! Posting: each text to the server, once.
+//! Posting: sends each text to the server once.
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -14,18 +14,18 @@ use super::super::{Failure, UsageError};
 use super::options::{Input, Options, TEXT_MAX_BYTES};
 use super::record::{DataFormat, body};
 
-/// A longer answer is no id.
+/// A longer response does not contain an id.
 const ANSWER_MAX_BYTES: u64 = 64 * 1024;
 
-/// Between attempts, where the server names no time; it grows from this.
+/// The first wait between attempts if the server sends no time; later ones are longer.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The longest silence within an answer.
+/// The longest silence within a response.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Publishes all of the input.
+/// Publishes the whole input.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    // A redirect would make a GET of it.
+    // A redirect would change the POST into a GET.
     let agent = agent(SILENCE, 0);
     let publish = |text: &[u8]| {
         let body = body(options.event.as_deref(), options.form, text)
@@ -85,8 +85,8 @@ fn without_line_end(text: &[u8]) -> Result<&[u8], Failure> {
     Ok(text)
 }
 
-/// Posts a body until it is published or there is no point in going on; its id, if the
-/// server told one.
+/// Sends a body until it is published or a retry cannot help. Returns its id, if the server
+/// sent one.
 fn post(agent: &Agent, options: &Options, body: &str) -> Result<Option<String>, Failure> {
     let deadline = Instant::now() + options.retry;
     for failures in 1.. {
@@ -106,7 +106,7 @@ fn post(agent: &Agent, options: &Options, body: &str) -> Result<Option<String>, 
 
 enum PostOutcome {
     Published(Option<String>),
-    /// It is certain that nothing was published.
+    /// Certainly nothing was published.
     NotNow(Failure, Option<Duration>),
     Failed(Failure),
 }
@@ -158,7 +158,7 @@ fn attempt(agent: &Agent, options: &Options, body: &str) -> PostOutcome {
     }
 }
 
-/// The JSON of an answer; of any other, nothing.
+/// The JSON of a response; null for any other response.
 fn answer(body: &mut Body) -> Value {
     let text = body
         .with_config()
@@ -168,7 +168,7 @@ fn answer(body: &mut Body) -> Value {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-/// A reader that left must not stop what is published.
+/// Ignores a closed stdout, which must not stop the publishing.
 fn print_id(id: Option<String>) -> Result<(), Failure> {
     let Some(id) = id else { return Ok(()) };
     let mut stdout = io::stdout().lock();

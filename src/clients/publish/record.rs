@@ -2,19 +2,19 @@
 
 use serde_json::value::RawValue;
 
-/// What a text is.
+/// The form of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DataFormat {
-    /// Text, which becomes a JSON string.
+    /// Text, which is encoded as a JSON string.
     Text,
-    /// JSON, which stays as it is.
+    /// JSON, which is not changed.
     Json,
 }
 
-/// `{"event":…,"data":…}`, without `event` where there is none.
+/// `{"event":…,"data":…}`, without `event` if there is none.
 ///
 /// # Errors
-/// Where it should be JSON and is not: what is wrong with it.
+/// When `text` should be JSON and is not: the problem.
 pub(super) fn body(event: Option<&str>, form: DataFormat, text: &[u8]) -> Result<String, String> {
     let text = String::from_utf8_lossy(text);
     let data = match form {

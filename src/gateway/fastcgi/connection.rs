@@ -1,4 +1,4 @@
-//! One connection from a web server.
+//! Connection: the FastCGI state of one connection from a web server.
 
 use std::rc::Rc;
 
@@ -7,52 +7,52 @@ use super::record::{self, HEADER_BYTES, Header, MANAGEMENT, ProtocolStatus, VERS
 use super::{Limits, Malformed, values};
 use crate::request::MetaVariables;
 
-/// `FCGI_RESPONDER`, the only role that is played here (FastCGI 1.0 §6.2).
+/// `FCGI_RESPONDER`, the only supported role (FastCGI 1.0 §6.2).
 const RESPONDER: u16 = 1;
 /// `FCGI_KEEP_CONN`, a flag of BEGIN_REQUEST (§5.1).
 const KEEP_CONN: u8 = 1;
 
-/// What came, and wants something done.
+/// A received item that requires an action.
 #[derive(Clone, Debug)]
 pub enum Incoming<'i> {
-    /// The head of a request, whole. It is served until [`Connection::finish`].
+    /// The complete head of a request, which is served until [`Connection::finish`].
     Request(MetaVariables),
     /// A piece of the request's body, not empty, borrowed from the input.
     Stdin(&'i [u8]),
-    /// The end of the body. It comes once, and also when there was none.
+    /// The end of the body. It occurs once, even if there was no body.
     StdinEnd,
-    /// The web server wants the request ended: call [`Connection::finish`]. It can come
-    /// before any [`Request`](Self::Request), instead of it.
+    /// The web server aborts the request: call [`Connection::finish`]. It can occur before any
+    /// [`Request`](Self::Request), instead of it.
     Abort,
-    /// A request for a role that is not played here was ended; the answer is in the
-    /// reply. With [`After::Close`] the connection is to be closed once it has been sent.
+    /// A request for an unsupported role was ended; the response is in `reply`. With
+    /// [`After::Close`], close the connection after it has been sent.
     Refused(After),
 }
 
-/// What becomes of the connection after a request (`FCGI_KEEP_CONN`, FastCGI 1.0 §5.1).
+/// What happens with the connection after a request (`FCGI_KEEP_CONN`, FastCGI 1.0 §5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
-    /// The web server waits for us to close it.
+    /// The web server waits for the responder to close it.
     Close,
-    /// The next request may come on it.
+    /// Another request may follow.
     Keep,
 }
 
 /// One connection from a web server, at most one request at a time.
 ///
-/// What it holds is bounded: for an incomplete head a small multiple of its limits, for
-/// a request that is being served nothing but this struct, which is under 100 bytes.
+/// Its memory is bounded: for an incomplete head by a small multiple of its limits; while a
+/// request is served it has only this struct, which is under 100 bytes.
 #[derive(Debug)]
 pub struct Connection {
     /// Shared by thousands of connections.
     limits: Rc<Limits>,
     request: Active,
     record: RecordPart,
-    /// The part that came of the header or of the body of BEGIN_REQUEST: both are
-    /// eight bytes.
+    /// The received part of a header or of the body of BEGIN_REQUEST, which both have eight
+    /// bytes.
     fixed: [u8; HEADER_BYTES],
     fixed_bytes: u8,
-    /// Of the record in hand, what is still to come.
+    /// The missing bytes of the current record.
     padding_left_bytes: u8,
     content_left_bytes: u16,
     /// See [`Connection::takes_stderr`].
@@ -67,22 +67,22 @@ struct Begun {
     after: After,
 }
 
-/// How far it has come.
+/// The state of a request.
 #[derive(Debug)]
 enum Active {
     None,
-    /// Until the end of PARAMS. The pairs are boxed so that who is served for hours does
-    /// not pay for their place.
+    /// Until the end of PARAMS. The pairs are boxed, so that a connection in another state does
+    /// not need memory for them.
     Params(Begun, Box<Pairs>),
-    /// Handed out; its body comes.
+    /// The request was returned; its body is being received.
     Stdin(Begun),
-    /// Handed out; its body has ended.
+    /// The request was returned; its body has ended.
     Whole(Begun),
     /// Aborted; [`Connection::finish`] has not been called yet.
     Aborted(Begun),
 }
 
-/// Where in a record we are.
+/// The current position within a record.
 #[derive(Debug)]
 enum RecordPart {
     Header,
@@ -90,7 +90,7 @@ enum RecordPart {
     Padding,
 }
 
-/// What the content of a record is for. It is decided when its header is whole.
+/// The purpose of a record's content, determined when its header is complete.
 #[derive(Debug)]
 enum Content {
     Skipped,
@@ -105,7 +105,7 @@ enum Content {
 }
 
 impl Connection {
-    /// A connection that nothing has come on.
+    /// A connection on which nothing has been received.
     #[must_use]
     pub fn new(limits: impl Into<Rc<Limits>>) -> Self {
         Self {
@@ -121,18 +121,18 @@ impl Connection {
         }
     }
 
-    /// Consumes from the front of `input` up to and including the next thing to act on.
-    /// `None`: all of the input has been used, and more is needed.
+    /// Consumes `input` from its beginning up to and including the next item that requires an
+    /// action. `None`: all of the input has been consumed, and more is needed.
     ///
-    /// Answers that need no decision are appended to `reply`: GET_VALUES_RESULT,
-    /// UNKNOWN_TYPE, and END_REQUEST with CANT_MPX_CONN or UNKNOWN_ROLE. They are whole
-    /// records, to be sent between other records, never within one, and at most twice as
-    /// many bytes as the input that asked for them. They can come with `None` too.
+    /// Responses that need no decision are appended to `reply`: GET_VALUES_RESULT,
+    /// UNKNOWN_TYPE, and END_REQUEST with CANT_MPX_CONN or UNKNOWN_ROLE. They are complete
+    /// records, to be sent between other records, never within one, and at most twice as long
+    /// as the input that caused them. They can also be appended when `None` is returned.
     ///
     /// # Errors
     ///
-    /// [`Malformed`]: the connection is to be closed, whatever is being served on it.
-    /// Every further call says so again.
+    /// [`Malformed`]: close the connection, even if it is serving a request. Every further call
+    /// returns the same error.
     pub fn take<'i>(
         &mut self,
         input: &mut &'i [u8],
@@ -146,8 +146,8 @@ impl Connection {
         taken
     }
 
-    /// The id of the request being served: from [`Incoming::Request`], or from an
-    /// [`Incoming::Abort`] in place of it, to [`Self::finish`].
+    /// The id of the request that is being served: from [`Incoming::Request`], or from an
+    /// [`Incoming::Abort`] instead of it, until [`Self::finish`].
     #[must_use]
     pub fn request_id(&self) -> Option<u16> {
         match &self.request {
@@ -179,20 +179,20 @@ impl Connection {
         head + values
     }
 
-    /// Whether the peer owes us something: the end of PARAMS after a BEGIN_REQUEST, or
-    /// the rest of a record of any kind. Who stays in this state for long is to be closed.
+    /// Whether an item is incomplete: PARAMS after a BEGIN_REQUEST, or a record of any kind. A
+    /// peer that stays in this state for long must be disconnected.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         let between_records = matches!(self.record, RecordPart::Header) && self.fixed_bytes == 0;
         !between_records || matches!(self.request, Active::Params(..))
     }
 
-    /// Ends the request: the empty STDOUT record and END_REQUEST (REQUEST_COMPLETE,
-    /// `app_status`) are appended to `reply`. Tells whether the peer wants the connection
-    /// kept. What is still to come of the request, its body for example, is ignored.
+    /// Ends the request: appends the empty STDOUT record and END_REQUEST (REQUEST_COMPLETE,
+    /// `app_status`) to `reply`. Returns whether the peer wants to keep the connection. The
+    /// rest of the request that still arrives, such as its body, is ignored.
     ///
-    /// A request whose PARAMS are incomplete is ended as well. Without any request
-    /// nothing is appended, and the answer is [`After::Close`].
+    /// A request whose PARAMS are incomplete is ended as well. Without a request nothing is
+    /// appended, and the result is [`After::Close`].
     pub fn finish(&mut self, app_status: u32, reply: &mut Vec<u8>) -> After {
         let begun = match std::mem::replace(&mut self.request, Active::None) {
             Active::None => return After::Close,
@@ -271,14 +271,14 @@ impl Connection {
         }
     }
 
-    /// Keeps the next bytes of eight.
+    /// Stores the next bytes of eight.
     fn keep_fixed(&mut self, piece: &[u8]) {
         let start = usize::from(self.fixed_bytes);
         self.fixed[start..start + piece.len()].copy_from_slice(piece);
         self.fixed_bytes += piece.len() as u8;
     }
 
-    /// What the record under `header` is for.
+    /// The purpose of the record under `header`.
     fn content_of(&self, header: Header) -> Result<Content, Malformed> {
         if header.version != VERSION {
             return Err(Malformed::Version(header.version));
@@ -286,8 +286,8 @@ impl Connection {
         if header.request_id == MANAGEMENT {
             return Ok(match header.kind {
                 kind::GET_VALUES => Content::Values(Box::new(Pairs::new(*self.limits))),
-                // Answers, to nothing that was asked. Two machines that answered them
-                // would never come to an end.
+                // Responses without a request. Two responders that replied to them would never
+                // stop.
                 kind::GET_VALUES_RESULT | kind::UNKNOWN_TYPE => Content::Skipped,
                 unknown => Content::UnknownType(unknown),
             });
@@ -298,7 +298,7 @@ impl Connection {
                 other => Err(Malformed::BeginLength(other)),
             };
         }
-        // What is left of a request that was ended or refused, or never begun (§4).
+        // The rest of a request that was ended or refused, or that never began (§4).
         if self.active().is_none_or(|b| b.id != header.request_id) {
             return Ok(Content::Skipped);
         }
@@ -313,12 +313,12 @@ impl Connection {
             (kind::STDIN, Active::Stdin(_)) if is_end => Content::StdinEnd,
             (kind::STDIN, Active::Stdin(_)) => Content::Stdin,
             (kind::STDIN, _) if !is_end => return Err(Malformed::StdinAfterEnd),
-            // A stream's end that is said twice, and DATA, which is not for responders.
+            // A second end of a stream, and DATA, which a responder does not receive.
             _ => Content::Skipped,
         })
     }
 
-    /// Acts on a record whose content is complete. Its padding is not waited for.
+    /// Processes a record whose content is complete. Its padding is not awaited.
     fn end_content<'i>(&mut self, reply: &mut Vec<u8>) -> Result<Option<Incoming<'i>>, Malformed> {
         let next = match self.padding_left_bytes {
             0 => RecordPart::Header,
@@ -344,7 +344,7 @@ impl Connection {
         })
     }
 
-    /// BEGIN_REQUEST, its body in `fixed`.
+    /// Processes BEGIN_REQUEST, whose body is in `fixed`.
     fn begin<'i>(
         &mut self,
         id: u16,
@@ -372,7 +372,7 @@ impl Connection {
         Ok(None)
     }
 
-    /// The request after the end of a stream, or after its abort.
+    /// Advances the request after the end of a stream, or after its abort.
     fn advance<'i>(&mut self, by: &Content) -> Result<Option<Incoming<'i>>, Malformed> {
         let request = std::mem::replace(&mut self.request, Active::None);
         let incoming;
@@ -415,7 +415,7 @@ impl Content {
     }
 }
 
-/// Takes up to `most_bytes` from the front of `input`.
+/// Removes up to `most_bytes` from the beginning of `input`.
 fn split_front<'i>(input: &mut &'i [u8], most_bytes: usize) -> &'i [u8] {
     let (piece, rest) = input.split_at(input.len().min(most_bytes));
     *input = rest;
@@ -427,7 +427,7 @@ mod tests {
     use super::*;
     use crate::request::Value;
 
-    /// What the server sees, with the pieces of a body joined.
+    /// What the server receives, with the pieces of a body joined.
     #[derive(Debug, PartialEq, Eq)]
     enum Seen {
         Request(Vec<Vec<u8>>),
@@ -497,8 +497,8 @@ mod tests {
         all
     }
 
-    /// Feeds `records` whole, byte by byte and by sevens, and returns the connection after
-    /// the first of these.
+    /// Feeds `records` whole, byte by byte and in pieces of seven, and returns the connection
+    /// after the first of these.
     fn check(records: &[&[u8]], expected: &[Seen], expected_reply: &[u8]) -> Connection {
         let wire = records.concat();
         let mut connections = [wire.len(), 1, 7].map(|size| {
@@ -581,7 +581,7 @@ mod tests {
         }
     }
 
-    /// A connection on which a request with a body to come was handed out.
+    /// A connection that has returned a request whose body is still to come.
     fn serving(begin: &[u8]) -> Connection {
         check(&[begin, PARAMS, PARAMS_END], &[request()], b"")
     }
@@ -598,7 +598,7 @@ mod tests {
                   \x01\x03\x00\x01\x00\x08\x00\x00\x01\x02\x03\x04\x00\x00\x00\x00"
             );
             assert_eq!(connection.request_id(), None);
-            // Once is enough.
+            // A second call appends nothing.
             out.clear();
             assert_eq!(connection.finish(0, &mut out), After::Close);
             assert_eq!(out, b"");
@@ -607,7 +607,7 @@ mod tests {
 
     #[test]
     fn a_kept_connection_takes_the_next_request_after_the_rest_of_the_last() {
-        // Ended within a record of its body; what is left of it is nobody's.
+        // Ended within a record of its body; the rest of it is ignored.
         let mut connection = serving(BEGIN_KEEP);
         let mut reply = Vec::new();
         let first = seen(&mut connection, &STDIN[..9], 9, &mut reply);
@@ -658,7 +658,7 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(connection.finish(0, &mut out), After::Close);
         assert_eq!(out.len(), 24);
-        // An abort with content and padding, which it should not have.
+        // An abort with content and padding, which the standard does not permit.
         let odd = b"\x01\x02\x00\x01\x00\x02\x01\x00xx.";
         check(&[BEGIN, odd, odd], &[Abort], b"");
     }
@@ -685,7 +685,7 @@ mod tests {
             &CANT_MPX.repeat(2),
         );
         check(&[BEGIN, ABORT, &others], &[Abort], CANT_MPX);
-        // Its role does not matter then.
+        // Its role is not checked in this case.
         let filter = b"\x01\x01\x00\x02\x00\x08\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00";
         check(&[BEGIN, filter], &[], CANT_MPX);
     }
@@ -801,7 +801,7 @@ mod tests {
                 &[1, 11, 0, 0, 0, 8, 0, 0, kind, 0, 0, 0, 0, 0, 0, 0],
             );
         }
-        // What is an answer gets none.
+        // A response gets no response.
         check(&[b"\x01\x0A\x00\x00\x00\x01\x00\x00x"], &[], b"");
         check(
             &[b"\x01\x0B\x00\x00\x00\x08\x00\x00\x0B\0\0\0\0\0\0\0"],

@@ -1,18 +1,18 @@
-//! What a peer may ask this machine to hold.
+//! Limits: the maximum that a peer can make a connection store.
 
-/// What one connection takes from its peer, and what it tells about the process.
+/// The limits of one connection, and what it reports about the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest PARAMS stream of a request, in bytes, lengths included. Default 256 KiB:
-    /// web servers themselves take heads of 8 to 64 KiB. The same holds for the
-    /// content of one GET_VALUES record.
+    /// Longest PARAMS stream of a request, in bytes, including the lengths. Default 256 KiB:
+    /// web servers accept heads of 8 to 64 KiB. It is also the limit for the content of one
+    /// GET_VALUES record.
     pub params_bytes: usize,
-    /// Most name-value pairs of a request, empty ones included. Default 2000: a pair of
-    /// two empty strings is two bytes on the wire and fifty in memory. The same holds
-    /// for one GET_VALUES record.
+    /// Most name-value pairs of a request, including empty ones. Default 2000: a pair of two
+    /// empty strings takes two bytes on the wire and fifty in memory. It is also the limit for
+    /// one GET_VALUES record.
     pub pairs: usize,
-    /// The answer to `FCGI_MAX_CONNS` and `FCGI_MAX_REQS`; nothing here enforces it.
-    /// Default 50 000, as `SSE_MAX_SUBSCRIBERS`.
+    /// The response to `FCGI_MAX_CONNS` and `FCGI_MAX_REQS`; nothing here enforces it. Default
+    /// 50 000, like `SSE_MAX_SUBSCRIBERS`.
     pub connections_max: u32,
 }
 

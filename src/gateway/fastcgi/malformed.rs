@@ -1,29 +1,29 @@
-//! What a peer can send that ends its connection.
+//! Malformed: the input that ends a connection.
 
 use std::fmt;
 
 use super::Limits;
 
-/// Why the peer cannot be understood or will not be listened to. The connection is to
-/// be closed; other connections are not concerned.
+/// Why the input is not accepted. The connection must be closed; other connections are not
+/// affected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// A record of another version than 1 (FastCGI 1.0 §3.3). Often somebody who speaks
-    /// HTTP to this socket.
+    /// A record of another version than 1 (FastCGI 1.0 §3.3). Often the peer speaks HTTP to
+    /// this socket.
     Version(u8),
-    /// A BEGIN_REQUEST record of this length in place of 8 (§5.1).
+    /// A BEGIN_REQUEST record of this length instead of 8 (§5.1).
     BeginLength(u16),
     /// BEGIN_REQUEST for the id of the request that is being served.
     BegunTwice(u16),
     /// The pairs of a request or of GET_VALUES are longer than [`Limits::params_bytes`].
     ParamsTooLong(usize),
-    /// They are more than [`Limits::pairs`].
+    /// There are more pairs than [`Limits::pairs`].
     TooManyPairs(usize),
     /// A stream of pairs ends within a pair.
     PairCut,
-    /// PARAMS with content after their end: they would change what is being served.
+    /// PARAMS with content after their end, which would change a request that is being served.
     ParamsAfterEnd,
-    /// STDIN before the end of PARAMS. The body would have to be held until then.
+    /// STDIN before the end of PARAMS. The body would have to be stored until then.
     StdinBeforeParams,
     /// STDIN with content after its end.
     StdinAfterEnd,

@@ -1,14 +1,14 @@
 //! FastCGI 1.0 for a responder: its records, and one connection as a state machine.
 //!
-//! Bytes go in, values and bytes come out. A [`Connection`] keeps the rules of the
-//! protocol and the limits of what a peer may make us hold; anything a peer can send is
-//! a value, an answer, or [`Malformed`], never a panic.
+//! A pure function of bytes. A [`Connection`] enforces the rules of the protocol and limits
+//! what a peer can make it store. Any input from a peer leads to a value, a response, or
+//! [`Malformed`], never to a panic.
 //!
-//! It does not know sockets, time or streams: reading, writing, the deadline for an
-//! incomplete request and the closing are the server's. It does not look into the
-//! meta-variables either: `CONTENT_LENGTH` against the bytes of the body is for whoever
-//! reads bodies. And it does not multiplex: no web server of today sends a second request
-//! before the first has ended, and one that did would be told to use another connection.
+//! It does not know sockets, time or streams: the server reads, writes, closes, and enforces
+//! the deadline for an incomplete request. It does not interpret the meta-variables either: the
+//! reader of the body compares its bytes with `CONTENT_LENGTH`. And it does not multiplex: no
+//! present web server sends a second request before the first has ended, and one that did would
+//! be told to use another connection.
 //!
 //! ```text
 //!         BEGIN_REQUEST         end of PARAMS            end of STDIN
@@ -23,12 +23,11 @@
 //!    └── finish(), from each of them: END_REQUEST
 //! ```
 //!
-//! Records of any other request than the active one are ignored, as is what is left of
-//! a request that was ended, refused or aborted. A second BEGIN_REQUEST is refused
-//! without an event for the server. Once a request has been handed out nothing of it is
-//! kept but its id.
+//! Records of any other request than the active one are ignored, and so is the rest of a
+//! request that was ended, refused or aborted. A second BEGIN_REQUEST is refused without an
+//! event for the server. After a request has been returned, only its id is kept.
 //!
-//! A walk: a web server asks, the answer is a stream of one event, the end.
+//! An example: a web server sends a request, and the response is a stream of one event.
 //!
 //! ```
 //! use sse_cgi::gateway::fastcgi::{After, Connection, Incoming, Limits, stdout};

@@ -1,31 +1,31 @@
-//! Name-value pairs (FastCGI 1.0 §3.4), taken as they come.
+//! Pairs: name-value pairs (FastCGI 1.0 §3.4), parsed in pieces.
 
 use super::{Limits, Malformed};
 
 /// A name and its value.
 pub(super) type Pair = (Vec<u8>, Vec<u8>);
 
-/// A stream of pairs that has come in part.
+/// A stream of pairs that has been received in part.
 ///
-/// A length of up to 2 GiB is four bytes on the wire, so a length is believed only
-/// within what is left of the limit, and memory is taken for bytes that came, not for
-/// bytes that were announced.
+/// A length of up to 2 GiB takes four bytes on the wire. So a length is accepted only within
+/// the rest of the limit, and memory is allocated for bytes that were received, not for bytes
+/// that were announced.
 #[derive(Debug)]
 pub(super) struct Pairs {
     whole: Vec<Pair>,
-    /// What the lengths and the content of pairs may still take.
+    /// The rest of the limit for the lengths and the content of pairs.
     left_bytes: usize,
     limits: Limits,
     part: Part,
     length: Length,
     name: Vec<u8>,
     value: Vec<u8>,
-    /// Bytes of the name and of the value of the pair in hand that are still to come.
+    /// The missing bytes of the name and of the value of the current pair.
     name_left_bytes: usize,
     value_left_bytes: usize,
 }
 
-/// What comes next.
+/// The next part of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     NameLength,
@@ -33,11 +33,11 @@ enum Part {
     Content,
 }
 
-/// A length of one or four bytes that has come in part.
+/// A length of one or four bytes that has been received in part.
 #[derive(Debug, Default)]
 struct Length {
     value: u32,
-    /// Bytes that are still to come; 0 between lengths.
+    /// The missing bytes; 0 between lengths.
     left_bytes: u8,
 }
 
@@ -52,7 +52,7 @@ impl Length {
                 self.left_bytes -= 1;
             }
         }
-        // What does not fit is above every limit.
+        // A length that does not fit exceeds every limit.
         (self.left_bytes == 0).then(|| usize::try_from(self.value).unwrap_or(usize::MAX))
     }
 }
@@ -72,14 +72,14 @@ impl Pairs {
         }
     }
 
-    /// About how much memory it takes: its bytes, and for each pair two vectors, which take
-    /// at least as much as the smallest allocation.
+    /// Its approximate memory: its bytes, and for each pair two vectors, each of which takes at
+    /// least the smallest allocation.
     pub fn held_bytes(&self) -> usize {
         const PAIR_BYTES: usize = size_of::<Pair>() + 2 * 32;
         self.limits.params_bytes - self.left_bytes + self.whole.len() * PAIR_BYTES
     }
 
-    /// Takes the next bytes of the stream, all of them.
+    /// Parses the next bytes of the stream.
     pub fn take(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
         while let Some((&first, rest)) = bytes.split_first() {
             match self.part {
@@ -162,7 +162,7 @@ mod tests {
 
     type Expected<'a> = Result<&'a [(&'a [u8], &'a [u8])], Malformed>;
 
-    /// Takes `bytes` whole and byte by byte.
+    /// Parses `bytes` whole and byte by byte.
     fn check(bytes: &[u8], expected: Expected) {
         for size in [bytes.len().max(1), 1, 3] {
             let mut pairs = Pairs::new(SMALL);

@@ -1,9 +1,8 @@
-//! Records: the header that stands before everything (FastCGI 1.0 §3.3), and the
-//! records that a responder writes.
+//! Records: their header (FastCGI 1.0 §3.3), and the records that a responder writes.
 
 /// Bytes of a record's header.
 pub const HEADER_BYTES: usize = 8;
-/// Most bytes of content that one record can carry.
+/// Maximum length of one record's content.
 pub const CONTENT_BYTES_MAX: usize = u16::MAX as usize;
 /// `FCGI_VERSION_1`.
 pub(super) const VERSION: u8 = 1;
@@ -64,15 +63,15 @@ impl Header {
     }
 }
 
-/// The bytes of a header without padding: padding is for the sender's convenience
-/// (§3.3), and a record that leaves by one write has none to gain.
+/// The bytes of a header without padding. Padding is for the sender's convenience (§3.3), and a
+/// record that is sent in one write does not need it.
 fn header(kind: u8, request_id: u16, content_bytes: u16) -> [u8; HEADER_BYTES] {
     let [id1, id0] = request_id.to_be_bytes();
     let [content1, content0] = content_bytes.to_be_bytes();
     [VERSION, kind, id1, id0, content1, content0, 0, 0]
 }
 
-/// Appends one record. `content` is at most 65 535 bytes: callers cut or bound it.
+/// Appends one record. `content` is at most 65 535 bytes, which callers ensure.
 pub(super) fn record(kind: u8, request_id: u16, content: &[u8], out: &mut Vec<u8>) {
     let content_bytes = u16::try_from(content.len()).expect("content that was cut or bounded");
     out.extend_from_slice(&header(kind, request_id, content_bytes));
@@ -91,8 +90,8 @@ pub(super) fn end_request(
     record(kind::END_REQUEST, request_id, &body, out);
 }
 
-/// Appends `content` as records of a stream, none of them empty: an empty one is the
-/// stream's end (§3.3).
+/// Appends `content` as records of a stream. None of them is empty, because an empty record is
+/// the stream's end (§3.3).
 fn stream(kind: u8, request_id: u16, content: &[u8], out: &mut Vec<u8>) {
     let records = content.len().div_ceil(CONTENT_BYTES_MAX);
     out.reserve(content.len() + records * HEADER_BYTES);
@@ -102,14 +101,14 @@ fn stream(kind: u8, request_id: u16, content: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends `content` as STDOUT records of at most 65 535 bytes of content each, without
-/// padding. Empty content appends nothing: the end of STDOUT is
-/// [`Connection::finish`](super::Connection::finish)'s.
+/// padding. Empty content appends nothing: [`Connection::finish`](super::Connection::finish)
+/// appends the end of STDOUT.
 pub fn stdout(request_id: u16, content: &[u8], out: &mut Vec<u8>) {
     stream(kind::STDOUT, request_id, content, out);
 }
 
-/// Appends `content` as STDERR records, which the web server writes to its error log.
-/// Otherwise as [`stdout`]; STDERR needs no end (§5.3).
+/// Appends `content` as STDERR records, which the web server writes to its error log. It is
+/// otherwise like [`stdout`]; STDERR needs no end (§5.3).
 pub fn stderr(request_id: u16, content: &[u8], out: &mut Vec<u8>) {
     stream(kind::STDERR, request_id, content, out);
 }

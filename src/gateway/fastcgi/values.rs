@@ -1,14 +1,14 @@
-//! GET_VALUES: what a web server can ask about this process (FastCGI 1.0 §4.1).
+//! GET_VALUES: the values of this process that a web server can request (FastCGI 1.0 §4.1).
 
 use super::Limits;
 use super::pairs::Pair;
 use super::record::{self, MANAGEMENT, kind};
 
-/// Appends GET_VALUES_RESULT with those of the names asked for that are known, each
-/// once. A name that is not known is left out, as the specification wants it.
+/// Appends GET_VALUES_RESULT with the requested names that are known, each once. An unknown
+/// name is omitted, as the specification requires.
 pub(super) fn answer(asked: &[Pair], limits: &Limits, reply: &mut Vec<u8>) {
     let most = limits.connections_max.to_string();
-    // One request at a time on a connection, so there are as many of them.
+    // There is one request at a time on a connection, so both values are equal.
     let known = [
         ("FCGI_MAX_CONNS", most.as_str()),
         ("FCGI_MAX_REQS", &most),

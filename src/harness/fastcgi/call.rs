@@ -1,6 +1,6 @@
-//! Call: one request to a responder, on a connection of its own. It is written and read on one
-//! task, so that dropping it closes the connection at any moment: that is how a responder learns
-//! that the client has left.
+//! Call: one request to a responder, on a connection of its own. One task writes and reads it,
+//! so that dropping it closes the connection at any time; this is how a responder learns that
+//! the client has disconnected.
 
 use std::io;
 
@@ -14,15 +14,15 @@ use super::record::{self, Said};
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// A request that is being answered.
+/// A request that is being processed.
 #[derive(Debug)]
 pub struct Call {
     /// For the log.
     pub name: String,
     stream: UnixStream,
-    /// What of the request the responder has not taken yet.
+    /// The part of the request that has not been sent yet.
     unsent: Bytes,
-    /// Records that have come, the last of them perhaps not whole.
+    /// The received bytes; the last record may be incomplete.
     received: Vec<u8>,
     stderr: Stderr,
     has_ended: bool,
@@ -42,11 +42,11 @@ impl Call {
         }
     }
 
-    /// The next bytes of STDOUT, as soon as there are any; `None` at the end of the request.
-    /// Nothing is lost when this is dropped while it waits.
+    /// The next bytes of STDOUT, as soon as there are any; `None` at the end of the request. If
+    /// this future is dropped while it waits, nothing is lost.
     ///
     /// # Errors
-    /// When the connection ends before the request does, or with what is no FastCGI.
+    /// When the connection ends before the request does, or the bytes are not FastCGI.
     pub async fn read(&mut self) -> io::Result<Option<Bytes>> {
         loop {
             let said = self.take()?;
@@ -60,7 +60,7 @@ impl Call {
         }
     }
 
-    /// All of STDOUT that has come in whole records. STDERR goes to the terminal.
+    /// Everything on STDOUT that has arrived in complete records. STDERR goes to the terminal.
     fn take(&mut self) -> io::Result<Vec<u8>> {
         let mut said = Vec::new();
         let mut taken = 0;
@@ -76,7 +76,8 @@ impl Call {
                     taken += bytes;
                 }
                 Ok(None) => break,
-                // What came before it is good; it is found again when that has been passed on.
+                // The records before it are valid; the error is found again after they were
+                // forwarded.
                 Err(_) if !said.is_empty() => break,
                 Err(malformed) => {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, malformed));
@@ -87,7 +88,7 @@ impl Call {
         Ok(said)
     }
 
-    /// Waits until something could be sent or received.
+    /// Waits until bytes could be sent or received.
     async fn exchange(&mut self) -> io::Result<()> {
         let interest = match self.unsent.is_empty() {
             true => Interest::READABLE,
@@ -98,7 +99,7 @@ impl Call {
             match self.stream.try_write(&self.unsent) {
                 Ok(sent) => self.unsent.advance(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // It may answer without reading the whole body.
+                // A responder may respond without reading the whole body.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.unsent.clear(),
                 Err(error) => return Err(error),
             }

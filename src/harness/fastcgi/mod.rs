@@ -1,4 +1,5 @@
-//! FastCGI: asks the responder, over one connection for each request, as nginx does by default.
+//! FastCGI: sends requests to the responder, each on its own connection, as nginx does by
+//! default.
 //!
 //! ```text
 //!   run ─> responder   the process: started when it is wanted, and again when it has died
@@ -22,7 +23,7 @@ use super::output::Output;
 use super::parsed::{self, Outcome};
 use super::route::Script;
 
-/// Has the responder serve the stream that `script` names. An error is a status whose reason is
+/// Lets the responder serve the stream that `script` names. An error is a status; its reason is
 /// in the log.
 pub async fn run(
     asked: &RoutedRequest<'_>,
@@ -35,7 +36,7 @@ pub async fn run(
             .concat()
             .as_slice(),
     );
-    // As nginx names them: what the URL says, below the folder of the pages.
+    // As in nginx: the URL's path, below the folder of the pages.
     let programs = asked.site.pages.join(prefix.trim_matches('/'));
     let place = ServerPaths {
         prefix,
@@ -46,12 +47,12 @@ pub async fn run(
     let settings = asked.site.settings.of_stream(&script.name);
     let mut variables = asked.variables(place, script, settings);
     if script.name == "status" {
-        // Its name alone leads to no status page, and here everybody may see it.
+        // The name alone does not select the status page; here everybody may see it.
         let stream = variables.entry("SSE_STREAM".into());
         stream.or_insert_with(|| "status".into());
     }
     if !asked.input.is_empty() {
-        // nginx knows it even of a body that came in chunks, since it has read it all.
+        // nginx knows the length even of a chunked body, since it has read the whole body.
         let length = asked.input.len().to_string();
         variables.insert("CONTENT_LENGTH".into(), length.into());
     }

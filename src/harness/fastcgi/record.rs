@@ -1,5 +1,5 @@
-//! Record: what a web server writes to a responder, and reads from it (FastCGI 1.0 §3.3), without
-//! I/O. There is one request on a connection, so that its id is always 1.
+//! Record: the records that a web server sends to a responder and receives from it (FastCGI 1.0
+//! §3.3), without I/O. There is one request on a connection, so its id is always 1.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +17,7 @@ const STDIN: u8 = 5;
 const STDOUT: u8 = 6;
 const STDERR: u8 = 7;
 
-/// A whole request: the connection is to be closed after it, the pairs, and the input.
+/// A whole request: BEGIN_REQUEST without FCGI_KEEP_CONN, the pairs, and the input.
 pub fn request<'a>(
     params: impl IntoIterator<Item = (&'a OsStr, &'a OsStr)>,
     input: &[u8],
@@ -40,7 +40,7 @@ pub fn request<'a>(
     out
 }
 
-/// One byte below 128, else four with the highest bit set (§3.4).
+/// One byte below 128, otherwise four with the highest bit set (§3.4).
 fn push_length(length: usize, out: &mut Vec<u8>) {
     match u8::try_from(length) {
         Ok(short) if short < 0x80 => out.push(short),
@@ -51,7 +51,7 @@ fn push_length(length: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// The content as records, and the empty one that ends a stream.
+/// The content as records, followed by the empty one that ends a stream.
 fn push_stream(kind: u8, content: &[u8], out: &mut Vec<u8>) {
     for piece in content.chunks(CONTENT_BYTES_MAX).chain([&[][..]]) {
         push(kind, piece, out);
@@ -70,13 +70,14 @@ fn push(kind: u8, content: &[u8], out: &mut Vec<u8>) {
 pub enum Said<'a> {
     Stdout(&'a [u8]),
     Stderr(&'a [u8]),
-    /// The request is done.
+    /// The request has ended.
     End,
     /// A record that belongs to no request; it is ignored.
     Other,
 }
 
-/// Takes the first record, and says how many bytes it has. `Ok(None)`: more are needed.
+/// Parses the first record, and returns it with its length in bytes. `Ok(None)`: more bytes are
+/// needed.
 pub fn parse(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, ProtocolError> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Ok(None);
@@ -107,9 +108,9 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, ProtocolError> {
 /// Why no further record is expected.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ProtocolError {
-    /// Of the protocol; there is only 1.
+    /// An unknown version of the protocol; there is only 1.
     Version(u8),
-    /// The `protocolStatus` of an end that is none (§5.5): overloaded, for example.
+    /// A `protocolStatus` other than REQUEST_COMPLETE (§5.5), for example overloaded.
     Refused(u8),
     ShortEnd,
 }

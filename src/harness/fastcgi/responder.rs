@@ -1,8 +1,9 @@
-//! Responder: the FastCGI process, from the first request that wants it to the server's end.
+//! Responder: the FastCGI process, from the first request for it to the server's end.
 //!
-//! The listening socket is the server's own, in a folder that nobody else may enter, and the
-//! process inherits it as descriptor 0 (FastCGI 1.0 §2.2). So it can be connected to before the
-//! process has begun, and while a process that died is replaced: the request waits, and is served.
+//! The server owns the listening socket, in a folder that no other user may enter, and the
+//! process inherits it as descriptor 0 (FastCGI 1.0 §2.2). So a request can connect before the
+//! process has started, and while a process that has ended is replaced: the request waits, and
+//! is served.
 //!
 //! ```text
 //! not wanted ── request ──> runs ── dies ──> runs again
@@ -11,7 +12,7 @@
 //!                            └── server ends ──> SIGTERM ── 3 s ──> SIGKILL ──> reaped
 //! ```
 //!
-//! A server that is killed by SIGKILL cannot end it: the process stays.
+//! If the server is killed by SIGKILL, the process stays.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -34,20 +35,20 @@ use super::super::environment::Variables;
 use super::super::note;
 use super::super::program::{exit_words, log_stderr, terminate};
 
-/// A process that ends sooner may be one that can never run.
+/// A process that ends sooner may be unable to run at all.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
-/// After so many short lives in a row it is not started again before it is asked for.
+/// After this many short lives in a row it is not started again before the next request.
 const MOST_SHORT_LIVES: u32 = 3;
 
-/// How long its streams may take to end: less than it is given before SIGKILL.
+/// How long its streams may take to end: shorter than the time before SIGKILL.
 const DRAIN: &str = "--drain=2s";
 
-/// Permitted, because every user of this server can do it without the responder: programs run as
-/// the server's user, with settings from its command line.
+/// These options give nobody more rights: programs run as the server's user too, with settings
+/// from its command line.
 const RIGHTS: [&str; 2] = ["--allow-root", "--allow-commands"];
 
-/// The one responder of a server.
+/// The only responder of a server.
 #[derive(Debug)]
 pub struct Responder {
     job: ResponderProgram,
@@ -55,7 +56,7 @@ pub struct Responder {
     running: Mutex<Option<Running>>,
 }
 
-/// What to run.
+/// The program to run.
 #[derive(Debug, Clone)]
 struct ResponderProgram {
     program: PathBuf,
@@ -69,7 +70,7 @@ struct Running {
 }
 
 impl Responder {
-    /// `variables`: its whole environment. `stop`: when it changes, or its sender goes, the
+    /// `variables` is its whole environment. When `stop` changes or its sender is dropped, the
     /// process is ended.
     pub fn new(program: PathBuf, variables: Variables, stop: watch::Receiver<()>) -> Responder {
         Responder {
@@ -79,13 +80,13 @@ impl Responder {
         }
     }
 
-    /// A connection to the process, which is started if need be.
+    /// A connection to the process, which is started if necessary.
     pub async fn connect(&self) -> io::Result<UnixStream> {
         let socket = self.socket()?;
         UnixStream::connect(socket).await
     }
 
-    /// Waits until the process is reaped; none starts any more.
+    /// Waits until the process is reaped; no other is started.
     pub async fn ended(&self) {
         let running = self.lock().take();
         if let Some(running) = running {
@@ -160,7 +161,7 @@ impl ResponderProgram {
 struct Keeper {
     job: ResponderProgram,
     listener: UnixListener,
-    /// Goes with the keeper.
+    /// Removed with the keeper.
     _folder: PrivateFolder,
 }
 
@@ -205,7 +206,7 @@ impl Keeper {
 struct PrivateFolder(PathBuf);
 
 impl PrivateFolder {
-    /// The name cannot be foreseen, and a folder that is there already is nobody's to use.
+    /// The name cannot be predicted, and an existing folder is never used.
     fn make() -> io::Result<PrivateFolder> {
         let parent = std::env::temp_dir();
         loop {
