@@ -1,14 +1,14 @@
 #!/bin/sh
-# Says a message back, a word at a time: what an answer that is made while one reads it
-# looks like. It stands for whatever makes yours.
+# Repeats a message word by word, like a response that is generated while it is read.
+# Replace it by the program that makes your responses.
 #
 #   echo 'How are you?' | examples/answer.sh
 #
-# The message comes on stdin. Each line that goes out is a piece of the answer, and the
-# pieces are put together as they are; an empty one is the end of a line.
+# The message is on stdin. Each output line is a piece of the response, and the pieces are
+# joined unchanged; an empty line is a line break.
 #
-# What somebody else wrote is only ever read and printed here: no word of it is run, none
-# is a pattern for file names (-f), and none is an option or a format.
+# The message is untrusted, so it is only read and printed: no word of it is run, used as a
+# file name pattern (-f), as an option or as a format.
 set -fu
 
 while IFS= read -r line || [ -n "$line" ]; do

@@ -68,7 +68,7 @@ terminal.on('close', end);
 terminal.on('SIGINT', end);
 process.on('SIGINT', end);
 process.on('SIGTERM', end);
-// Nobody reads any more.
+// Stdout has been closed.
 process.stdout.on('error', () => process.exit(0));
 if (onTerminal) terminal.prompt();
 
@@ -101,7 +101,8 @@ async function end() {
 async function post(nick, text) {
   try {
     if (isRoom) await welcomed;
-    // A room puts the name to the text; a file of messages has what is put into it.
+    // A room adds the name to the text; a file of messages contains only what is written to
+    // it.
     const message = session ? { nick, data: text } : { data: { nick, data: text } };
     const response = await fetch(publish, {
       method: 'POST',
@@ -127,10 +128,10 @@ async function post(nick, text) {
 
 /** @param {{event: string, data: string, id: string}} event */
 async function show({ event, data, id }) {
-  // What we just typed may come down before we are told its id.
+  // The event of our own message may arrive before the response with its id.
   if (event !== 'welcome' && !own.has(id)) await Promise.race([posting, new Promise((resolve) => setTimeout(resolve, 1000).unref())]);
   if (own.delete(id)) {
-    // A terminal shows already what was typed in it.
+    // A terminal already shows what was typed in it.
     if (onTerminal) return;
   }
   const value = parse(data);

@@ -1,18 +1,18 @@
-//! A responder on the crate `fastcgi`, for those who already write their FastCGI
-//! programs on it: the streams, ids and encoding of this crate, behind a handler of
-//! theirs. It serves clock, countdown, script and tail, as `SSE_STREAM` or the base name
-//! of SCRIPT_NAME says, on the listening socket that it inherits as descriptor 0:
+//! A responder on the crate `fastcgi`, for programs that already use it: the streams, ids and
+//! encoding of this crate behind a handler of that crate. It serves clock, countdown, script
+//! and tail, chosen by `SSE_STREAM` or the base name of SCRIPT_NAME, on the listening socket
+//! that it inherits as descriptor 0:
 //!
 //!     cargo build --example fastcgi_crate
 //!     spawn-fcgi -n -s /run/sse.sock -- target/debug/examples/fastcgi_crate
 //!
-//! What it is not, and `sse-fcgi` is (the first five are the crate's ways):
-//! - a thread for every subscriber, about 30 kB of memory each, and each encodes every
-//!   event for itself;
-//! - a client that left is noticed when a write to it fails, so at a heartbeat;
+//! Differences from `sse-fcgi` (the first five are properties of the crate):
+//! - a thread for every subscriber, about 30 kB of memory each, and each thread encodes every
+//!   event again;
+//! - a client that has left is noticed when a write to it fails, so at a heartbeat;
 //! - out of descriptors, accept fails and the process ends;
 //! - a malformed record panics its thread, 10 000 parameters overflow its stack;
-//! - a parameter that is not UTF-8 is dropped, with all that come after it;
+//! - a parameter that is not UTF-8 is dropped, with all that follow it;
 //! - no `SSE_ROOT`, `SSE_LOG`, `SSE_SEND_TIMEOUT`, `SSE_MAX_SUBSCRIBERS`, status page,
 //!   or end at an event boundary on SIGTERM.
 
@@ -43,7 +43,7 @@ static CHANGES: LazyLock<Changes> = LazyLock::new(Changes::watch);
 fn main() {
     fastcgi::run_raw(
         |mut request| {
-            // A failed write is a client that left; there is nobody left to tell.
+            // A failed write means that the client has left, so it cannot be told.
             let _ = serve(&mut request);
         },
         0,
@@ -121,19 +121,19 @@ fn serve(peer: &mut fastcgi::Request) -> io::Result<()> {
     }
 }
 
-/// One line in one write, which is one record: a server logs each by itself.
+/// One line in one write, which is one record: a server logs each record separately.
 fn tell(peer: &mut fastcgi::Request, problem: &str) -> io::Result<()> {
     peer.stderr().write_all(format!("{problem}\n").as_bytes())
 }
 
-/// The process's own `SSE_*` first, so that those of the location win.
+/// The process's own `SSE_*` come first, so that those of the location take precedence.
 fn meta_variables(peer: &fastcgi::Request) -> MetaVariables {
     let own = std::env::vars().filter(|(name, _)| name.starts_with("SSE_"));
     let pairs = own.chain(peer.params());
     MetaVariables::new(pairs.map(|(n, v)| (n.into(), v.into())).collect())
 }
 
-/// What `SSE_STREAM` says, or else `clock` for `/events/nph-clock.cgi`.
+/// The value of `SSE_STREAM`, or else `clock` for `/events/nph-clock.cgi`.
 fn stream_name(meta: &MetaVariables) -> String {
     let last = |name| meta.get(name).last().map(String::from_utf8_lossy);
     if let Some(name) = last("SSE_STREAM") {
@@ -145,7 +145,7 @@ fn stream_name(meta: &MetaVariables) -> String {
     stem.strip_prefix("nph-").unwrap_or(&stem).to_owned()
 }
 
-/// What lets another site's page read the answer goes with every status.
+/// Every status needs the fields that let a page of another origin read the response.
 fn with_cors_of(head: &Head, status: Status) -> Head {
     let is_cors = |name: &str| name == "Vary" || name.starts_with("Access-Control-");
     let fields = head.fields.iter().filter(|(name, _)| is_cors(name));
@@ -163,8 +163,8 @@ fn now() -> Now {
     }
 }
 
-/// Tells all threads when something changed in a folder that one of them follows. One
-/// inotify instance does for the process: there are 128 for a user.
+/// Notifies all threads when something changed in a folder that one of them follows. One
+/// inotify instance serves the whole process, since a user has only 128.
 struct Changes {
     inotify: Option<Inotify>,
     watched: Mutex<HashSet<PathBuf>>,
@@ -207,8 +207,8 @@ impl Changes {
         *self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a change after the `seen`th, but at most a second: what no watch tells,
-    /// a look does.
+    /// Waits for a change after number `seen`, but at most a second, because some changes are
+    /// not reported.
     fn wait(&self, seen: u64, limit: Duration) {
         let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         let limit = limit.min(Duration::from_secs(1));
@@ -315,7 +315,7 @@ impl DiskFile for OpenFile {
 }
 
 fn open(path: &Path) -> io::Result<Rc<dyn DiskFile>> {
-    // Looked at before it is opened: opening a FIFO would wait for a writer.
+    // It is checked before it is opened: opening a FIFO would wait for a writer.
     stat(&fs::metadata(path)?)?;
     Ok(Rc::new(OpenFile(File::open(path)?)))
 }

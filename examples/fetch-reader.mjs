@@ -42,7 +42,7 @@ export async function* events(url, { headers, signal, lastEventId = '' } = {}) {
       if (error instanceof Refused) throw error;
       failures += 1;
     } finally {
-      // Also when the loop around us was left: the server need not write to nobody.
+      // Also when the caller left its loop: the server must not continue to send.
       await reader?.cancel().catch(() => {});
     }
     await wait(Math.min(place.retryMs * 2 ** Math.max(0, failures - 1), 60_000), signal);
@@ -56,7 +56,7 @@ function parser(place) {
   let rest = '', data = [], event = '', id = place.id;
   return (text) => {
     const events = [];
-    // A CR at the end may be half of a CRLF.
+    // A CR at the end may be the first half of a CRLF.
     const lines = (rest + text).split(/\r\n|\n|\r(?!$)/);
     rest = lines.pop();
     for (const line of lines) {

@@ -1,4 +1,4 @@
-//! A stream of one's own: the load of this machine, twice a second.
+//! An application's own stream: the load of this machine, twice a second.
 //!
 //!     cargo run --example own_stream            in a terminal
 //!     cp …/own_stream cgi-bin/nph-load.cgi      under a web server

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# scripts/demo, as a user runs it: it says where it is, answers, and ends without a trace.
+# scripts/demo, as a user runs it: it prints its address, responds, and leaves nothing
+# behind.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,7 +11,8 @@ demo=''
 clean_up() {
     local code=$?
     if [[ -n $demo ]]; then
-        # Asked first: its server's programs are in groups of their own, and it ends them.
+        # SIGTERM first: its server's programs have process groups of their own, and it ends
+        # them.
         kill -TERM "$demo" 2>/dev/null || true
         eventually 10 ended || kill -KILL -- "-$demo" 2>/dev/null || true
     fi
@@ -26,7 +28,7 @@ fail() {
 
 # It builds first, which has no deadline.
 scripts/build
-# A session of its own: what is left in that is what it left behind.
+# A session of its own, so that processes that it leaves behind can be found.
 setsid scripts/demo --port 0 >"$top/output" 2>&1 </dev/null &
 demo=$!
 
@@ -68,19 +70,19 @@ grep -qF "${url}status.html" "$top/output" || fail "it does not say where the st
 figures=$(curl --silent --show-error --fail --max-time 10 "${url}events/status") || fail "no status"
 [[ $figures == *'"subscribers":'* ]] || fail "no figures in $figures"
 
-# its_processes: who lives in its session; a zombie, which a container's first
-# process may never collect, does not.
+# its_processes: the processes of its session. A zombie, which a container's first process
+# may never reap, does not count.
 its_processes() {
     local stat name state session
     for stat in /proc/[0-9]*/stat; do
-        # A process may end under our eyes; a name may hold spaces and parentheses.
+        # A process may end meanwhile; a name may contain spaces and parentheses.
         name=$(cat "$stat" 2>/dev/null) || continue
         read -r state _ _ session _ <<<"${name##*) }"
         [[ $session != "$demo" || $state == Z ]] || printf '%s\n' "${name%)*})"
     done
 }
 
-# The server's programs among them, which have groups of their own.
+# This includes the server's programs, which have process groups of their own.
 [[ $(its_processes) == *'(sse-fcgi)'* ]] || fail "no responder runs"
 kill -TERM "$demo"
 code=0

@@ -169,7 +169,7 @@ fn with_link_all_names_of_a_program_are_one_file_and_without_it_none_are() {
 #[test]
 fn a_program_that_runs_is_replaced_and_goes_on() {
     let folder = Folder::new();
-    // A real executable: the kernel refuses to write into one that runs.
+    // A real executable, because the kernel refuses writes to one that runs.
     fs::create_dir(folder.join("built")).expect("a new folder");
     let built = folder.join("built/nph-tail");
     fs::copy("/bin/cat", &built).expect("there is a cat");
@@ -192,7 +192,7 @@ fn a_program_that_runs_is_replaced_and_goes_on() {
         .output()
         .expect("it runs");
     assert_eq!(new.stdout, b"the new one\n");
-    // Nothing unfinished stays behind.
+    // Nothing unfinished is left behind.
     assert_eq!(names_in(&folder.join("cgi-bin")).len(), 20);
 }
 
@@ -245,8 +245,8 @@ fn the_tools_are_installed_alone_or_with_the_rest() {
     assert!(text.contains("1 written, 2 up to date, 0 kept"), "{text}");
 }
 
-/// A copy of the project's scripts, without programs, and what they say as root does: with a
-/// PATH that leads to no rustc.
+/// A copy of the project's scripts, without programs, and their output for root with a PATH
+/// that does not contain rustc.
 fn without_rustc(folder: &Folder, arguments: &[&str]) -> Output {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     folder.make("project/scripts");
@@ -282,7 +282,7 @@ fn root_need_not_have_rustc_to_install_what_was_built() {
     if nix::unistd::geteuid().is_root() {
         assert!(text.contains("sudo -iu ann "), "{text}");
     }
-    // What somebody else has built.
+    // The programs that another user has built.
     folder.make("project/target/some-host/release");
     let built = folder.join("project/target/some-host/release/sse-fcgi");
     fs::write(built, "#!/bin/sh\n").expect("written");
@@ -323,7 +323,7 @@ fn another_sites_folder_is_not_taken_for_the_pages() {
     let text = said(&install(&folder, &arguments), 111);
     assert!(text.contains("another site"), "{text}");
     assert_eq!(read(&folder.join("html/index.html")), "It works!\n");
-    // Refused before anything was done.
+    // Refused before anything was changed.
     assert!(!folder.join("cgi-bin").exists());
 }
 

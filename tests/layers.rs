@@ -1,5 +1,5 @@
-//! The architecture, as DESIGN draws it: imports only go down, what is pure touches
-//! nothing of the system, unsafe code stays where it is, and binaries hold no logic.
+//! The architecture of DESIGN: imports go down only, pure layers do not use the system, unsafe
+//! code stays in its place, and binaries contain no logic.
 //!
 //! The source is parsed, so that comments and strings count for nothing; code under
 //! `#[cfg(test)]` may do as it likes.
@@ -10,22 +10,22 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree};
 
-/// From the bottom up. What is not listed (`harness`, the binaries) is above all.
+/// From the bottom up. Modules that are not listed (`harness`, the binaries) are above all.
 const LAYERS: [&str; 10] = [
     "event", "request", "source", "publish", "stream", "gateway", "system", "store", "cgi",
     "server",
 ];
 
-/// The first layer that may touch the system; those below it are functions of their input.
+/// The first layer that may use the system; the layers below it are functions of their input.
 const FIRST_IMPURE: usize = 6;
 
-/// Layers of one rank: neither may import the other.
+/// Layers of the same rank: neither may import the other.
 const PEERS: [(&str, &str); 1] = [("cgi", "server")];
 
 /// Modules above all layers, beside the binaries.
 const ABOVE: [&str; 4] = ["lib", "run", "harness", "clients"];
 
-/// What only `system` and the layers above it may name.
+/// Names that only `system` and the layers above it may use.
 const SYSTEM: &[&str] = &[
     "std::fs",
     "std::net",
@@ -47,8 +47,8 @@ const SYSTEM: &[&str] = &[
     "hyper",
 ];
 
-/// Collects every path of a file, `use` trees taken apart and `self`, `super` and
-/// `crate` resolved.
+/// Collects every path of a file, with `use` trees expanded and `self`, `super` and `crate`
+/// resolved.
 struct Paths {
     module: Vec<String>,
     found: Vec<Vec<String>>,
@@ -165,13 +165,13 @@ fn is_test_code(attributes: &[Attribute]) -> bool {
     has_attribute(attributes, "cfg", "test")
 }
 
-/// What a file of the layer `rank` names that it may not name.
+/// The forbidden names in a file of the layer `rank`.
 fn offences(rank: usize, module: &[String], source: &syn::File) -> Vec<String> {
     let mut offences = Vec::new();
     for path in Paths::of(module, source) {
         let text = path.join("::");
         let above = match path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            // What lib.rs passes on, and what is above all layers.
+            // The re-exports of lib.rs, and the modules above all layers.
             ["crate", name, ..] if name.starts_with("run") => true,
             ["crate", name, ..] if ABOVE.contains(&name) => true,
             ["crate", layer, ..] => {
@@ -180,7 +180,7 @@ fn offences(rank: usize, module: &[String], source: &syn::File) -> Vec<String> {
             _ => false,
         };
         let begins_with = |start: &&str| text == **start || text.starts_with(&format!("{start}::"));
-        // Whoever names a descriptor for an event loop does nothing with it.
+        // A layer may name a descriptor for an event loop without using it.
         let is_name = text == "std::os::fd::BorrowedFd";
         let system = rank < FIRST_IMPURE && !is_name && SYSTEM.iter().any(begins_with);
         let clock = rank < FIRST_IMPURE
@@ -315,7 +315,7 @@ fn an_import_that_goes_up_is_found_however_it_is_written() {
     }
 }
 
-/// Counts what the keyword `unsafe` stands before.
+/// Counts the keyword `unsafe`.
 #[derive(Default)]
 struct Unsafe {
     count: usize,

@@ -9,8 +9,8 @@ import time
 from program import Broken, Running, environment, need, run
 from table import Row
 
-# What lets a follower be started with no inotify instance left to its user, without
-# taking them from anybody: a user namespace has a limit of its own.
+# Starts a follower whose user has no inotify instance left, without taking instances from
+# other processes: a user namespace has its own limit.
 NO_INOTIFY = ["unshare", "--user", "--map-root-user", "sh", "-c"]
 NO_INOTIFY_SCRIPT = 'echo 0 >/proc/sys/user/max_inotify_instances && exec "$0"'
 
@@ -111,8 +111,8 @@ def cpu_per_event(bench):
     order = [programs.ours, programs.c, programs.c_anchored, programs.perl]
     blocks, events = (12, 100) if bench.quick else (40, 150)
     before = os.sched_getaffinity(0)
-    # One CPU for the writer and the followers: how far a wake-up has to travel must
-    # not depend on where the scheduler happens to put whom.
+    # One CPU for the writer and the followers: the scheduler's placement must not influence
+    # the latency of a wake-up.
     os.sched_setaffinity(0, {max(before)})
     streams = []
     try:

@@ -11,7 +11,7 @@ from table import Row
 
 OURS, CRATE, NCHAN_NAME = "sse-fcgi", "crate fastcgi", "nchan"
 
-# Lines of a burst. nchan writes each of them by itself, to each subscriber.
+# Lines of a burst. nchan writes each of them separately to each subscriber.
 BURST = 1000
 BURST_MAX = {NCHAN_NAME: 1_000_000}
 
@@ -52,7 +52,7 @@ def deliver(served, name, count, events):
     before = responder.memory_bytes() if responder else 0
     crowd.say("open", count - 10)
     figures = {}
-    # What is first done at the first event is done.
+    # The first event pays for initialization.
     crowd.say("lockstep", 5)
     measured(served, figures, "lockstep", count, events)
     if responder:
@@ -64,8 +64,8 @@ def deliver(served, name, count, events):
 
 
 def measured(served, figures, what, count, events):
-    # Other work on the machine can only make it slower, and whom it meets is chance: of
-    # several slices the fastest counts. A burst is one, or it would be none.
+    # Other work on the machine only makes it slower, at random: of several slices the
+    # fastest counts. A burst is measured once.
     slices = 1 if what == "burst" else 5
     from_ns = served.cpu_ns()
     seconds = min(served.crowd.say(what, events // slices)[0] for _ in range(slices))

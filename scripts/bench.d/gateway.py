@@ -13,7 +13,7 @@ from program import PATIENCE_SECONDS, SCRIPTS, Broken, cpu_clock, run
 
 PROJECT = os.path.dirname(SCRIPTS)
 NCHAN = "/usr/lib/nginx/modules/ngx_nchan_module.so"
-# nginx has a descriptor for each connection, two of them for a subscriber.
+# nginx needs two descriptors for a subscriber: one for each connection.
 DESCRIPTORS = 16384
 
 
@@ -26,7 +26,7 @@ def install(wanted):
     if shutil.which("apt-get") is None or as_root and shutil.which("sudo") is None:
         raise Broken(f"install the packages {' '.join(missing)}")
     apt = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]
-    # Debian starts a server as soon as it is installed, unless this says no.
+    # Debian starts a server when it is installed, unless this forbids it.
     policy = "/usr/sbin/policy-rc.d"
     is_ours = not os.path.exists(policy)
     if is_ours:
@@ -101,7 +101,7 @@ class Process:
 class Nginx(Process):
     """One worker, so that its CPU is one figure."""
 
-    # Beside the responder's.
+    # Not on the responder's CPU.
     upstreams = ""
 
     def __init__(self, folder, locations):
@@ -246,7 +246,7 @@ def fastcgi_locations(path):
     """
 
 
-# As much history as the others have at hand, and for as long.
+# The same amount of history as the others, kept for the same time.
 NCHAN_LOCATIONS = """
     location = /events {
         nchan_subscriber eventsource;

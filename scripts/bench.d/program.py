@@ -172,7 +172,8 @@ class Running:
         """Ends it and returns its user and system time in seconds."""
         if self.process.returncode is not None:
             return None
-        # Not Popen.send_signal, which may take the exit status and with it the times.
+        # Popen.send_signal is not used: it may reap the process, and its times would be
+        # lost.
         os.kill(self.pid, signal.SIGTERM)
         self.process.stdout.close()
         return self.wait()

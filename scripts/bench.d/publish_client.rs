@@ -1,12 +1,12 @@
-//! The client of section `publish`: posts, and sees them come down one open stream.
+//! The client of section `publish`: sends POSTs and receives their events on one open stream.
 //!
 //! ```text
 //! publish_client PORT EVENTS PUBLISH lockstep POSTS     "p50 p90" of the delay, in µs
 //! publish_client PORT EVENTS PUBLISH parallel POSTS N   posts answered a second
 //! ```
 //!
-//! Connections are kept. Every post must be answered by 201, and every record must come
-//! down exactly once, each poster's in its order: anything else ends the program.
+//! Connections are kept. Every POST must be answered by 201, and every record must arrive
+//! exactly once, each poster's in its order: any violation ends the program.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Posts that are not counted: what is first done for a new stream is done by then.
+/// POSTs that are not counted, because they pay for the initialization of a new stream.
 const WARM_UP: u64 = 20;
 
 fn main() {
@@ -33,7 +33,7 @@ fn main() {
     }
 }
 
-/// One post at a time: from its first byte to its event.
+/// One POST at a time: the time from its first byte to its event.
 fn lockstep(poster: &mut Poster, stream: &mut Stream, posts: u64) {
     let mut delays_ns = Vec::new();
     for number in 0..WARM_UP + posts {
@@ -51,7 +51,7 @@ fn lockstep(poster: &mut Poster, stream: &mut Stream, posts: u64) {
     println!("{} {}", at(5), at(9));
 }
 
-/// Each poster posts its share, one at a time, while the stream is read.
+/// Each poster sends its share, one at a time, while the stream is read.
 fn parallel(port: u16, publish: &str, mut stream: Stream, posts: u64, posters: u64) {
     let share = posts / posters;
     let mut warm = Poster::new(port, publish, posters);
@@ -92,7 +92,7 @@ fn parallel(port: u16, publish: &str, mut stream: Stream, posts: u64, posters: u
     println!("{}", share as f64 * count / took.as_secs_f64());
 }
 
-/// A kept connection that posts.
+/// A kept connection that sends POSTs.
 struct Poster {
     connection: BufReader<TcpStream>,
     path: String,
@@ -169,14 +169,14 @@ impl Poster {
     }
 }
 
-/// The way down.
+/// The connection of the stream.
 struct Stream {
     connection: BufReader<TcpStream>,
     line: String,
 }
 
 impl Stream {
-    /// HTTP/1.0, so that the body is as the server wrote it.
+    /// HTTP/1.0, so that the body has no chunk framing.
     fn open(port: u16, path: &str) -> Self {
         let mut connection = connect(port);
         let request =
@@ -191,7 +191,7 @@ impl Stream {
         stream
     }
 
-    /// Who posted the next event, and its number.
+    /// The poster of the next event, and its number.
     fn next(&mut self) -> (u64, u64) {
         loop {
             if let Some(data) = self.line().strip_prefix("data:") {

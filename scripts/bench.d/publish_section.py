@@ -31,17 +31,17 @@ def measure(bench):
     install(PACKAGES)
     server, client = express(), compiled(bench)
     responder = os.path.join(bench.programs.release, "sse-fcgi")
-    # Many short rounds: on which CPUs the kernel has client, nginx and server wake each
-    # other doubles the delay or halves it, and lasts for a while.
+    # Many short rounds: the kernel's choice of CPUs for client, nginx and server can double
+    # or halve the delay, and it keeps its choice for a while.
     rounds, posts = (21, 100) if bench.quick else (61, 200)
     found = {name: [] for name in (OURS, KEPT, NODE)}
     with Both(bench.path("publish"), responder, server) as both:
         ask = lambda name, *what: said(client, both.nginx.port, name, *what)  # noqa: E731
         for name in found:
-            # What is compiled as it runs has been, then.
+            # After this the code has been compiled just in time.
             ask(name, "lockstep", WARM_UP)
         for round_ in range(rounds):
-            # Whoever comes first one time comes last the next.
+            # The order alternates.
             for name in sorted(found, reverse=round_ % 2 == 1):
                 middle, slow = ask(name, "lockstep", posts)
                 (rate,) = ask(name, "parallel", posts * POSTERS, POSTERS)

@@ -1,10 +1,10 @@
 #!/usr/bin/perl
-# The Perl baseline of scripts/bench: nph-CGI, the last ten lines of $SSE_FILE, then
-# every line that is appended, one event each. It loads no module but strict and
-# warnings, so that it is as small and as quick to start as a script can be.
+# The Perl baseline of scripts/bench: nph-CGI, the last ten lines of $SSE_FILE, then every
+# line that is appended, one event each. It loads no module but strict and warnings, so that
+# it is small and starts fast.
 #
-# inotify is called by number (BENCH_INOTIFY holds those of inotify_init1 and
-# inotify_add_watch on this machine); without the numbers it looks every 0.5 s.
+# inotify is called by number (BENCH_INOTIFY contains those of inotify_init1 and
+# inotify_add_watch on this machine); without the numbers it polls every 0.5 s.
 use strict;
 use warnings;
 

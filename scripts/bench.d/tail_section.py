@@ -75,7 +75,7 @@ def follow_tail(_bench, path, content):
     started = cpu_seconds(tail) + cpu_seconds(count)
     write(path, content)
     await_position(tail.pid, path)
-    # SIGTERM does not come between its read and its write: it waits for it to sleep.
+    # SIGTERM must not arrive between its read and its write, so this waits until it sleeps.
     await_sleep(tail.pid)
     tail.send_signal(signal.SIGTERM)
     spent = used(tail) + used(count) - started

@@ -1,26 +1,25 @@
-//! A parser of `text/event-stream`, written from WHATWG HTML §9.2.6 and nothing else.
+//! A parser of `text/event-stream`, written only from WHATWG HTML §9.2.6.
 //!
-//! It is independent of the encoder under test, takes bytes in pieces of any size, and
-//! keeps what the standard throws away (comments, blank lines that dispatch nothing,
-//! lines that are no field), so that a test can say that there are none of them.
+//! It is independent of the encoder under test, accepts bytes in pieces of any size, and keeps
+//! what the standard discards (comments, blank lines that dispatch nothing, unknown fields), so
+//! that a test can check that there are none of them.
 
 use std::collections::VecDeque;
 
-/// What a browser dispatches.
+/// An event that a browser would dispatch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// `lastEventId`: the last id seen, whether or not this event brought it.
+    /// `lastEventId`: the last id, whether or not this event contained it.
     pub id: String,
     pub name: String,
     pub data: String,
 }
 
-/// What stands in a stream.
+/// An item of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     Event(Event),
-    /// A blank line that dispatches nothing, or the event `place`, which tells the last id
-    /// and nothing else.
+    /// A blank line that dispatches nothing, or the event `place`, which contains only the id.
     Blank {
         id: String,
         /// The name of an event that browsers drop because it has no data.
@@ -121,7 +120,7 @@ impl Parser {
     }
 }
 
-/// Everything that stands in `wire`.
+/// The items of `wire`.
 pub fn parse(wire: &[u8]) -> Vec<Item> {
     let mut parser = Parser::default();
     parser.feed(wire);

@@ -18,8 +18,8 @@ impl Folder {
         Self::below(&std::env::temp_dir())
     }
 
-    /// In memory, where inotify reports every change and no overlay hides any: what comes has
-    /// come by a notification.
+    /// In memory, where inotify reports every change and no overlay hides any, so every event
+    /// results from a notification.
     pub fn in_memory() -> Self {
         Self::below(Path::new("/dev/shm"))
     }
@@ -33,7 +33,7 @@ impl Folder {
             .canonicalize()
             .unwrap_or_else(|error| panic!("{}: {error}", parent.display()));
         let path = parent.join(format!("sse-cgi-test-{}-{number}", std::process::id()));
-        // Left over by a process of the same number that was killed.
+        // A killed process with the same id may have left it.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Self(path)
@@ -56,7 +56,7 @@ impl Folder {
         append_bytes(&self.path(name), bytes.as_ref());
     }
 
-    /// The file's text, or nothing while it does not exist.
+    /// The file's text; empty while it does not exist.
     pub fn read(&self, name: &str) -> String {
         read(&self.path(name))
     }
@@ -66,7 +66,7 @@ impl Folder {
         fs::rename(self.path(from), self.path(to)).unwrap();
     }
 
-    /// Makes the folder `name` inside.
+    /// Creates the folder `name` inside.
     #[track_caller]
     pub fn make(&self, name: &str) -> PathBuf {
         let path = self.path(name);
@@ -74,7 +74,7 @@ impl Folder {
         path
     }
 
-    /// Makes the folder `name`, in which any user may make files.
+    /// Creates the folder `name`, in which any user may create files.
     #[track_caller]
     pub fn make_public(&self, name: &str) -> PathBuf {
         let path = self.make(name);
@@ -120,7 +120,7 @@ fn append_bytes(path: &Path, bytes: &[u8]) {
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// The file's text, or nothing while it does not exist.
+/// The file's text; empty while it does not exist.
 pub fn read(path: &Path) -> String {
     fs::read(path)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())

@@ -1,7 +1,7 @@
-//! What the tests of several targets need, each of it once: waiting with a deadline, folders,
-//! a reader of event streams, what /proc says of a process, what only root can do.
+//! Helpers for the tests of several targets, each defined once: waiting with a deadline,
+//! folders, a parser of event streams, the state of a process, whether the test runs as root.
 //!
-//! Nothing here imports the crate under test, so that it stays independent of what it judges.
+//! Nothing here imports the crate under test, so that it stays independent of it.
 
 // Each test target compiles this module and uses its own part of it.
 #![allow(dead_code)]

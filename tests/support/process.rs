@@ -1,4 +1,4 @@
-//! What /proc says of a process.
+//! The state of a process, from /proc.
 
 use std::fmt::Display;
 use std::fs;
@@ -13,12 +13,12 @@ fn stat(pid: impl Display) -> Option<String> {
     Some(fields.to_owned())
 }
 
-/// Whether the process runs. A zombie, which nobody has waited for yet, does not.
+/// Whether the process runs. A zombie does not.
 pub fn runs(pid: impl Display) -> bool {
     stat(pid).is_some_and(|fields| !fields.starts_with(['Z', 'X']))
 }
 
-/// The CPU time that it has used, in ticks of 10 ms.
+/// Its CPU time, in ticks of 10 ms.
 #[track_caller]
 pub fn processor_ticks(pid: impl Display) -> u64 {
     let fields = stat(pid).expect("a process that runs");
@@ -36,8 +36,7 @@ pub fn field(pid: impl Display, file: &str, name: &str) -> u64 {
     word.expect(name).parse().unwrap()
 }
 
-/// Waits until the process has not been scheduled for `while_for`: it has nothing to do, or
-/// cannot go on.
+/// Waits until the process has not been scheduled for `while_for`: it is idle or blocked.
 #[track_caller]
 pub fn wait_until_asleep(pid: impl Display, while_for: Duration) {
     let mut last = (u64::MAX, Instant::now());

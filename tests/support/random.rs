@@ -1,6 +1,6 @@
-//! Random histories that can be played again.
+//! Random numbers with a seed that can be repeated.
 
-/// A number from the environment, such as how often something is tried.
+/// A number from the environment, such as the number of repetitions.
 pub fn number(name: &str, default: u64) -> u64 {
     let text = std::env::var(name).ok();
     text.map_or(default, |text| {
@@ -8,7 +8,7 @@ pub fn number(name: &str, default: u64) -> u64 {
     })
 }
 
-/// A random generator whose seed is `SSE_TEST_SEED`, or printed.
+/// A random generator. Its seed is `SSE_TEST_SEED`, or random and printed.
 pub fn random() -> fastrand::Rng {
     let seed = number("SSE_TEST_SEED", fastrand::u64(..));
     println!("replay with SSE_TEST_SEED={seed}");

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-/// Whether this user may do what a test needs, such as making a mount, by trying it; else
-/// it prints why the test is skipped.
+/// Tries whether this user may do what a test needs, such as making a mount; if not, prints
+/// why the test is skipped.
 pub fn can(what: &str, words: &[&str]) -> bool {
     let tried = Command::new(words[0]).args(&words[1..]).output();
     let problem = match tried {

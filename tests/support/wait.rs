@@ -2,20 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-/// Far beyond what a slow machine needs: reaching it is a failure.
+/// More than a slow machine needs: reaching it is a failure.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long a test waits for what a server should do at once, on a machine that is busy with
 /// other tests.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a condition is checked that cannot be waited for.
+/// The interval of checking a condition.
 const INTERVAL: Duration = Duration::from_millis(2);
 
-/// The same, where a check is expensive: it reads many files of /proc or asks a server.
+/// The same for an expensive check, which reads many files of /proc or sends a request.
 const LONG_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Waits until `condition` gives something.
+/// Waits until `condition` returns a value.
 ///
 /// # Panics
 /// At the deadline; the message says `what` was awaited.

@@ -165,7 +165,7 @@ impl Connection {
         self.takes_stderr
     }
 
-    /// About how much memory an incomplete head takes.
+    /// The approximate memory of an incomplete head.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         let head = match &self.request {
