@@ -20,17 +20,17 @@ use nix::unistd::alarm;
 use super::program::run_with;
 use super::terminal::{options_of, setting_of};
 use crate::gateway::Framing;
-use crate::publish::{Post, Replies, Reply};
+use crate::publish::{PostFields, Replies, Reply};
 use crate::request::settings::{COMMON, FileError, Rows, count, options_help, select};
 use crate::request::{
     Label, Lifetime, MetaVariables, Method, Publishing, Request, Setting, Settings, Status,
 };
-use crate::source::{Stream, WayUp};
+use crate::source::{Recipients, Stream};
 use crate::store::answering;
 use crate::store::host::Capabilities;
-use crate::store::posting::{Posting, Rest, Step};
+use crate::store::post::{PostHandler, Rest, Step};
+use crate::store::publish_location::PublishLocation;
 use crate::store::settings_file;
-use crate::store::site::PublishLocation;
 use crate::system::body;
 use crate::system::clock::{self, Clock};
 use crate::system::exit;
@@ -96,12 +96,12 @@ pub fn run_two_way(stream: &'static Stream) -> ExitCode {
     let program = std::env::args_os().next().unwrap_or_default();
     let framing = Framing::of(&meta, &program);
     let is_post = framing != Framing::Bare && Request::from_meta(&meta).method == Method::Post;
-    match WayUp::of(stream) {
-        Some(way) if is_post => {
+    match Recipients::of(stream) {
+        Some(recipients) if is_post => {
             let name = Path::new(&program).file_name().unwrap_or(&program);
             let log = Log::new(&name.to_string_lossy(), Style::Gateway);
             let completed = settings_file::complete(&mut meta, &program);
-            let program = Program::new(framing, &log, &meta, Some(way));
+            let program = Program::new(framing, &log, &meta, Some(recipients));
             program.finish(&meta, completed, Input::Gateway)
         }
         _ => {
@@ -229,11 +229,16 @@ struct Program {
     log: Rc<Log>,
     clock: Clock,
     /// The recipients of a POST; `None`: the stream's file.
-    way: Option<WayUp>,
+    recipients: Option<Recipients>,
 }
 
 impl Program {
-    fn new(framing: Framing, log: &Log, meta: &MetaVariables, way: Option<WayUp>) -> Self {
+    fn new(
+        framing: Framing,
+        log: &Log,
+        meta: &MetaVariables,
+        recipients: Option<Recipients>,
+    ) -> Self {
         let label = match framing {
             Framing::Bare => Label::default(),
             _ => Label::of(meta),
@@ -242,7 +247,7 @@ impl Program {
             framing,
             log: Rc::new(log.for_request(&label)),
             clock: Clock::start(),
-            way,
+            recipients,
         }
     }
 
@@ -292,13 +297,13 @@ impl Program {
         for notice in notices.iter().chain(&more) {
             self.log.line(Level::Warning, &notice.to_string());
         }
-        let site = Rc::new(PublishLocation {
+        let location = Rc::new(PublishLocation {
             settings,
             publishing,
-            way: self.way,
+            recipients: self.recipients,
         });
-        let post = Post::from_meta(meta);
-        let (reply, rest) = self.answer(&site, &request, &post, input);
+        let post = PostFields::from_meta(meta);
+        let (reply, rest) = self.answer(&location, &request, &post, input);
         self.write(&output, &reply)?;
         if rest == Rest::Unwanted {
             body::discard(meta);
@@ -318,39 +323,40 @@ impl Program {
 
     fn answer(
         &self,
-        site: &Rc<PublishLocation>,
+        location: &Rc<PublishLocation>,
         request: &Request,
-        post: &Post,
+        post: &PostFields,
         input: Input,
     ) -> (Reply, Rest) {
-        let mut posting = match Posting::begin(site, request, post, self.clock.now(), &self.log) {
-            Ok(posting) => posting,
-            Err(reply) => return (reply, Rest::Unwanted),
-        };
+        let mut handler =
+            match PostHandler::begin(location, request, post, self.clock.now(), &self.log) {
+                Ok(handler) => handler,
+                Err(reply) => return (reply, Rest::Unwanted),
+            };
         if let Input::Terminal(body) = &input {
-            posting.take(body);
-            posting.end();
+            handler.take(body);
+            handler.end();
         }
-        let mut step = posting.at(self.clock.now());
+        let mut step = handler.at(self.clock.now());
         loop {
             match step {
-                Step::Reply(reply) => return (reply, posting.rest()),
+                Step::Reply(reply) => return (reply, handler.rest()),
                 Step::Add(addition) => {
-                    step = posting.added(addition.run(), self.clock.now());
+                    step = handler.added(addition.run(), self.clock.now());
                     continue;
                 }
                 Step::Again { at } => {
                     std::thread::sleep(at.saturating_sub(self.clock.now().monotonic));
                 }
-                Step::Bytes { until } => self.receive(&mut posting, until),
+                Step::Bytes { until } => self.receive(&mut handler, until),
                 Step::Adding => {}
             }
-            step = posting.at(self.clock.now());
+            step = handler.at(self.clock.now());
         }
     }
 
     /// Waits for bytes of the body on standard input, and does not read beyond its end.
-    fn receive(&self, posting: &mut Posting, until: Duration) {
+    fn receive(&self, handler: &mut PostHandler, until: Duration) {
         let stdin = io::stdin();
         let left = until.saturating_sub(self.clock.now().monotonic);
         // Rounded up: a wait that ends before the deadline would be repeated.
@@ -360,12 +366,12 @@ impl Program {
         if matches!(poll(&mut readable, timeout), Ok(0) | Err(Errno::EINTR)) {
             return;
         }
-        let mut buffer = vec![0; posting.wanted_bytes().min(64 << 10)];
+        let mut buffer = vec![0; handler.wanted_bytes().min(64 << 10)];
         match nix::unistd::read(&stdin, &mut buffer) {
-            Ok(count) if count > 0 => posting.take(&buffer[..count]),
+            Ok(count) if count > 0 => handler.take(&buffer[..count]),
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             // An input that cannot be read counts as ended.
-            _ => posting.end(),
+            _ => handler.end(),
         }
     }
 

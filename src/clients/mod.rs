@@ -7,7 +7,7 @@
 //!                               ├─> pace               when to come back
 //!                               ├─> state              the last id, in a file
 //!                               └─> ending             signals, a closed stdout
-//!  publish: options ─> posting ─> access ─> HTTP
+//!  publish: options ─> send ─> access ─> HTTP
 //! ```
 //!
 //! Pure: `answer`, `options`, `pace`, `parser`, `gap`, `record`. The clients use none of the

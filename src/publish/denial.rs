@@ -1,6 +1,6 @@
 //! Why a client may not publish, for the administrator's log; the response does not say it.
 
-use super::post::Post;
+use super::fields::PostFields;
 use crate::request::{Grant, Publishing, Request};
 
 /// The longest part of a client's value that is logged, in bytes.
@@ -8,7 +8,7 @@ const VALUE_MAX_BYTES: usize = 100;
 
 /// Names the rules that refused a POST, and the value that each compared; never a token.
 #[must_use]
-pub fn denial(request: &Request, post: &Post, publishing: &Publishing) -> String {
+pub fn denial(request: &Request, fields: &PostFields, publishing: &Publishing) -> String {
     if publishing.allow.is_empty() {
         return "publish: not allowed (403): SSE_PUBLISH_ALLOW is not set, so nobody may; set it \
                 to token, user, same-origin or anyone"
@@ -21,39 +21,39 @@ pub fn denial(request: &Request, post: &Post, publishing: &Publishing) -> String
             Grant::Token => {
                 "token: the token that was sent is not in SSE_PUBLISH_TOKEN_FILE".into()
             }
-            Grant::User if post.user.is_none() => {
+            Grant::User if fields.user.is_none() => {
                 "user: the web server has authenticated nobody (REMOTE_USER is not set)".into()
             }
-            Grant::User => format!("user: {}", foreign(request, post)),
-            Grant::SameOrigin if page(request, post).is_empty() => {
+            Grant::User => format!("user: {}", foreign(request, fields)),
+            Grant::SameOrigin if page(request, fields).is_empty() => {
                 "same-origin: neither Origin nor Sec-Fetch-Site nor Referer was sent".into()
             }
             Grant::SameOrigin => {
-                let host = post.host.as_deref().unwrap_or(b"(none)");
-                let page = page(request, post);
-                let port = post
+                let host = fields.host.as_deref().unwrap_or(b"(none)");
+                let page = page(request, fields);
+                let port = fields
                     .port
                     .map_or(String::new(), |port| format!(" (server's port {port})"));
                 format!("same-origin: {page} is not of Host {}{port}", shown(host))
             }
-            Grant::Anyone => format!("anyone: {}", foreign(request, post)),
+            Grant::Anyone => format!("anyone: {}", foreign(request, fields)),
         })
         .collect();
     format!("publish: not allowed (403): {}", reasons.join("; "))
 }
 
-fn foreign(request: &Request, post: &Post) -> String {
-    let page = page(request, post);
+fn foreign(request: &Request, fields: &PostFields) -> String {
+    let page = page(request, fields);
     format!("a page of another site ({page}), which SSE_ALLOW_ORIGIN does not name")
 }
 
 /// The field that names the page which sent the POST.
-fn page(request: &Request, post: &Post) -> String {
-    let is_named = request.origin.is_some() || post.fetch_site.is_some();
-    let referer = post.referer.clone().filter(|_| !is_named);
+fn page(request: &Request, fields: &PostFields) -> String {
+    let is_named = request.origin.is_some() || fields.fetch_site.is_some();
+    let referer = fields.referer.clone().filter(|_| !is_named);
     let fields = [
         ("Origin", &request.origin),
-        ("Sec-Fetch-Site", &post.fetch_site),
+        ("Sec-Fetch-Site", &fields.fetch_site),
         ("Referer", &referer),
     ];
     let fields = fields.into_iter().filter_map(|(name, value)| {
@@ -79,7 +79,7 @@ mod tests {
         let meta = MetaVariables::of(&[pairs, &[("SSE_PUBLISH_TOKEN_FILE", "/t")]].concat());
         let text = denial(
             &Request::from_meta(&meta),
-            &Post::from_meta(&meta),
+            &PostFields::from_meta(&meta),
             &Publishing::parse(&meta).unwrap().0,
         );
         assert_eq!(

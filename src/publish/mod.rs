@@ -1,11 +1,11 @@
 //! Layer 3: publishing. A POST becomes one record, or a response that says why not.
 //!
 //! ```text
-//!  Request, Post, settings, tokens
+//!  Request, PostFields, settings, tokens
 //!        │
 //!      begin ──► Reply (401, 403, 405, 413, 415, …)
 //!        │
-//!      Upload ◄── bytes, their end, now
+//!      Post ◄── bytes, their end, now
 //!        │
 //!        ├─────► Reply (400, 408, 413)
 //!        └─────► Record ──► appended by store ──► Replies::created, …
@@ -17,6 +17,7 @@
 
 mod body;
 mod denial;
+mod fields;
 mod message;
 mod permit;
 mod post;
@@ -24,14 +25,13 @@ pub mod rate;
 mod record;
 mod reply;
 mod token;
-mod upload;
 
 pub use body::{Body, Progress};
 pub use denial::denial;
+pub use fields::{Length, PostFields};
 pub use message::{Media, Message, Problem};
 pub use permit::{Verdict, permit};
-pub use post::{Length, Post};
+pub use post::{Post, PostContext, PostStart, PostStep, begin};
 pub use record::Record;
 pub use reply::{Replies, Reply};
 pub use token::Tokens;
-pub use upload::{PostContext, Upload, UploadStart, UploadStep, begin};

@@ -8,7 +8,7 @@
 //! A browser names the page in `Origin` and `Sec-Fetch-Site`. Old browsers, and forms, send
 //! neither: then `Referer` is used.
 
-use super::post::{Post, Transport};
+use super::fields::{PostFields, Transport};
 use super::token::Tokens;
 use crate::request::{
     Grant, Granted, Origin, Publishing, Request, Settings, granted_to, split_port,
@@ -29,34 +29,35 @@ pub enum Verdict {
 #[must_use]
 pub fn permit(
     request: &Request,
-    post: &Post,
+    fields: &PostFields,
     settings: &Settings,
     publishing: &Publishing,
     tokens: &Tokens,
 ) -> Verdict {
-    let page = Page::of(request, post);
-    let site = page.site(post);
+    let page = Page::of(request, fields);
+    let relation = page.relation(fields);
     let granted = match &page {
         Page::At(origin) => granted_to(Some(origin), settings),
         Page::Unreadable => granted_to(None, settings),
         Page::Unnamed => None,
     };
     let holds = |grant: &Grant| match grant {
-        Grant::Token => post
+        Grant::Token => fields
             .authorization
             .as_ref()
             .is_some_and(|sent| tokens.admit(sent)),
         // `*` is for pages that read without credentials.
         Grant::User => {
-            post.user.is_some() && (site != PageOrigin::Other || granted == Some(Granted::ByName))
+            fields.user.is_some()
+                && (relation != PageOrigin::Other || granted == Some(Granted::ByName))
         }
-        Grant::SameOrigin => site == PageOrigin::Same,
-        Grant::Anyone => site != PageOrigin::Other || granted.is_some(),
+        Grant::SameOrigin => relation == PageOrigin::Same,
+        Grant::Anyone => relation != PageOrigin::Other || granted.is_some(),
     };
     if publishing.allow.iter().any(holds) {
         return Verdict::Granted;
     }
-    if publishing.allow.contains(&Grant::Token) && post.authorization.is_none() {
+    if publishing.allow.contains(&Grant::Token) && fields.authorization.is_none() {
         return Verdict::TokenMissing;
     }
     Verdict::Denied
@@ -74,24 +75,24 @@ enum Page {
 
 impl Page {
     /// By `Origin`, or by `Referer` if the request has neither `Origin` nor `Sec-Fetch-Site`.
-    fn of(request: &Request, post: &Post) -> Self {
-        let origin = match (&request.origin, &post.referer) {
+    fn of(request: &Request, fields: &PostFields) -> Self {
+        let origin = match (&request.origin, &fields.referer) {
             (Some(origin), _) => Origin::parse(origin),
-            (None, Some(referer)) if post.fetch_site.is_none() => Origin::of_url(referer),
+            (None, Some(referer)) if fields.fetch_site.is_none() => Origin::of_url(referer),
             _ => return Self::Unnamed,
         };
         origin.map_or(Self::Unreadable, Self::At)
     }
 
-    fn site(&self, post: &Post) -> PageOrigin {
-        let fetched = match post.fetch_site.as_deref() {
+    fn relation(&self, fields: &PostFields) -> PageOrigin {
+        let fetched = match fields.fetch_site.as_deref() {
             None | Some(b"none") => PageOrigin::None,
             Some(b"same-origin") => PageOrigin::Same,
             // A subdomain is a different origin.
             Some(_) => PageOrigin::Other,
         };
         let named = match self {
-            Self::At(origin) if is_own(origin, post, fetched) => PageOrigin::Same,
+            Self::At(origin) if is_own(origin, fields, fetched) => PageOrigin::Same,
             Self::At(_) | Self::Unreadable => PageOrigin::Other,
             Self::Unnamed => PageOrigin::None,
         };
@@ -122,15 +123,17 @@ enum PageOrigin {
 /// the port is that of the server, unless the browser says that the page is of the same origin,
 /// or the page was loaded over TLS: then a proxy on the default port is in front of this
 /// server.
-fn is_own(origin: &Origin, post: &Post, fetched: PageOrigin) -> bool {
-    let Some(host) = &post.host else { return false };
+fn is_own(origin: &Origin, fields: &PostFields, fetched: PageOrigin) -> bool {
+    let Some(host) = &fields.host else {
+        return false;
+    };
     let authority = std::str::from_utf8(host).unwrap_or_default();
     let Some((host, port)) = split_port(authority) else {
         return false;
     };
     let has_tls = match origin.scheme() {
         "https" => true,
-        "http" if post.transport == Transport::Unknown => false,
+        "http" if fields.transport == Transport::Unknown => false,
         _ => return false,
     };
     if !origin.host().eq_ignore_ascii_case(host) {
@@ -140,11 +143,11 @@ fn is_own(origin: &Origin, post: &Post, fetched: PageOrigin) -> bool {
     let Some(own) = origin.port() else {
         return false;
     };
-    match (port, post.port) {
+    match (port, fields.port) {
         (Some(port), _) => own == port,
         (None, None) => own == default,
         (None, Some(port)) => {
-            let by_proxy = has_tls && post.transport == Transport::Unknown;
+            let by_proxy = has_tls && fields.transport == Transport::Unknown;
             own == port || fetched == PageOrigin::Same || (by_proxy && own == default)
         }
     }
@@ -174,7 +177,7 @@ mod tests {
         let publishing = Publishing::parse(&meta).unwrap().0;
         let got = permit(
             &Request::from_meta(&meta),
-            &Post::from_meta(&meta),
+            &PostFields::from_meta(&meta),
             &settings,
             &publishing,
             &Tokens::parse(b"a-long-secret"),

@@ -1,110 +1,154 @@
-//! The meta-variables of a POST that concern publishing.
+//! Post: one POST, from its head to a record.
 
-use core::net::IpAddr;
+use std::time::Duration;
 
-use crate::request::MetaVariables;
+use super::body::{Body, Progress};
+use super::fields::{Length, PostFields};
+use super::message::{Media, Message};
+use super::permit::{Verdict, permit};
+use super::record::Record;
+use super::reply::{Replies, Reply};
+use super::token::Tokens;
+use crate::request::{Method, Publishing, Request, Settings, Status};
+use crate::source::Author;
 
-/// The meta-variables that only publishing uses, in addition to [`crate::request::Request`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Everything that determines the response to a POST.
+#[derive(Clone, Copy)]
+pub struct PostContext<'a> {
+    /// The request.
+    pub request: &'a Request,
+    /// Its meta-variables that concern publishing.
+    pub fields: &'a PostFields,
+    /// The settings of its location.
+    pub settings: &'a Settings,
+    /// The settings of publishing.
+    pub publishing: &'a Publishing,
+    /// The tokens of the token file; none if tokens do not permit publishing.
+    pub tokens: &'a Tokens,
+}
+
+/// The decision after the head.
+pub enum PostStart {
+    /// The response is known already. The body is not needed.
+    Reply(Reply),
+    /// Receive the body.
+    Post(Post),
+}
+
+/// What the caller does next.
+pub enum PostStep {
+    /// Wait for bytes, or for [`Post::until`].
+    More,
+    /// The response is known. The rest of the body is not needed.
+    Reply(Reply),
+    /// Append this record, and then respond by [`Post::replies`].
+    Record(Record),
+}
+
+/// A POST that may publish and whose body is being received.
 pub struct Post {
-    /// `CONTENT_TYPE`.
-    pub content_type: Option<Vec<u8>>,
-    /// `HTTP_CONTENT_ENCODING`, such as `gzip`, which is not supported.
-    pub content_encoding: Option<Vec<u8>>,
-    /// The length of the body.
-    pub length: Length,
-    /// `HTTP_AUTHORIZATION`. Apache passes it only with `CGIPassAuth On`.
-    pub authorization: Option<Vec<u8>>,
-    /// `HTTP_SEC_FETCH_SITE`: the relation of the page's origin to the requested one. No page
-    /// can forge it (Fetch Metadata, W3C).
-    pub fetch_site: Option<Vec<u8>>,
-    /// `HTTP_REFERER`: the page that sent the request, for browsers that name it nowhere else.
-    pub referer: Option<Vec<u8>>,
-    /// `HTTP_HOST`, the last one: nginx passes two if a location adds its own.
-    pub host: Option<Vec<u8>>,
-    /// `SERVER_PORT`. Debian's nginx omits the port in `HTTP_HOST`.
-    pub port: Option<u16>,
-    /// Whether the server itself is known to speak TLS (`HTTPS` or `REQUEST_SCHEME`). Behind a
-    /// TLS proxy this is unknown.
-    pub transport: Transport,
-    /// `REMOTE_USER`: the user whom the web server has authenticated. (Where `auth_basic` is
-    /// off, nginx's `$remote_user` is an unchecked name that the client sent; a location must
-    /// not pass it there.)
-    pub user: Option<Vec<u8>>,
-    /// `REMOTE_ADDR`.
-    pub address: Option<Vec<u8>>,
-    /// `HTTP_X_SESSION_ID`: the session that receives the message, or that sends it.
-    pub session: Option<Vec<u8>>,
+    replies: Replies,
+    media: Media,
+    body: Body,
+    body_max_bytes: usize,
+    /// The longest record that reaches a reader uncut.
+    line_max_bytes: usize,
+    client: Vec<u8>,
+    /// The member of a room who publishes it.
+    author: Option<Author>,
 }
 
-/// The length of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
-    /// `CONTENT_LENGTH` bytes.
-    Known(u64),
-    /// It continues to the end of the input: chunked in HTTP, decoded by the server.
-    ToTheEnd,
-    /// `CONTENT_LENGTH` is not a number.
-    Malformed,
+/// Decides what can be decided from the head of a POST. `now` is any monotonic clock; the body
+/// must arrive within [`Publishing::timeout`] from now.
+#[must_use]
+pub fn begin(asked: PostContext<'_>, now: Duration) -> PostStart {
+    match judge(asked, now) {
+        Ok(post) => PostStart::Post(post),
+        Err(reply) => PostStart::Reply(reply),
+    }
 }
 
-/// How the request reached the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// Over TLS.
-    Tls,
-    /// Unencrypted, or over TLS that ended before this server.
-    Unknown,
+// A client that may not publish must not learn anything else, so this is decided first.
+fn judge(asked: PostContext<'_>, now: Duration) -> Result<Post, Reply> {
+    let PostContext {
+        request,
+        fields,
+        settings,
+        publishing,
+        tokens,
+    } = asked;
+    let replies = Replies::to(request, settings);
+    match request.method {
+        Method::Post => {}
+        Method::Options => return Err(Replies::preflight(request, settings)),
+        _ => return Err(replies.method_not_allowed()),
+    }
+    match permit(request, fields, settings, publishing, tokens) {
+        Verdict::Granted => {}
+        Verdict::TokenMissing => return Err(replies.unauthorized()),
+        Verdict::Denied => return Err(replies.forbidden()),
+    }
+    let is_coded = |coding: &[u8]| !coding.eq_ignore_ascii_case(b"identity");
+    if fields.content_encoding.as_deref().is_some_and(is_coded) {
+        return Err(replies.unsupported_coding());
+    }
+    let media = fields.content_type.as_deref().and_then(Media::parse);
+    let media = media.ok_or_else(|| replies.unsupported_type())?;
+    let limit = publishing.body_max_bytes;
+    match fields.length {
+        Length::Known(length) if length > limit as u64 => return Err(replies.too_large(limit)),
+        Length::Malformed => return Err(replies.error(Status::BadRequest, "no such length")),
+        _ => {}
+    }
+    Ok(Post {
+        replies,
+        media,
+        body: Body::new(fields.length, limit, now + publishing.timeout),
+        body_max_bytes: limit,
+        line_max_bytes: settings.max_line_bytes,
+        client: fields.client(),
+        author: None,
+    })
 }
 
 impl Post {
-    /// Reads the meta-variables.
-    #[must_use]
-    pub fn from_meta(meta: &MetaVariables) -> Self {
-        let one = |name: &str| meta.get(name).last().map(<[u8]>::to_vec);
-        let is_tls = one("HTTPS").is_some_and(|value| value.eq_ignore_ascii_case(b"on"))
-            || one("REQUEST_SCHEME").as_deref() == Some(b"https");
-        Self {
-            content_type: meta.joined("CONTENT_TYPE"),
-            content_encoding: meta.joined("HTTP_CONTENT_ENCODING"),
-            length: Length::of(meta),
-            authorization: meta.joined("HTTP_AUTHORIZATION"),
-            fetch_site: meta.joined("HTTP_SEC_FETCH_SITE"),
-            referer: meta.joined("HTTP_REFERER"),
-            host: one("HTTP_HOST"),
-            port: one("SERVER_PORT")
-                .and_then(|port| std::str::from_utf8(&port).ok()?.parse().ok())
-                .filter(|port| *port != 0),
-            transport: if is_tls {
-                Transport::Tls
-            } else {
-                Transport::Unknown
-            },
-            user: one("REMOTE_USER"),
-            address: one("REMOTE_ADDR"),
-            session: meta.joined("HTTP_X_SESSION_ID"),
-        }
+    /// Makes `author`, the member of a room, the author of its record.
+    pub fn comes_from(&mut self, author: Author) {
+        self.author = Some(author);
     }
 
-    /// What identifies a client for its rate limit: its user name, otherwise its address. Of an
-    /// IPv6 address the first 64 bits count, since one customer has all addresses of such a
-    /// network.
-    #[must_use]
-    pub fn client(&self) -> Vec<u8> {
-        if let Some(user) = &self.user {
-            return [b"user ", &user[..]].concat();
-        }
-        let text = self.address.as_deref().unwrap_or_default();
-        let address = std::str::from_utf8(text)
-            .ok()
-            .and_then(|text| text.parse::<IpAddr>().ok());
-        match address.map(|address| address.to_canonical()) {
-            Some(IpAddr::V4(address)) => address.octets().to_vec(),
-            Some(IpAddr::V6(address)) => address.octets()[..8].to_vec(),
-            None => text.to_vec(),
-        }
+    /// Adds bytes of the body.
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.body.take(bytes);
     }
-}
+
+    /// The input has ended.
+    pub fn end(&mut self) {
+        self.body.end();
+    }
+
+    /// What to do at `now`. Call it at the beginning, since a body can be empty, whenever bytes
+    /// or their end have arrived, and at [`Post::until`].
+    #[must_use]
+    pub fn at(&self, now: Duration) -> PostStep {
+        let replies = &self.replies;
+        PostStep::Reply(match self.body.at(now) {
+            Progress::More => return PostStep::More,
+            Progress::Whole => match self.record() {
+                Ok(record) => return PostStep::Record(record),
+                Err(reply) => reply,
+            },
+            Progress::TooLarge => replies.too_large(self.body_max_bytes),
+            Progress::Late => replies.error(Status::RequestTimeout, "the body came too slowly"),
+            Progress::CutOff => replies.error(Status::BadRequest, "the body is cut off"),
+        })
+    }
+
+    /// The time before which the body must have arrived and the record must be in the file.
+    #[must_use]
+    pub fn until(&self) -> Duration {
+        self.body.until()
+    }
 
 impl Length {
     /// If both are present, the transfer coding takes precedence: a length beside it is that of
@@ -121,18 +165,15 @@ impl Length {
         if is_coded || length == b"-1" {
             return Self::ToTheEnd;
         }
-        if !length.iter().all(u8::is_ascii_digit) {
-            return Self::Malformed;
-        }
-        // A number that does not fit exceeds every limit.
-        let text = std::str::from_utf8(length).unwrap_or_default();
-        Self::Known(text.parse().unwrap_or(u64::MAX))
+        Ok(record)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::{Lifetime, MetaVariables};
+    use proptest::prelude::*;
 
     #[test]
     fn a_length_is_a_number_or_the_end_of_the_input() {
@@ -163,17 +204,147 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_its_name_or_its_address() {
-        let client = |pairs: &[(&str, &str)]| Post::from_meta(&MetaVariables::of(pairs)).client();
-        let at = |address: &str| client(&[("REMOTE_ADDR", address)]);
-        assert_eq!(at("192.0.2.7"), [192, 0, 2, 7]);
-        assert_eq!(at("::ffff:192.0.2.7"), [192, 0, 2, 7]);
-        assert_eq!(at("2001:db8:1:2:3::4"), at("2001:db8:1:2:ffff::1"));
-        assert_ne!(at("2001:db8:1:2::"), at("2001:db8:1:3::"));
-        assert_eq!(at("unix:"), b"unix:");
-        assert_eq!(
-            client(&[("REMOTE_ADDR", "::1"), ("REMOTE_USER", "eve")]),
-            b"user eve"
+    fn what_the_head_decides_is_answered_before_the_body() {
+        check(
+            &[("REQUEST_METHOD", "GET"), ANYONE],
+            "405 Method Not Allowed\nAllow: POST, OPTIONS\nContent-Type: application/json\n\
+             Cache-Control: no-store\nContent-Length: 32\n\n{\"error\":\"only POST publishes\"}\n",
         );
+        check(
+            &[("REQUEST_METHOD", "HEAD"), ANYONE],
+            "405 Method Not Allowed\nAllow: POST, OPTIONS\nContent-Type: application/json\n\
+             Cache-Control: no-store\nContent-Length: 32\n\n",
+        );
+        check(
+            &[POST, TEXT],
+            "403 Forbidden\nContent-Type: application/json\nCache-Control: no-store\n\
+             Content-Length: 24\n\n{\"error\":\"not allowed\"}\n",
+        );
+        let token = [
+            POST,
+            ("SSE_PUBLISH_ALLOW", "token"),
+            ("SSE_PUBLISH_TOKEN_FILE", "/t"),
+        ];
+        check(
+            &token,
+            "401 Unauthorized\nWWW-Authenticate: Bearer realm=\"publish\"\n\
+             Content-Type: application/json\nCache-Control: no-store\nContent-Length: 30\n\n\
+             {\"error\":\"a token is needed\"}\n",
+        );
+        check(
+            &[POST, ANYONE, ("CONTENT_TYPE", "text/html")],
+            "415 Unsupported Media Type\nAccept-Post: application/json, text/plain, \
+             application/x-www-form-urlencoded\nContent-Type: application/json\n\
+             Cache-Control: no-store\nContent-Length: 52\n\n\
+             {\"error\":\"neither JSON, text nor a form, in UTF-8\"}\n",
+        );
+        check(
+            &[POST, ANYONE, TEXT, ("CONTENT_LENGTH", "65537")],
+            "413 Content Too Large\nContent-Type: application/json\nCache-Control: no-store\n\
+             Content-Length: 36\n\n{\"error\":\"larger than 65536 bytes\"}\n",
+        );
+    }
+
+    #[test]
+    fn another_sites_page_may_read_why_where_it_may_read() {
+        let origin = ("HTTP_ORIGIN", "https://a.example");
+        let allowed = ("SSE_ALLOW_ORIGIN", "https://a.example");
+        check(
+            &[POST, origin, allowed],
+            "403 Forbidden\nContent-Type: application/json\nCache-Control: no-store\n\
+             Content-Length: 24\nVary: Origin\nAccess-Control-Allow-Origin: https://a.example\n\
+             Access-Control-Allow-Credentials: true\n\n{\"error\":\"not allowed\"}\n",
+        );
+        check(
+            &[("REQUEST_METHOD", "OPTIONS"), origin, allowed],
+            "204 No Content\nAllow: POST, OPTIONS\nVary: Origin\n\
+             Access-Control-Allow-Origin: https://a.example\n\
+             Access-Control-Allow-Credentials: true\n\
+             Access-Control-Allow-Methods: POST, OPTIONS\n\
+             Access-Control-Allow-Headers: Accept, Authorization, Cache-Control, \
+             Content-Type, Last-Event-ID, X-Requested-With\n\
+             Access-Control-Max-Age: 7200\n\n",
+        );
+    }
+
+    const START: Duration = Duration::ZERO;
+
+    #[test]
+    fn a_body_becomes_a_record_and_then_an_id() {
+        let mut post = post(&[("CONTENT_LENGTH", "5")]);
+        post.take(b"hel");
+        assert!(matches!(post.at(START), PostStep::More));
+        post.take(b"lo, and what follows");
+        let PostStep::Record(record) = post.at(START) else {
+            panic!("no record");
+        };
+        assert_eq!(record.as_bytes(), b"{\"data\":\"hello\"}\n");
+        assert_eq!(
+            shown(&post.replies().created("17-0123456789abcdef")),
+            "201 Created\nContent-Type: application/json\nCache-Control: no-store\n\
+             Content-Length: 29\n\n{\"id\":\"17-0123456789abcdef\"}\n"
+        );
+    }
+
+    #[test]
+    fn an_empty_body_is_whole_before_a_byte_of_it_came() {
+        let post = post(&[("CONTENT_LENGTH", "0")]);
+        assert!(matches!(post.at(START), PostStep::Record(_)));
+    }
+
+    #[test]
+    fn a_body_that_is_no_message_gets_the_reason() {
+        let mut slow = post(&[("CONTENT_LENGTH", "5")]);
+        slow.take(b"hel");
+        replies(slow.at(slow.until()), "408 Request Timeout");
+        slow.end();
+        replies(slow.at(START), "400 Bad Request");
+        let mut chunked = post(&[("SSE_PUBLISH_MAX", "4")]);
+        chunked.take(b"hello");
+        replies(chunked.at(START), "413 Content Too Large");
+        let ended = |pairs: &[(&str, &str)], bytes: &[u8]| {
+            let mut post = post(pairs);
+            post.take(bytes);
+            post.end();
+            post.at(START)
+        };
+        replies(ended(&[], b"\xff"), "400 Bad Request");
+        // The record would be cut for readers, since quoting makes it longer.
+        let short = [("SSE_MAX_LINE", "16")];
+        replies(ended(&short, b"\0\0\0"), "413 Content Too Large");
+    }
+
+    proptest! {
+        /// Any variables and bytes lead to a response or a record.
+        #[test]
+        fn any_variables_and_any_bytes_come_to_an_end(
+            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 10),
+            is_known in prop::collection::vec(any::<bool>(), 10),
+            body in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let names = [
+                "CONTENT_TYPE", "CONTENT_LENGTH", "HTTP_AUTHORIZATION", "HTTP_ORIGIN",
+                "HTTP_HOST", "HTTP_SEC_FETCH_SITE", "REMOTE_ADDR", "REMOTE_USER",
+                "HTTP_TRANSFER_ENCODING", "HTTP_CONTENT_ENCODING",
+            ];
+            let mut meta = MetaVariables::of(&[POST, ANYONE, TEXT, ("CONTENT_LENGTH", "50")]);
+            for ((name, value), is_known) in names.iter().zip(&values).zip(is_known) {
+                if is_known {
+                    meta.push(name, value);
+                }
+            }
+            let asked = PostContext {
+                request: &Request::from_meta(&meta),
+                fields: &PostFields::from_meta(&meta),
+                settings: &Settings::parse(&meta, Lifetime::Hour).unwrap().0,
+                publishing: &Publishing::parse(&meta).unwrap().0,
+                tokens: &Tokens::parse(b"secret-secret"),
+            };
+            if let PostStart::Post(mut post) = begin(asked, START) {
+                post.take(&body);
+                post.end();
+                prop_assert!(!matches!(post.at(START), PostStep::More));
+            }
+        }
     }
 }

@@ -28,7 +28,7 @@ const SLOT_BYTES: usize = 16;
 pub struct Key(u64);
 
 impl Key {
-    /// The key of the client that [`super::Post::client`] returns.
+    /// The key of the client that [`super::PostFields::client`] returns.
     #[must_use]
     pub fn of(client: &[u8]) -> Self {
         // Zero marks an empty slot.

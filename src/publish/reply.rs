@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::message::Media;
 use super::record::json_text;
-use crate::request::{Head, Method, Request, Settings, Status, Ways, preflight, with_cors};
+use crate::request::{Head, Method, Operations, Request, Settings, Status, preflight, with_cors};
 
 /// A response to a POST: a head with `Content-Length`, and a body of JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Replies {
     /// §4.8).
     pub(super) fn preflight(request: &Request, settings: &Settings) -> Reply {
         Reply {
-            head: preflight(request, settings, Ways::Up),
+            head: preflight(request, settings, Operations::Publish),
             body: Vec::new(),
         }
     }

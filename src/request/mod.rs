@@ -39,7 +39,7 @@ pub use nick::Nick;
 pub(crate) use origin::split_port;
 pub use origin::{AllowedOrigin, Origin};
 pub use place::{RequestedStream, path_below};
-pub use policy::{Decision, Ways, decide, decide_among};
+pub use policy::{Decision, Operations, decide, decide_among};
 pub(crate) use policy::{Granted, granted_to, preflight, with_cors};
 pub use publishing::{Durability, Grant, Publishing, Rate};
 pub use query::{Heartbeat, Query};

@@ -16,23 +16,23 @@ pub enum Decision {
     Refuse(Head),
 }
 
-/// The directions that an address supports.
+/// The operations that an address supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ways {
+pub enum Operations {
     /// Events are read from it.
-    Down,
-    /// Messages are posted to it.
-    Up,
+    Read,
+    /// Messages are published to it.
+    Publish,
     /// Both.
     Both,
 }
 
-impl Ways {
+impl Operations {
     /// The allowed methods.
     fn methods(self) -> &'static str {
         match self {
-            Self::Down => "GET, HEAD, OPTIONS",
-            Self::Up => "POST, OPTIONS",
+            Self::Read => "GET, HEAD, OPTIONS",
+            Self::Publish => "POST, OPTIONS",
             Self::Both => "GET, HEAD, POST, OPTIONS",
         }
     }
@@ -42,7 +42,7 @@ impl Ways {
     /// Authorization.
     fn fields(self) -> &'static str {
         match self {
-            Self::Down | Self::Up => {
+            Self::Read | Self::Publish => {
                 "Accept, Authorization, Cache-Control, Content-Type, Last-Event-ID, \
                  X-Requested-With"
             }
@@ -57,17 +57,17 @@ impl Ways {
 /// Decides by method, `Accept` and `Origin`, for an address that only streams.
 #[must_use]
 pub fn decide(request: &Request, settings: &Settings) -> Decision {
-    decide_among(Ways::Down, request, settings)
+    decide_among(Operations::Read, request, settings)
 }
 
 /// The same for an address with these operations. A POST is refused here, because publishing is
 /// decided elsewhere.
 #[must_use]
-pub fn decide_among(ways: Ways, request: &Request, settings: &Settings) -> Decision {
+pub fn decide_among(operations: Operations, request: &Request, settings: &Settings) -> Decision {
     match request.method {
-        Method::Options => return Decision::Refuse(preflight(request, settings, ways)),
+        Method::Options => return Decision::Refuse(preflight(request, settings, operations)),
         Method::Post | Method::Other => {
-            let head = Head::new(Status::MethodNotAllowed).with("Allow", ways.methods());
+            let head = Head::new(Status::MethodNotAllowed).with("Allow", operations.methods());
             return Decision::Refuse(with_cors(head, request, settings));
         }
         Method::Get | Method::Head => {}
@@ -88,15 +88,15 @@ pub fn decide_among(ways: Ways, request: &Request, settings: &Settings) -> Decis
 }
 
 /// The response to OPTIONS (Fetch §4.8).
-pub(crate) fn preflight(request: &Request, settings: &Settings, ways: Ways) -> Head {
-    let head = Head::new(Status::NoContent).with("Allow", ways.methods());
+pub(crate) fn preflight(request: &Request, settings: &Settings, operations: Operations) -> Head {
+    let head = Head::new(Status::NoContent).with("Allow", operations.methods());
     let allowed = with_cors(head, request, settings);
     if granted(request, settings).is_none() {
         return allowed;
     }
     allowed
-        .with("Access-Control-Allow-Methods", ways.methods())
-        .with("Access-Control-Allow-Headers", ways.fields())
+        .with("Access-Control-Allow-Methods", operations.methods())
+        .with("Access-Control-Allow-Headers", operations.fields())
         // Two hours is Chromium's maximum.
         .with("Access-Control-Max-Age", "7200")
 }

@@ -19,7 +19,7 @@ use super::shared_pages::SharedPages;
 use crate::gateway::{After, Incoming, Malformed, Protocol, SharedFrame};
 use crate::request::{Head, Label};
 use crate::source::Now;
-use crate::store::posting::Posting;
+use crate::store::post::PostHandler;
 use crate::stream::{Channels, Chunk, Ring, Scheduled, Subscriber};
 
 /// A connection.
@@ -52,7 +52,7 @@ pub(super) enum State {
     /// A request is awaited or being received, since this moment.
     Reading { since: Duration },
     /// The body of a POST is being received, or its record is being added to a file.
-    Receiving(Box<Posting>),
+    Receiving(Box<PostHandler>),
     /// A stream is served.
     Streaming {
         subscriber: Box<Subscriber>,

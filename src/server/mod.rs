@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  accept ─► receive ─► request ─► catch_up ⇄ fan_out ─► lifecycle
-//!                          └─────► upload ─────────────────┘
+//!                          └─────► post ───────────────────┘
 //! ```
 //!
 //! [`event_loop`] waits and executes actions; it decides nothing. [`connection`] is one
@@ -21,6 +21,7 @@ mod listen;
 mod notify;
 mod options;
 mod poller;
+mod post;
 mod receive;
 mod request;
 mod schedule;
@@ -28,7 +29,6 @@ mod shared_pages;
 mod shutdown;
 mod timers;
 mod token;
-mod upload;
 
 use std::ffi::OsString;
 use std::io;

@@ -13,7 +13,7 @@ use crate::request::{
     SettingError, Settings, Status, StatusAnswer, StatusFormat, WRONG_SETTING, decide,
     decide_status, misplaced, path_below,
 };
-use crate::source::{Now, Stream, WayUp};
+use crate::source::{Now, Recipients, Stream};
 use crate::stream::open::{Answered, open};
 use crate::stream::{
     self, Delivery, ReopenParams, StreamParams, Subscriber, Subscription, Watching,
@@ -91,10 +91,10 @@ impl Server {
             Service::Publish => self.begin_post(id, None, &meta, &request, settings, now),
             Service::Status => self.respond_status(id, &request, &settings, now),
             Service::Stream(stream)
-                if request.method == Method::Post && WayUp::of(stream).is_some() =>
+                if request.method == Method::Post && Recipients::of(stream).is_some() =>
             {
-                let way = WayUp::of(stream);
-                self.begin_post(id, way, &meta, &request, settings, now)
+                let recipients = Recipients::of(stream);
+                self.begin_post(id, recipients, &meta, &request, settings, now)
             }
             Service::Stream(stream) => self.open(id, stream, &request, &settings, now),
         }

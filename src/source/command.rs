@@ -40,7 +40,8 @@ pub trait Process {
 
 /// How soon the exit code of a program that has closed its output is checked again: most are
 /// about to end. The interval doubles each time, up to the second value.
-const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
+const EXIT_CHECK_INTERVAL: (Duration, Duration) =
+    (Duration::from_millis(1), Duration::from_millis(100));
 
 /// The size of one read, in bytes.
 const READ_BYTES: usize = 16 * 1024;
@@ -60,7 +61,7 @@ pub struct Command {
     /// It must be shared before it emits anything, or other subscribers would start another
     /// run.
     is_to_be_shared: bool,
-    look_after: Duration,
+    check_after: Duration,
     start_unix_ms: u64,
     lines: u64,
     encoding: LineEncoding,
@@ -156,7 +157,7 @@ impl Command {
         Self {
             process: Some(process),
             is_to_be_shared: settings.command_sharing == CommandSharing::Shared,
-            look_after: LOOK.0,
+            check_after: EXIT_CHECK_INTERVAL.0,
             start_unix_ms: now.unix_ms,
             lines: 0,
             encoding,
@@ -212,7 +213,7 @@ impl Command {
         self.held_back = line;
     }
 
-    fn close(&mut self, said: &str, out: &mut Batch) -> Next {
+    fn close(&mut self, reason: &str, out: &mut Batch) -> Next {
         for line in std::mem::take(&mut self.unread).split_inclusive(|&b| b == b'\n') {
             self.hold_back(line.strip_suffix(b"\n").unwrap_or(line));
             if line.ends_with(b"\n") {
@@ -226,7 +227,7 @@ impl Command {
         out.event(&Event {
             id: EventId::new(format!("{}-end", self.start_unix_ms)).ok(),
             name: Some(EventName::CLOSE),
-            data: said.as_bytes(),
+            data: reason.as_bytes(),
         });
         Next::End
     }
@@ -263,8 +264,8 @@ impl Source for Command {
                     if let Some(code) = process.exit_code() {
                         return self.close(&code.to_string(), out);
                     }
-                    let at = now.monotonic + self.look_after;
-                    self.look_after = (2 * self.look_after).min(LOOK.1);
+                    let at = now.monotonic + self.check_after;
+                    self.check_after = (2 * self.check_after).min(EXIT_CHECK_INTERVAL.1);
                     return Next::At(self.ends_at.min(at));
                 }
                 Ok(count) => {
@@ -331,14 +332,14 @@ mod tests {
     use std::collections::VecDeque;
 
     /// Reads these in order, one at each read, then ends.
-    struct Says {
-        said: VecDeque<&'static [u8]>,
+    struct Prints {
+        lines: VecDeque<&'static [u8]>,
         code: i32,
     }
 
-    impl Process for Says {
+    impl Process for Prints {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            match self.said.pop_front() {
+            match self.lines.pop_front() {
                 Some(b"") => Err(io::ErrorKind::WouldBlock.into()),
                 Some(bytes) => {
                     buffer[..bytes.len()].copy_from_slice(bytes);
@@ -359,15 +360,15 @@ mod tests {
         Command::new(Box::new(process), encoding, settings, now)
     }
 
-    fn check(settings: &[(&str, &str)], said: &[&'static [u8]], code: i32, expected: &str) {
+    fn check(settings: &[(&str, &str)], lines: &[&'static [u8]], code: i32, expected: &str) {
         let meta = MetaVariables::of(settings);
         let settings = Settings::parse(&meta, Lifetime::Unlimited).unwrap().0;
         let now = Now {
             monotonic: Duration::ZERO,
             unix_ms: 7,
         };
-        let process = Says {
-            said: said.iter().copied().collect(),
+        let process = Prints {
+            lines: lines.iter().copied().collect(),
             code,
         };
         let mut command = command(process, &settings, now);
@@ -378,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_events_and_the_end_tells_the_exit_code() {
+    fn lines_are_events_and_the_end_contains_the_exit_code() {
         check(
             &[],
             &[b"one\ntw", b"", b"o\r\n", b"three"],
@@ -389,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn json_lines_say_what_the_events_are() {
+    fn json_lines_describe_the_events() {
         check(
             &[("SSE_FORMAT", "jsonl")],
             &[b"{\"event\":\"piece\",\"data\":\"a\"}\nno\n\n"],
@@ -412,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_more_than_it_may_say_ends_it() {
+    fn more_output_than_permitted_ends_it() {
         check(
             &[("SSE_COMMAND_OUTPUT", "4")],
             &[b"1\n2\n3\n"],
@@ -430,8 +431,8 @@ mod tests {
             monotonic: Duration::ZERO,
             unix_ms: 7,
         };
-        let process = Says {
-            said: VecDeque::from([b"1\n2\n3\n4".as_slice(), b"5\n6".as_slice()]),
+        let process = Prints {
+            lines: VecDeque::from([b"1\n2\n3\n4".as_slice(), b"5\n6".as_slice()]),
             code: 0,
         };
         let mut command = command(process, &settings, now);
@@ -463,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_closed_its_output_is_looked_at_soon_and_then_less_and_less_often() {
+    fn a_program_that_closed_its_output_is_checked_soon_and_then_less_and_less_often() {
         let settings = Settings::parse(&MetaVariables::of(&[]), Lifetime::Unlimited);
         let mut now = Now {
             monotonic: Duration::ZERO,
@@ -481,15 +482,15 @@ mod tests {
     }
 
     #[test]
-    fn a_program_for_many_says_nothing_before_it_is_among_them() {
+    fn a_shared_program_emits_nothing_before_it_is_attached() {
         let meta = MetaVariables::of(&[("SSE_COMMAND_SHARED", "yes")]);
         let settings = Settings::parse(&meta, Lifetime::Unlimited).unwrap().0;
         let now = Now {
             monotonic: Duration::ZERO,
             unix_ms: 7,
         };
-        let process = Says {
-            said: VecDeque::from([b"one\n".as_slice()]),
+        let process = Prints {
+            lines: VecDeque::from([b"one\n".as_slice()]),
             code: 0,
         };
         let mut command = command(process, &settings, now);

@@ -330,14 +330,14 @@ pub static STREAMS: [&Stream; 7] = [
 
 /// The recipients of a POST to a stream's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WayUp {
+pub enum Recipients {
     /// The session that it names, and no other.
     Session,
     /// All members of the room except the session that it names.
     Room,
 }
 
-impl WayUp {
+impl Recipients {
     /// The recipients for a stream; `None` if its address accepts no POST.
     #[must_use]
     pub fn of(stream: &Stream) -> Option<Self> {

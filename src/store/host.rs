@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::append::{AppendError, AppendOptions};
 use super::disk::{self, RealDisk, Surroundings};
-use super::site::{PublishError, target, unwritten};
+use super::publish_location::{PublishError, target, unwritten};
 use super::spool::SpoolFolder;
 use crate::publish::Record;
 use crate::request::{BelowRoot, Durability, Request, Settings};

@@ -2,8 +2,8 @@
 
 use super::{Delivery, StreamParams};
 use crate::event::{Gap, Unavailable};
-use crate::request::{Decision, Head, SettingError, Status, Ways, decide_among};
-use crate::source::{OpenError, Opened, Opening, Source, Stream, WayUp};
+use crate::request::{Decision, Head, Operations, SettingError, Status, decide_among};
+use crate::source::{OpenError, Opened, Opening, Recipients, Source, Stream};
 
 /// The result of a request.
 pub enum Answered {
@@ -38,11 +38,11 @@ pub fn open(stream: &Stream, opening: &Opening<'_>, delivery: Delivery, jitter: 
     let &Opening {
         settings, request, ..
     } = opening;
-    let ways = match WayUp::of(stream) {
-        Some(_) => Ways::Both,
-        None => Ways::Down,
+    let operations = match Recipients::of(stream) {
+        Some(_) => Operations::Both,
+        None => Operations::Read,
     };
-    let (head, head_only) = match decide_among(ways, request, settings) {
+    let (head, head_only) = match decide_among(operations, request, settings) {
         Decision::Refuse(head) => return Answered::End(head),
         Decision::HeadOnly(head) => (head, true),
         Decision::Stream(head) => (head, false),

@@ -47,7 +47,7 @@ pub(crate) struct Programs {
     /// How many programs may run at once.
     limit: Cell<usize>,
     /// The signals that arrived while they were not blocked.
-    heard: RefCell<Vec<(Signal, Arc<AtomicBool>)>>,
+    arrived: RefCell<Vec<(Signal, Arc<AtomicBool>)>>,
 }
 
 /// A program that has been told to end.
@@ -90,7 +90,7 @@ impl Programs {
             inherits_orphans: OnceCell::new(),
             reaped_at: Cell::new(None),
             limit: Cell::new(usize::MAX),
-            heard: RefCell::new(Vec::new()),
+            arrived: RefCell::new(Vec::new()),
         }
     }
 
@@ -144,7 +144,7 @@ impl Programs {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let spawned = self.with_signals_open(|| command.spawn());
+        let spawned = self.with_signals_unblocked(|| command.spawn());
         let mut child = spawned.map_err(|error| match error.raw_os_error() {
             // The standard library has no error kind for it.
             Some(libc::ENOEXEC) => {
@@ -176,19 +176,19 @@ impl Programs {
     /// A program inherits the blocked signals. This process reads its signals from a
     /// descriptor, for which they are blocked, so the program could not be ended by a signal.
     /// Signals that arrive while they are not blocked are raised again.
-    fn with_signals_open<T>(&self, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let mut heard = self.heard.borrow_mut();
-        if heard.is_empty() {
+    fn with_signals_unblocked<T>(&self, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let mut arrived = self.arrived.borrow_mut();
+        if arrived.is_empty() {
             for signal in SIGNALS {
                 let flag = Arc::new(AtomicBool::new(false));
                 signal_hook::flag::register(signal as i32, Arc::clone(&flag))?;
-                heard.push((signal, flag));
+                arrived.push((signal, flag));
             }
         }
         let before = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
         let spawned = spawn();
         before.thread_set_mask()?;
-        for (signal, flag) in &*heard {
+        for (signal, flag) in &*arrived {
             if flag.swap(false, Ordering::Relaxed) {
                 raise(*signal)?;
             }
@@ -250,7 +250,7 @@ impl Programs {
 
     /// Ends the programs that are ending, and waits for them, because this process is about to
     /// end. A process that the kernel cannot kill, because it waits for a disk, is not awaited.
-    fn bury_all(&self) {
+    fn reap_all(&self) {
         if self.ending.borrow().is_empty() {
             return;
         }
@@ -265,7 +265,7 @@ impl Programs {
 
 impl Drop for Programs {
     fn drop(&mut self) {
-        self.bury_all();
+        self.reap_all();
     }
 }
 
@@ -308,29 +308,31 @@ impl Running {
                 Ok(0) => {
                     self.stderr = None;
                     if !self.error_line.is_empty() {
-                        self.say_error_line();
+                        self.log_error_line();
                     }
                 }
-                Ok(count) => buffer[..count].iter().for_each(|byte| self.hear(*byte)),
+                Ok(count) => buffer[..count]
+                    .iter()
+                    .for_each(|byte| self.push_error_byte(*byte)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return,
             }
         }
     }
 
-    fn hear(&mut self, byte: u8) {
+    fn push_error_byte(&mut self, byte: u8) {
         if byte == b'\n' || self.error_line.len() >= ERROR_LINE_MAX_BYTES {
-            self.say_error_line();
+            self.log_error_line();
         }
         if byte != b'\n' {
             self.error_line.push(byte);
         }
     }
 
-    fn say_error_line(&mut self) {
+    fn log_error_line(&mut self) {
         let line = std::mem::take(&mut self.error_line);
         let text = String::from_utf8_lossy(&line);
-        self.log.said(&self.name, &text);
+        self.log.child_stderr(&self.name, &text);
     }
 }
 

@@ -22,11 +22,11 @@ pub(crate) struct Event {
 
 /// One item of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum Item {
     /// An event.
     Event(Event),
     /// The position of the stream has changed without an event.
-    Place(Arc<str>),
+    Position(Arc<str>),
     /// The time to wait before reconnecting.
     Retry(Duration),
     /// An id that was ignored because it exceeds [`Parser::ID_MAX_BYTES`]; its length.
@@ -79,7 +79,7 @@ impl Parser {
     ///
     /// # Errors
     /// When an event is too long. The items before it have been appended.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], heard: &mut Vec<Heard>) -> Result<(), TooLong> {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], items: &mut Vec<Item>) -> Result<(), TooLong> {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.is_after_cr) && bytes[0] == b'\n' {
                 bytes = &bytes[1..];
@@ -97,22 +97,22 @@ impl Parser {
             self.is_after_cr = bytes[end] == b'\r';
             bytes = &bytes[end + 1..];
             if self.line.is_empty() {
-                self.end_line(part, heard);
+                self.end_line(part, items);
             } else {
                 let mut line = std::mem::take(&mut self.line);
                 line.extend_from_slice(part);
-                self.end_line(&line, heard);
+                self.end_line(&line, items);
             }
         }
         Ok(())
     }
 
-    fn end_line(&mut self, mut line: &[u8], heard: &mut Vec<Heard>) {
+    fn end_line(&mut self, mut line: &[u8], items: &mut Vec<Item>) {
         if !std::mem::replace(&mut self.is_after_first_line, true) {
             line = line.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(line);
         }
         if line.is_empty() {
-            return self.dispatch(heard);
+            return self.dispatch(items);
         }
         let (field, value) = match memchr(b':', line) {
             Some(colon) => (&line[..colon], &line[colon + 1..]),
@@ -135,17 +135,17 @@ impl Parser {
                 self.name.truncate(end);
             }
             b"id" if value.contains(&0) => {}
-            b"id" if text.len() > Self::ID_MAX_BYTES => heard.push(Heard::LongId(text.len())),
+            b"id" if text.len() > Self::ID_MAX_BYTES => items.push(Item::LongId(text.len())),
             b"id" => self.id = text.into(),
             b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
                 let ms = text.parse().unwrap_or(u64::MAX);
-                heard.push(Heard::Retry(Duration::from_millis(ms)));
+                items.push(Item::Retry(Duration::from_millis(ms)));
             }
             _ => {}
         }
     }
 
-    fn dispatch(&mut self, heard: &mut Vec<Heard>) {
+    fn dispatch(&mut self, items: &mut Vec<Item>) {
         let name = std::mem::take(&mut self.name);
         let mut data = std::mem::take(&mut self.data);
         let has_moved = self.last_id != self.id;
@@ -160,9 +160,9 @@ impl Parser {
                 name
             };
             let id = Arc::clone(&self.last_id);
-            heard.push(Heard::Event(Event { id, name, data }));
+            items.push(Item::Event(Event { id, name, data }));
         } else if has_moved {
-            heard.push(Heard::Place(Arc::clone(&self.last_id)));
+            items.push(Item::Position(Arc::clone(&self.last_id)));
         }
     }
 }
@@ -172,26 +172,26 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn fed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Heard> {
-        let (mut parser, mut heard) = (Parser::default(), Vec::new());
+    fn fed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Item> {
+        let (mut parser, mut items) = (Parser::default(), Vec::new());
         for piece in pieces {
-            parser.feed(piece, &mut heard).unwrap();
+            parser.feed(piece, &mut items).unwrap();
         }
-        heard
+        items
     }
 
-    fn event(id: &str, name: &str, data: &str) -> Heard {
+    fn event(id: &str, name: &str, data: &str) -> Item {
         let [name, data] = [name, data].map(str::to_owned);
         let id = id.into();
-        Heard::Event(Event { id, name, data })
+        Item::Event(Event { id, name, data })
     }
 
-    fn retry(ms: u64) -> Heard {
-        Heard::Retry(Duration::from_millis(ms))
+    fn retry(ms: u64) -> Item {
+        Item::Retry(Duration::from_millis(ms))
     }
 
     #[track_caller]
-    fn check(wire: impl AsRef<[u8]>, expected: &[Heard]) {
+    fn check(wire: impl AsRef<[u8]>, expected: &[Item]) {
         let wire = wire.as_ref();
         assert_eq!(fed([wire]), expected, "whole");
         assert_eq!(fed(wire.chunks(1)), expected, "byte by byte");
@@ -260,14 +260,14 @@ mod tests {
 
     #[test]
     fn an_id_alone_moves_the_place() {
-        check("id: 1\n\nid: 1\n\n\nid: 2", &[Heard::Place("1".into())]);
+        check("id: 1\n\nid: 1\n\n\nid: 2", &[Item::Position("1".into())]);
     }
 
     #[test]
     fn a_new_connection_goes_on_with_the_last_id() {
-        let (mut parser, mut heard) = (Parser::after(&"7".into()), Vec::new());
-        parser.feed(b"data: a\n\nid: 7\n\n", &mut heard).unwrap();
-        assert_eq!(heard, [event("7", "message", "a")]);
+        let (mut parser, mut items) = (Parser::after(&"7".into()), Vec::new());
+        parser.feed(b"data: a\n\nid: 7\n\n", &mut items).unwrap();
+        assert_eq!(items, [event("7", "message", "a")]);
     }
 
     #[test]
@@ -296,20 +296,20 @@ mod tests {
     #[test]
     fn too_long_an_event_is_refused_before_it_fills_the_memory() {
         let piece = vec![b'x'; 1 << 20];
-        let (mut parser, mut heard) = (Parser::default(), Vec::new());
-        parser.feed(b"data: a\n\ndata: ", &mut heard).unwrap();
-        let fed = (0..64).map(|_| parser.feed(&piece, &mut heard));
+        let (mut parser, mut items) = (Parser::default(), Vec::new());
+        parser.feed(b"data: a\n\ndata: ", &mut items).unwrap();
+        let fed = (0..64).map(|_| parser.feed(&piece, &mut items));
         assert_eq!(fed.last(), Some(Err(TooLong)));
-        assert_eq!(heard, [event("", "message", "a")]);
+        assert_eq!(items, [event("", "message", "a")]);
     }
 
     #[test]
     fn a_long_id_is_kept_once_for_all_events_that_follow_it() {
         let id = "i".repeat(Parser::ID_MAX_BYTES);
         let wire = format!("id: {id}\n{}", "data\n\n".repeat(10_000));
-        let heard = fed([wire.as_bytes()]);
-        let ids = heard.iter().map(|heard| match heard {
-            Heard::Event(event) => &event.id,
+        let items = fed([wire.as_bytes()]);
+        let ids = items.iter().map(|items| match items {
+            Item::Event(event) => &event.id,
             other => panic!("{other:?}"),
         });
         let mut ids = ids.collect::<Vec<_>>();
@@ -325,10 +325,10 @@ mod tests {
             format!("id: 1\ndata: a\n\nid: {long}\ndata: b\n\nid: {long}\n\nid: 2\n\n"),
             &[
                 event("1", "message", "a"),
-                Heard::LongId(long.len()),
+                Item::LongId(long.len()),
                 event("1", "message", "b"),
-                Heard::LongId(long.len()),
-                Heard::Place("2".into()),
+                Item::LongId(long.len()),
+                Item::Position("2".into()),
             ],
         );
     }

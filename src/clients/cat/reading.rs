@@ -24,7 +24,7 @@ use super::delivery::{Delivery, DeliveryOutcome};
 use super::ending::{Shutdown, Why};
 use super::gap;
 use super::options::Options;
-use super::parser::{Event, Heard, Parser};
+use super::parser::{Event, Item, Parser};
 use super::redirect::{is_redirect, is_same_origin, resolve};
 use super::state::State;
 
@@ -255,7 +255,7 @@ impl Reading<'_> {
         let mut parser = Parser::after(&self.last_id);
         let mut body = response.body_mut().as_reader();
         let mut piece = vec![0; 64 * 1024];
-        let mut heard = Vec::new();
+        let mut items = Vec::new();
         let mut has_long_id = false;
         loop {
             let count = match body.read(&mut piece) {
@@ -268,25 +268,25 @@ impl Reading<'_> {
                     return Ok(ConnectionOutcome::Ended(Some(describe(&error))));
                 }
             };
-            let fed = parser.feed(&piece[..count], &mut heard);
-            for heard in heard.drain(..) {
-                let end = match heard {
-                    Heard::Retry(retry) => {
+            let fed = parser.feed(&piece[..count], &mut items);
+            for item in items.drain(..) {
+                let end = match item {
+                    Item::Retry(retry) => {
                         self.retry = retry;
                         None
                     }
-                    Heard::Place(id) => {
+                    Item::Position(id) => {
                         self.last_id = id;
                         None
                     }
-                    Heard::LongId(bytes) => {
+                    Item::LongId(bytes) => {
                         if !std::mem::replace(&mut has_long_id, true) {
                             let text = format!("ids of {bytes} bytes are ignored: too long");
                             note("sse-cat", &text);
                         }
                         None
                     }
-                    Heard::Event(event) => self.take(event)?,
+                    Item::Event(event) => self.take(event)?,
                 };
                 if end.is_none() && self.delivery.is_immediate() && self.is_late(Instant::now()) {
                     return Ok(ConnectionOutcome::Ended(None));

@@ -1,8 +1,8 @@
 //! `sse-publish`: publishes messages for scripts and cron.
 
 mod options;
-mod posting;
 mod record;
+mod send;
 
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ pub fn main() -> ExitCode {
             return Exit::Usage.into();
         }
     };
-    match posting::run(&options) {
+    match send::run(&options) {
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
             note("sse-publish", &failure.text);

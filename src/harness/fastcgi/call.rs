@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 
 use super::super::environment::Variables;
 use super::super::program::Stderr;
-use super::record::{self, Said};
+use super::record::{self, Received};
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -49,9 +49,9 @@ impl Call {
     /// When the connection ends before the request does, or the bytes are not FastCGI.
     pub async fn read(&mut self) -> io::Result<Option<Bytes>> {
         loop {
-            let said = self.take()?;
-            if !said.is_empty() {
-                return Ok(Some(said.into()));
+            let content = self.take()?;
+            if !content.is_empty() {
+                return Ok(Some(content.into()));
             }
             if self.has_ended {
                 return Ok(None);
@@ -62,30 +62,30 @@ impl Call {
 
     /// Everything on STDOUT that has arrived in complete records. STDERR goes to the terminal.
     fn take(&mut self) -> io::Result<Vec<u8>> {
-        let mut said = Vec::new();
+        let mut content = Vec::new();
         let mut taken = 0;
         while !self.has_ended {
             match record::parse(&self.received[taken..]) {
                 Ok(Some((record, bytes))) => {
                     match record {
-                        Said::Stdout(content) => said.extend_from_slice(content),
-                        Said::Stderr(content) => self.stderr.push(content),
-                        Said::End => self.has_ended = true,
-                        Said::Other => {}
+                        Received::Stdout(bytes) => content.extend_from_slice(bytes),
+                        Received::Stderr(content) => self.stderr.push(content),
+                        Received::End => self.has_ended = true,
+                        Received::Other => {}
                     }
                     taken += bytes;
                 }
                 Ok(None) => break,
                 // The records before it are valid; the error is found again after they were
                 // forwarded.
-                Err(_) if !said.is_empty() => break,
+                Err(_) if !content.is_empty() => break,
                 Err(malformed) => {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, malformed));
                 }
             }
         }
         self.received.drain(..taken);
-        Ok(said)
+        Ok(content)
     }
 
     /// Waits until bytes could be sent or received.

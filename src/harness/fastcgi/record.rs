@@ -67,7 +67,7 @@ fn push(kind: u8, content: &[u8], out: &mut Vec<u8>) {
 
 /// A record from a responder.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Said<'a> {
+pub enum Received<'a> {
     Stdout(&'a [u8]),
     Stderr(&'a [u8]),
     /// The request has ended.
@@ -78,7 +78,7 @@ pub enum Said<'a> {
 
 /// Parses the first record, and returns it with its length in bytes. `Ok(None)`: more bytes are
 /// needed.
-pub fn parse(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, ProtocolError> {
+pub fn parse(bytes: &[u8]) -> Result<Option<(Received<'_>, usize)>, ProtocolError> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Ok(None);
     };
@@ -92,17 +92,17 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, ProtocolError> {
         return Ok(None);
     };
     let is_ours = u16::from_be_bytes([id1, id0]) == REQUEST_ID;
-    let said = match kind {
-        STDOUT if is_ours => Said::Stdout(content),
-        STDERR if is_ours => Said::Stderr(content),
+    let received = match kind {
+        STDOUT if is_ours => Received::Stdout(content),
+        STDERR if is_ours => Received::Stderr(content),
         END_REQUEST if is_ours => match content {
-            [_, _, _, _, 0, ..] => Said::End,
+            [_, _, _, _, 0, ..] => Received::End,
             [_, _, _, _, status, ..] => return Err(ProtocolError::Refused(*status)),
             _ => return Err(ProtocolError::ShortEnd),
         },
-        _ => Said::Other,
+        _ => Received::Other,
     };
-    Ok(Some((said, HEADER_BYTES + whole)))
+    Ok(Some((received, HEADER_BYTES + whole)))
 }
 
 /// Why no further record is expected.
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(out.len(), CONTENT_BYTES_MAX + 1 + 3 * HEADER_BYTES);
     }
 
-    fn check(bytes: &[u8], expected: Said) {
+    fn check(bytes: &[u8], expected: Received) {
         let whole = bytes.len();
         assert_eq!(parse(bytes), Ok(Some((expected, whole))));
         for end in 0..whole {
@@ -174,12 +174,12 @@ mod tests {
 
     #[test]
     fn what_a_responder_says_is_read_once_it_is_whole() {
-        check(b"\x01\x06\0\x01\0\x02\0\0hi", Said::Stdout(b"hi"));
-        check(b"\x01\x06\0\x01\0\x02\x03\0hi...", Said::Stdout(b"hi"));
-        check(b"\x01\x07\0\x01\0\x02\0\0no", Said::Stderr(b"no"));
-        check(b"\x01\x03\0\x01\0\x08\0\0\0\0\0\x07\0...", Said::End);
-        check(b"\x01\x0a\0\0\0\x01\0\0v", Said::Other);
-        check(b"\x01\x06\0\x02\0\x01\0\0x", Said::Other);
+        check(b"\x01\x06\0\x01\0\x02\0\0hi", Received::Stdout(b"hi"));
+        check(b"\x01\x06\0\x01\0\x02\x03\0hi...", Received::Stdout(b"hi"));
+        check(b"\x01\x07\0\x01\0\x02\0\0no", Received::Stderr(b"no"));
+        check(b"\x01\x03\0\x01\0\x08\0\0\0\0\0\x07\0...", Received::End);
+        check(b"\x01\x0a\0\0\0\x01\0\0v", Received::Other);
+        check(b"\x01\x06\0\x02\0\x01\0\0x", Received::Other);
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl Settings {
                 .unwrap_or(LineEnd::Lf),
             flush: read.optional_duration(&row::FLUSH)?,
             query_filter: match read.is_yes(&row::ALLOW_FILTER)? {
-                true => QueryFilter::Heard,
+                true => QueryFilter::Used,
                 false => QueryFilter::Ignored,
             },
             settle: read.optional_duration(&row::SETTLE)?,

@@ -118,7 +118,7 @@ pub enum QueryFilter {
     /// The query's `filter` is ignored.
     Ignored,
     /// A record must match it and `SSE_FILTER`.
-    Heard,
+    Used,
 }
 
 /// The handling of a `jsonl` record's own `id`.

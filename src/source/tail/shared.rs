@@ -30,7 +30,7 @@ pub(super) fn key(settings: &Settings, request: &Request) -> Option<Vec<u8>> {
         Format::State => 2,
     });
     let filter = request.query.filter.as_deref();
-    let is_used = settings.query_filter == QueryFilter::Heard;
+    let is_used = settings.query_filter == QueryFilter::Used;
     add(&mut key, filter.filter(|_| is_used));
     Some(key)
 }

@@ -244,7 +244,7 @@ impl Log {
 
     /// Writes a line that a program of ours wrote to its stderr: 64 KiB a minute, and a line
     /// with the number of bytes that were omitted.
-    pub(crate) fn said(&self, program: &str, text: &str) {
+    pub(crate) fn child_stderr(&self, program: &str, text: &str) {
         let most = repeats::STDERR_MAX_BYTES;
         let key = Key::of(&[b"stderr", program.as_bytes()]);
         // The end of the line counts, so that empty lines are limited too.

@@ -79,7 +79,7 @@ impl Hints {
         self.moves.set(self.moves.get() + 1);
     }
 
-    pub(super) fn uprooted(&self) {
+    pub(super) fn folder_moved(&self) {
         self.generation.set(self.generation.get() + 1);
     }
 

@@ -225,7 +225,7 @@ impl Inotify {
         if hint.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
             // The queue overflowed: any path may have changed.
             for own in self.watches.values().flatten() {
-                own.hints.uprooted();
+                own.hints.folder_moved();
                 own.hints.moved();
                 told(&own.hints);
             }
@@ -271,18 +271,18 @@ impl About {
                 if !hint.mask.contains(AddWatchFlags::IN_DELETE) || name != own {
                     return false;
                 }
-                hints.uprooted();
+                hints.folder_moved();
             }
             (Self::Folder(_), None) => {
                 if hint.mask.intersects(gone) {
-                    hints.uprooted();
+                    hints.folder_moved();
                 }
             }
             (Self::Above(_), None) => {
                 if !hint.mask.intersects(gone) {
                     return false;
                 }
-                hints.uprooted();
+                hints.folder_moved();
             }
         }
         hints.moved();

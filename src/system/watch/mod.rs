@@ -27,11 +27,11 @@ use inotify::Inotify;
 use nix::sys::inotify::WatchDescriptor;
 
 /// The interval of polling if there are no hints at all.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The interval of polling if some changes give no hint: a path with symbolic links, a network
 /// file system, an overlay, dnotify.
-const SECOND_LOOK: Duration = Duration::from_secs(1);
+const SAFETY_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Which changes of a path give a hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +57,7 @@ enum Backend {
     Inotify(Inotify),
     Dnotify(Dnotify),
     /// Neither is available.
-    Looking,
+    Polling,
 }
 
 impl Watcher {
@@ -71,7 +71,7 @@ impl Watcher {
     /// A watcher that watches nothing: all sources poll.
     pub(crate) fn blind() -> Self {
         Self {
-            backend: RefCell::new(Backend::Looking),
+            backend: RefCell::new(Backend::Polling),
             followers: RefCell::new(Vec::new()),
         }
     }
@@ -104,7 +104,7 @@ impl Watcher {
         match &mut *backend {
             Backend::Inotify(inotify) => inotify.watch_folder(folder, name, hints),
             Backend::Dnotify(dnotify) => dnotify.watch_folder(folder),
-            Backend::Unused | Backend::Looking => Coverage::None,
+            Backend::Unused | Backend::Polling => Coverage::None,
         }
     }
 
@@ -123,7 +123,7 @@ impl Watcher {
             }
             // The watch of its folder covers the writes.
             Backend::Dnotify(_) => Coverage::Part,
-            Backend::Unused | Backend::Looking => Coverage::None,
+            Backend::Unused | Backend::Polling => Coverage::None,
         };
         let watch = own.map(|own| (Rc::clone(self), own, Rc::clone(hints)));
         (coverage, FileWatch(watch))
@@ -134,7 +134,7 @@ impl Watcher {
         match &*self.backend.borrow() {
             Backend::Inotify(inotify) => use_it(Some(inotify.descriptor())),
             Backend::Dnotify(dnotify) => use_it(Some(dnotify.descriptor())),
-            Backend::Unused | Backend::Looking => use_it(None),
+            Backend::Unused | Backend::Polling => use_it(None),
         }
     }
 
@@ -153,7 +153,7 @@ impl Watcher {
                 // dnotify does not report the folder.
                 hinted = self.followers.borrow().clone();
             }
-            Backend::Unused | Backend::Looking => {}
+            Backend::Unused | Backend::Polling => {}
         }
         for hints in hinted {
             hints.take();
@@ -180,7 +180,7 @@ impl Backend {
         if let Some(inotify) = Inotify::new() {
             return Self::Inotify(inotify);
         }
-        Dnotify::new().map_or(Self::Looking, Self::Dnotify)
+        Dnotify::new().map_or(Self::Polling, Self::Dnotify)
     }
 }
 
@@ -188,8 +188,8 @@ impl Coverage {
     /// How long a path with this coverage may stay unpolled.
     pub(crate) fn look_again_after(self) -> Option<Duration> {
         match self {
-            Self::None => Some(LOOK),
-            Self::Part => Some(SECOND_LOOK),
+            Self::None => Some(POLL_INTERVAL),
+            Self::Part => Some(SAFETY_POLL_INTERVAL),
             Self::Whole => None,
         }
     }

@@ -15,14 +15,16 @@ use super::append::{AppendError, MissingFile, Presence, Target};
 use super::disk;
 use super::spool::SpoolFolder;
 use crate::publish::rate::{self, Bucket, Key};
-use crate::publish::{Post, Replies, Reply, Tokens};
+use crate::publish::{PostFields, Replies, Reply, Tokens};
 use crate::request::{
     Absent, BelowRoot, Format, Grant, Publishing, Request, SettingError, Settings,
 };
 use crate::source::room::{history_settings, may_be_room, members_of};
 use crate::source::session::SPOOL_REMEDY;
 use crate::source::tail::TailId;
-use crate::source::{Author, Now, SessionId, SessionKind, Spool as _, WayUp, explain, is_lasting};
+use crate::source::{
+    Author, Now, Recipients, SessionId, SessionKind, Spool as _, explain, is_lasting,
+};
 use crate::system::accounts;
 use crate::system::log::{Level, Log};
 
@@ -31,7 +33,7 @@ pub(crate) struct PublishLocation {
     pub(crate) settings: Settings,
     pub(crate) publishing: Publishing,
     /// What a post to it is for; `None`: the stream's file.
-    pub(crate) way: Option<WayUp>,
+    pub(crate) recipients: Option<Recipients>,
 }
 
 /// Why nothing was published.
@@ -121,19 +123,19 @@ impl PublishLocation {
     pub(crate) fn destination(
         &self,
         request: &Request,
-        post: &Post,
+        fields: &PostFields,
         now: Now,
     ) -> Result<Destination, PublishError> {
         let settings = &self.settings;
-        let named = || post.session.as_deref().and_then(SessionId::parse);
-        match self.way {
+        let named = || fields.session.as_deref().and_then(SessionId::parse);
+        match self.recipients {
             None => Ok(Destination {
                 target: Arc::new(target(settings, request)?),
                 turns: None,
                 session: None,
                 author: None,
             }),
-            Some(WayUp::Session) => {
+            Some(Recipients::Session) => {
                 let spool = open_spool(settings, SessionKind::Private)?;
                 // What cannot be swept now, the next one sweeps.
                 let _ = spool.sweep(now, &mut |_| Ok(()));
@@ -153,7 +155,7 @@ impl PublishLocation {
                     author: None,
                 })
             }
-            Some(WayUp::Room) => {
+            Some(Recipients::Room) => {
                 if !may_be_room(settings, request) {
                     return Err(PublishError::NotFound);
                 }

@@ -1,4 +1,4 @@
-//! One POST on its way into a file, for whoever has its bytes.
+//! PostHandler: one POST until its record is in the file. Its caller reads the body.
 //!
 //! ```text
 //! begin ──► turn ──► body ──► record ──► Step::Add ──► added ──► Reply
@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use super::answering::AnswerCommand;
 use super::append::{AppendError, AppendOptions, Presence};
+use super::publish_location::{Destination, PublishError, PublishLocation, take_turn};
 use super::publish_queue::{Addition, Outcome};
-use super::site::{Destination, PublishError, PublishLocation, take_turn};
 use crate::publish::{
-    Post, PostContext, Record, Replies, Reply, Upload, UploadStart, UploadStep, begin, denial,
+    Post, PostContext, PostFields, PostStart, PostStep, Record, Replies, Reply, begin, denial,
 };
 use crate::request::{Request, Status};
-use crate::source::{Now, WayUp};
+use crate::source::{Now, Recipients};
 use crate::system::log::{Level, Log};
 
 /// How soon it comes again at first. A lock is held for the time of one write.
@@ -33,10 +33,10 @@ const AGAIN_FIRST: Duration = Duration::from_micros(200);
 const AGAIN_LAST: Duration = Duration::from_millis(5);
 
 /// A POST that may publish.
-pub(crate) struct Posting {
-    site: Rc<PublishLocation>,
+pub(crate) struct PostHandler {
+    location: Rc<PublishLocation>,
     log: Rc<Log>,
-    upload: Upload,
+    post: Post,
     destination: Destination,
     stage: Stage,
     /// It has been counted against its client's rate.
@@ -62,7 +62,7 @@ pub(crate) enum Step {
     Bytes { until: Duration },
     /// This moment.
     Again { at: Duration },
-    /// The end of this: [`Posting::added`] is to be told.
+    /// The end of this: [`PostHandler::added`] is to be told.
     Add(Arc<Addition>),
     /// The end of that, still.
     Adding,
@@ -79,46 +79,46 @@ pub(crate) enum Rest {
     Unwanted,
 }
 
-impl Posting {
+impl PostHandler {
     /// Decides what the head of a request decides: a POST that may publish, or the reply.
     /// What only the administrator is to know is logged.
     pub(crate) fn begin(
-        site: &Rc<PublishLocation>,
+        location: &Rc<PublishLocation>,
         request: &Request,
-        post: &Post,
+        fields: &PostFields,
         now: Now,
         log: &Rc<Log>,
     ) -> Result<Self, Reply> {
         let refuse = |refused: PublishError| {
             refused.log(log);
-            refused.reply(&Replies::to(request, &site.settings))
+            refused.reply(&Replies::to(request, &location.settings))
         };
-        let tokens = site.tokens().map_err(refuse)?;
+        let tokens = location.tokens().map_err(refuse)?;
         let asked = PostContext {
             request,
-            post,
-            settings: &site.settings,
-            publishing: &site.publishing,
+            fields,
+            settings: &location.settings,
+            publishing: &location.publishing,
             tokens: &tokens,
         };
-        let mut upload = match begin(asked, now.monotonic) {
-            UploadStart::Reply(reply) => {
+        let mut post = match begin(asked, now.monotonic) {
+            PostStart::Reply(reply) => {
                 if reply.head.status == Status::Forbidden {
-                    let text = denial(request, post, &site.publishing);
+                    let text = denial(request, fields, &location.publishing);
                     log.line(Level::Warning, &text);
                 }
                 return Err(reply);
             }
-            UploadStart::Upload(upload) => upload,
+            PostStart::Post(post) => post,
         };
-        let mut destination = site.destination(request, post, now).map_err(refuse)?;
+        let mut destination = location.destination(request, fields, now).map_err(refuse)?;
         if let Some(author) = destination.author.take() {
-            upload.comes_from(author);
+            post.comes_from(author);
         }
         Ok(Self {
-            site: Rc::clone(site),
+            location: Rc::clone(location),
             log: Rc::clone(log),
-            upload,
+            post,
             destination,
             stage: Stage::Turn,
             is_counted: false,
@@ -126,14 +126,14 @@ impl Posting {
         })
     }
 
-    /// Takes bytes of the body in, whenever they come; then [`Posting::at`] is asked.
+    /// Takes bytes of the body in, whenever they come; then [`PostHandler::at`] is asked.
     pub(crate) fn take(&mut self, bytes: &[u8]) {
-        self.upload.take(bytes);
+        self.post.take(bytes);
     }
 
     /// The body has ended.
     pub(crate) fn end(&mut self) {
-        self.upload.end();
+        self.post.end();
     }
 
     /// The log of its request.
@@ -143,7 +143,7 @@ impl Posting {
 
     /// How many bytes it would take in.
     pub(crate) fn wanted_bytes(&self) -> usize {
-        self.upload.wanted_bytes()
+        self.post.wanted_bytes()
     }
 
     /// What has become of the body.
@@ -171,13 +171,13 @@ impl Posting {
                     Ok(Presence::ToCome) => Stage::Body,
                     Err(trouble) => return self.trouble(Delay::Failed(trouble), now),
                 },
-                Stage::Body => match self.upload.at(now.monotonic) {
-                    UploadStep::More => {
-                        let until = self.upload.until();
+                Stage::Body => match self.post.at(now.monotonic) {
+                    PostStep::More => {
+                        let until = self.post.until();
                         return Step::Bytes { until };
                     }
-                    UploadStep::Reply(reply) => return Step::Reply(reply),
-                    UploadStep::Record(record) => Stage::Record(self.addition(record)),
+                    PostStep::Reply(reply) => return Step::Reply(reply),
+                    PostStep::Record(record) => Stage::Record(self.addition(record)),
                 },
                 Stage::Record(_) if !self.is_counted => match self.turn(now) {
                     Ok(()) => {
@@ -205,7 +205,7 @@ impl Posting {
         match outcome.place {
             Ok(place) => {
                 let id = self.destination.event_id(place);
-                Step::Reply(self.upload.replies().created(&id))
+                Step::Reply(self.post.replies().created(&id))
             }
             Err(trouble) => {
                 if let Stage::Adding(addition) = &self.stage {
@@ -217,26 +217,26 @@ impl Posting {
     }
 
     fn addition(&self, record: Record) -> Arc<Addition> {
-        let settings = &self.site.settings;
-        let answers = self.site.way == Some(WayUp::Session);
+        let settings = &self.location.settings;
+        let answers = self.location.recipients == Some(Recipients::Session);
         Arc::new(Addition {
             target: Arc::clone(&self.destination.target),
             record,
-            options: AppendOptions::of(settings, self.site.publishing.durability),
+            options: AppendOptions::of(settings, self.location.publishing.durability),
             command: answers.then(|| AnswerCommand::of(settings)).flatten(),
         })
     }
 
     fn turn(&self, now: Now) -> Result<(), Delay> {
-        let client = self.upload.client();
+        let client = self.post.client();
         let turns = self.destination.turns();
-        let turn = take_turn(turns, &self.site.publishing, client, now.unix_ms);
+        let turn = take_turn(turns, &self.location.publishing, client, now.unix_ms);
         turn.map_err(Delay::Failed)?.map_err(Delay::TooOften)
     }
 
     fn trouble(&mut self, delay: Delay, now: Now) -> Step {
         let refused = match delay {
-            Delay::Failed(AppendError::Busy) if now.monotonic < self.upload.until() => {
+            Delay::Failed(AppendError::Busy) if now.monotonic < self.post.until() => {
                 let wait = self.again.mul_f64(0.5 + fastrand::f64() / 2.0);
                 self.again = (self.again * 2).min(AGAIN_LAST);
                 let at = now.monotonic + wait;
@@ -250,7 +250,7 @@ impl Posting {
             Delay::TooOften(wait) => PublishError::TooOften(wait),
         };
         refused.log(&self.log);
-        Step::Reply(refused.reply(self.upload.replies()))
+        Step::Reply(refused.reply(self.post.replies()))
     }
 }
 

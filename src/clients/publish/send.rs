@@ -1,4 +1,4 @@
-//! Posting: sends each text to the server once.
+//! Sends each text to the server once.
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};

@@ -9,20 +9,20 @@ use super::connection::{Action, State};
 use super::event_loop::Server;
 use super::request::permit_path;
 use super::token::{ConnectionId, Token};
-use crate::publish::{Post, Replies, Reply};
+use crate::publish::{PostFields, Replies, Reply};
 use crate::request::{MetaVariables, Publishing, Request, SettingError, Settings};
-use crate::source::{Now, WayUp};
-use crate::store::posting::{Posting, Step};
+use crate::source::{Now, Recipients};
+use crate::store::post::{PostHandler, Step};
+use crate::store::publish_location::PublishLocation;
 use crate::store::publish_queue::Outcome;
-use crate::store::site::PublishLocation;
 use crate::system::log::Level;
 
 impl Server {
-    /// A request wants to publish; `way` says what a POST to a stream's own address is for.
+    /// Begins to serve a POST. `recipients` are those of a POST to a stream's own address.
     pub(super) fn begin_post(
         &mut self,
         id: ConnectionId,
-        way: Option<WayUp>,
+        recipients: Option<Recipients>,
         meta: &MetaVariables,
         request: &Request,
         settings: Settings,
@@ -42,20 +42,20 @@ impl Server {
         {
             return self.refuse_post(id, request, &error);
         }
-        let site = Rc::new(PublishLocation {
+        let location = Rc::new(PublishLocation {
             settings,
             publishing,
-            way,
+            recipients,
         });
-        let post = Post::from_meta(meta);
+        let post = PostFields::from_meta(meta);
         let log = Rc::new(self.log_for(id));
-        let begun = Posting::begin(&site, request, &post, now, &log);
+        let begun = PostHandler::begin(&location, request, &post, now, &log);
         self.pass_on(id, &log.take_copies());
         match begun {
             Err(reply) => self.reply(id, &reply),
-            Ok(posting) => {
+            Ok(handler) => {
                 if let Some(connection) = self.connections.get_mut(id) {
-                    connection.state = State::Receiving(Box::new(posting));
+                    connection.state = State::Receiving(Box::new(handler));
                 }
                 self.proceed_with_post(id, now)
             }
@@ -74,28 +74,28 @@ impl Server {
         let Some(connection) = self.connections.get_mut(id) else {
             return Action::Wait;
         };
-        let State::Receiving(posting) = &mut connection.state else {
+        let State::Receiving(handler) = &mut connection.state else {
             // Streams are requested without a body.
             return Action::Wait;
         };
         match bytes {
-            Some(bytes) => posting.take(bytes),
-            None => posting.end(),
+            Some(bytes) => handler.take(bytes),
+            None => handler.end(),
         }
         self.proceed_with_post(id, now)
     }
 
     /// Takes a POST as far as it goes now.
     pub(super) fn proceed_with_post(&mut self, id: ConnectionId, now: Now) -> Action {
-        match self.posting(id).map(|posting| posting.at(now)) {
+        match self.post_handler(id).map(|handler| handler.at(now)) {
             Some(step) => self.take_step(id, step, now),
             None => Action::Wait,
         }
     }
 
-    fn posting(&mut self, id: ConnectionId) -> Option<&mut Posting> {
+    fn post_handler(&mut self, id: ConnectionId) -> Option<&mut PostHandler> {
         match &mut self.connections.get_mut(id)?.state {
-            State::Receiving(posting) => Some(posting),
+            State::Receiving(handler) => Some(handler),
             _ => None,
         }
     }
@@ -116,7 +116,9 @@ impl Server {
                 }
             }
             Step::Reply(reply) => {
-                let lines = self.posting(id).map(|posting| posting.log().take_copies());
+                let lines = self
+                    .post_handler(id)
+                    .map(|handler| handler.log().take_copies());
                 self.pass_on(id, &lines.unwrap_or_default());
                 return self.reply(id, &reply);
             }
@@ -125,7 +127,10 @@ impl Server {
     }
 
     fn on_added(&mut self, id: ConnectionId, outcome: Outcome, now: Now) -> Action {
-        match self.posting(id).map(|posting| posting.added(outcome, now)) {
+        match self
+            .post_handler(id)
+            .map(|handler| handler.added(outcome, now))
+        {
             Some(step) => self.take_step(id, step, now),
             // Whoever posted it has left.
             None => Action::Wait,
