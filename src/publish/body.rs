@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::post::Length;
+use super::fields::Length;
 
 /// A body that is being received.
 #[derive(Debug)]
