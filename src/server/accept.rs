@@ -1,4 +1,4 @@
-//! Accepting connections, and making room for them.
+//! Accepts connections, and evicts connections to make room.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -19,29 +19,29 @@ use crate::source::Now;
 use crate::system::descriptors;
 use crate::system::log::Level;
 
-/// How many connections are accepted in one turn of the loop, at most.
+/// The maximum number of connections that are accepted in one turn of the loop.
 const ACCEPTS_MAX: usize = 64;
 
-/// How long accepting pauses when no descriptor is left, and how long a request may take
-/// before it can be evicted.
+/// The pause of accepting when no descriptor is left, and how long a request may take before it
+/// can be evicted.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Descriptors that are not for connections: the listener, epoll, signals, watches, the
-/// log, and files that are being read.
+/// Descriptors that are not for connections: the listener, epoll, signals, watches, the log,
+/// and files that are being read.
 const OWN_DESCRIPTORS: u64 = 32;
 
-/// How many connections are evicted when no descriptor is left.
+/// The number of connections that are evicted when no descriptor is left.
 const EVICTIONS: usize = 8;
 
-/// When descriptors are short. A stream takes one to three of them, depending on what it
-/// reads, so not the subscribers are counted but the descriptors.
+/// When descriptors are short. A stream needs one to three, depending on its source, so
+/// descriptors are counted and not subscribers.
 ///
 /// ```text
 ///  0 ──── streams are opened ────┬─ refused, asked to come again ─┬─ evictions ─┐ limit
 ///                                └────────── reserve ─────────────┴─────────────┘
 /// ```
 ///
-/// The system gives the lowest free number. So a number tells how many are in use at least,
+/// The system assigns the lowest free number. So a number shows how many are in use at least,
 /// and descriptors beyond a boundary are used only while all below it are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Descriptors {
@@ -49,8 +49,8 @@ pub(super) struct Descriptors {
 }
 
 impl Descriptors {
-    /// What is not for opening streams: an eighth, but no more than a burst of refusals
-    /// needs.
+    /// The descriptors that are not used for streams: an eighth, but no more than a burst of
+    /// refusals needs.
     fn reserve(self) -> u64 {
         (self.limit / 8).clamp(16, 1024)
     }
@@ -60,33 +60,33 @@ impl Descriptors {
         lowest_free < self.limit.saturating_sub(self.reserve())
     }
 
-    /// Whether so few are left that requests that take long to arrive are evicted, and
-    /// subscribers that have fallen behind wait with opening a file.
+    /// Whether so few are left that requests that take long to arrive are evicted, and that
+    /// subscribers that have fallen behind must wait before they open a file.
     fn is_nearly_exhausted(self, lowest_free: u64) -> bool {
         lowest_free >= self.limit.saturating_sub(self.reserve() / 2)
     }
 }
 
-/// The listening socket, and how many connections may come by it.
+/// The listening socket, and its limit of connections.
 pub(super) struct Acceptor {
     /// `None` after shutdown has begun.
     listener: Option<Listener>,
     is_registered: bool,
-    /// No more connections are accepted. The remaining descriptors are reserved for files.
+    /// The limit of connections. The remaining descriptors are reserved for files.
     connections_max: usize,
     pub(super) descriptors: Descriptors,
-    /// No more streams are served.
+    /// The limit of streams.
     pub(super) subscribers_max: usize,
     /// The limits of a request.
     limits: Rc<fastcgi::Limits>,
 }
 
 impl Acceptor {
-    /// Raises the limit on descriptors as far as it goes; the other limits follow from it.
+    /// Raises the limit on descriptors to its maximum; the other limits follow from it.
     pub(super) fn new(listener: Listener, subscribers_max: usize, options: &Options) -> Self {
         let limit = descriptors::raise_limit();
         let connections_max = (limit.saturating_sub(OWN_DESCRIPTORS) as usize).max(1);
-        // Some connections are left for refusing excess clients politely, and some
+        // Some connections are reserved for refusing excess clients politely, and some
         // descriptors for files.
         let places = connections_max * 7 / 8;
         let subscribers_max = subscribers_max.min(places.max(1));
@@ -104,7 +104,7 @@ impl Acceptor {
         }
     }
 
-    /// Where it listens, for the log.
+    /// The address of the listening socket, for the log.
     pub(super) fn address(&self) -> String {
         let address = self.listener.as_ref().map(Listener::address);
         address.unwrap_or_default()
@@ -113,7 +113,7 @@ impl Acceptor {
     /// Accepts connections from now on, unless shutdown has begun.
     ///
     /// # Errors
-    /// What epoll says.
+    /// The error of epoll.
     pub(super) fn resume(&mut self, poller: &Poller) -> io::Result<()> {
         if let Some(listener) = &self.listener
             && !self.is_registered
@@ -135,7 +135,7 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Accepts no connections any more.
+    /// Stops accepting connections.
     pub(super) fn close(&mut self, poller: &Poller) {
         let _ = self.pause(poller);
         self.listener = None;
@@ -148,8 +148,8 @@ impl Server {
         let _ = self.acceptor.resume(&self.poller);
     }
 
-    /// Accepts the connections that wait, up to a limit. While descriptors are short, each
-    /// takes the place of the oldest request that has not arrived.
+    /// Accepts waiting connections, up to a limit. While descriptors are short, each replaces
+    /// the oldest connection whose request has not arrived.
     pub(super) fn accept(&mut self, now: Now) {
         let in_excess = self.accept_waiting(now);
         if in_excess > 0 {
@@ -165,7 +165,7 @@ impl Server {
                 break;
             };
             if self.connections.len() >= self.acceptor.connections_max {
-                // The next event tells whether another connection waits.
+                // The next event shows whether another connection waits.
                 if count == 0 {
                     self.make_room(&Errno::EMFILE.into(), now);
                 }
@@ -184,7 +184,7 @@ impl Server {
                 ),
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => break,
-                    // The peer left while it waited.
+                    // The peer disconnected while it waited.
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
                     _ => {
                         self.make_room(&error, now);
@@ -196,7 +196,7 @@ impl Server {
         in_excess
     }
 
-    /// Whether a descriptor is left for a stream. `id` is the connection that asks.
+    /// Whether a descriptor is left for a stream on the connection `id`.
     pub(super) fn may_open_stream(&self, id: ConnectionId) -> bool {
         let descriptors = self.acceptor.descriptors;
         (self.connections.get(id))
@@ -210,8 +210,8 @@ impl Server {
             .is_none_or(|c| !descriptors.is_nearly_exhausted(descriptors::lowest_free(c)))
     }
 
-    /// No descriptors are left, or no memory: the oldest connections whose request has not
-    /// arrived are evicted. Accepting pauses if there are none.
+    /// After an error for lack of descriptors or memory: evicts the oldest connections whose
+    /// request has not arrived. Accepting pauses if there are none.
     fn make_room(&mut self, error: &io::Error, now: Now) {
         self.counters.accept_errors += 1;
         let text = format!("accept: {error}; raise LimitNOFILE, or ulimit -n");
@@ -222,8 +222,8 @@ impl Server {
         }
     }
 
-    /// Closes the connections that have waited longest for a whole request, so many at most;
-    /// returns how many. What has come within [`BACK_OFF`] is left alone.
+    /// Closes at most `most` of the connections that have waited longest for a complete
+    /// request; returns how many. Connections newer than [`BACK_OFF`] are kept.
     fn evict(&mut self, most: usize, now: Now) -> usize {
         let mut waiting: Vec<_> = (self.connections.iter())
             .filter_map(|(id, connection)| Some((connection.incomplete_since()?, id)))
@@ -261,12 +261,12 @@ impl Server {
             return self.log.rate_limited(Level::Error, "epoll", &text);
         }
         self.wake_at(id, now.monotonic + self.options.request_timeout);
-        // Its request has mostly come with it.
+        // Its request has usually arrived with it.
         self.read(id, now);
     }
 
-    /// A kept connection serves another request, with another generation: what queues and
-    /// deadlines know of the request before is not of this one.
+    /// A kept connection serves another request, with a new generation: entries of queues and
+    /// deadlines for the previous request do not apply to it.
     pub(super) fn renew(&mut self, id: ConnectionId, now: Now) -> ConnectionId {
         let Some(renewed) = self.connections.renew(id) else {
             return id;

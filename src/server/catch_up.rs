@@ -1,4 +1,4 @@
-//! Serving a subscriber that reads by itself.
+//! Serves a subscriber that reads by itself.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::source::{Now, OpenError};
 use crate::stream::{CatchUp, Ended};
 use crate::system::log::Level;
 
-/// How soon a file that cannot be opened now is tried again.
+/// How soon a file that cannot be opened is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 impl Server {
@@ -82,7 +82,7 @@ impl Server {
         }
     }
 
-    /// Sends what is queued, and counts it.
+    /// Sends the queued output, and counts it.
     pub(super) fn flush_now(&mut self, id: ConnectionId, now: Now) -> Sent {
         let Some(connection) = self.connections.get_mut(id) else {
             return Sent::Gone;
@@ -93,15 +93,15 @@ impl Server {
         sent
     }
 
-    /// A channel is new: changes of what it reads are its own from now on.
+    /// A channel is new: it gets the changes of its source from now on.
     fn lead(&mut self, number: usize) {
         let changes = self.channels.get(number).and_then(|c| c.changes());
         self.route_changes(Token::Channel(number), changes);
-        // Its source may want to be polled at some moment, and only the source knows.
+        // Its source may need to be polled at some time, which only the source knows.
         self.queue_channel(number);
     }
 
-    /// Has a subscriber read by itself from where it is.
+    /// Lets a subscriber read by itself from its position.
     pub(super) fn reopen(&mut self, id: ConnectionId, now: Now) -> Action {
         if !self.may_reopen(id) {
             self.wake_at(id, now.monotonic + TRY_AGAIN);

@@ -1,4 +1,4 @@
-//! One connection: its protocol's state, what is queued for it, and what it is served.
+//! Connection: the state of its protocol, its queued output, and the response that is served.
 //!
 //! ```text
 //!  accept ─► Reading ─► Receiving ─► Finishing ─► Lingering ─► closed
@@ -30,7 +30,7 @@ pub(super) struct Connection {
     output: Output,
     /// It is registered for EPOLLOUT.
     awaits_room: bool,
-    /// Since when the peer has taken nothing of the output.
+    /// Since when the peer has accepted no output.
     blocked_since: Option<Duration>,
     pub(super) scheduled: Scheduled,
     pub(super) request: RequestLog,
@@ -38,20 +38,20 @@ pub(super) struct Connection {
     is_request_read: bool,
     /// When its last request began, in tenths of a second.
     began_ds: u32,
-    /// About how much memory its unfinished request takes; see [`Self::note_held`].
+    /// The approximate memory of its incomplete request; see [`Self::note_held`].
     held_bytes: u32,
     /// See [`Connection::receive`].
     unread_reply_bytes: u32,
-    /// A peer that takes nothing for so long is disconnected.
+    /// A peer that accepts nothing for so long is disconnected.
     send_timeout_ms: u32,
     generation: u32,
 }
 
-/// How far its request is.
+/// The state of its request.
 pub(super) enum State {
-    /// A request is awaited or being received, since this moment.
+    /// A request is awaited or being received, since this time.
     Reading { since: Duration },
-    /// The body of a POST is being received, or its record is being added to a file.
+    /// The body of a POST is being received, or its record is being appended to a file.
     Receiving(Box<PostHandler>),
     /// A stream is served.
     Streaming {
@@ -62,24 +62,24 @@ pub(super) enum State {
     /// The last bytes of the response are being sent.
     Finishing {
         after: After,
-        /// What the log says of the stream once they have been sent.
+        /// The line for the log after they have been sent.
         report: Option<Box<Report>>,
     },
-    /// They have been sent. What the peer still sends is read for a while, since closing
-    /// with unread input would discard what was sent.
+    /// They have been sent. Further input of the peer is read for a while, since closing with
+    /// unread input would discard the response.
     Lingering { since: Duration },
 }
 
-/// What is counted of a request.
+/// The figures of a request.
 #[derive(Clone, Default)]
 pub(super) struct RequestLog {
     /// Its number in this process; 0 before the first one.
     pub(super) number: u64,
-    /// What log lines call it.
+    /// Its label in log lines.
     pub(super) label: Label,
     pub(super) stream: &'static str,
     pub(super) events: u64,
-    /// Bytes that the kernel has taken, the protocol's frames included.
+    /// The bytes that the kernel has accepted, including the protocol's frames.
     pub(super) bytes: u64,
 }
 
@@ -89,16 +89,16 @@ pub(super) struct Report {
     pub(super) age: Duration,
 }
 
-/// What the event loop is to do next with a connection.
+/// The next action of the event loop for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Nothing: an event, a deadline or a change brings the next action.
+    /// Nothing: an event, a deadline or a change leads to the next action.
     Wait,
-    /// Give it another turn after the others have had theirs.
+    /// Give it another turn after the other connections.
     Yield,
     /// Send its output, then advance.
     Flush,
-    /// All of its output has been sent: do what its state needs next.
+    /// All of its output has been sent: continue according to its state.
     Advance,
     /// Send its subscriber what is due.
     Serve,
@@ -108,7 +108,7 @@ pub(super) enum Action {
     Close(&'static str),
 }
 
-/// What became of output.
+/// The result of sending output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
     All,
@@ -118,15 +118,15 @@ pub(super) enum Sent {
     Gone,
 }
 
-/// What became of chunks.
+/// The result of sending chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivered {
     Sent(Sent),
-    /// Some that it needs are no longer in the ring.
+    /// The ring no longer contains some that it needs.
     FellBehind,
 }
 
-/// What a read brought.
+/// The result of a read.
 pub(super) enum Read {
     Bytes(usize),
     Nothing,
@@ -154,14 +154,14 @@ enum Output {
     },
 }
 
-/// How many chunks one system call sends, at most.
+/// The maximum number of chunks in one system call.
 const CHUNKS_MAX: usize = 64;
 
-/// How many bytes of responses a peer may leave unread before it sends another request.
-/// Streams are not counted: they wait for room.
+/// How many bytes of responses a peer may leave unread before it sends another request. Streams
+/// are not counted: they wait for room.
 const UNREAD_MAX_BYTES: u32 = 256 * 1024;
 
-/// How many bytes the response to a request is reckoned with, before it is known.
+/// The estimated size of a response before it is known.
 const RESPONSE_BYTES: usize = 1024;
 
 impl Output {
@@ -230,14 +230,14 @@ impl Connection {
         self.generation
     }
 
-    /// Another request is served on it: queues and deadlines of the one before are not its
-    /// own.
+    /// Another request is served on it: entries of queues and deadlines for the previous one do
+    /// not apply to it.
     pub(super) fn set_generation(&mut self, generation: u32) {
         self.generation = generation;
         self.scheduled = Scheduled::default();
     }
 
-    /// What epoll is asked to report of it.
+    /// The events that epoll must report for it.
     pub(super) fn interest(&self) -> EpollFlags {
         let always = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
         if self.awaits_room {
@@ -247,12 +247,12 @@ impl Connection {
         }
     }
 
-    /// Registers it for room, or no longer; says whether that changes [`Self::interest`].
+    /// Registers or unregisters it for room; returns whether that changes [`Self::interest`].
     pub(super) fn set_awaits_room(&mut self, on: bool) -> bool {
         std::mem::replace(&mut self.awaits_room, on) != on
     }
 
-    /// Reads from the socket, without waiting.
+    /// Reads from the socket without blocking.
     pub(super) fn read(&self, buffer: &mut [u8]) -> Read {
         match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => Read::End,
@@ -262,9 +262,9 @@ impl Connection {
         }
     }
 
-    /// Takes the next thing to act on from the front of `input`; `None` when all of the
-    /// input has been used. Answers of the protocol itself are queued. `true` beside it
-    /// when there are some.
+    /// Takes the next item that requires an action from the beginning of `input`; `None` when
+    /// all of the input has been consumed. Responses of the protocol itself are queued; the
+    /// second value is `true` if there are some.
     pub(super) fn receive<'i>(
         &mut self,
         input: &mut &'i [u8],
@@ -302,13 +302,13 @@ impl Connection {
         Ok((taken, !reply.is_empty()))
     }
 
-    /// Whether the peer owes the rest of a request.
+    /// Whether a request is incomplete.
     pub(super) fn is_incomplete(&self) -> bool {
         self.protocol.is_incomplete()
     }
 
-    /// Since when a request, or the end of one that has been answered, is awaited; `None`
-    /// when one is served.
+    /// Since when a request, or the rest of one that has been responded to, is awaited; `None`
+    /// while one is served.
     pub(super) fn incomplete_since(&self) -> Option<Duration> {
         match &self.state {
             State::Reading { since } | State::Lingering { since } => Some(*since),
@@ -319,12 +319,12 @@ impl Connection {
         }
     }
 
-    /// About how much memory its unfinished request took when it was noted last.
+    /// The approximate memory of its incomplete request when it was noted last.
     pub(super) fn held_bytes(&self) -> usize {
         self.held_bytes as usize
     }
 
-    /// Notes how much memory its request takes after so many more bytes have been received.
+    /// Updates the approximate memory of its request after so many more bytes were received.
     pub(super) fn note_held(&mut self, received_bytes: usize) {
         let held = match &self.state {
             State::Receiving(_) => self.held_bytes as usize + received_bytes,
@@ -338,18 +338,18 @@ impl Connection {
         self.is_request_read
     }
 
-    /// Since when the peer has taken nothing of the output.
+    /// Since when the peer has accepted no output.
     pub(super) fn blocked_since(&self) -> Option<Duration> {
         self.blocked_since
     }
 
-    /// It has no room at `now`: the moment at which its patience ends.
+    /// The socket has no room at `now`: returns the time at which the peer is disconnected.
     pub(super) fn blocked_until(&mut self, now: Now) -> Duration {
         let timeout = Duration::from_millis(self.send_timeout_ms.into());
         *self.blocked_since.get_or_insert(now.monotonic) + timeout
     }
 
-    /// A peer that takes nothing for so long is disconnected: up to an hour.
+    /// Sets how long a peer may accept nothing before it is disconnected: at most an hour.
     pub(super) fn set_send_timeout(&mut self, timeout: Duration) {
         self.send_timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     }
@@ -359,8 +359,8 @@ impl Connection {
         self.has_no_output() && self.blocked_since.is_none()
     }
 
-    /// What is to happen before more is sent, where it is not idle: output that the kernel
-    /// was not offered yet (a line for the web server's log) is sent; for room, an event of
+    /// The action that must precede further output, unless it is idle: output that was not
+    /// given to the kernel yet (a line for the web server's log) is sent; for room, an event of
     /// the socket is awaited.
     pub(super) fn action_before_more(&self) -> Action {
         match self.blocked_since {
@@ -402,7 +402,7 @@ impl Connection {
         self.output.push(&bytes);
     }
 
-    /// Ends the response; what is queued is sent first.
+    /// Ends the response; queued output is sent first.
     pub(super) fn finish(&mut self, report: Option<Box<Report>>) {
         let mut bytes = Vec::new();
         let after = self.protocol.finish(&mut bytes);
@@ -410,7 +410,7 @@ impl Connection {
         self.state = State::Finishing { after, report };
     }
 
-    /// No more will be sent.
+    /// Sends nothing more.
     pub(super) fn shut_output(&self) {
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
     }
@@ -431,8 +431,7 @@ impl Connection {
         }
     }
 
-    /// Notes whether it is on its channel's list of waiting subscribers; says whether it
-    /// was.
+    /// Sets whether it is on its channel's list of waiting subscribers; returns whether it was.
     pub(super) fn set_waiting(&mut self, on: bool) -> bool {
         match &mut self.state {
             State::Streaming { is_waiting, .. } => std::mem::replace(is_waiting, on),
@@ -457,7 +456,7 @@ impl Connection {
         Some(caught_up)
     }
 
-    /// Sends the output, without waiting.
+    /// Sends the output without blocking.
     pub(super) fn flush(&mut self, now: Now) -> Sent {
         loop {
             let (rest, from) = match &mut self.output {
@@ -474,7 +473,7 @@ impl Connection {
                     let is_all = count == rest.len();
                     *from += count;
                     self.request.bytes += count as u64;
-                    // A peer that takes a little takes something.
+                    // A peer that accepts a little is not blocked.
                     self.blocked_since = None;
                     if is_all {
                         self.output = Output::Nothing;
@@ -491,7 +490,7 @@ impl Connection {
     }
 
     /// Sends the chunks of its channel that its subscriber needs. No output may be queued.
-    /// `pages` is the newest chunk, ready for many.
+    /// `pages` is the newest chunk, prepared for many subscribers.
     pub(super) fn deliver(
         &mut self,
         ring: &Ring,
@@ -515,7 +514,7 @@ impl Connection {
         }
     }
 
-    /// Sends chunks by one system call; `None` when there may be more to send.
+    /// Sends chunks in one system call; `None` when there may be more to send.
     fn send_chunks<'r>(
         &mut self,
         chunks: impl Iterator<Item = &'r Rc<Chunk>> + Clone,
@@ -546,7 +545,7 @@ impl Connection {
                 return Some(Sent::Blocked);
             }
             Err(Errno::EINTR) => return None,
-            // sendfile is not for such a socket, or not in this sandbox; or the peer is gone.
+            // sendfile does not support this socket or sandbox, or the peer has disconnected.
             Err(_) if pages.is_some() => match write(&self.socket, &pieces[0]) {
                 Ok(taken) => taken,
                 Err(Errno::EAGAIN) => {
@@ -568,7 +567,7 @@ impl Connection {
         None
     }
 
-    /// The kernel has taken so many bytes of these chunks.
+    /// The kernel has accepted so many bytes of these chunks.
     fn note_chunks<'r>(
         &mut self,
         chunks: impl Iterator<Item = &'r Rc<Chunk>>,
@@ -601,8 +600,8 @@ impl Connection {
         }
     }
 
-    /// Sends one chunk in a frame of this connection's own; `None` when there may be more
-    /// to send.
+    /// Sends one chunk in a frame of this connection only; `None` when there may be more to
+    /// send.
     fn send_chunk_framed_alone<'r>(
         &mut self,
         mut chunks: impl Iterator<Item = &'r Rc<Chunk>>,
@@ -650,7 +649,7 @@ mod tests {
 
     #[test]
     fn an_idle_subscriber_takes_less_than_600_bytes() {
-        // Besides these: an entry of the timers (16), of the waiting list (8), of the slab (8).
+        // In addition: an entry of the timers (16), of the waiting list (8), of the slab (8).
         let bytes = size_of::<Connection>() + size_of::<Subscriber>();
         assert!(bytes <= 540, "{bytes}");
     }

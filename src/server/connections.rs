@@ -1,11 +1,11 @@
-//! All connections, by place and generation.
+//! All connections, by index and generation.
 
 use slab::Slab;
 
 use super::connection::Connection;
 use super::token::ConnectionId;
 
-/// The connections of a server. A place is used again; its generation then is another one.
+/// The connections of a server. An index is reused with a new generation.
 pub(super) struct Connections {
     slab: Slab<Connection>,
     generation: u32,
@@ -50,8 +50,8 @@ impl Connections {
         self.slab.try_remove(id.index())
     }
 
-    /// Gives a connection another generation: queues and deadlines that name the old one
-    /// no longer mean it.
+    /// Gives a connection a new generation: entries of queues and deadlines with the old one no
+    /// longer apply to it.
     pub(super) fn renew(&mut self, id: ConnectionId) -> Option<ConnectionId> {
         self.get(id)?;
         let generation = self.next_generation();

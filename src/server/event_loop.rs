@@ -1,9 +1,9 @@
-//! The loop: it waits for events, deadlines and changes, and executes actions.
+//! The event loop: waits for events, deadlines and changes, and executes actions.
 //!
-//! A connection's state says what it needs next ([`Action`]), a channel's last poll what the
-//! channel needs. Every turn is bounded: at most 512 events, every channel that was queued
-//! when the turn began, 64 connections that read by themselves, and then 5 ms for sources
-//! whose cost a client decides (a regular expression in the query), at least one of them.
+//! A connection's state determines what it needs next ([`Action`]), a channel's last poll what
+//! the channel needs. Every turn is limited: at most 512 events, every channel that was queued
+//! when the turn began, 64 connections that read by themselves, and then 5 ms for sources whose
+//! cost a client determines (a regular expression in the query), at least one of them.
 
 use std::io;
 use std::rc::Rc;
@@ -37,7 +37,7 @@ const TURNS_MAX: usize = 64;
 /// or the time of one match: see `Batch::WORK_MAX`, `Filter::CLIENT_MATCH_MAX_WORK`.
 const COSTLY_SLICE: Duration = Duration::from_millis(5);
 
-/// The most bytes that one read takes.
+/// The maximum number of bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
 
 /// Counters since the start.
@@ -58,9 +58,9 @@ pub(super) struct Server {
     pub(super) options: Options,
     /// The settings of the process's environment.
     pub(super) defaults: MetaVariables,
-    /// The programs that requests may have run.
+    /// The programs that requests may run.
     pub(super) commands: Commands,
-    /// What was wrong with the settings of the environment: the log has it already.
+    /// The notices about the settings of the environment, which are in the log already.
     pub(super) notices: Vec<Notice>,
     pub(super) clock: Clock,
     pub(super) started: Now,
@@ -75,16 +75,16 @@ pub(super) struct Server {
     pub(super) channels: Channels,
     pub(super) publish_queue: PublishQueue,
     pub(super) subscribers: usize,
-    /// About how much memory all unfinished requests take.
+    /// The approximate memory of all incomplete requests.
     pub(super) held_bytes: usize,
     pub(super) counters: Counters,
-    /// One costly source may be polled now: it is its turn.
+    /// One costly source may be polled now, in its turn.
     may_poll_costly: bool,
     is_reaping: bool,
     buffer: Vec<u8>,
 }
 
-/// What a server is made of.
+/// The parts of a server.
 pub(super) struct Parts {
     pub(super) streams: &'static [&'static Stream],
     pub(super) options: Options,
@@ -98,7 +98,7 @@ pub(super) struct Parts {
 
 impl Server {
     /// # Errors
-    /// When the system refuses a descriptor.
+    /// When the system has no descriptor left.
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
         let signals = Signals::take()?;
         let poller = Poller::new(&signals)?;
@@ -134,7 +134,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Serves until a signal asks for the end.
+    /// Serves until a signal ends it.
     ///
     /// # Errors
     /// When epoll fails.
@@ -179,7 +179,7 @@ impl Server {
         }
     }
 
-    /// Gives connections and channels in the queues their turns.
+    /// Gives the connections and channels in the queues their turns.
     fn take_turns(&mut self) {
         let (connections, channels) = self.schedule.queued();
         for _ in 0..channels {
@@ -226,12 +226,12 @@ impl Server {
         }
     }
 
-    /// Whether a source may be polled now. A costly one may only once in its own turn.
+    /// Whether a source may be polled now. A costly one may, only once, in its own turn.
     pub(super) fn may_poll(&mut self, is_costly: bool) -> bool {
         !is_costly || std::mem::take(&mut self.may_poll_costly)
     }
 
-    /// Executes an action of a connection and those that follow from it.
+    /// Executes an action of a connection and the actions that follow from it.
     pub(super) fn perform(&mut self, id: ConnectionId, action: Action, now: Now) {
         let mut next = action;
         loop {
@@ -257,7 +257,7 @@ impl Server {
         }
     }
 
-    /// Has a channel polled soon.
+    /// Queues a channel for a poll.
     pub(super) fn queue_channel(&mut self, number: usize) {
         if let Some(channel) = self.channels.get_mut(number) {
             let cost = Cost::of(channel.is_costly());
@@ -266,7 +266,7 @@ impl Server {
         }
     }
 
-    /// Wakes a connection at this moment at the latest.
+    /// Wakes a connection at this time at the latest.
     pub(super) fn wake_at(&mut self, id: ConnectionId, at: Duration) {
         if let Some(connection) = self.connections.get_mut(id) {
             let token = Token::Connection(id);
@@ -274,7 +274,7 @@ impl Server {
         }
     }
 
-    /// The owner reads a file or a program that has changed: it gets a turn.
+    /// A file or a program of the owner has changed: it gets a turn.
     fn on_hint(&mut self, owner: u64) {
         self.on_change(Token::from_u64(owner));
     }
@@ -302,7 +302,7 @@ impl Server {
             match token {
                 // Programs that have ended are reaped after every turn of the loop.
                 Token::Reap => self.is_reaping = false,
-                // Errors are reported by accept, which tries again.
+                // accept reports errors, and tries again.
                 Token::Housekeeping => self.resume_accepting(),
                 Token::Channel(number) => {
                     if let Some(channel) = self.channels.get_mut(number)
@@ -326,7 +326,7 @@ impl Server {
         }
     }
 
-    /// Reaps programs, and registers what files and programs are heard by.
+    /// Reaps programs, and registers the watcher and the pipes of programs.
     fn tend_host(&mut self, now: Now) {
         if let Some(pause) = self.host.programs.reap()
             && !self.is_reaping
@@ -343,14 +343,14 @@ impl Server {
         }
     }
 
-    /// Reads what a peer has sent, and serves it.
+    /// Reads the input of a peer, and serves it.
     pub(super) fn read(&mut self, id: ConnectionId, now: Now) {
         let mut buffer = std::mem::take(&mut self.buffer);
         self.read_into(id, &mut buffer, now);
         self.buffer = buffer;
     }
 
-    /// Changes of what a subscriber or a channel reads bring it a turn from now on.
+    /// From now on, changes of the source give its subscriber or channel a turn.
     pub(super) fn route_changes(&self, token: Token, changes: Option<&Rc<dyn Changes>>) {
         let Some(changes) = changes else { return };
         changes.set_owner(token.to_u64());

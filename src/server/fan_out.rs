@@ -1,4 +1,4 @@
-//! Serving live subscribers: polling channels, and sending their chunks.
+//! Serves live subscribers: polls channels, and sends their chunks.
 
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ impl Server {
         let Some(subscriber) = connection.subscriber() else {
             return;
         };
-        // Many fall silent together: they are woken together.
+        // Subscribers that fall silent together are woken together.
         let step = subscriber.params().heartbeat / 64;
         let heartbeat_at = rounded_up(subscriber.heartbeat_at(), step);
         let at = [subscriber.aged_at(), subscriber.notice_at()]
@@ -123,12 +123,12 @@ impl Server {
             Some(subscriber) => subscriber.params().heartbeat,
             None => return Action::Wait,
         };
-        // Whatever is noticed of changes, the file is looked at once in that time.
+        // Even if no change is reported, the file is checked once in that time.
         let needs_look = |channel: &crate::stream::Channel| channel.needs_look(heartbeat, now);
         if self.channels.get(number).is_some_and(needs_look) {
             self.poll_channel(number, now);
         }
-        // Filtered records have moved the position: all subscribers are sent it at once.
+        // Filtered records have moved the position: it is sent to all subscribers at once.
         let channel = self.channels.get_mut(number);
         if channel.is_some_and(|channel| channel.announce_position(now)) {
             self.fan_out(number, now);
@@ -169,7 +169,7 @@ impl Server {
         }
     }
 
-    /// Polls a channel, and sends what it gives; a costly one gets a turn for it.
+    /// Polls a channel, and sends its new chunk; a costly one gets a turn for it.
     pub(super) fn poll_channel(&mut self, number: usize, now: Now) {
         let is_costly = self.channels.get(number).is_some_and(|c| c.is_costly());
         if !self.may_poll(is_costly) {

@@ -9,11 +9,11 @@ use crate::gateway::After;
 use crate::source::Now;
 use crate::system::log::{Level, Log, StreamEnd};
 
-/// How long what a peer still sends is read after its response.
+/// How long further input of a peer is read after its response.
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Server {
-    /// Sends what is queued for a connection.
+    /// Sends the queued output of a connection.
     pub(super) fn flush(&mut self, id: ConnectionId, now: Now) -> Action {
         let Some(connection) = self.connections.get_mut(id) else {
             return Action::Wait;
@@ -34,7 +34,7 @@ impl Server {
         }
     }
 
-    /// The kernel has no room for what is queued.
+    /// The kernel has no room for the queued output.
     pub(super) fn block(&mut self, id: ConnectionId, now: Now) {
         self.await_room(id, true);
         if let Some(connection) = self.connections.get_mut(id) {
@@ -69,7 +69,7 @@ impl Server {
         let (after, report) = (*after, report.take());
         log_end(&self.log, &connection.request, report);
         match after {
-            // A server that shuts down serves no further request.
+            // A server that is shutting down serves no further request.
             After::Keep if !is_draining => {
                 connection.state = State::Reading {
                     since: now.monotonic,
@@ -132,14 +132,14 @@ impl Server {
         Action::Close(reason)
     }
 
-    /// Ends the response of a connection after what is queued.
+    /// Ends the response of a connection after the queued output.
     pub(super) fn finish(&mut self, id: ConnectionId, reason: &'static str, now: Now) -> Action {
         let age = self.release_subscriber(id, now);
         let Some(connection) = self.connections.get_mut(id) else {
             return Action::Wait;
         };
         let report = age.map(|age| Box::new(Report { reason, age }));
-        // (A record whose POST was aborted is not published.)
+        // (A record is not published if its POST was aborted.)
         connection.finish(report);
         self.note_held(id, 0, now);
         Action::Flush
@@ -148,7 +148,7 @@ impl Server {
     /// Closes a connection at once.
     pub(super) fn close(&mut self, id: ConnectionId, reason: &'static str, now: Now) {
         let age = self.release_subscriber(id, now);
-        // Closing a descriptor removes it from epoll: nobody else has it.
+        // Closing the descriptor removes it from epoll, since no other process has it.
         let Some(connection) = self.connections.remove(id) else {
             return;
         };
@@ -163,7 +163,7 @@ impl Server {
         }
     }
 
-    /// The stream of a connection is over: its subscriber leaves its channel. Returns its
+    /// The stream of a connection has ended: its subscriber leaves its channel. Returns its
     /// age, if there was one.
     fn release_subscriber(&mut self, id: ConnectionId, now: Now) -> Option<Duration> {
         let connection = self.connections.get_mut(id)?;
@@ -183,7 +183,7 @@ impl Server {
     }
 }
 
-/// Tells our log that a stream has ended.
+/// Logs the end of a stream in the process's own log.
 fn log_end(log: &Log, request: &RequestLog, report: Option<Box<Report>>) {
     let Some(report) = report else { return };
     log.for_request(&request.label).stream_end(&StreamEnd {

@@ -1,4 +1,4 @@
-//! The socket that web servers connect to.
+//! Listener: the socket that web servers connect to.
 
 use std::collections::HashSet;
 use std::fs;
@@ -18,10 +18,10 @@ use super::options::{ListenAddress, UnixAddress};
 /// A listening socket.
 pub(super) struct Listener {
     socket: Socket,
-    /// What we made in the file system, to be removed at the end.
+    /// The socket's file, which is removed at the end.
     made: Option<Made>,
-    /// `FCGI_WEB_SERVER_ADDRS` (FastCGI 1.0 §3.2): who may connect over TCP; `None`:
-    /// anybody.
+    /// `FCGI_WEB_SERVER_ADDRS` (FastCGI 1.0 §3.2): the addresses that may connect over TCP;
+    /// `None`: all.
     allowed: Option<HashSet<IpAddr>>,
 }
 
@@ -30,24 +30,24 @@ enum Socket {
     Tcp(TcpListener),
 }
 
-/// Which file is ours: by now the name may be another process's.
+/// Identifies the file, because its name may belong to another process by now.
 struct Made {
     path: PathBuf,
     identity: (u64, u64),
 }
 
-/// Somebody who has connected.
+/// A new connection.
 pub(super) enum Accepted {
     Peer(OwnedFd),
-    /// Somebody who may not.
+    /// Its address is not permitted.
     Stranger(IpAddr),
 }
 
-/// Why there is no listening socket: a line that says what is wrong and what to do.
+/// Why there is no listening socket: a line with the problem and the remedy.
 pub(super) enum ListenError {
     /// The command line or the environment is wrong.
     Usage(String),
-    /// The system refuses.
+    /// An error of the system.
     System(String),
 }
 
@@ -58,7 +58,7 @@ impl From<String> for ListenError {
 }
 
 impl Listener {
-    /// Opens it where the command line says.
+    /// Opens the socket of the command line.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -84,7 +84,7 @@ impl Listener {
         })
     }
 
-    /// Where it listens, for the log.
+    /// Its address, for the log.
     pub(super) fn address(&self) -> String {
         let unknown = |_| "a socket".to_owned();
         match &self.socket {
@@ -100,10 +100,10 @@ impl Listener {
         }
     }
 
-    /// The next one who has connected.
+    /// The next new connection.
     ///
     /// # Errors
-    /// What accept(2) says; `WouldBlock` when nobody has.
+    /// The errors of accept(2); `WouldBlock` if there is no connection.
     pub(super) fn accept(&self) -> io::Result<Accepted> {
         match &self.socket {
             Socket::Unix(listener) => {
@@ -150,7 +150,7 @@ impl Drop for Listener {
 fn inherited() -> Result<Socket, String> {
     let mut passed = ListenFd::from_env();
     if passed.len() > 1 {
-        // Whoever connected to the others would wait for ever.
+        // Clients of the other sockets would wait for ever.
         let text = "LISTEN_FDS: more than one socket; write one ListenStream= for a service";
         return Err(text.into());
     }
@@ -176,7 +176,7 @@ fn inherited() -> Result<Socket, String> {
     })
 }
 
-/// The family of the listening socket that descriptor 0 is, if it is one.
+/// The family of descriptor 0, if it is a listening socket.
 fn zero_listens() -> Option<AddressFamily> {
     let stdin = io::stdin();
     if !getsockopt(&stdin, sockopt::AcceptConn).ok()? {
@@ -203,8 +203,8 @@ fn unix(place: &UnixAddress) -> Result<(UnixListener, Made), ListenError> {
     let shown = path.display();
     make_room(path)?;
     make_folder(place)?;
-    // Until it has its mode, nobody else may connect. umask(2) is the only way to have that
-    // from the first moment, and nothing else runs yet.
+    // Nobody else may connect before it has its mode. Only umask(2) ensures this from the
+    // beginning, and no other thread is running yet.
     let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
     let bound = UnixListener::bind(path);
     nix::sys::stat::umask(before);
@@ -227,7 +227,7 @@ fn unix(place: &UnixAddress) -> Result<(UnixListener, Made), ListenError> {
     Ok((listener, made))
 }
 
-/// Makes the socket's folder for the user of `--user`, who can then remove the socket at the
+/// Creates the socket's folder for the user of `--user`, who can then remove the socket at the
 /// end: /run is empty after a start of the machine.
 fn make_folder(place: &UnixAddress) -> Result<(), String> {
     let (Some(folder), Some(owner)) = (place.path.parent(), place.folder_owner) else {
@@ -248,8 +248,8 @@ fn make_folder(place: &UnixAddress) -> Result<(), String> {
     })
 }
 
-/// Removes a socket that nobody listens on any more. (A second one that does so at the same
-/// moment could remove ours: then our clients go to it, and nothing is lost.)
+/// Removes a socket that no process listens on. (A second process that does so at the same
+/// moment could remove ours: then our clients connect to it, and nothing is lost.)
 fn make_room(path: &Path) -> Result<(), String> {
     let shown = path.display();
     let metadata = match fs::symlink_metadata(path) {
@@ -266,7 +266,7 @@ fn make_room(path: &Path) -> Result<(), String> {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)
             .map_err(|error| format!("--socket {shown}: a stale socket: {error}")),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        // Also where its queue is full, or we may not: it lives.
+        // Also if its queue is full, or this user may not connect: it is in use.
         _ => Err(format!(
             "--socket {shown}: somebody is listening there; stop that one, or name another path"
         )),

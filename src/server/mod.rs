@@ -54,14 +54,14 @@ use options::{CommandsOption, Invocation, ListenAddress};
 pub(crate) use listen::is_inherited;
 pub(crate) use options::asks_for_one;
 
-/// Serves these streams to web servers over FastCGI, as the command line says. It is all
+/// Serves these streams to web servers over FastCGI, as the command line specifies. It is all
 /// that a `main` has to call.
 ///
-/// Which stream a location serves, its settings say: `SSE_STREAM`, or the base name of
+/// The settings of a location select its stream: `SSE_STREAM`, or the base name of
 /// `SCRIPT_NAME`. A program with one stream serves that everywhere.
 ///
-/// The exit code is 0 when a signal asked for the end, 100 for a wrong option or setting,
-/// 111 when the system refused something.
+/// The exit code is 0 after a signal to end, 100 for a wrong option or setting, 111 for an
+/// error of the system.
 #[must_use]
 pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
     if let Some(code) = answering::run_if_asked() {
@@ -131,7 +131,7 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
             return exit::system();
         }
         environment::belongs_to(user);
-        // As the user who will reopen it.
+        // It is opened as the user who will reopen it.
         open_log();
     }
     if let Err(problem) = beneath::confine(&options.beneath) {
@@ -158,8 +158,8 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
     finish(&log, Server::new(parts).and_then(Server::run))
 }
 
-/// What is to be said of the settings that the environment holds for all locations. One
-/// that cannot be read is no reason to end: a location may override it.
+/// The notices about the settings of the environment, which apply to all locations. An invalid
+/// one does not end the process: a location may override it.
 fn notices_of(defaults: &MetaVariables, log: &Log) -> Vec<Notice> {
     let settings = Settings::parse(defaults, Lifetime::Unlimited);
     let publishing = Publishing::parse(defaults);

@@ -1,11 +1,11 @@
-//! Telling systemd how we are (sd_notify(3)).
+//! Notifies the service manager of the state of the service (sd_notify(3)).
 
 use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Whoever wants to know, by `NOTIFY_SOCKET`.
+/// The service manager's socket, from `NOTIFY_SOCKET`.
 pub(super) struct Notify {
     socket: Option<(UnixDatagram, SocketAddr)>,
 }
@@ -17,7 +17,7 @@ impl Notify {
         Self { socket }
     }
 
-    /// Says it, such as `READY=1`. Who does not listen is no concern of ours.
+    /// Sends a state, such as `READY=1`. An error is ignored.
     pub(super) fn say(&self, state: &str) {
         if let Some((socket, address)) = &self.socket {
             let _ = socket.send_to_addr(state.as_bytes(), address);

@@ -12,13 +12,13 @@ use crate::request::{duration, size};
 use crate::system::accounts::{self, Account};
 use crate::system::privilege::MayBeRoot;
 
-/// What a command line asks for.
+/// The meaning of a command line.
 pub(super) enum Invocation {
-    /// To serve.
+    /// Serve.
     Serve(Options),
-    /// To print a text.
+    /// Print this text.
     Print(String),
-    /// Nothing that can be done, for this reason.
+    /// An invalid command line, and the reason.
     Wrong(String),
 }
 
@@ -29,29 +29,29 @@ pub(super) struct Options {
     pub(super) drain: Duration,
     /// How long a web server may take to send a request.
     pub(super) request_timeout: Duration,
-    /// How many bytes of PARAMS a request may have.
+    /// The maximum number of bytes of a request's PARAMS.
     pub(super) params_bytes: usize,
-    /// How many pairs.
+    /// The maximum number of their pairs.
     pub(super) pairs: usize,
-    /// Whom to become once the socket is bound (`--user`).
+    /// The user that the process becomes after the socket is bound (`--user`).
     pub(super) user: Option<Account>,
     pub(super) may_be_root: MayBeRoot,
     /// Whether requests may name programs to run.
     pub(super) commands: CommandsOption,
-    /// Folders that what requests name must lie below; none: anywhere.
+    /// The folders that must contain every path in a request; none: no restriction.
     pub(super) beneath: Vec<PathBuf>,
 }
 
-/// Whether `--allow-commands` was written.
+/// Whether `--allow-commands` is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CommandsOption {
     Absent,
     Allowed,
 }
 
-/// Where requests come from.
+/// The source of requests.
 pub(super) enum ListenAddress {
-    /// A socket that whoever started us has opened: systemd's, or descriptor 0.
+    /// A socket that the parent process has opened: systemd's, or descriptor 0.
     Inherited,
     Unix(UnixAddress),
     Tcp(SocketAddr),
@@ -61,18 +61,17 @@ pub(super) enum ListenAddress {
 pub(super) struct UnixAddress {
     pub(super) path: PathBuf,
     pub(super) mode: u32,
-    /// Numbers of the user and the group that it belongs to; `None`: those of `--user`, else
-    /// of this process.
+    /// The socket's user and group as numbers; `None`: those of `--user`, else of this process.
     pub(super) owner: Option<u32>,
     pub(super) group: Option<u32>,
-    /// The user of `--user`, for whom its folder is made where that is missing.
+    /// The user of `--user`, for whom its folder is created if it is missing.
     pub(super) folder_owner: Option<u32>,
 }
 
-/// The mode of a socket: whoever may write to it may ask anything of us.
+/// The mode of a socket: a user who can write to it determines the settings of requests.
 const MODE: u32 = 0o660;
 
-/// Whether a command line asks for a responder.
+/// Whether a command line starts a responder.
 pub(crate) fn asks_for_one(arguments: &[OsString]) -> bool {
     let is = |argument: &OsString, name: &str| {
         let text = argument.to_string_lossy();
@@ -171,8 +170,8 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
     Ok(Invocation::Serve(options))
 }
 
-/// Reads the value of an option that is a path. An empty one is probably a variable of a
-/// start script that is not set.
+/// Reads the value of an option that is a path. An empty one is probably an unset variable of a
+/// start script.
 fn path(option: &str, parser: &mut Parser) -> Result<PathBuf, lexopt::Error> {
     let path = PathBuf::from(parser.value()?);
     if path.as_os_str().is_empty() {

@@ -1,4 +1,4 @@
-//! The one epoll of the server, and what is registered with it.
+//! Poller: the server's epoll instance and its registrations.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use super::token::{ConnectionId, Token};
 use crate::store::host::SystemHost;
 use crate::system::signals::Signals;
 
-/// How many events one wait brings, at most.
+/// The maximum number of events of one wait.
 const EVENTS_MAX: usize = 512;
 
 /// epoll, and the registrations that are made once.
@@ -24,7 +24,7 @@ pub(super) struct Poller {
 
 impl Poller {
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub(super) fn new(signals: &Signals) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let poller = Self {
@@ -37,8 +37,7 @@ impl Poller {
         Ok(poller)
     }
 
-    /// Waits; the events are then at [`Poller::event`], from 0 to the number that is
-    /// returned.
+    /// Waits; the events are then at [`Poller::event`], from 0 to the number that is returned.
     pub(super) fn wait(&mut self, timeout: EpollTimeout) -> io::Result<usize> {
         match self.epoll.wait(&mut self.events, timeout) {
             Err(Errno::EINTR) => Ok(0),
@@ -66,15 +65,15 @@ impl Poller {
         self.epoll.delete(descriptor)
     }
 
-    /// Registers a connection for what it is interested in now.
+    /// Updates the registration of a connection to its present interest.
     pub(super) fn update(&self, connection: &Connection, id: ConnectionId) -> nix::Result<()> {
         let token = Token::Connection(id).to_u64();
         let mut event = EpollEvent::new(connection.interest(), token);
         self.epoll.modify(connection, &mut event)
     }
 
-    /// Registers the descriptor of a source for who polls the source now. Closing it ends
-    /// the registration.
+    /// Registers the descriptor of a source for the owner that polls the source now. Closing it
+    /// ends the registration.
     pub(super) fn route(&self, descriptor: impl AsFd, token: Token) -> nix::Result<()> {
         let mut event = EpollEvent::new(EpollFlags::EPOLLIN, token.to_u64());
         match self.epoll.add(&descriptor, event) {
@@ -83,10 +82,10 @@ impl Poller {
         }
     }
 
-    /// Registers the watcher of files and the pipes of programs, once there are some.
+    /// Registers the watcher of files and the pipes of programs, as soon as they exist.
     ///
     /// # Errors
-    /// What epoll says; it is tried again at the next call.
+    /// The error of epoll; the next call tries again.
     pub(super) fn add_host(&mut self, host: &SystemHost) -> io::Result<()> {
         let epoll = &self.epoll;
         let event = |token: Token| EpollEvent::new(EpollFlags::EPOLLIN, token.to_u64());

@@ -1,4 +1,4 @@
-//! Publishing by POST.
+//! Serves POST: publishing.
 
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
@@ -69,13 +69,13 @@ impl Server {
         self.reply(id, &reply)
     }
 
-    /// A part of a body has been received, or its end.
+    /// A part of a body, or its end, has been received.
     pub(super) fn take_body(&mut self, id: ConnectionId, bytes: Option<&[u8]>, now: Now) -> Action {
         let Some(connection) = self.connections.get_mut(id) else {
             return Action::Wait;
         };
         let State::Receiving(handler) = &mut connection.state else {
-            // Streams are requested without a body.
+            // A request for a stream has no body that matters.
             return Action::Wait;
         };
         match bytes {
@@ -85,7 +85,7 @@ impl Server {
         self.proceed_with_post(id, now)
     }
 
-    /// Takes a POST as far as it goes now.
+    /// Advances a POST as far as possible now.
     pub(super) fn proceed_with_post(&mut self, id: ConnectionId, now: Now) -> Action {
         match self.post_handler(id).map(|handler| handler.at(now)) {
             Some(step) => self.take_step(id, step, now),
@@ -132,12 +132,12 @@ impl Server {
             .map(|handler| handler.added(outcome, now))
         {
             Some(step) => self.take_step(id, step, now),
-            // Whoever posted it has left.
+            // The client has disconnected.
             None => Action::Wait,
         }
     }
 
-    /// Workers have added records to files: their POSTs are answered.
+    /// Workers have appended records to files: responds to their POSTs.
     pub(super) fn take_results(&mut self, now: Now) {
         for (number, outcome) in self.publish_queue.results() {
             let id = ConnectionId::from_u64(number);

@@ -1,4 +1,4 @@
-//! What peers send.
+//! Reads and processes the input of peers.
 
 use super::connection::{Action, Offence, Read, State};
 use super::event_loop::Server;
@@ -7,14 +7,14 @@ use crate::gateway::{After, Incoming};
 use crate::source::Now;
 use crate::system::log::Level;
 
-/// The most memory that unfinished requests take together, as [`Connection::held_bytes`]
+/// The maximum memory of all incomplete requests together, as [`Connection::held_bytes`]
 /// estimates it. One body is 16 MiB at most.
 ///
 /// [`Connection::held_bytes`]: super::connection::Connection::held_bytes
 const HELD_MAX_BYTES: usize = 32 << 20;
 
 impl Server {
-    /// Reads once from a connection, and acts on what has come.
+    /// Reads once from a connection, and processes the input.
     pub(super) fn read_into(&mut self, id: ConnectionId, buffer: &mut [u8], now: Now) {
         let Some(connection) = self.connections.get(id) else {
             return;
@@ -29,8 +29,8 @@ impl Server {
         }
     }
 
-    /// Notes how much memory a request takes that has not been received, or not been added
-    /// to its file. The sum is limited: beyond it, the largest requests are closed.
+    /// Updates the memory of a request that has not been received completely, or not been
+    /// appended to its file. The sum is limited: beyond it, the largest requests are closed.
     pub(super) fn note_held(&mut self, id: ConnectionId, received_bytes: usize, now: Now) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
@@ -50,7 +50,7 @@ impl Server {
             .collect();
         holding.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         for (_, id) in holding {
-            // More than necessary: the list is not made again for each read.
+            // It closes more than necessary, so that the list is not made again for each read.
             if self.held_bytes <= HELD_MAX_BYTES / 8 * 7 {
                 break;
             }
@@ -62,7 +62,7 @@ impl Server {
         self.log.rate_limited(Level::Warning, "held", text);
     }
 
-    /// Returns the connection's id, which another request on it changes.
+    /// Processes input. Returns the connection's id, which changes with another request on it.
     fn receive(&mut self, mut id: ConnectionId, mut input: &[u8], now: Now) -> ConnectionId {
         let mut owes_reply = false;
         loop {
@@ -106,7 +106,7 @@ impl Server {
         }
     }
 
-    /// The web server wants a request ended.
+    /// The web server aborts a request.
     fn abort(&self, id: ConnectionId) -> Action {
         match self.connections.get(id).map(|c| &c.state) {
             None | Some(State::Finishing { .. } | State::Lingering { .. }) => Action::Wait,
@@ -114,7 +114,7 @@ impl Server {
         }
     }
 
-    /// The protocol has refused a request; its answer is queued.
+    /// The protocol has refused a request; its response is queued.
     fn refused(&mut self, id: ConnectionId, after: After) -> Action {
         if let Some(connection) = self.connections.get_mut(id)
             && after == After::Close
@@ -128,7 +128,7 @@ impl Server {
         Action::Flush
     }
 
-    /// All input has been used. A peer that owes the rest of a request has a deadline.
+    /// All input has been consumed. A peer whose request is incomplete gets a deadline.
     fn await_more(&mut self, id: ConnectionId, now: Now) -> Action {
         let timeout = self.options.request_timeout;
         if let Some(connection) = self.connections.get(id)

@@ -1,4 +1,4 @@
-//! From a request to a stream, or to the response that there is none.
+//! From a request to a stream, or to the response that refuses it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,25 +22,25 @@ use crate::system::beneath;
 use crate::system::clock;
 use crate::system::log::{Level, Log};
 
-/// What a location serves.
+/// The service of a location.
 enum Service {
     Stream(&'static Stream),
     Publish,
     Status,
 }
 
-/// Whether `SSE_COMMAND` has a meaning for a stream.
+/// Whether a stream uses `SSE_COMMAND`.
 fn runs_commands(stream: &Stream) -> bool {
     stream.reads("SSE_COMMAND")
 }
 
-/// Whether a request may name this path.
+/// Checks that a request may name this path.
 pub(super) fn permit_path(name: &str, path: &Path) -> Result<(), SettingError> {
     beneath::check(path)
         .map_err(|problem| SettingError::new(name, path.as_os_str().as_encoded_bytes(), problem))
 }
 
-/// The body of a stream that has nothing now and asks to be opened again.
+/// The body of a stream that has nothing now and asks the client to reconnect.
 fn come_again(params: StreamParams, reason: Unavailable) -> Vec<u8> {
     let mut batch = Batch::new();
     batch.come_again(reason, params.retry_ms);
@@ -48,7 +48,7 @@ fn come_again(params: StreamParams, reason: Unavailable) -> Vec<u8> {
 }
 
 impl Server {
-    /// A request has been received.
+    /// Begins to serve a request.
     pub(super) fn begin(&mut self, id: ConnectionId, params: MetaVariables, now: Now) -> Action {
         self.counters.requests += 1;
         let number = self.counters.requests;
@@ -74,7 +74,7 @@ impl Server {
             Ok(None) => {
                 let text = "SSE_STREAM: not set, and the path names no stream; set it for this \
                             location, to tail for example";
-                // Clients make up paths.
+                // Clients can invent paths.
                 let log = self.log_for(id);
                 log.rate_limited(Level::Error, "no stream", text);
                 self.pass_on(id, &log.take_copies());
@@ -100,15 +100,15 @@ impl Server {
         }
     }
 
-    /// Those that are about the request, and not about the process, of which the first
-    /// lines of the log have them.
+    /// The notices about the request only: those about the process's settings are at the
+    /// beginning of the log.
     pub(super) fn new_notices(&self, mut notices: Vec<Notice>) -> Vec<Notice> {
         notices.retain(|notice| !self.notices.contains(notice));
         notices
     }
 
     fn service(&self, meta: &MetaVariables) -> Result<Option<Service>, SettingError> {
-        // A program with one stream of its own serves that everywhere.
+        // A program with one stream of its own serves it everywhere.
         if let [only] = self.streams {
             return Ok(Some(Service::Stream(only)));
         }
@@ -122,8 +122,8 @@ impl Server {
             found.map(|stream| Service::Stream(stream))
         };
         match RequestedStream::of(meta) {
-            // Who may see the figures, web servers decide by the path: no other path leads to
-            // them than the one whose location says so.
+            // Web servers restrict access to the figures by path, so only a location whose
+            // settings name them serves them.
             RequestedStream::Named(name) if name == "status" => Ok(None),
             RequestedStream::Named(name) => Ok(find(&name)),
             RequestedStream::Set(name) => find(&name).map(Some).ok_or_else(|| {
@@ -137,8 +137,8 @@ impl Server {
         }
     }
 
-    /// Whether a request may name what its settings name: whoever can connect to our socket
-    /// chooses them.
+    /// Whether a request may use what its settings name: every client of the socket determines
+    /// the settings of its requests.
     fn permit(&self, service: &Service, settings: &Settings) -> Result<(), SettingError> {
         let paths = [
             ("SSE_FILE", &settings.file),
@@ -166,7 +166,7 @@ impl Server {
         settings: &Settings,
         now: Now,
     ) -> Action {
-        // Before anything is opened or started for it.
+        // This precedes everything that is opened or started for it.
         let has_no_place =
             self.subscribers >= self.acceptor.subscribers_max || !self.may_open_stream(id);
         if (has_no_place || self.shutdown.has_begun())
@@ -176,8 +176,8 @@ impl Server {
         }
         let log = Rc::new(self.log_for(id));
         let key: Option<Rc<[u8]>> = stream.share_key(settings, request).map(Rc::from);
-        // Where a channel watches the file already, a subscriber that catches up need not.
-        // (One with a size limit reads by itself to the end.)
+        // If a channel watches the file already, a subscriber that catches up need not. (One
+        // with a size limit reads by itself to the end.)
         let has_channel = key.as_ref().is_some_and(|key| self.channels.contains(key));
         let watching = if has_channel && request.query.size_limit_bytes.is_none() {
             Watching::ByChannel
@@ -242,7 +242,7 @@ impl Server {
         Action::Serve
     }
 
-    /// There is no place for one more stream: its client is asked to reconnect later.
+    /// The limit of streams is reached: asks the client to reconnect later.
     fn turn_away(
         &mut self,
         id: ConnectionId,
@@ -311,7 +311,7 @@ impl Server {
         status
     }
 
-    /// Sends a whole response.
+    /// Sends a complete response.
     pub(super) fn respond(&mut self, id: ConnectionId, head: &Head, body: &[u8]) -> Action {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.push_head(head, &clock::http_date(), body);
@@ -329,7 +329,7 @@ impl Server {
         self.respond(id, &Head::wrong_setting(), body.as_bytes())
     }
 
-    /// Writes a line that names the request, to our log and to the web server's.
+    /// Logs a line that names the request, in the process's log and the web server's.
     pub(super) fn say(&mut self, id: ConnectionId, level: Level, text: &str) {
         let log = self.log_for(id);
         log.line(level, text);
@@ -353,7 +353,7 @@ impl Server {
             .unwrap_or_default()
     }
 
-    /// Lines for the web server's log.
+    /// Sends lines to the web server's log.
     pub(super) fn pass_on(&mut self, id: ConnectionId, lines: &[String]) {
         if let Some(connection) = self.connections.get_mut(id) {
             for line in lines {

@@ -1,4 +1,4 @@
-//! Which connections and channels get a turn of the event loop, and when.
+//! Schedule: which connections and channels get a turn of the event loop, and when.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use crate::stream::Scheduled;
 
 /// Deadlines, and the queues of connections and channels that get a turn soon.
 ///
-/// The owner's [`Scheduled`] holds whether it is in a queue, and which deadline is valid.
+/// The owner's [`Scheduled`] contains whether it is in a queue, and which deadline is valid.
 #[derive(Default)]
 pub(super) struct Schedule {
     timers: Timers,
     connections: VecDeque<ConnectionId>,
     channels: VecDeque<usize>,
-    /// Those whose cost a client decides. They share one small part of each turn of the
-    /// loop, so that together they delay the others no more than one of them.
+    /// Owners whose cost a client determines. They share a small part of each turn of the loop,
+    /// so that all of them together delay the others no more than one of them.
     costly: VecDeque<Owner>,
 }
 
-/// What is in a queue.
+/// An entry of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     Connection(ConnectionId),
@@ -34,7 +34,7 @@ pub(super) enum Owner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cost {
     Ordinary,
-    /// A client decides.
+    /// A client determines it.
     Costly,
 }
 
@@ -48,7 +48,7 @@ impl Cost {
 }
 
 impl Schedule {
-    /// Gives a connection a turn soon.
+    /// Queues a connection for a turn.
     pub(super) fn queue_connection(
         &mut self,
         id: ConnectionId,
@@ -64,7 +64,7 @@ impl Schedule {
         }
     }
 
-    /// Has a channel polled soon.
+    /// Queues a channel for a poll.
     pub(super) fn queue_channel(&mut self, channel: usize, cost: Cost, scheduled: &mut Scheduled) {
         if std::mem::replace(&mut scheduled.is_queued, true) {
             return;
@@ -75,12 +75,12 @@ impl Schedule {
         }
     }
 
-    /// The next one in the queue of costly ones. Its owner clears `is_queued`.
+    /// The next entry of the queue of costly owners. The owner clears `is_queued`.
     pub(super) fn next_costly(&mut self) -> Option<Owner> {
         self.costly.pop_front()
     }
 
-    /// How many costly ones are in the queue.
+    /// The number of costly owners in the queue.
     pub(super) fn queued_costly(&self) -> usize {
         self.costly.len()
     }
@@ -95,12 +95,12 @@ impl Schedule {
         self.channels.pop_front()
     }
 
-    /// How many connections and channels are in the queues.
+    /// The numbers of connections and channels in the queues.
     pub(super) fn queued(&self) -> (usize, usize) {
         (self.connections.len(), self.channels.len())
     }
 
-    /// Wakes an owner at this moment at the latest.
+    /// Wakes an owner at this time at the latest.
     pub(super) fn wake_at(&mut self, token: Token, scheduled: &mut Scheduled, at: Duration) {
         if scheduled.due.is_none_or(|due| at < due) {
             scheduled.due = Some(at);

@@ -1,9 +1,9 @@
-//! A large chunk for many subscribers: its pages are shared with their sockets.
+//! SharedPages: a large chunk for many subscribers, whose pages are shared with their sockets.
 //!
-//! send(2) copies its bytes for each socket, and under a burst that is most of what a
-//! delivery costs here. sendfile(2) hands on the pages of a file, so a large chunk is
-//! written to a file in memory once. The file is never written again; its pages live until
-//! the last socket has been read.
+//! send(2) copies its bytes for each socket, and in a burst that is most of the cost of a
+//! delivery. sendfile(2) passes on the pages of a file, so a large chunk is written to a file
+//! in memory once. The file is never written again; its pages exist until the last socket has
+//! been read.
 
 use std::cell::OnceCell;
 use std::os::fd::OwnedFd;
@@ -49,15 +49,15 @@ pub(super) struct SharedPages {
     length_bytes: usize,
 }
 
-/// Below this, handing pages on costs as much as copying them.
+/// Below this, passing pages on costs as much as copying them.
 const BYTES_MIN: usize = 8 * 1024;
 
-/// For fewer subscribers, making the file costs more than it saves.
+/// For fewer subscribers, creating the file costs more than it saves.
 const SUBSCRIBERS_MIN: usize = 16;
 
 impl SharedPages {
-    /// The newest chunk, if that is worth while for so many subscribers; `None` also when
-    /// the system has no such files.
+    /// The newest chunk, if a file saves cost for so many subscribers; `None` also if the
+    /// system does not support such files.
     fn newest(ring: &Ring, frame: SharedFrame, subscribers: usize) -> Option<Self> {
         let number = ring.next().checked_sub(1)?;
         let chunk = ring.from(number)?.next()?;
@@ -87,7 +87,7 @@ impl SharedPages {
         self.number == number && self.frame == frame
     }
 
-    /// Hands it to a nonblocking socket, as far as there is room.
+    /// Sends it to a nonblocking socket, as far as there is room.
     pub(super) fn send(&self, socket: &OwnedFd) -> nix::Result<usize> {
         let mut from = 0;
         sendfile64(socket, &self.file, Some(&mut from), self.length_bytes)
@@ -138,7 +138,7 @@ mod tests {
         let (socket, _reader) = UnixStream::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
         let socket = OwnedFd::from(socket);
-        // It is full when it says so; that is soon.
+        // It is full when it reports so; that is soon.
         let last = (0..1_000).find_map(|_| pages.send(&socket).err());
         assert_eq!(last, Some(Errno::EAGAIN));
     }

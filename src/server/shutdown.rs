@@ -1,4 +1,4 @@
-//! Signals, and the end of the server.
+//! Signals, and the shutdown of the server.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ pub(super) struct Shutdown {
     notify: Notify,
     /// How long streams may take to end.
     drain: Duration,
-    /// When they must have ended, once shutdown has begun.
+    /// The time by which they must have ended, once shutdown has begun.
     until: Option<Duration>,
-    /// The signal that asked for it, and how many streams it ended.
+    /// The signal that caused it, and how many streams it ended.
     asked_by: Option<(Signal, usize)>,
 }
 
@@ -32,7 +32,7 @@ impl Shutdown {
         }
     }
 
-    /// Tells the service manager that requests are served.
+    /// Notifies the service manager that requests are served.
     pub(super) fn notify_ready(&self) {
         self.notify.say("READY=1");
     }
@@ -41,7 +41,7 @@ impl Shutdown {
         self.until.is_some()
     }
 
-    /// Whether the process is to exit.
+    /// Whether the process must exit.
     pub(super) fn is_complete(&self, has_no_connections: bool, now: Now) -> bool {
         self.until
             .is_some_and(|until| has_no_connections || now.monotonic >= until)
@@ -74,7 +74,7 @@ impl Server {
             return;
         };
         let uptime = now.monotonic - self.started.monotonic;
-        // Those that did not end in time end with the process.
+        // Streams that did not end in time end with the process.
         let ended = self.counters.ended + self.subscribers as u64;
         let seconds = uptime.as_secs_f64();
         let text = format!(
@@ -83,7 +83,7 @@ impl Server {
         self.log.line(Level::Info, &text);
     }
 
-    /// Does what signals ask for; says whether to exit at once.
+    /// Handles signals; returns whether to exit at once.
     pub(super) fn handle_signals(&mut self, now: Now) -> bool {
         while let Some(signal) = self.signals.next() {
             if signal == Signal::SIGHUP {
@@ -98,7 +98,7 @@ impl Server {
         false
     }
 
-    /// Accepts no connections any more, and ends every stream after its current event.
+    /// Stops accepting connections, and ends every stream after its current event.
     fn drain(&mut self, now: Now) {
         let until = self.shutdown.begin(now);
         self.acceptor.close(&self.poller);

@@ -1,4 +1,4 @@
-//! Deadlines.
+//! Timers: a heap of deadlines.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::token::Token;
 
-/// A heap of deadlines. Cancellation is lazy: an owner ignores a deadline that is no
-/// longer its own.
+/// A heap of deadlines. Cancellation is lazy: an owner ignores a deadline that is no longer its
+/// own.
 #[derive(Default)]
 pub(super) struct Timers {
-    /// In nanoseconds, which last for 584 years, and take half the room of a `Duration`.
+    /// In nanoseconds, which suffice for 584 years and need half the memory of a `Duration`.
     heap: BinaryHeap<Reverse<(u64, u64)>>,
 }
 

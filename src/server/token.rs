@@ -1,18 +1,18 @@
-//! What an event, a deadline or a change is for.
+//! Token: the owner of an event, a deadline or a change.
 
-/// A connection by its place and generation.
+/// A connection by its index and generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ConnectionId(u64);
 
-/// The owner of an event, a deadline or a change. As a number it is what epoll, the timers
-/// and [`crate::source::Changes`] carry.
+/// The owner of an event, a deadline or a change. epoll, the timers and
+/// [`crate::source::Changes`] store it as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     /// The socket or a deadline of a connection.
     Connection(ConnectionId),
-    /// What a connection's subscriber reads by itself has changed.
+    /// The source that a connection's subscriber reads by itself has changed.
     Change(ConnectionId),
-    /// A channel, by its number: a deadline, or what it reads has changed.
+    /// A channel, by its number: a deadline, or a change of its source.
     Channel(usize),
     Listener,
     Signals,
@@ -20,11 +20,11 @@ pub(super) enum Token {
     Watcher,
     /// The pipes of programs.
     Programs,
-    /// Workers have added records to files.
+    /// Workers have appended records to files.
     Added,
-    /// Programs that have ended are to be reaped.
+    /// Programs that have ended must be reaped.
     Reap,
-    /// Accepting is to be resumed, or shutdown has to end.
+    /// Accepting must be resumed, or shutdown must be completed.
     Housekeeping,
 }
 
@@ -40,11 +40,11 @@ const HOUSEKEEPING: u64 = OTHER | 5;
 const ADDED: u64 = OTHER | 6;
 
 impl ConnectionId {
-    /// Generations count to this and begin again.
+    /// Generations count up to this number and begin again.
     pub(super) const GENERATION_MAX: u32 = 0x1fff_ffff;
 
-    /// The connection at a place of less than 2^32, which may be used again. The
-    /// generation, [`Self::GENERATION_MAX`] at most, distinguishes its users.
+    /// The connection at an index below 2^32, which may be reused. The generation, at most
+    /// [`Self::GENERATION_MAX`], distinguishes its users.
     pub(super) fn new(index: usize, generation: u32) -> Self {
         Self(u64::from(generation) << 32 | index as u64)
     }
@@ -57,12 +57,12 @@ impl ConnectionId {
         (self.0 >> 32) as u32
     }
 
-    /// Its number, as channels keep it.
+    /// Its number, as channels store it.
     pub(super) fn to_u64(self) -> u64 {
         self.0
     }
 
-    /// The reverse of [`Self::to_u64`].
+    /// The inverse of [`Self::to_u64`].
     pub(super) fn from_u64(number: u64) -> Self {
         Self(number)
     }
@@ -84,7 +84,7 @@ impl Token {
         }
     }
 
-    /// The reverse of [`Self::to_u64`].
+    /// The inverse of [`Self::to_u64`].
     pub(super) fn from_u64(number: u64) -> Self {
         match number {
             LISTENER => Self::Listener,

@@ -1,18 +1,18 @@
-//! A session's command: what is posted goes to its standard input, and what it says comes
-//! down piece by piece.
+//! A session's command: a message that is posted to the session goes to its standard input, and
+//! its output is published piece by piece.
 //!
 //! ```text
 //! POST ─► record ─► 201
 //!            └─► setsid -f ourselves --answer FILE ─► the command ─► records, `done`
 //! ```
 //!
-//! A CGI program may be ended as soon as it has answered, and a responder serves others:
-//! so a process of its own, which belongs to neither, runs the command and adds its lines
-//! to the session's file. It learns nothing of the request but the message.
+//! A CGI program may be ended as soon as it has responded, and a responder serves others. So a
+//! separate process runs the command and appends its lines to the session's file. Of the
+//! request it gets only the message.
 //!
-//! This process is a subreaper: whatever the command has started, in whichever session or
-//! process group, becomes a child of ours when its parent ends. So all of it can be ended
-//! when the command ends or its time is over.
+//! This process is a subreaper: every process that the command has started, in whatever session
+//! or process group, becomes its child when its parent ends. So all of them can be ended when
+//! the command ends or its time is over.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -42,13 +42,13 @@ use crate::system::environment;
 use crate::system::exit;
 use crate::system::log::{Level, Log, Style};
 
-/// What starts a process that answers.
+/// The option that starts a process for a command.
 const OPTION: &str = "--answer";
 
-/// How long a record waits for whoever holds the file's lock.
+/// How long a record waits for the file's lock.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A command that answers what is posted to a session, as it is started.
+/// A session's command, as it is started.
 pub(crate) struct AnswerCommand {
     /// The first word of `SSE_COMMAND`.
     program: String,
@@ -57,7 +57,7 @@ pub(crate) struct AnswerCommand {
 }
 
 impl AnswerCommand {
-    /// That of the settings, where there is one.
+    /// The command of the settings, if there is one.
     pub(crate) fn of(settings: &Settings) -> Option<Self> {
         Some(Self {
             program: settings.command.first()?.clone(),
@@ -65,8 +65,8 @@ impl AnswerCommand {
         })
     }
 
-    /// Has it answer the record that was posted to the session's file. This waits until the
-    /// process has started. Returns what is wrong, for the log.
+    /// Runs it for the record that was posted to the session's file, and waits until the
+    /// process has started. Returns a problem, for the log.
     pub(crate) fn answer(&self, target: &Target, posted: &Record) -> Option<String> {
         match self.start(target, posted) {
             Ok(()) => self.problem(),
@@ -107,8 +107,8 @@ impl AnswerCommand {
         }
     }
 
-    /// What is wrong with the command, as far as it can be told before it runs: the process
-    /// that runs it may have nowhere to log to.
+    /// The problem with the command that can be found before it runs: the process that runs it
+    /// may have no log.
     fn problem(&self) -> Option<String> {
         let program = &self.program;
         let runs = |path: &Path| access(path, AccessFlags::X_OK);
@@ -120,7 +120,7 @@ impl AnswerCommand {
             for folder in std::env::split_paths(&path) {
                 match runs(&folder.join(program)) {
                     Ok(()) => return None,
-                    // As execvp reports it: a program that may not be run counts as found.
+                    // As in execvp: a program that may not be executed counts as found.
                     Err(Errno::EACCES) => found = Err(Errno::EACCES),
                     Err(_) => {}
                 }
@@ -134,19 +134,20 @@ impl AnswerCommand {
     }
 }
 
-/// What `setsid` executes: its standard output, which is [`our_program`].
+/// The program that `setsid` executes: the file on its standard output, which is
+/// [`our_program`].
 const OUR_PROGRAM: &str = "/proc/self/fd/1";
 
-/// The program that this process runs, to be executed again. Its path may by now name
-/// another program, or nothing: it is replaced while we run.
+/// The program of this process, to be executed again. Its path may name another program by now,
+/// or nothing: it can be replaced while it runs.
 fn our_program() -> io::Result<OwnedFd> {
     let mut how = File::options();
     how.read(true).custom_flags(OFlag::O_PATH.bits());
     Ok(how.open("/proc/self/exe")?.into())
 }
 
-/// The bytes of what was posted: of a string its text, of any other value its JSON. Half
-/// of a surrogate pair becomes U+FFFD, as in the event.
+/// The bytes of a message: for a string its text, for any other value its JSON. Half of a
+/// surrogate pair becomes U+FFFD, as in the event.
 fn message_of(posted: &Record) -> io::Result<Vec<u8>> {
     let line = std::str::from_utf8(posted.as_bytes()).map_err(io::Error::other)?;
     let line = JsonLine::parse(line.trim_end()).map_err(io::Error::other)?;
@@ -154,11 +155,11 @@ fn message_of(posted: &Record) -> io::Result<Vec<u8>> {
     Ok(String::from_utf8_lossy(&text).into_owned().into_bytes())
 }
 
-/// The settings that the process which answers needs, as it reads them.
+/// The settings for the process that runs the command, as it reads them.
 fn environment_of(settings: &Settings) -> Vec<(&'static str, OsString)> {
     let words = settings.command.iter().map(String::as_str);
     let mut variables: Vec<(&'static str, OsString)> = vec![
-        // (A word with a NUL cannot have come from the environment.)
+        // (A word from the environment contains no NUL.)
         (
             "SSE_COMMAND",
             shlex::try_join(words).unwrap_or_default().into(),
@@ -186,10 +187,10 @@ fn environment_of(settings: &Settings) -> Vec<(&'static str, OsString)> {
     variables
 }
 
-/// Answers, where this process was started to do so.
+/// Runs a session's command, if this process was started for that.
 pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
-    // Under a gateway the arguments are the client's.
+    // Under a gateway the client determines the arguments.
     let is_asked = std::env::var_os("GATEWAY_INTERFACE").is_none()
         && arguments.next().is_some_and(|first| first == OPTION);
     let path = arguments.next().filter(|_| is_asked)?;
@@ -204,9 +205,9 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
 }
 
 fn run(path: &Path, log: &Log) -> io::Result<()> {
-    // Whoever started us had them blocked, and the command is to be ended by them.
+    // The parent had signals blocked; the command must be ended by them.
     SigSet::empty().thread_set_mask()?;
-    // Our name would be that of the descriptor that we were executed by.
+    // Otherwise the name would be that of the descriptor by which it was executed.
     let _ = prctl::set_name(c"sse-answer");
     prctl::set_child_subreaper(true)?;
     let owned = |(name, value): (OsString, OsString)| {
@@ -233,7 +234,7 @@ fn run(path: &Path, log: &Log) -> io::Result<()> {
         return session.end("busy".into());
     };
     let end = match Answer::start(&settings) {
-        // Whatever the command has left running is ended here.
+        // Processes that the command has left running are ended here.
         Ok(mut answer) => answer.pass_on(&session)?,
         Err(error) => {
             let program = settings.command.first().map_or("", String::as_str);
@@ -244,12 +245,12 @@ fn run(path: &Path, log: &Log) -> io::Result<()> {
             "failed".into()
         }
     };
-    // Whoever posts after `done` finds the place free.
+    // A client that posts after `done` must find the slot free.
     drop(slot);
     session.end(end)
 }
 
-/// One of so many places for those who answer at once, held as long as it lives.
+/// One of the slots for commands that run at once, held as long as the file is open.
 fn take_slot(session: &Path, most: usize) -> io::Result<Option<Flock<File>>> {
     // The spool is above the session's folder, and the folder of its first digits.
     let spool: PathBuf = session.ancestors().nth(2).unwrap_or(session).to_owned();
@@ -264,7 +265,7 @@ fn take_slot(session: &Path, most: usize) -> io::Result<Option<Flock<File>>> {
     Ok(None)
 }
 
-/// Where the answer goes.
+/// The session that gets the output.
 struct Session {
     target: Target,
     options: AppendOptions,
@@ -309,7 +310,7 @@ impl Session {
     }
 }
 
-/// A command that answers. It ends with this, and so does all that it has started.
+/// A running command. Dropping it ends the command and every process that it has started.
 struct Answer {
     child: Child,
     stdout: Option<ChildStdout>,
@@ -318,8 +319,8 @@ struct Answer {
     max_line_bytes: usize,
 }
 
-/// How soon a command that has closed its output is looked at again: most are about to
-/// end. Then each time after twice as long, up to the second.
+/// How soon the exit code of a command that has closed its output is checked again: most are
+/// about to end. The interval doubles each time, up to the second value.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
 impl Answer {
@@ -342,13 +343,13 @@ impl Answer {
         })
     }
 
-    /// Adds what it says, line by line; tells how it ended.
+    /// Appends its output line by line; returns how it ended.
     fn pass_on(&mut self, session: &Session) -> io::Result<Value> {
         let mut line = Vec::new();
         let mut buffer = [0; 16 * 1024];
         while let Some(mut stdout) = self.stdout.take() {
             let left = self.ends_at.saturating_duration_since(Instant::now());
-            // A command whose output never pauses has no more time than others.
+            // The time limit also applies to a command whose output never pauses.
             if left.is_zero() {
                 return Ok("timeout".into());
             }
@@ -388,8 +389,8 @@ impl Answer {
         Ok(self.wait().map_or("timeout".into(), Value::from))
     }
 
-    /// Waits until the command itself ends, and leaves it to be reaped: `None` when its
-    /// time is over. It may have closed its output long before.
+    /// Waits until the command itself ends, without reaping it: `None` when its time is over.
+    /// It may have closed its output long before.
     fn wait(&self) -> Option<i32> {
         let mut pause = LOOK.0;
         loop {
@@ -408,7 +409,7 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // Every child of this process is the command, or what it has started.
+        // Every child of this process is the command, or was started by it.
         children::end_all(&self.child);
     }
 }
@@ -436,7 +437,7 @@ mod tests {
         );
         check(r#"{"data":null}"#, "null");
         check(r#"{"event":"a"}"#, "");
-        // Half of a surrogate pair, as a string and inside of an object.
+        // Half of a surrogate pair, as a string and inside an object.
         check(r#"{"data":"a\ud800b"}"#, "a\u{fffd}\u{fffd}\u{fffd}b");
         check(r#"{"data":["\udc00"]}"#, r#"["\udc00"]"#);
         let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));

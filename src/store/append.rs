@@ -1,4 +1,4 @@
-//! Adding a record to a stream's file.
+//! Appends a record to a stream's file.
 //!
 //! ```text
 //! open ──► lock ──► still the one of that name? ──► full? ──► write ──► read back ──► id
@@ -6,13 +6,13 @@
 //!   └────────┴── busy       └────────► open           └─► rotate ─► open  └─► write
 //! ```
 //!
-//! Publishers of ours take turns by `flock`. Others (`echo >>`) know no lock, so every
-//! record is one write in append mode, which the kernel does not mix with another; no
-//! byte of theirs is ever truncated or overwritten; and what stands in the file is read
-//! back before it is said to stand there. This never waits for a lock: one that somebody else
-//! has is [`AppendError::Busy`], and whoever asked comes again.
+//! Publishers take turns by `flock`. Other writers (`echo >>`) do not use the lock. So every
+//! record is one write in append mode, which the kernel does not mix with another; no byte of
+//! others is ever truncated or overwritten; and the record is read back before success is
+//! reported. This never waits for a lock: if it is held, the result is [`AppendError::Busy`],
+//! and the caller tries again.
 //!
-//! On NFS, appending is not one step: there, publishers belong on one machine.
+//! On NFS, appending is not atomic: there, all publishers must run on one machine.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
@@ -33,14 +33,14 @@ use crate::source::tail::TailId;
 use crate::system::below::{self, Links};
 use crate::system::beneath;
 
-/// What a new file may be done with by whom: read by the group (a web server, a person
-/// who looks), written by nobody else.
+/// The permissions of a new file: the group can read it (a web server, an administrator), and
+/// only its owner can write it.
 const NEW_FILE: Mode = Mode::from_bits_truncate(0o640);
 
-/// How often the file may turn out to be another one, or full again, in one attempt.
+/// How often in one attempt the file may be replaced, or be full again.
 const TURNS: u32 = 16;
 
-/// Where records go: a name in a folder.
+/// The file for records: a name in a folder.
 pub(crate) struct Target {
     folder: OwnedFd,
     name: OsString,
@@ -52,30 +52,30 @@ pub(crate) struct Target {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NamedBy {
     Administrator,
-    /// Then what is no file looks like what is not there.
+    /// Then anything that is not a file counts as missing.
     Client,
-    /// The same, for a file in a session's folder.
+    /// The program: a file in a session's folder.
     Ourselves,
 }
 
-/// What a target's name stands for.
+/// Whether a target's file exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
     There,
-    /// Nothing yet: the first record makes it.
+    /// It does not: the first record creates it.
     ToCome,
 }
 
-/// What to do where there is no such file.
+/// What to do if the file is missing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MissingFile {
-    /// Make it.
+    /// Create it.
     Made,
-    /// Say so.
+    /// Report an error.
     Told,
 }
 
-/// How records are added.
+/// How records are appended.
 pub(crate) struct AppendOptions {
     file_max_bytes: Option<u64>,
     file_keep: u32,
@@ -83,7 +83,7 @@ pub(crate) struct AppendOptions {
 }
 
 impl AppendOptions {
-    /// Whether adding a record waits until the disk has it.
+    /// Whether appending a record waits for the disk.
     pub(crate) fn wait_for_disk(&self) -> bool {
         self.durability == Durability::Power
     }
@@ -92,22 +92,22 @@ impl AppendOptions {
 /// The device and number of a folder, and a name in it.
 pub(crate) type TargetKey = (libc::dev_t, libc::ino_t, OsString);
 
-/// A record that stands in the file.
+/// A record that has been appended.
 pub(crate) struct Added {
     pub(crate) id: TailId,
-    /// What is still to be done where the record is to survive a power cut.
+    /// What remains to be done if the record must survive a power cut.
     pub(crate) unconfirmed: Option<Unconfirmed>,
 }
 
 /// A file with records that the disk has not confirmed.
 pub(crate) struct Unconfirmed {
     file: File,
-    /// The file was empty: as far as the disk knows, it may have no name yet.
+    /// The file was empty: its directory entry may not be on the disk yet.
     is_new: bool,
 }
 
 impl Unconfirmed {
-    /// Waits until the disk has the file.
+    /// Waits until the file is on the disk.
     pub(crate) fn confirm(&self, target: &Target) -> io::Result<()> {
         self.file.sync_data()?;
         if self.is_new {
@@ -116,7 +116,7 @@ impl Unconfirmed {
         Ok(())
     }
 
-    /// Makes one of two if they are of the same file; else returns the other one.
+    /// Merges two that are of the same file; otherwise returns the other one.
     pub(crate) fn merge(&mut self, other: Self) -> Option<Self> {
         let number = |file: &File| file.metadata().map(|own| (own.dev(), own.ino())).ok();
         let own = number(&self.file);
@@ -128,17 +128,17 @@ impl Unconfirmed {
     }
 }
 
-/// Why a record is not in the file.
+/// Why a record was not appended.
 #[derive(Debug)]
 pub(crate) enum AppendError {
-    /// Somebody else is adding one now.
+    /// Another process is appending one now.
     Busy,
-    /// There is no such file, and none is to be made; or no file that may be known of.
+    /// There is no such file, and it must not be created or be disclosed.
     NotFound,
-    /// The same for the client; the administrator can learn what is wrong with the file.
+    /// The same for the client; the error is for the administrator's log.
     Hidden(io::Error),
-    /// The system refuses. Of the record, nothing, a torn part, or, where the disk did not
-    /// confirm it, all may be in the file.
+    /// An error of the system. The file may contain nothing, a torn part, or, if only the disk
+    /// did not confirm it, all of the record.
     System(io::Error),
 }
 
@@ -155,8 +155,7 @@ impl From<Errno> for AppendError {
 }
 
 impl AppendOptions {
-    /// `durability` is that of what is posted: who comes and goes need not survive a power
-    /// cut.
+    /// `durability` is for published records: joins and leaves need not survive a power cut.
     pub(crate) fn of(settings: &Settings, durability: Durability) -> Self {
         Self {
             file_max_bytes: settings.file_max_bytes,
@@ -167,8 +166,8 @@ impl AppendOptions {
 }
 
 impl Target {
-    /// The administrator's path, links followed: what is rotated is the file itself, and
-    /// not a link to it.
+    /// A path of the administrator. Links are followed, so that rotation moves the file itself,
+    /// and not a link to it.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         let path = match fs::canonicalize(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => std::path::absolute(path)?,
@@ -184,7 +183,7 @@ impl Target {
         })
     }
 
-    /// A name that a client gave, below a root that it cannot leave.
+    /// A name from a client, below a root that it cannot leave.
     pub(crate) fn below(
         root: &Path,
         name: &BelowRoot,
@@ -207,7 +206,7 @@ impl Target {
         })
     }
 
-    /// A name of our own in an open folder, which is no link.
+    /// A name of the program in an open folder; it must not be a link.
     pub(crate) fn within(folder: OwnedFd, name: &str) -> Self {
         Self {
             folder,
@@ -217,8 +216,8 @@ impl Target {
         }
     }
 
-    /// Adds a record as a line of its own, and says which id its event has on the way
-    /// down. Where the record is to survive a power cut, this waits for the disk.
+    /// Appends a record as a line of its own, and returns the id that its event has in the
+    /// stream. If the record must survive a power cut, this waits for the disk.
     pub(crate) fn append(
         &self,
         record: &Record,
@@ -231,7 +230,7 @@ impl Target {
         Ok(added.id)
     }
 
-    /// The same, without waiting for the disk: that is left to [`Unconfirmed::confirm`].
+    /// The same, without waiting for the disk: [`Unconfirmed::confirm`] does that.
     pub(crate) fn add(
         &self,
         record: &Record,
@@ -250,7 +249,7 @@ impl Target {
                 continue;
             }
             let id = write(&file, size_bytes, record)?;
-            // It is in the file: others need not wait for the disk as well.
+            // It is in the file, so others need not wait for the disk.
             let file = file.unlock().map_err(|(_, error)| error)?;
             let unconfirmed = (options.durability == Durability::Power).then_some(Unconfirmed {
                 file,
@@ -267,18 +266,18 @@ impl Target {
         Ok((folder.st_dev, folder.st_ino, self.name.clone()))
     }
 
-    /// Whether the file is there.
+    /// Whether the file exists.
     ///
     /// # Errors
-    /// [`AppendError::NotFound`] where no file of that name is to be made, or a client named
-    /// what is no file.
+    /// [`AppendError::NotFound`] if the file must not be created, or if a client named
+    /// something that is not a file.
     pub(crate) fn presence(&self) -> Result<Presence, AppendError> {
         match self.state(&self.name) {
             Ok(state) if self.named_by == NamedBy::Administrator || is_file(&state) => {
                 Ok(Presence::There)
             }
             Ok(_) => Err(AppendError::NotFound),
-            // Between two steps of a rotation there is no file for a moment.
+            // Between two steps of a rotation the file is missing for a moment.
             Err(Errno::ENOENT) if self.state(&self.nth(1)).is_ok() => Ok(Presence::There),
             Err(Errno::ENOENT) => match self.missing {
                 MissingFile::Made => Ok(Presence::ToCome),
@@ -288,12 +287,11 @@ impl Target {
         }
     }
 
-    /// The file, locked, and its size; `None` when it lost its name to another one on the
-    /// way.
+    /// The file, locked, and its size; `None` if another file has got its name meanwhile.
     fn open_locked(&self) -> Result<Option<(Flock<File>, u64)>, AppendError> {
         let file = match self.open(&self.name, OFlag::empty()) {
             Err(Errno::ENOENT) => {
-                // Between two steps of a rotation there is no file for a moment.
+                // Between two steps of a rotation the file is missing for a moment.
                 let may_make =
                     self.missing == MissingFile::Made || self.state(&self.nth(1)).is_ok();
                 if !may_make {
@@ -323,8 +321,8 @@ impl Target {
         Ok(is_named.then_some((file, own.len())))
     }
 
-    /// What it means that the name cannot be opened. Links are not followed: they may lead
-    /// to what is no stream.
+    /// Why the name cannot be opened. Links are not followed: they may lead to a file that is
+    /// not a stream.
     fn no_file(&self, error: Errno) -> AppendError {
         match error {
             Errno::EISDIR | Errno::ENXIO if self.named_by != NamedBy::Administrator => {
@@ -339,12 +337,12 @@ impl Target {
         }
     }
 
-    /// Moves the full file aside and puts an empty one in its place, with the same mode
-    /// and group: whoever could append to the old one can to the new.
+    /// Renames the full file and creates an empty one in its place, with the same mode and
+    /// group: every user who could append to the old one can append to the new one.
     ///
-    /// Its lock is held all along, and the file is the last that moves: so nobody else
-    /// finds a full one meanwhile. What a rotation that was killed left undone is a free
-    /// place in the chain, which the next one fills.
+    /// Its lock is held all the time, and it is renamed last, so no other process finds a full
+    /// file meanwhile. If a rotation was killed, a number in the chain is free, and the next
+    /// rotation uses it.
     fn rotate(&self, full: &File, keep: u32) -> Result<(), AppendError> {
         let is_free = |number: &u32| matches!(self.state(&self.nth(*number)), Err(Errno::ENOENT));
         let free = (1..keep).find(is_free).unwrap_or(keep);
@@ -355,12 +353,12 @@ impl Target {
         let old = full.metadata()?;
         match self.open(&self.name, OFlag::O_CREAT | OFlag::O_EXCL) {
             Ok(new) => {
-                // Where the group cannot be given, what it may do is not given either.
+                // If the group cannot be set, it gets no permissions either.
                 let group = fchown(&new, None, Some(old.gid()));
                 let mode = if group.is_ok() { 0o777 } else { 0o707 };
                 let _ = new.set_permissions(Permissions::from_mode(old.mode() & mode));
             }
-            // Somebody who holds no lock was quicker.
+            // A process without the lock was faster.
             Err(Errno::EEXIST) => {}
             Err(error) => return Err(error.into()),
         }
@@ -373,7 +371,7 @@ impl Target {
         File::from(folder).sync_all()
     }
 
-    /// The name of the rotated file of a number.
+    /// The name of the rotated file with this number.
     fn nth(&self, number: u32) -> OsString {
         let mut name = self.name.clone();
         name.push(format!(".{number}"));
@@ -389,7 +387,7 @@ impl Target {
     }
 
     fn open(&self, name: &OsStr, flags: OFlag) -> nix::Result<File> {
-        // Without O_NONBLOCK, opening a FIFO would wait for somebody at its other end.
+        // Without O_NONBLOCK, opening a FIFO would block until its other end is opened.
         let always = OFlag::O_RDWR
             | OFlag::O_APPEND
             | OFlag::O_NOFOLLOW
@@ -406,15 +404,14 @@ impl Target {
     /// Its path, as long as nothing is renamed.
     ///
     /// # Errors
-    /// Where there is no /proc.
+    /// If there is no /proc.
     pub(crate) fn path(&self) -> io::Result<PathBuf> {
         let folder = fs::read_link(format!("/proc/self/fd/{}", self.folder.as_raw_fd()))?;
         Ok(folder.join(&self.name))
     }
 
-    /// The file's name, for the log.
-    /// Its path, or its name where that cannot be told, for the log.
-    /// A session's is a secret: the name of its folder lets others post to it.
+    /// Its path, or its name if the path is unknown, for the log. The folder's name of a
+    /// session is a secret: it permits others to post to the session.
     pub(crate) fn display(&self) -> String {
         if self.named_by == NamedBy::Ourselves {
             return format!("{} of a session", self.name.display());
@@ -423,14 +420,14 @@ impl Target {
         path.display().to_string()
     }
 
-    /// Opens a small file of ours that lies beside the stream's, locked: its name is that
-    /// of the stream's file, made a hidden one, and `suffix`.
+    /// Opens a small file beside the stream's file, locked. Its name is that of the stream's
+    /// file with a dot before it and `suffix` after it.
     pub(crate) fn open_beside(&self, suffix: &str) -> Result<Flock<File>, AppendError> {
         let mut name = OsString::from(".");
         if self.name.len() + name.len() + suffix.len() <= BelowRoot::PART_MAX_BYTES {
             name.push(&self.name);
         } else {
-            // No name of a file can be so long; the hash of it stands for it.
+            // No file name can be so long; its hash replaces it.
             name.push(format!("{:016x}", xxh3_64(self.name.as_encoded_bytes())));
         }
         name.push(suffix);
@@ -449,7 +446,7 @@ pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     beneath::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY).map(OwnedFd::from)
 }
 
-/// Opens what lies below `folder`, wherever links lead.
+/// Opens a path below `folder`, and nothing outside of it.
 pub(crate) fn open_beneath(
     folder: &OwnedFd,
     name: &Path,
@@ -463,8 +460,8 @@ fn is_file(state: &FileStat) -> bool {
     state.st_mode & libc::S_IFMT == libc::S_IFREG
 }
 
-/// What is outside of a root, no folder, or not for us to open looks like what is missing.
-/// Any other error says nothing of the name: EIO, ESTALE, no memory or descriptor left.
+/// A path that leads out of a root, is not a folder, or must not be opened counts as missing.
+/// Any other error shows nothing about the name: EIO, ESTALE, no memory or descriptor left.
 fn hidden(error: Errno) -> AppendError {
     match error {
         Errno::ENOENT | Errno::ENOTDIR | Errno::EXDEV | Errno::ELOOP | Errno::ENAMETOOLONG => {
@@ -475,7 +472,7 @@ fn hidden(error: Errno) -> AppendError {
     }
 }
 
-/// Writes a record into the locked file, as a line of its own, and proves it.
+/// Writes a record into the locked file as a line of its own, and checks the result.
 fn write(file: &File, size_bytes: u64, record: &Record) -> Result<TailId, AppendError> {
     let mut begin = match size_bytes.checked_sub(1) {
         None => Begin::AtOnce,
@@ -488,23 +485,23 @@ fn write(file: &File, size_bytes: u64, record: &Record) -> Result<TailId, Append
     for _ in 0..TURNS {
         match write_once(file, record, begin)? {
             Written::Whole(id) => return Ok(id),
-            // Somebody without a lock left a line unfinished between our look and our
-            // write: the record hangs on to it. It stands there again, then.
+            // A process without the lock wrote an unfinished line between the check and the
+            // write, so the record was joined to it. It is written again.
             Written::Torn => begin = Begin::OnANewLine,
         }
     }
     Err(AppendError::Busy)
 }
 
-/// Within a block a write is whole or nothing: what is there has its place.
+/// A write within a block is complete or absent: the space for it exists already.
 const BLOCK_BYTES: u64 = 4096;
 
-/// Reserves the space for what is to be appended, so that a disk that becomes full refuses
-/// the record as a whole, and not after half of it. The file's size stays. Where the file
-/// system cannot do this, nothing is reserved.
+/// Reserves the space for a record, so that a full disk refuses the record as a whole, and not
+/// after a part of it. The file's size does not change. If the file system does not support
+/// this, nothing is reserved.
 fn reserve(file: &File, size_bytes: u64, length_bytes: u64) -> Result<(), AppendError> {
     let end = size_bytes + length_bytes;
-    // A limit on the size is one of writing, which not every file system tells of here.
+    // The limit on the size of files applies to writing; not every file system reports it here.
     if end > getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft) {
         return Err(Errno::EFBIG.into());
     }
@@ -531,12 +528,12 @@ fn reserve(file: &File, size_bytes: u64, length_bytes: u64) -> Result<(), Append
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Begin {
     AtOnce,
-    /// The file does not end in a newline. An empty line is nothing to a reader.
+    /// After a newline, because the file does not end with one. Readers ignore an empty line.
     OnANewLine,
 }
 
 enum Written {
-    /// It stands in the file as a line of its own.
+    /// It is in the file as a line of its own.
     Whole(TailId),
     /// It is part of another line.
     Torn,
@@ -550,16 +547,16 @@ fn write_once(mut file: &File, record: &Record, begin: Begin) -> Result<Written,
     bytes.extend_from_slice(record.as_bytes());
     let written = uninterrupted(|| file.write(&bytes))?;
     if written < bytes.len() {
-        // The disk is full, or a limit is reached. If the rest goes in now, and nobody
-        // came in between, nothing is lost; else what is there is made a line of its
-        // own, if it can be. If not, the next publisher begins with a new line.
+        // The disk is full, or a limit is reached. If the rest can be written now, and nobody
+        // wrote in between, nothing is lost. Otherwise the part is made a line of its own, if
+        // possible. If not, the next publisher begins with a newline.
         if let Err(error) = file.write_all(&bytes[written..]) {
             let _ = file.write(b"\n");
             return Err(error.into());
         }
     }
-    // In append mode the kernel leaves the position at the end of what it wrote, so it
-    // tells our place whoever has written since.
+    // In append mode the kernel leaves the position at the end of what it wrote, so it shows
+    // the record's position even if others have written since.
     let end = uninterrupted(|| file.stream_position())?;
     let length = record.as_bytes().len() as u64;
     let Some(start) = end.checked_sub(length) else {
@@ -577,7 +574,7 @@ fn write_once(mut file: &File, record: &Record, begin: Begin) -> Result<Written,
     Ok(Written::Whole(TailId::at(end, &head, &window)))
 }
 
-/// What stands at `offset`; less only at the end of the file.
+/// The bytes at `offset`; fewer only at the end of the file.
 fn bytes_at(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length as usize];
     let mut filled = 0;

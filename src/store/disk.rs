@@ -1,4 +1,4 @@
-//! The disk, for a follower.
+//! The files of the system for a follower.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
@@ -31,24 +31,24 @@ pub(crate) struct RealDisk {
     folder: PathBuf,
     name: OsString,
     surroundings: Surroundings,
-    /// How well the folder is watched, and since which generation of watches.
+    /// The coverage of the folder's watch, and the generation of watches at that time.
     folder_coverage: Coverage,
     generation: u64,
-    /// The watches have been set, and nothing has been opened since.
+    /// The watches have been renewed, and nothing has been opened since.
     is_fresh: bool,
-    /// How well the worst watched of its files is.
+    /// The lowest coverage of its files.
     files_coverage: Cell<Coverage>,
-    /// What the path named when it was looked at last.
+    /// The file that the path named at the last check.
     looked: Option<Looked>,
-    /// What was wrong with the path when it was opened last, so that it is said once.
+    /// The last error of opening the path, so that it is logged once.
     trouble: Option<io::ErrorKind>,
-    /// It has been opened before: what is wrong at first, whoever opens it says.
+    /// It has been opened before: the caller that opens it first logs an error itself.
     has_been_open: bool,
 }
 
 /// How names are resolved.
 enum NameResolution {
-    /// By the administrator's path, links followed.
+    /// By the administrator's path, following links.
     Path,
     /// Below a root, which no name and no link leads out of; `folder` is relative.
     Below { root: PathBuf, folder: PathBuf },
@@ -57,24 +57,24 @@ enum NameResolution {
 /// The watcher, the changes and the log that a disk uses.
 pub(crate) struct Surroundings {
     pub(crate) watcher: Rc<Watcher>,
-    /// What is told of this path, and how well it is watched.
+    /// The reported changes of this path, and its coverage.
     pub(crate) hints: Rc<Hints>,
     pub(crate) log: Rc<Log>,
 }
 
-/// What a look found, which is believed while no hint says otherwise.
+/// The result of a check, which is used as long as no change is reported.
 struct Looked {
     identity: Identity,
-    /// What the watcher had heard of by then.
+    /// The watcher's count of moves at that time.
     moves: u64,
-    /// How many writes it had heard of when this was believed last: a wake-up without
-    /// one is a heartbeat's, which looks whatever hints say.
+    /// The count of writes when this was used last. If it is unchanged, a heartbeat caused the
+    /// poll, and the path is checked in any case.
     writes: u64,
-    /// How often it will be believed yet.
+    /// How many more times it may be used.
     uses: u32,
 }
 
-/// So often it is believed: a busy file is looked at now and then whatever hints say.
+/// A result is used so often at most: a busy file is checked now and then in any case.
 const LOOKED_HOLDS: u32 = 256;
 
 impl RealDisk {
@@ -124,7 +124,7 @@ impl RealDisk {
         disk
     }
 
-    /// Sees to it that the folder is watched, if it is there by now.
+    /// Watches the folder, if it exists by now.
     fn watch(&mut self) {
         let generation = self.surroundings.hints.generation();
         if self.folder_coverage == Coverage::None || generation != self.generation {
@@ -143,14 +143,13 @@ impl RealDisk {
             watcher.watch_folder(&self.folder, &self.name, &self.surroundings.hints);
     }
 
-    /// The folder may be another one than is watched: while somebody holds one of its
-    /// files open, as we do, there is no hint that it was removed.
+    /// The folder may have been replaced: while a process has one of its files open, as this
+    /// one does, its removal is not reported.
     fn doubt_the_folder(&mut self) {
         self.folder_coverage = Coverage::None;
     }
 
-    /// What the path named when it was looked at last, if it is certain to name that
-    /// still.
+    /// The file that the path named at the last check, if it certainly still does.
     fn still_named(&mut self) -> Option<Identity> {
         let looked = self.looked.as_mut()?;
         let is_certain = self.surroundings.hints.coverage() == Coverage::Whole
@@ -161,7 +160,7 @@ impl RealDisk {
         (is_certain && looked.uses > 0).then_some(looked.identity)
     }
 
-    /// Part of the ways in which this path changes gives no hint.
+    /// Some changes of this path are not reported.
     fn is_partly_blind(&self) {
         let hints = &self.surroundings.hints;
         hints.set_coverage(hints.coverage().min(Coverage::Part));
@@ -189,9 +188,8 @@ impl RealDisk {
         }))
     }
 
-    /// What is wrong with a path that should be a file, for the administrator. That it is
-    /// not there yet is nothing wrong, and what a client may name below a root is no
-    /// business of the log.
+    /// Logs why a path is not a readable file. A missing file is not an error, and a name from
+    /// a client below a root is not logged.
     fn tell(&self, error: &io::Error) {
         if error.kind() == io::ErrorKind::NotFound || !matches!(self.place, NameResolution::Path) {
             return;
@@ -209,7 +207,7 @@ impl RealDisk {
         self.surroundings.log.line(Level::Warning, &line);
     }
 
-    /// Keeps what is wrong with the path, and tells it if it is new.
+    /// Stores the error of the path, and logs it if it is new.
     fn note(&mut self, error: &io::Error) {
         if self.has_been_open && self.trouble != Some(error.kind()) {
             self.tell(error);
@@ -217,7 +215,7 @@ impl RealDisk {
         self.trouble = Some(error.kind());
     }
 
-    /// The state of what the path names.
+    /// The status of the file at the path.
     fn look(&self) -> io::Result<Stat> {
         let metadata = match &self.place {
             NameResolution::Path => {
@@ -240,7 +238,7 @@ impl RealDisk {
         Ok(stat(&metadata))
     }
 
-    /// The folder, to be listed.
+    /// Opens the folder for listing.
     fn list(&self) -> io::Result<fs::ReadDir> {
         match &self.place {
             NameResolution::Path => {
@@ -254,14 +252,14 @@ impl RealDisk {
                     folder
                 };
                 let opened = open_below(root, here, OFlag::O_DIRECTORY)?;
-                // Once it is open, its name below the root no longer matters.
+                // Once it is open, its name below the root does not matter.
                 fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()))
             }
         }
     }
 }
 
-/// A path through something that is no folder leads to nothing yet.
+/// A path through something that is not a folder counts as missing.
 fn not_there(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::NotADirectory => io::Error::from(io::ErrorKind::NotFound),
@@ -269,21 +267,22 @@ fn not_there(error: io::Error) -> io::Error {
     }
 }
 
-/// Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
+/// Without O_NONBLOCK, opening a FIFO would block until it has a writer.
 const TO_READ: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_NOCTTY);
 
 fn open_root(root: &Path) -> io::Result<File> {
     beneath::open(root, OFlag::O_PATH | OFlag::O_DIRECTORY)
 }
 
-/// Opens `name` below `root`, which is the folder of that path now: it can be removed and
-/// made again, or be a link that a deployment points elsewhere. Below it, links are followed as
-/// long as they stay below it.
+/// Opens `name` below `root`, which is the folder that has this path now: it can be replaced,
+/// or be a link that a deployment changes. Below it, links are followed as long as they stay
+/// below it.
 fn open_below(root: &Path, name: &Path, flags: OFlag) -> io::Result<OwnedFd> {
     let root = open_root(root)?;
     let opened = below::open_below(&root, name, flags, Mode::empty(), Links::Followed);
     opened.map_err(|error| match error {
-        // A loop of links leads to no file, as does a socket; they have no kind of their own.
+        // A loop of links and a socket are not files; the standard library has no error kind
+        // for them.
         Errno::ELOOP => no_file("a loop of symbolic links"),
         Errno::ENXIO => no_file("no regular file"),
         error => error.into(),
@@ -338,8 +337,8 @@ impl Disk for RealDisk {
 
     fn open(&mut self) -> io::Result<Rc<dyn DiskFile>> {
         if !std::mem::replace(&mut self.is_fresh, false) {
-            // It was found to be another file: so may the folder be, without a hint, when
-            // something was mounted there.
+            // It is another file than before. The folder may also have been replaced without a
+            // report, by a mount.
             self.watch_anew();
         }
         let opened = self.stat().and_then(|_| self.open_named(&self.name));
@@ -361,7 +360,7 @@ impl Disk for RealDisk {
         let entries = match self.list() {
             Ok(entries) => entries,
             Err(error) if is_shortage(&error) => return Err(error),
-            // Nothing that may be known of.
+            // There is nothing that may be disclosed.
             Err(_) => return Ok(siblings),
         };
         for entry in entries {
@@ -396,7 +395,7 @@ impl Disk for RealDisk {
     }
 }
 
-/// Whether an error says what the system lacks, and nothing of the path.
+/// Whether an error concerns the system's resources, and not the path.
 fn is_shortage(error: &io::Error) -> bool {
     let lacks = [
         Errno::EMFILE,
@@ -409,11 +408,11 @@ fn is_shortage(error: &io::Error) -> bool {
     lacks.into_iter().any(|lack| number == Some(lack as i32))
 }
 
-/// Opens a file to read it, and nothing that is not a regular file.
+/// Opens a regular file for reading, and nothing else.
 pub(crate) fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
     let opened = beneath::open(path, TO_READ);
     regular(opened.map_err(|error| match error.raw_os_error() {
-        // A socket, or a device that is not there.
+        // A socket, or a missing device.
         Some(libc::ENXIO) => no_file("no regular file"),
         _ => error,
     })?)
@@ -443,10 +442,10 @@ fn no_file(kind: &str) -> io::Error {
 /// An open file.
 struct RealFile {
     file: File,
-    /// Ends with it.
+    /// Dropped with the file.
     _watch: FileWatch,
     identity: Identity,
-    /// Where it was when it was opened, links followed.
+    /// Its location when it was opened, with links resolved.
     opened_at: Option<Location>,
 }
 
@@ -463,11 +462,11 @@ impl DiskFile for RealFile {
         let is_removed = |stat: &Stat| stat.links == 0;
         match (&self.opened_at, Location::of(&self.file)) {
             (Some(then), Some(now)) if now == *then => Whereabouts::Unmoved,
-            // The target of a link was rotated where it is.
+            // The target of a link was rotated within its folder.
             (Some(then), Some(now)) if now.is_rotated(then) => Whereabouts::Unmoved,
             (Some(_), Some(now)) if now.folder.is_some() => Whereabouts::Renamed,
             _ if self.stat().as_ref().is_ok_and(is_removed) => Whereabouts::Removed,
-            // It has another name somewhere: what replaced it took this one.
+            // It has another name elsewhere: the file that replaced it has its old name.
             (Some(_), Some(_)) => Whereabouts::Removed,
             _ => Whereabouts::Renamed,
         }
@@ -476,7 +475,7 @@ impl DiskFile for RealFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let end = offset.checked_add(buffer.len() as u64);
         if end.is_none_or(|end| i64::try_from(end).is_err()) {
-            // An id can name a place that no file reaches; the kernel would call it EINVAL.
+            // An id can name an offset beyond every file; the kernel would return EINVAL.
             return Ok(0);
         }
         loop {
@@ -498,23 +497,23 @@ impl DiskFile for RealFile {
             }
             // There is no data after it.
             Err(Errno::ENXIO) => Ok(None),
-            // What this file system cannot tell is read.
+            // If the file system cannot report holes, everything is read.
             Err(_) => Ok(Some((offset, u64::MAX))),
         }
     }
 }
 
-/// Where an open file is: its name, and the folder that holds it. That this folder may be
-/// renamed makes no difference.
+/// The location of an open file: its name and its folder. A rename of the folder does not
+/// change it.
 #[derive(PartialEq, Eq)]
 struct Location {
     name: OsString,
-    /// `None` where there is no such file any more.
+    /// `None` if the file no longer exists.
     folder: Option<Identity>,
 }
 
 impl Location {
-    /// Whether a file that was at `then` has been rotated to here.
+    /// Whether a file that was at `then` has been rotated to this location.
     fn is_rotated(&self, then: &Self) -> bool {
         let names = then.name.to_str().zip(self.name.to_str());
         self.folder.is_some()
@@ -522,12 +521,12 @@ impl Location {
             && names.is_some_and(|(then, now)| Mark::of(then, now).is_some())
     }
 
-    /// `None` where there is no /proc.
+    /// `None` if there is no /proc.
     fn of(file: &File) -> Option<Self> {
         let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
         let own = file.metadata().map(|metadata| stat(&metadata).identity);
         let named = fs::symlink_metadata(&path).map(|metadata| stat(&metadata).identity);
-        // Of a removed file the kernel tells what its name was, with a remark.
+        // For a removed file the kernel shows its former name with a remark.
         let is_there = own.is_ok_and(|own| named.is_ok_and(|named| named == own));
         let folder = path.parent().filter(|_| is_there).map(fs::metadata);
         Some(Self {

@@ -1,4 +1,4 @@
-//! What a source may see of this host.
+//! SystemHost: the operating system, as sources use it.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -21,7 +21,7 @@ use crate::system::log::{Level, Log};
 use crate::system::process::Programs;
 use crate::system::watch::{Hints, Watcher};
 
-/// The real one.
+/// The implementation of [`Host`] for the operating system.
 #[derive(Clone)]
 pub(crate) struct SystemHost {
     pub(crate) watcher: Rc<Watcher>,
@@ -43,8 +43,7 @@ impl SystemHost {
         }
     }
 
-    /// The same host, whose lines for the administrator go to a request's log. Where a channel
-    /// watches the file, what is opened is not watched.
+    /// The same host with a request's log. If a channel watches the file, the source does not.
     pub(crate) fn for_request(&self, log: &Rc<Log>, watching: Watching) -> Rc<dyn Host> {
         let watcher = match watching {
             Watching::Own => &self.watcher,
@@ -57,7 +56,7 @@ impl SystemHost {
         })
     }
 
-    /// What a followed path has from us.
+    /// The watcher, changes and log for a followed path.
     fn surroundings(&self) -> Surroundings {
         Surroundings {
             watcher: Rc::clone(&self.watcher),
@@ -86,7 +85,7 @@ impl Host for SystemHost {
 
     fn missing_folder(&self, path: &Path) -> Option<PathBuf> {
         let path = std::path::absolute(path).ok()?;
-        // What cannot be looked at is not known to be missing.
+        // A folder that cannot be checked is not known to be missing.
         let is_missing = |folder: &&Path| match folder.metadata() {
             Ok(metadata) => !metadata.is_dir(),
             Err(error) => {
@@ -146,9 +145,8 @@ type Start = fn(&SystemHost, &[String]) -> io::Result<Box<dyn Process>>;
 type OpenSpool = fn(&Path, SessionKind, Duration) -> io::Result<Rc<dyn Spool>>;
 type Append = fn(&Settings, &Request, &str) -> io::Result<()>;
 
-/// What a program's streams may do besides following files. A program brings along only
-/// what it is given here: one is started for every connection, and small ones start
-/// sooner.
+/// What a program's streams may do besides following files. A program contains only the code of
+/// its capabilities: it is started for every connection, and a small one starts sooner.
 #[derive(Clone, Copy)]
 pub(crate) struct Capabilities {
     start: Option<Start>,
@@ -157,7 +155,7 @@ pub(crate) struct Capabilities {
 }
 
 impl Capabilities {
-    /// Following files is all.
+    /// Following files only.
     pub(crate) const FILES: Self = Self {
         start: None,
         spool: None,
@@ -170,7 +168,7 @@ impl Capabilities {
         ..Self::FILES
     };
 
-    /// Keeping sessions, and adding lines to files.
+    /// Sessions, and appending lines to files.
     pub(crate) const SESSIONS: Self = Self {
         spool: Some(spool),
         append: Some(append),

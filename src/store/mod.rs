@@ -1,4 +1,4 @@
-//! Layer 6: what is kept in files: the followed file, its records, the spool of sessions.
+//! Layer 6: files: the followed file, appended records, the spool of sessions.
 //!
 //! [`host::SystemHost`] implements [`crate::source::Host`] for the sources.
 

@@ -6,10 +6,10 @@
 //!   └► Reply  └► again │         └► again                └► again
 //! ```
 //!
-//! It never waits: it says what it waits for. Whoever asks adds the record, which may wait for
-//! a disk. A CGI program waits for that alone, and a
-//! responder for all of its connections. While another publisher holds a lock it asks to
-//! come again, since no descriptor tells that a lock is free.
+//! It never waits, but returns what it waits for. The caller appends the record, which may wait
+//! for a disk. A CGI program waits for that only, a responder for all of its connections. While
+//! another publisher holds a lock it asks to be called again, since no descriptor reports that
+//! a lock is free.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use crate::request::{Request, Status};
 use crate::source::{Now, Recipients};
 use crate::system::log::{Level, Log};
 
-/// How soon it comes again at first. A lock is held for the time of one write.
+/// The first wait for a lock, which is held for the time of one write.
 const AGAIN_FIRST: Duration = Duration::from_micros(200);
 
-/// How soon at the latest.
+/// The longest wait.
 const AGAIN_LAST: Duration = Duration::from_millis(5);
 
 /// A POST that may publish.
@@ -39,49 +39,50 @@ pub(crate) struct PostHandler {
     post: Post,
     destination: Destination,
     stage: Stage,
-    /// It has been counted against its client's rate.
+    /// It has been counted for its client's rate.
     is_counted: bool,
-    /// How soon to come again, at the most.
+    /// The next wait, at most.
     again: Duration,
 }
 
 enum Stage {
-    /// It is to be seen whether its client may publish now.
+    /// It is being checked whether its client may publish now.
     Turn,
-    /// Its body is received.
+    /// Its body is being received.
     Body,
-    /// Its record is to be added.
+    /// Its record can be appended.
     Record(Arc<Addition>),
-    /// Its record is being added.
+    /// Its record is being appended.
     Adding(Arc<Addition>),
 }
 
 /// What a POST waits for.
 pub(crate) enum Step {
-    /// Bytes of its body or their end, and this moment at the latest.
+    /// Bytes of its body or their end, until this time.
     Bytes { until: Duration },
-    /// This moment.
+    /// This time.
     Again { at: Duration },
-    /// The end of this: [`PostHandler::added`] is to be told.
+    /// The end of this addition, which the caller performs; then it calls
+    /// [`PostHandler::added`].
     Add(Arc<Addition>),
-    /// The end of that, still.
+    /// The end of that addition, still.
     Adding,
-    /// Nothing: this is the reply.
+    /// Nothing: this is the response.
     Reply(Reply),
 }
 
-/// What has become of a request's body.
+/// The state of a request's body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// It was received.
     Nothing,
-    /// Part of it may still come, and nobody wants it.
+    /// A part of it may still arrive, and is not needed.
     Unwanted,
 }
 
 impl PostHandler {
-    /// Decides what the head of a request decides: a POST that may publish, or the reply.
-    /// What only the administrator is to know is logged.
+    /// Decides what can be decided from the head of a request: a POST that may publish, or the
+    /// response. Details that only the administrator may know are logged.
     pub(crate) fn begin(
         location: &Rc<PublishLocation>,
         request: &Request,
@@ -126,7 +127,7 @@ impl PostHandler {
         })
     }
 
-    /// Takes bytes of the body in, whenever they come; then [`PostHandler::at`] is asked.
+    /// Adds bytes of the body when they arrive; then call [`PostHandler::at`].
     pub(crate) fn take(&mut self, bytes: &[u8]) {
         self.post.take(bytes);
     }
@@ -141,12 +142,12 @@ impl PostHandler {
         &self.log
     }
 
-    /// How many bytes it would take in.
+    /// How many bytes to read.
     pub(crate) fn wanted_bytes(&self) -> usize {
         self.post.wanted_bytes()
     }
 
-    /// What has become of the body.
+    /// The state of the body.
     pub(crate) fn rest(&self) -> Rest {
         match self.stage {
             Stage::Record(_) | Stage::Adding(_) => Rest::Nothing,
@@ -154,7 +155,7 @@ impl PostHandler {
         }
     }
 
-    /// Goes as far as it can at `now`.
+    /// Advances as far as possible at `now`.
     pub(crate) fn at(&mut self, now: Now) -> Step {
         loop {
             self.stage = match &self.stage {
@@ -166,8 +167,8 @@ impl PostHandler {
                         }
                         Err(delay) => return self.trouble(delay, now),
                     },
-                    // Counting leaves a file behind: only beside a file that is there, or
-                    // is about to be.
+                    // Counting creates a file, so it is done only beside a file that exists or
+                    // is about to.
                     Ok(Presence::ToCome) => Stage::Body,
                     Err(trouble) => return self.trouble(Delay::Failed(trouble), now),
                 },
@@ -197,7 +198,7 @@ impl PostHandler {
         }
     }
 
-    /// What became of its record, after [`Step::Add`].
+    /// Processes the result of [`Step::Add`].
     pub(crate) fn added(&mut self, outcome: Outcome, now: Now) -> Step {
         if let Some(text) = outcome.warning {
             self.log.line(Level::Warning, &text);
@@ -242,7 +243,7 @@ impl PostHandler {
                 let at = now.monotonic + wait;
                 return Step::Again { at };
             }
-            // Swept since it was found.
+            // It was swept since it was found.
             Delay::Failed(AppendError::NotFound) if self.destination.session.is_some() => {
                 PublishError::NoSession
             }
@@ -254,7 +255,7 @@ impl PostHandler {
     }
 }
 
-/// Why it is not its turn.
+/// Why it has to wait.
 enum Delay {
     Failed(AppendError),
     TooOften(Duration),

@@ -1,5 +1,5 @@
-//! Where the records of a request go, whether it is its client's turn, and what is said
-//! when that comes to nothing.
+//! PublishLocation: where the records of a request go, whether its client may publish now, and
+//! the errors.
 //!
 //! Nothing here waits.
 
@@ -28,29 +28,29 @@ use crate::source::{
 use crate::system::accounts;
 use crate::system::log::{Level, Log};
 
-/// The file that is published to, and how.
+/// The location that is published to.
 pub(crate) struct PublishLocation {
     pub(crate) settings: Settings,
     pub(crate) publishing: Publishing,
-    /// What a post to it is for; `None`: the stream's file.
+    /// The recipients of a POST; `None`: the stream's file.
     pub(crate) recipients: Option<Recipients>,
 }
 
 /// Why nothing was published.
 pub(crate) enum PublishError {
-    /// A setting is wrong: 500, and the log says which.
+    /// A setting is wrong: the status is 500, and the log names the setting.
     Setting(SettingError),
-    /// No such file, or none that may be known of.
+    /// There is no such file, or it must not be disclosed.
     NotFound,
-    /// The same for the client; for the log, why.
+    /// The same for the client; the text is for the log.
     Hidden(String),
-    /// No such session, or none any more.
+    /// There is no such session, or it has ended.
     NoSession,
-    /// It is said when to come again.
+    /// The client exceeds its rate and must wait so long.
     TooOften(Duration),
-    /// The file cannot be written to now; for the log.
+    /// The file cannot be written now; the text is for the log.
     Unavailable(String),
-    /// Nor later, until somebody changes something.
+    /// The same, until somebody acts.
     Unwritable(String),
 }
 
@@ -61,7 +61,7 @@ impl From<SettingError> for PublishError {
 }
 
 impl PublishError {
-    /// Why a record could not be added.
+    /// The error of appending a record.
     pub(crate) fn of(target: &Target, trouble: AppendError) -> Self {
         let path = target.display();
         match trouble {
@@ -75,7 +75,7 @@ impl PublishError {
         }
     }
 
-    /// What the client is told.
+    /// The response.
     pub(crate) fn reply(&self, replies: &Replies) -> Reply {
         match self {
             Self::Setting(_) => replies.misconfigured(),
@@ -87,7 +87,7 @@ impl PublishError {
         }
     }
 
-    /// Tells the administrator what is his to mend.
+    /// Logs what the administrator can repair.
     pub(crate) fn log(&self, log: &Log) {
         match self {
             Self::Setting(error) => log.line(Level::Error, &error.to_string()),
@@ -99,7 +99,7 @@ impl PublishError {
 }
 
 impl PublishLocation {
-    /// The tokens that count here.
+    /// The tokens that permit publishing here.
     pub(crate) fn tokens(&self) -> Result<Tokens, PublishError> {
         match &self.publishing.token_file {
             Some(path) if self.publishing.allow.contains(&Grant::Token) => {
@@ -119,7 +119,7 @@ impl PublishLocation {
         }
     }
 
-    /// Where what a request posts goes.
+    /// The destination of a request's records.
     pub(crate) fn destination(
         &self,
         request: &Request,
@@ -137,7 +137,7 @@ impl PublishLocation {
             }),
             Some(Recipients::Session) => {
                 let spool = open_spool(settings, SessionKind::Private)?;
-                // What cannot be swept now, the next one sweeps.
+                // Sessions that cannot be swept now are swept when the next client connects.
                 let _ = spool.sweep(now, &mut |_| Ok(()));
                 let id = named().ok_or(PublishError::NoSession)?;
                 let folder = spool
@@ -176,24 +176,24 @@ impl PublishLocation {
     }
 }
 
-/// Where what is posted goes.
+/// The destination of records.
 pub(crate) struct Destination {
     pub(crate) target: Arc<Target>,
-    /// Beside which its client's posts are counted; the target where there is none.
+    /// The file beside which its client's POSTs are counted, if it is not the target.
     turns: Option<Target>,
-    /// The session that it reaches, or that it comes from.
+    /// The session that receives the record, or that sends it.
     pub(crate) session: Option<SessionId>,
-    /// The member of a room who says it.
+    /// The member of a room who publishes it.
     pub(crate) author: Option<Author>,
 }
 
 impl Destination {
-    /// Beside which its client's posts are counted.
+    /// The file beside which its client's POSTs are counted.
     pub(crate) fn turns(&self) -> &Target {
         self.turns.as_ref().unwrap_or(&self.target)
     }
 
-    /// Whether the file is there beside which posts are counted. A session's is.
+    /// Whether the file beside which POSTs are counted exists. That of a session does.
     pub(crate) fn presence(&self) -> Result<Presence, AppendError> {
         match self.session {
             Some(_) if self.turns.is_some() => Ok(Presence::There),
@@ -201,7 +201,7 @@ impl Destination {
         }
     }
 
-    /// The id that the event has on the way down to who posted.
+    /// The id that the event has in the stream of the client that posted it.
     pub(crate) fn event_id(&self, place: TailId) -> String {
         match self.session {
             Some(session) => format!("{session}.{}", place.event_id()),
@@ -224,7 +224,7 @@ fn open_spool(settings: &Settings, kind: SessionKind) -> Result<SpoolFolder, Pub
     })
 }
 
-/// Why a session cannot be posted to.
+/// The error of a session that cannot receive records.
 fn of_session(settings: &Settings, error: &io::Error) -> PublishError {
     if error.kind() == io::ErrorKind::NotFound {
         return PublishError::NoSession;
@@ -238,7 +238,7 @@ fn of_session(settings: &Settings, error: &io::Error) -> PublishError {
     }
 }
 
-/// The file that a request means.
+/// The file of a request.
 pub(crate) fn target(settings: &Settings, request: &Request) -> Result<Target, PublishError> {
     let is_jsonl = |path: &Path| {
         let format = settings.format;
@@ -247,7 +247,7 @@ pub(crate) fn target(settings: &Settings, request: &Request) -> Result<Target, P
     if let Some(root) = &settings.root {
         let asked = request.path_info.as_deref().unwrap_or_default();
         let name = BelowRoot::parse(asked, &settings.suffixes);
-        // What is read as plain lines is no place for records: a log, say.
+        // A file that is read as plain lines, such as a log, must not get records.
         let name = name
             .filter(|name| is_jsonl(name.as_path()))
             .ok_or(PublishError::NotFound)?;
@@ -290,7 +290,7 @@ fn unavailable(path: &impl Display, error: &io::Error) -> PublishError {
     }
 }
 
-/// Why a file could not be written to, and what to do.
+/// Why a file could not be written, and the remedy.
 pub(crate) fn unwritten(error: &io::Error) -> String {
     use io::ErrorKind::{
         FileTooLarge, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
@@ -317,7 +317,7 @@ fn read_tokens(file: &File) -> io::Result<Tokens> {
     Ok(Tokens::parse(&bytes))
 }
 
-/// Counts a post against its client's rate. `Err(AppendError::Busy)` asks to come again; the
+/// Counts a POST for its client's rate. `Err(AppendError::Busy)` asks to be called again; the
 /// inner error is how long the client has to wait.
 pub(crate) fn take_turn(
     target: &Target,

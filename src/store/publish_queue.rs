@@ -1,16 +1,16 @@
-//! Records that a server adds to files, without waiting for a disk.
+//! PublishQueue: appends a server's records to files without waiting for a disk.
 //!
 //! ```text
 //! Addition ──┬─ waits for nothing ──► added at once
 //!            └─ waits (disk, command) ──► queue of its file ──► worker ──► results
 //! ```
 //!
-//! A record that is to survive a power cut waits for the disk, and a session's command for a
-//! process: both are done by a worker. Anything else is a write into the page cache, which costs
-//! less than handing it over; while such writes are slow, workers do them as well.
+//! A record that must survive a power cut waits for the disk, and a session's command for a
+//! process: a worker does both. Anything else is a write into the page cache, which costs less
+//! than handing it to a worker; while such writes are slow, workers do them as well.
 //!
-//! One worker at a time adds to a file. What is posted meanwhile is its next batch, for which
-//! the disk is waited for once.
+//! One worker at a time appends to a file. The records that arrive meanwhile are the next
+//! batch, with one wait for the disk.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,25 +24,25 @@ use super::workers::{Job, Workers};
 use crate::publish::Record;
 use crate::source::tail::TailId;
 
-/// A write into the page cache that takes so long waits for a disk.
+/// A write into the page cache of this duration waits for a disk.
 const SLOW: Duration = Duration::from_millis(5);
 
 /// For how long workers do all writes after a slow one.
 const SLOW_FOR: Duration = Duration::from_secs(10);
 
-/// How many records one batch has, at most.
+/// The maximum number of records in a batch.
 const BATCH_MAX: usize = 64;
 
-/// A record that is to be added to a file. A worker does it only while its owner keeps it.
+/// A record that must be appended to a file. A worker does it only while its owner keeps it.
 pub(crate) struct Addition {
     pub(crate) target: Arc<Target>,
     pub(crate) record: Record,
     pub(crate) options: AppendOptions,
-    /// What answers it.
+    /// The session's command, which responds to it.
     pub(crate) command: Option<AnswerCommand>,
 }
 
-/// What became of an addition.
+/// The result of an addition.
 pub(crate) struct Outcome {
     pub(crate) place: Result<TailId, AppendError>,
     /// A line for the log.
@@ -50,7 +50,7 @@ pub(crate) struct Outcome {
 }
 
 impl Addition {
-    /// Adds it now; this may wait for a disk, and for a process to start.
+    /// Performs it now; this may wait for a disk, and for the start of a process.
     pub(crate) fn run(&self) -> Outcome {
         let place = self.target.append(&self.record, &self.options);
         self.answered(place)
@@ -70,22 +70,22 @@ impl Addition {
     }
 }
 
-/// Those who post to one file: each is known by a number.
+/// The additions to one file, each with its number.
 type Batch = Vec<(u64, Weak<Addition>)>;
 
 struct Finished {
     file: TargetKey,
     outcomes: Vec<(u64, Outcome)>,
-    /// How long the slowest write took.
+    /// The duration of the slowest write.
     slowest: Duration,
 }
 
 /// The queue of all files.
 pub(crate) struct PublishQueue {
     workers: Option<Workers<Finished>>,
-    /// The next batch of each file to which a worker adds.
+    /// The next batch of each file to which a worker is appending.
     files: BTreeMap<TargetKey, Batch>,
-    /// Writes into the page cache have been slow: workers do them until then.
+    /// Writes into the page cache have been slow: workers do them until this time.
     slow_until: Option<Instant>,
 }
 
@@ -98,10 +98,10 @@ impl PublishQueue {
         }
     }
 
-    /// Adds a record, or has a worker do it: then [`Self::results`] tells what became of it,
-    /// by `number`. The first time, `register` is given the descriptor to wait on.
+    /// Appends a record, or lets a worker do it: then [`Self::results`] returns the result with
+    /// `number`. The first time, `register` gets the descriptor to wait on.
     ///
-    /// Where there can be no worker, this waits.
+    /// If there is no worker, this waits.
     pub(crate) fn add(
         &mut self,
         number: u64,
@@ -138,7 +138,8 @@ impl PublishQueue {
         Ok(())
     }
 
-    /// Has a worker add a batch to a file. Where there is none, it is done already.
+    /// Lets a worker append a batch to a file. If there is none, this appends it and returns
+    /// the results.
     fn submit(&self, file: TargetKey, batch: Batch) -> Option<Finished> {
         let job: Job<Finished> = Box::new(move || add_all(file, batch));
         match &self.workers {
@@ -147,7 +148,7 @@ impl PublishQueue {
         }
     }
 
-    /// What became of additions since this was called last, by their numbers.
+    /// The results since the last call, with their numbers.
     pub(crate) fn results(&mut self) -> Vec<(u64, Outcome)> {
         let Some(workers) = &self.workers else {
             return Vec::new();
@@ -179,7 +180,7 @@ impl PublishQueue {
         self.slow_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// A write into the page cache took so long.
+    /// Records the duration of a write into the page cache.
     fn note(&mut self, took: Duration) {
         if took >= SLOW {
             self.slow_until = Some(Instant::now() + SLOW_FOR);
@@ -195,7 +196,7 @@ struct Group {
 }
 
 impl Group {
-    /// Waits until the disk has them.
+    /// Waits until they are on the disk.
     fn confirm(self, outcomes: &mut Vec<(u64, Outcome)>) {
         let (Some(file), Some((_, first, _))) = (self.file, self.added.first()) else {
             return;
@@ -211,13 +212,13 @@ impl Group {
     }
 }
 
-/// Adds all records of a batch to their file, and waits for the disk once.
+/// Appends all records of a batch to their file, and waits for the disk once.
 fn add_all(file: TargetKey, batch: Batch) -> Finished {
     let mut slowest = Duration::ZERO;
     let mut outcomes = Vec::new();
     let mut group = Group::default();
     for (number, addition) in batch {
-        // Whoever posted it has left.
+        // The client that posted it has disconnected.
         let Some(addition) = addition.upgrade() else {
             continue;
         };

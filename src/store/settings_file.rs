@@ -1,8 +1,8 @@
-//! Settings files: how they are found, and which are trusted.
+//! Settings files: how they are found and trusted.
 //!
-//! Whoever can write a settings file chooses which files are read and, for a command, which
-//! program is run. So it must belong to root, to the user of this process, or to the owner of
-//! its folder (who can put any program there), and nobody else may write it.
+//! A user who can write a settings file determines which files are read and, for a command,
+//! which program is run. So it must belong to root, to the user of this process, or to the
+//! owner of its folder (who can put any program there), and no other user may write it.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
@@ -18,17 +18,18 @@ use crate::request::MetaVariables;
 use crate::request::settings::{FileError, Sections, SettingsFile};
 use crate::system::accounts;
 
-/// The name of the file beside CGI programs. In any distribution, Apache serves nothing whose
+/// The name of the file beside CGI programs. In all distributions Apache serves no file whose
 /// name begins with `.ht`.
 pub(crate) const NAME: &str = ".htsse";
 
-/// Adds the settings of the file beside a CGI program to those of its environment, which win.
-/// `program` is the first of its arguments, by which the server names it: its folder is that
-/// of this path, and where it has none, the working directory (RFC 3875 §7.2).
+/// Adds the settings of the file beside a CGI program to those of its environment, which take
+/// precedence. `program` is the first of its arguments, by which the server names it. The
+/// file's folder is that of this path or, if it has none, the working directory (RFC 3875
+/// §7.2).
 ///
 /// # Errors
-/// What is wrong with the file. Then `meta` has only the `SSE_LOG` of the file, if that could
-/// be read.
+/// The problem of the file. Then `meta` gets only the `SSE_LOG` of the file, if that could be
+/// read.
 pub(crate) fn complete(meta: &mut MetaVariables, program: &OsStr) -> Result<(), FileError> {
     let program = Path::new(program);
     let folder = program.parent().unwrap_or(Path::new(""));
@@ -60,7 +61,7 @@ fn add(
     Ok(())
 }
 
-/// Whether the folder has every program that a section names.
+/// Checks that the folder contains every program that a section names.
 pub(crate) fn check_programs(file: &SettingsFile, folder: &Path) -> Result<(), FileError> {
     for section in file.sections() {
         for name in &section.names {
@@ -74,7 +75,7 @@ pub(crate) fn check_programs(file: &SettingsFile, folder: &Path) -> Result<(), F
     Ok(())
 }
 
-/// Opens a settings file, but no link, and without waiting for anybody where it is a FIFO.
+/// Opens a settings file, but not a link, and without blocking on a FIFO.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let mut how = File::options();
@@ -113,7 +114,7 @@ fn unopened(error: &io::Error) -> String {
     }
 }
 
-/// Why the settings of a file are not used.
+/// Why a file is not trusted.
 fn distrust(path: &Path, metadata: &Metadata) -> Option<String> {
     if !metadata.is_file() {
         return Some("no regular file; replace it by one".into());

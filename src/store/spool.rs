@@ -10,12 +10,12 @@
 //!     77ab…/member.json
 //! ```
 //!
-//! A session's folder carries two times: that of its modification, when its stream was
-//! there last, and that of its access, when its grace ends. Locations can share a spool and
-//! have different graces: the later of a session's own and the sweeper's counts. Whoever
-//! sets the times holds the folder's lock shared, and whoever removes the folder holds it
-//! alone and reads them again: so nothing that is in use is removed. The locks are held for
-//! a moment, and nobody waits for one.
+//! A session's folder has two times: its modification time is when its stream was open last,
+//! and its access time is when its grace ends. Locations can share a spool and have different
+//! graces: the longer of the session's and the sweeper's counts. Setting the times takes a
+//! shared lock on the folder; removing the folder takes an exclusive one and reads the times
+//! again, so a session in use is not removed. The locks are held for a moment, and nobody waits
+//! for one.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -34,36 +34,36 @@ use super::append::{Target, open_beneath, open_folder};
 use crate::source::{Now, SessionId, SessionKind, Spool};
 use crate::system::beneath;
 
-/// What only we may do anything with.
+/// The mode of private files and folders.
 const OURS: Mode = Mode::S_IRWXU;
 
-/// Whom a spool must not be writable for: they could put folders of theirs there.
+/// A spool must not be writable for others, who could put folders there.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// How many private sessions one sweep looks at before it leaves the rest to the next.
+/// The maximum number of private sessions that one sweep checks.
 const LOOKED_MAX: usize = 2_048;
 
-/// How many it removes: what takes a few milliseconds. 10 000 that were abandoned are gone
-/// after forty.
+/// The maximum number that it removes, which takes a few milliseconds. 10 000 abandoned
+/// sessions are removed after forty sweeps.
 const REMOVED_MAX: usize = 256;
 
-/// How many folders of private sessions there are.
+/// The number of folders with private sessions.
 const SHARDS: usize = 256;
 
-/// How long a room's members are taken for looked at: when each of a thousand looks every
-/// few seconds, one look is enough.
+/// How long the members of a room need not be checked again: if each of a thousand sweeps every
+/// few seconds, one sweep is enough.
 const ROOM_HOLDS: Duration = Duration::from_secs(1);
 
-/// The same for private sessions, of which a sweep looks at part: with a hundred thousand it
-/// is once around well within the shortest grace, and takes a few hundredths of a processor
-/// however many come and post.
+/// The same for private sessions, of which a sweep checks a part: with a hundred thousand, all
+/// are checked well within the shortest grace, and this takes a few hundredths of a processor
+/// at any rate of connections and POSTs.
 const PRIVATE_HOLDS: Duration = Duration::from_millis(100);
 
-/// What the last sweep left: nothing that it could have removed, or perhaps more.
+/// The result of the last sweep: it left nothing that it could have removed.
 const SWEPT: u8 = 0;
 const UNSWEPT: u8 = 1;
 
-/// A session's file is read whole where it says who a member is: it is short.
+/// The longest session file that describes a member, which is read whole.
 const MEMBER_MAX_BYTES: u64 = 4 << 10;
 
 /// The sessions of one kind.
@@ -75,11 +75,11 @@ pub(crate) struct SpoolFolder {
     grace: Duration,
 }
 
-/// The longest grace that a session's times can state: the longest that can be set.
+/// The longest grace that a session's times can express: the longest permitted setting.
 const GRACE_MAX_MS: i128 = 24 * 3600 * 1_000;
 
 impl SpoolFolder {
-    /// Opens the folder, and makes it if it is not there.
+    /// Opens the folder, and creates it if it is missing.
     pub(crate) fn open(path: &Path, kind: SessionKind, grace: Duration) -> io::Result<Self> {
         let root = match open_folder(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -105,7 +105,7 @@ impl SpoolFolder {
         })
     }
 
-    /// The name of the folder that a session lies in.
+    /// The name of the folder that contains a session.
     fn shard(&self, first_byte: u8) -> String {
         match self.kind {
             SessionKind::Private => format!("{first_byte:02x}"),
@@ -127,7 +127,7 @@ impl SpoolFolder {
         Ok(self.open_below(&self.place(id))?)
     }
 
-    /// A name in the spool beside which posts are counted.
+    /// A name in the spool beside which POSTs are counted.
     pub(crate) fn counted(&self, name: &str) -> io::Result<Target> {
         Ok(Target::within(self.root.try_clone()?, name))
     }
@@ -137,8 +137,8 @@ impl SpoolFolder {
         open_beneath(&self.root, place, flags, Mode::empty())
     }
 
-    /// A session's folder, locked. `NotFound` also when it was removed meanwhile,
-    /// `WouldBlock` when somebody else's lock excludes this one.
+    /// A session's folder, locked. `NotFound` also if it was removed meanwhile, `WouldBlock` if
+    /// another lock excludes this one.
     fn locked(&self, place: &Path, how: FlockArg) -> io::Result<Flock<File>> {
         let folder = File::from(self.open_below(place)?);
         let folder = match Flock::lock(folder, how) {
@@ -157,7 +157,7 @@ impl SpoolFolder {
         fstatat(&self.root, place, AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
-    /// The names of the sessions in a folder, as they come.
+    /// The names of the sessions in a folder, in any order.
     fn names(&self, shard: &str) -> io::Result<impl Iterator<Item = String>> {
         let entries = match fs::read_dir(self.path.join(shard)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -170,8 +170,8 @@ impl SpoolFolder {
         Ok(names)
     }
 
-    /// Whether the stream of what a place holds has been away for longer than its grace,
-    /// and than this location's.
+    /// Whether the stream of a session has been away for longer than its grace, and than this
+    /// location's.
     fn has_ended(&self, place: &Path, now: Now) -> bool {
         self.state(place).is_ok_and(|state| {
             let ms = |seconds: i64, nanoseconds: i64| {
@@ -179,22 +179,22 @@ impl SpoolFolder {
             };
             let touched_ms = ms(state.st_mtime, state.st_mtime_nsec);
             let own_end_ms = ms(state.st_atime, state.st_atime_nsec);
-            // The kernel may set it too, and whoever reads the folder: never to less than
-            // the time of a visit.
+            // The kernel and readers of the folder may set the access time too, but never to
+            // less than the time of a visit.
             let own_end_ms = own_end_ms.min(touched_ms + GRACE_MAX_MS);
             let end_ms = own_end_ms.max(touched_ms + self.grace.as_millis() as i128);
             i128::from(now.unix_ms) > end_ms
         })
     }
 
-    /// Sets a session's times: its stream is there now.
+    /// Sets a session's times: its stream is open now.
     fn set_times(&self, folder: &File) -> io::Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let end = TimeSpec::from_duration(now.unwrap_or_default() + self.grace);
         Ok(futimens(folder, &end, &TimeSpec::UTIME_NOW)?)
     }
 
-    /// Fills a session's folder, which has just been made.
+    /// Fills a session's folder after its creation.
     fn fill(&self, id: SessionId, content: &[u8]) -> io::Result<()> {
         let folder = self.session(id)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
@@ -217,7 +217,7 @@ impl SpoolFolder {
             }
             let folder = match self.locked(&place, FlockArg::LockExclusiveNonblock) {
                 Ok(folder) => folder,
-                // Its stream is coming back, or somebody else sweeps it.
+                // Its stream is being opened, or another process sweeps it.
                 Err(_) => continue,
             };
             if !self.has_ended(&place, sweep.now) {
@@ -229,13 +229,13 @@ impl SpoolFolder {
                 told => told?,
             }
             sweep.removed += 1;
-            // One that holds what we did not make must not keep all others.
+            // A folder with files of others must not prevent the removal of the rest.
             let _ = self.remove(&place, &folder);
         }
         Ok(())
     }
 
-    /// Removes a session's folder, which is locked, and what lies in it.
+    /// Removes a session's folder, which is locked, with its content.
     fn remove(&self, place: &Path, folder: &File) -> io::Result<()> {
         for entry in fs::read_dir(self.path.join(place))? {
             unlinkat(folder, &*entry?.file_name(), UnlinkatFlags::NoRemoveDir)?;
@@ -243,7 +243,7 @@ impl SpoolFolder {
         Ok(unlinkat(&self.root, place, UnlinkatFlags::RemoveDir)?)
     }
 
-    /// What the file in a session's folder holds.
+    /// The content of the file in a session's folder.
     fn read_at(&self, folder: &File) -> io::Result<Vec<u8>> {
         let folder = folder.as_fd().try_clone_to_owned()?;
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
@@ -256,7 +256,7 @@ impl SpoolFolder {
         Ok(bytes)
     }
 
-    /// The file whose lock is the turn to sweep; `None` while it is somebody else's.
+    /// The file whose lock permits sweeping; `None` while another process holds it.
     fn turn(&self) -> io::Result<Option<Flock<File>>> {
         let place = match self.kind {
             SessionKind::Private => PathBuf::from(".sweep"),
@@ -264,7 +264,7 @@ impl SpoolFolder {
         };
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
         let file = match open_beneath(&self.root, &place, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
-            // Nobody has been in this room yet.
+            // The room has had no member yet.
             Err(Errno::ENOENT) => return Ok(None),
             opened => File::from(opened?),
         };
@@ -275,8 +275,8 @@ impl SpoolFolder {
         }
     }
 
-    /// Sweeps the folders of private sessions from where the last sweep ended, at once if
-    /// that left some that it could have removed.
+    /// Sweeps the folders of private sessions, beginning where the last sweep ended; at once if
+    /// that left sessions that it could have removed.
     fn sweep_on(&self, turn: &File, sweep: &mut Sweep<'_>) -> io::Result<()> {
         let mut state = [0, SWEPT];
         turn.read_at(&mut state, 0)?;
@@ -301,7 +301,7 @@ impl SpoolFolder {
         turn.write_all_at(&[next, rest], 0)
     }
 
-    /// Sweeps a room, unless somebody did just now.
+    /// Sweeps a room, unless this was done a moment ago.
     fn sweep_room(&self, turn: &File, sweep: &mut Sweep<'_>) -> io::Result<()> {
         if was_swept(turn, sweep.now, ROOM_HOLDS)? {
             return Ok(());
@@ -311,12 +311,12 @@ impl SpoolFolder {
     }
 }
 
-/// Whether somebody has had this turn to its end less than `holds` ago.
+/// Whether a sweep was completed less than `holds` ago.
 fn was_swept(turn: &File, now: Now, holds: Duration) -> io::Result<bool> {
     let metadata = turn.metadata()?;
     let swept_ms = metadata.mtime() * 1_000 + metadata.mtime_nsec() / 1_000_000;
     let since_ms = i128::from(now.unix_ms) - i128::from(swept_ms);
-    // An empty file is one that was made just now.
+    // An empty file was created a moment ago.
     Ok(metadata.len() > 0 && (0..holds.as_millis() as i128).contains(&since_ms))
 }
 
@@ -335,7 +335,7 @@ impl Spool for SpoolFolder {
         }
         mkdirat(&self.root, &self.place(id), OURS)?;
         self.fill(id, content).inspect_err(|_| {
-            // A full disk must not be left with a session that holds half of what it needs.
+            // On a full disk, no session with an incomplete file may remain.
             if let Ok(folder) = self.session(id) {
                 let _ = self.remove(&self.place(id), &File::from(folder));
             }
@@ -364,7 +364,7 @@ impl Spool for SpoolFolder {
         for first_byte in shards {
             let shard = self.shard(first_byte);
             for name in self.names(&shard)? {
-                // One that goes meanwhile is not there.
+                // A session that is removed meanwhile is skipped.
                 let folder = self.open_below(&Path::new(&shard).join(name));
                 let stored = folder.map(File::from).map(|folder| self.read_at(&folder));
                 if let Ok(Ok(stored)) = stored {

@@ -1,11 +1,12 @@
-//! A small pool of threads for work that waits for a disk or for another process.
+//! Workers: a small pool of threads for work that waits for a disk or for another process.
 //!
 //! ```text
 //! event loop ── submit ──► queue ──► thread ──► results ── eventfd ──► event loop
 //! ```
 //!
-//! A thread starts when there is work and none is idle, and ends after a while without work. The
-//! descriptor is written once for all results that are there, so a burst wakes the loop once.
+//! A thread starts when there is work and no thread is idle, and ends after a while without
+//! work. The descriptor is written once for all available results, so a burst wakes the loop
+//! once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,16 +17,16 @@ use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-/// How many threads there are, at most.
+/// The maximum number of threads.
 const THREADS_MAX: usize = 4;
 
 /// How long a thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// What a thread has for its stack.
+/// The size of a thread's stack.
 const STACK_BYTES: usize = 256 * 1024;
 
-/// Work, and what comes of it.
+/// Work that returns a result.
 pub(crate) type Job<T> = Box<dyn FnOnce() -> T + Send>;
 
 /// The pool.
@@ -49,7 +50,7 @@ struct State<T> {
 }
 
 impl<T: Send + 'static> Workers<T> {
-    /// A pool without a thread.
+    /// A pool without threads.
     ///
     /// # Errors
     /// When no descriptor is left.
@@ -70,10 +71,10 @@ impl<T: Send + 'static> Workers<T> {
         })
     }
 
-    /// Has a job done.
+    /// Queues a job.
     ///
     /// # Errors
-    /// There is no thread, and none can be started: the job is given back.
+    /// There is no thread, and none can be started: the job is returned.
     pub(crate) fn submit(&self, job: Job<T>) -> Result<(), Job<T>> {
         let mut state = self.shared.lock();
         if state.idle <= state.jobs.len() && state.threads < THREADS_MAX {
@@ -93,7 +94,7 @@ impl<T: Send + 'static> Workers<T> {
         Ok(())
     }
 
-    /// What has come of jobs since this was called last.
+    /// The results of jobs since the last call.
     pub(crate) fn results(&self) -> Vec<T> {
         let _ = self.shared.has_results.read();
         std::mem::take(&mut self.shared.lock().results)
@@ -101,15 +102,15 @@ impl<T: Send + 'static> Workers<T> {
 }
 
 impl<T> AsFd for Workers<T> {
-    /// It is readable when there are results.
+    /// Readable when there are results.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.has_results.as_fd()
     }
 }
 
 impl<T> Drop for Workers<T> {
-    /// Threads end after their present job, which nobody waits for: it may be a disk that does
-    /// not answer.
+    /// Threads end after their present job. Nobody waits for them, because the disk may not
+    /// respond.
     fn drop(&mut self) {
         self.shared.lock().is_closed = true;
         self.shared.has_work.notify_all();
@@ -118,11 +119,11 @@ impl<T> Drop for Workers<T> {
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // Every state between two statements of ours is a valid one.
+        // Between any two statements under the lock the state is valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a thread does.
+    /// The function of a thread.
     fn work(&self) {
         let mut state = self.lock();
         while !state.is_closed {
