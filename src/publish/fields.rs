@@ -117,7 +117,8 @@ impl Length {
         let Some(length) = meta.get("CONTENT_LENGTH").last() else {
             return Self::ToTheEnd;
         };
-        if is_coded {
+        // Caddy's -1: it does not know, because the body was chunked.
+        if is_coded || length == b"-1" {
             return Self::ToTheEnd;
         }
         if !length.iter().all(u8::is_ascii_digit) {
@@ -144,6 +145,8 @@ mod tests {
                 &[("CONTENT_LENGTH", "99999999999999999999")],
                 Length::Known(u64::MAX),
             ),
+            (&[("CONTENT_LENGTH", "-1")], Length::ToTheEnd),
+            (&[("CONTENT_LENGTH", "-2")], Length::Malformed),
             (&[("CONTENT_LENGTH", "+1")], Length::Malformed),
             (&[("CONTENT_LENGTH", "1 ")], Length::Malformed),
             (

@@ -150,20 +150,35 @@ impl Post {
         self.body.until()
     }
 
-impl Length {
-    /// If both are present, the transfer coding takes precedence: a length beside it is that of
-    /// the coded body (RFC 9112 §6.3).
-    fn of(meta: &MetaVariables) -> Self {
-        let is_coded = meta
-            .get("HTTP_TRANSFER_ENCODING")
-            .last()
-            .is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"));
-        let Some(length) = meta.get("CONTENT_LENGTH").last() else {
-            return Self::ToTheEnd;
-        };
-        // Caddy's -1: it does not know, because the body was chunked.
-        if is_coded || length == b"-1" {
-            return Self::ToTheEnd;
+    /// How many bytes to read.
+    #[must_use]
+    pub fn wanted_bytes(&self) -> usize {
+        self.body.wanted_bytes()
+    }
+
+    /// What identifies its client, for [`super::rate`].
+    #[must_use]
+    pub fn client(&self) -> &[u8] {
+        &self.client
+    }
+
+    /// The responses to it.
+    #[must_use]
+    pub fn replies(&self) -> &Replies {
+        &self.replies
+    }
+
+    fn record(&self) -> Result<Record, Reply> {
+        let message = Message::parse(self.media, self.body.bytes());
+        let record = message.and_then(|message| match &self.author {
+            Some(author) => message.record_of(author),
+            None => Ok(message.record()),
+        });
+        let record = record
+            .map_err(|problem| self.replies.error(Status::BadRequest, &problem.to_string()))?;
+        // A longer record would be cut for readers.
+        if record.as_bytes().len() > self.line_max_bytes {
+            return Err(self.replies.too_large(self.line_max_bytes));
         }
         Ok(record)
     }
@@ -175,31 +190,54 @@ mod tests {
     use crate::request::{Lifetime, MetaVariables};
     use proptest::prelude::*;
 
-    #[test]
-    fn a_length_is_a_number_or_the_end_of_the_input() {
-        for (pairs, expected) in [
-            (&[][..], Length::ToTheEnd),
-            (&[("CONTENT_LENGTH", "")], Length::ToTheEnd),
-            (&[("CONTENT_LENGTH", "0")], Length::Known(0)),
-            (&[("CONTENT_LENGTH", "17")], Length::Known(17)),
-            (
-                &[("CONTENT_LENGTH", "99999999999999999999")],
-                Length::Known(u64::MAX),
-            ),
-            (&[("CONTENT_LENGTH", "-1")], Length::ToTheEnd),
-            (&[("CONTENT_LENGTH", "-2")], Length::Malformed),
-            (&[("CONTENT_LENGTH", "+1")], Length::Malformed),
-            (&[("CONTENT_LENGTH", "1 ")], Length::Malformed),
-            (
-                &[
-                    ("CONTENT_LENGTH", "5"),
-                    ("HTTP_TRANSFER_ENCODING", "chunked"),
-                ],
-                Length::ToTheEnd,
-            ),
-        ] {
-            let meta = MetaVariables::of(pairs);
-            assert_eq!(Post::from_meta(&meta).length, expected, "{pairs:?}");
+    const POST: (&str, &str) = ("REQUEST_METHOD", "POST");
+    const ANYONE: (&str, &str) = ("SSE_PUBLISH_ALLOW", "anyone");
+    const TEXT: (&str, &str) = ("CONTENT_TYPE", "text/plain");
+
+    fn begun(pairs: &[(&str, &str)]) -> PostStart {
+        let meta = MetaVariables::of(pairs);
+        let asked = PostContext {
+            request: &Request::from_meta(&meta),
+            fields: &PostFields::from_meta(&meta),
+            settings: &Settings::parse(&meta, Lifetime::Hour).unwrap().0,
+            publishing: &Publishing::parse(&meta).unwrap().0,
+            tokens: &Tokens::parse(b"secret-secret"),
+        };
+        begin(asked, Duration::ZERO)
+    }
+
+    fn shown(reply: &Reply) -> String {
+        let mut text = reply.head.status.as_str().to_owned();
+        for (name, value) in &reply.head.fields {
+            text.push_str(&format!("\n{name}: {value}"));
+        }
+        format!("{text}\n\n{}", String::from_utf8_lossy(&reply.body))
+    }
+
+    #[track_caller]
+    fn check(pairs: &[(&str, &str)], expected: &str) {
+        match begun(pairs) {
+            PostStart::Reply(reply) => assert_eq!(shown(&reply), expected, "{pairs:?}"),
+            PostStart::Post(_) => panic!("{pairs:?} is not refused"),
+        }
+    }
+
+    fn post(pairs: &[(&str, &str)]) -> Post {
+        match begun(&[&[POST, ANYONE, TEXT], pairs].concat()) {
+            PostStart::Post(post) => post,
+            PostStart::Reply(reply) => panic!("{}", shown(&reply)),
+        }
+    }
+
+    #[track_caller]
+    fn replies(next: PostStep, expected: &str) {
+        match next {
+            PostStep::Reply(reply) => {
+                let text = shown(&reply);
+                assert!(text.starts_with(expected), "{text}");
+            }
+            PostStep::More => panic!("more"),
+            PostStep::Record(record) => panic!("{record:?}"),
         }
     }
 
