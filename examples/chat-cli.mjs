@@ -108,6 +108,8 @@ async function post(nick, text) {
       method: 'POST',
       headers: {
         'Content-Type': 'application/json',
+        // What a page of that site would say, which SSE_PUBLISH_ALLOW=same-origin asks for.
+        Origin: new URL(publish).origin,
         ...(session ? { 'X-Session-ID': session } : {}),
         ...(token ? { Authorization: `Bearer ${token}` } : {}),
       },

@@ -238,6 +238,7 @@ fn the_tools_are_installed_alone_or_with_the_rest() {
     let folder = Folder::new();
     let text = said(&install(&folder, &["--tools", "{}/bin"]), 0);
     assert!(text.contains("2 written, 0 up to date, 0 kept"), "{text}");
+    assert!(!text.contains("Next"), "nothing is left to do: {text}");
     assert_eq!(names_in(&folder.join("bin")), ["sse-cat", "sse-publish"]);
     assert_eq!(mode_of(&folder.join("bin/sse-cat")), 0o755);
     let all = ["--tools", "{}/bin", "--responder", "{}/bin"];

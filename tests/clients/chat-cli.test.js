@@ -19,7 +19,8 @@ const streams = (folder) => ({
     settings: {
       SSE_FILE: join(folder, 'room.jsonl'),
       SSE_SPOOL: join(folder, 'spool'),
-      SSE_PUBLISH_ALLOW: 'anyone',
+      // As in README and in the demo.
+      SSE_PUBLISH_ALLOW: 'same-origin',
     },
   },
   ...Object.fromEntries(
