@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { startHarness } from '../harness.js';
 import { isDescendant, killAll, processes } from './processes.js';
-import { launch, newProfile, noticeLoss, shoot, until } from './site.js';
+import { eachLook, launch, newProfile, noticeLoss, shoot, until } from './site.js';
 
 const EXAMPLE = fileURLToPath(new URL('../../examples/answer.sh', import.meta.url));
 
@@ -104,7 +104,7 @@ describe('the answer', () => {
         await until('the other', isAnswered(bob, 1));
         assert.deepEqual(await answers(ann), ['first \n', 'second one \n']);
         assert.deepEqual(await answers(bob), ['other \n']);
-        await shoot(ann, `answer-${gateway}`);
+        await eachLook(ann, (look) => shoot(ann, `answer-${look}-${gateway}`));
         assert.deepEqual([ann.problems, bob.problems], [[], []]);
       });
 

@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startHarness } from '../harness.js';
 import { isDescendant, killAll, processes } from './processes.js';
-import { launch, newProfile, noticeLoss, shoot, until } from './site.js';
+import { eachLook, launch, newProfile, noticeLoss, shoot, until } from './site.js';
 
 /**
  * The chat needs a room, which not every server under test has: so these tests have a
@@ -79,7 +79,7 @@ describe('the chat', () => {
         assert.equal(await ann.locator('#chat img, #chat b b').count(), 0);
         assert.equal(await ann.locator('#chat li.own').count(), 1);
         assert.equal(await bob.locator('#chat li.own').count(), 1);
-        await shoot(ann, `chat-${gateway}`);
+        await eachLook(ann, (look) => shoot(ann, `chat-${look}-${gateway}`));
         assert.deepEqual([ann.problems, bob.problems], [[], []]);
       });
 
@@ -99,7 +99,7 @@ describe('the chat', () => {
       });
 
       test('who comes late gets what was said, and who leaves is missed', async (t) => {
-        const { enter } = await chatsAt(t, gateway, '1s');
+        const { enter } = await chatsAt(t, gateway, '10s');
         const ann = await enter('Ann');
         await say(ann, 'one');
         await has(ann, ['Ann one']);

@@ -268,11 +268,7 @@ describe('the pages', () => {
           );
         }),
       );
-      await eachLook(page, async (look, width) => {
-        const overhang = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-        assert.ok(overhang <= 0, `${name} at ${width} px is ${overhang} px too wide`);
-        await shoot(page, `${name}-${look}`);
-      });
+      await eachLook(page, (look) => shoot(page, `${name}-${look}`));
       assert.deepEqual(page.problems, []);
       await page.context().close();
     }

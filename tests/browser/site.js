@@ -11,6 +11,7 @@
  *   SSE_TEST_SHOTS       folder for screenshots; default: none are kept
  *   SSE_TEST_CHROMIUM    another one than /usr/bin/chromium
  */
+import assert from 'node:assert/strict';
 import { appendFileSync, mkdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { isDescendant, killAll, processes } from './processes.js';
@@ -120,17 +121,22 @@ export function cgiProcesses(program) {
 export const killCgi = (program) => killAll(cgiProcesses(program));
 
 /**
- * A page on a phone and on a desk, by day and by night.
+ * A page on phones and on a desk, by day and by night; nothing of it may be cut off at the side.
  *
  * @param {import('playwright-core').Page} page
- * @param {(look: string, width: number) => Promise<void>} visit
+ * @param {(look: string) => Promise<unknown>} visit
  */
 export async function eachLook(page, visit) {
-  for (const [size, width, height] of /** @type {const} */ ([['desk', 1280, 900], ['phone', 390, 844]])) {
+  for (const [size, width, height] of /** @type {const} */ ([['desk', 1280, 900], ['phone', 390, 844], ['small', 320, 568]])) {
     await page.setViewportSize({ width, height });
     for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
       await page.emulateMedia({ colorScheme });
-      await visit(`${size}-${colorScheme}`, width);
+      const tooWide = await page.evaluate(() =>
+        [document.documentElement, ...document.querySelectorAll('nav, table')]
+          .filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth)
+          .map(({ localName, scrollWidth, clientWidth }) => `${localName}: ${scrollWidth} px in ${clientWidth}`));
+      assert.deepEqual(tooWide, [], `${page.url()} at ${width} px`);
+      await visit(`${size}-${colorScheme}`);
     }
   }
 }
