@@ -215,7 +215,7 @@ fn what_people_changed_is_kept() {
     fs::write(folder.join("events/.htaccess"), "# mine\n").expect("written");
     fs::write(folder.join("events/flights.jsonl"), "{}\n").expect("written");
     let text = said(&install(&folder, &arguments), 0);
-    assert!(text.contains("0 written, 21 up to date, 2 kept"), "{text}");
+    assert!(text.contains("0 written, 22 up to date, 2 kept"), "{text}");
     assert_eq!(read(&folder.join("events/.htaccess")), "# mine\n");
     assert_eq!(read(&folder.join("events/flights.jsonl")), "{}\n");
 }
@@ -339,6 +339,52 @@ fn the_pages_are_installed_with_their_folders() {
         assert_eq!(mode_of(&folder.join("html").join(page)), 0o644);
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("web").join(page);
         assert_eq!(read(&folder.join("html").join(page)), read(&shipped));
+    }
+}
+
+#[test]
+fn the_archive_for_shared_hosting_has_programs_settings_and_pages_and_no_owner() {
+    let folder = Folder::new();
+    let from = folder.make("from");
+    for name in [
+        "clock",
+        "command",
+        "countdown",
+        "room",
+        "script",
+        "session",
+        "tail",
+    ] {
+        fs::write(from.join(format!("nph-{name}")), name).expect("written");
+    }
+    fs::write(from.join("publish"), "publish").expect("written");
+    let archive = folder.join("sse.tar.gz");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/package-static");
+    let mut command = Command::new(script);
+    command
+        .arg("--from")
+        .arg(&from)
+        .arg("--output")
+        .arg(&archive);
+    said(&command.output().expect("bash runs it"), 0);
+    let mut command = Command::new("tar");
+    command
+        .arg("--list")
+        .arg("--verbose")
+        .arg("--file")
+        .arg(&archive);
+    let list = said(&command.output().expect("tar is installed"), 0);
+    for line in [
+        "drwxr-xr-x 0/0",
+        "sse-cgi/cgi-bin/.htaccess",
+        "sse-cgi/cgi-bin/.htsse",
+        "sse-cgi/cgi-bin/nph-tail.cgi",
+        "sse-cgi/cgi-bin/publish.cgi",
+        "sse-cgi/cgi-bin/flights.jsonl",
+        "sse-cgi/sse/check.html",
+        "sse-cgi/sse/sse.js",
+    ] {
+        assert!(list.contains(line), "{line}: {list}");
     }
 }
 

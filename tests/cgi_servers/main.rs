@@ -8,6 +8,8 @@ mod support;
 #[path = "../servers/mod.rs"]
 mod servers;
 
+mod accounts;
 mod debian;
 mod small;
 mod stage;
+mod suexec;
