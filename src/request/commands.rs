@@ -11,23 +11,33 @@ use super::{MetaVariables, SettingError};
 pub enum Commands {
     /// All of them.
     Any,
-    /// This program with these arguments; no program if it is empty.
-    Only(Vec<String>),
+    /// These programs with these arguments.
+    Only(Vec<Vec<String>>),
 }
 
 impl Commands {
-    /// What the environment of a process permits: every program if `SSE_ALLOW_COMMANDS` is
-    /// `yes`, otherwise the one that its own `SSE_COMMAND` names.
+    /// What these settings of a process permit: every program if `SSE_ALLOW_COMMANDS` is
+    /// `yes`, otherwise the one that `SSE_COMMAND` names.
     ///
     /// # Errors
     /// When one of the two cannot be read.
     pub fn of_process(environment: &MetaVariables) -> Result<Self, SettingError> {
         let mut read = Reader::new(environment);
-        let only = Self::Only(read.command(&table::COMMAND)?);
+        let own = read.command(&table::COMMAND)?;
+        let only = Self::Only(Vec::from_iter(Some(own).filter(|own| !own.is_empty())));
         Ok(match read.is_yes(&table::ALLOW_COMMANDS)? {
             true => Self::Any,
             false => only,
         })
+    }
+
+    /// Permits what `others` permits, too.
+    pub fn permit_also(&mut self, others: Self) {
+        match (self, others) {
+            (Self::Only(own), Self::Only(more)) => own.extend(more),
+            (own, others @ Self::Any) => *own = others,
+            (Self::Any, Self::Only(_)) => {}
+        }
     }
 
     /// Whether a request may name `command`; an empty one is always permitted.
@@ -37,12 +47,14 @@ impl Commands {
     pub fn permit(&self, command: &[String]) -> Result<(), SettingError> {
         match self {
             Self::Any => Ok(()),
-            Self::Only(own) if own == command || command.is_empty() => Ok(()),
+            Self::Only(_) if command.is_empty() => Ok(()),
+            Self::Only(own) if own.iter().any(|own| own == command) => Ok(()),
             Self::Only(_) => {
                 let value = command.join(" ");
                 let remedy = "this responder does not run programs that requests name; start it \
                               with --allow-commands (or SSE_ALLOW_COMMANDS=yes in its own \
-                              environment), or set this SSE_COMMAND in its own environment";
+                              environment), or set this SSE_COMMAND in its own environment or \
+                              settings file";
                 Err(SettingError::new("SSE_COMMAND", value.as_bytes(), remedy))
             }
         }

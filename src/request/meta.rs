@@ -90,14 +90,32 @@ impl MetaVariables {
     #[must_use]
     pub fn over(mut self, defaults: &Self) -> Self {
         self.remove_process_settings();
+        self.add_below(defaults);
+        self
+    }
+
+    /// Adds the settings of a process's environment that are not set yet.
+    pub fn add_below(&mut self, environment: &Self) {
         let is_set = self.those_set();
-        let below = defaults.pairs.iter().filter(|(name, _)| {
+        let below = environment.pairs.iter().filter(|(name, _)| {
             let name = name.as_slice();
             name.starts_with(b"SSE_") && !is_set.covers(name)
         });
         let below: Vec<_> = below.cloned().collect();
         self.pairs.extend(below);
-        self
+    }
+
+    /// Says that the request's path consists of a location and what is below it, whatever the
+    /// gateway has called them.
+    pub fn place_at(&mut self, location: &[u8], below: &[u8]) {
+        const NAMES: [&str; 3] = ["SCRIPT_NAME", "PATH_INFO", "SSE_PREFIX"];
+        let is_one = |name: &[u8]| NAMES.iter().any(|own| own.as_bytes() == name);
+        self.pairs.retain(|(name, _)| !is_one(name));
+        // (An empty prefix would count as not set.)
+        let prefix = if location.is_empty() { b"/" } else { location };
+        for (name, value) in NAMES.iter().zip([location, below, prefix]) {
+            self.push(name, value);
+        }
     }
 
     /// Removes what belongs to the whole process: a request cannot set it.

@@ -86,11 +86,7 @@ impl Acceptor {
     pub(super) fn new(listener: Listener, subscribers_max: usize, options: &Options) -> Self {
         let limit = descriptors::raise_limit();
         let connections_max = (limit.saturating_sub(OWN_DESCRIPTORS) as usize).max(1);
-        // Some connections are reserved for refusing excess clients politely, and some
-        // descriptors for files.
-        let places = connections_max * 7 / 8;
-        let subscribers_max = subscribers_max.min(places.max(1));
-        Self {
+        let mut acceptor = Self {
             listener: Some(listener),
             is_registered: false,
             connections_max,
@@ -101,7 +97,17 @@ impl Acceptor {
                 pairs: options.pairs,
                 connections_max: u32::try_from(subscribers_max).unwrap_or(u32::MAX),
             }),
-        }
+        };
+        acceptor.limit_subscribers(subscribers_max);
+        acceptor
+    }
+
+    /// Serves at most so many streams from now on, if there are descriptors for them: some
+    /// connections are left for refusing excess clients politely, and some descriptors for
+    /// files.
+    pub(super) fn limit_subscribers(&mut self, most: usize) {
+        let places = self.connections_max * 7 / 8;
+        self.subscribers_max = most.min(places.max(1));
     }
 
     /// The address of the listening socket, for the log.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::sys::epoll::EpollFlags;
 
 use super::accept::Acceptor;
+use super::configuration::Configuration;
 use super::connection::Action;
 use super::connections::Connections;
 use super::listen::Listener;
@@ -21,7 +22,6 @@ use super::poller::Poller;
 use super::schedule::{Cost, Owner, Schedule};
 use super::shutdown::Shutdown;
 use super::token::{ConnectionId, Token};
-use crate::request::{Commands, MetaVariables, Notice};
 use crate::source::{Changes, Now, Stream};
 use crate::store::host::{Capabilities, SystemHost};
 use crate::store::publish_queue::PublishQueue;
@@ -56,12 +56,8 @@ pub(super) struct Counters {
 pub(super) struct Server {
     pub(super) streams: &'static [&'static Stream],
     pub(super) options: Options,
-    /// The settings of the process's environment.
-    pub(super) defaults: MetaVariables,
-    /// The programs that requests may run.
-    pub(super) commands: Commands,
-    /// The notices about the settings of the environment, which are in the log already.
-    pub(super) notices: Vec<Notice>,
+    /// The settings of the process's environment and file.
+    pub(super) configuration: Configuration,
     pub(super) clock: Clock,
     pub(super) started: Now,
     pub(super) log: Rc<Log>,
@@ -88,10 +84,7 @@ pub(super) struct Server {
 pub(super) struct Parts {
     pub(super) streams: &'static [&'static Stream],
     pub(super) options: Options,
-    pub(super) defaults: MetaVariables,
-    pub(super) commands: Commands,
-    pub(super) notices: Vec<Notice>,
-    pub(super) subscribers_max: usize,
+    pub(super) configuration: Configuration,
     pub(super) listener: Listener,
     pub(super) log: Rc<Log>,
 }
@@ -106,12 +99,14 @@ impl Server {
         let clock = Clock::start();
         let mut server = Self {
             streams: parts.streams,
-            acceptor: Acceptor::new(parts.listener, parts.subscribers_max, &parts.options),
+            acceptor: Acceptor::new(
+                parts.listener,
+                parts.configuration.subscribers_max(),
+                &parts.options,
+            ),
             shutdown: Shutdown::new(Notify::from_environment(), parts.options.drain),
             options: parts.options,
-            defaults: parts.defaults,
-            commands: parts.commands,
-            notices: parts.notices,
+            configuration: parts.configuration,
             clock,
             started: clock.now(),
             log: parts.log,

@@ -12,6 +12,7 @@
 
 mod accept;
 mod catch_up;
+mod configuration;
 mod connection;
 mod connections;
 mod event_loop;
@@ -31,14 +32,13 @@ mod timers;
 mod token;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use crate::request::{
-    Commands, Lifetime, MetaVariables, Notice, Publishing, Settings, subscribers_max,
-};
+use crate::request::{MetaVariables, Settings};
 use crate::source::Stream;
 use crate::store::answering;
 use crate::system::beneath;
@@ -47,6 +47,7 @@ use crate::system::exit;
 use crate::system::log::{Level, Log, Style};
 use crate::system::output::print;
 use crate::system::privilege;
+use configuration::Configuration;
 use event_loop::{Parts, Server};
 use listen::{ListenError, Listener};
 use options::{CommandsOption, Invocation, ListenAddress};
@@ -75,10 +76,11 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
     );
     let log = Rc::new(Log::new(&name, Style::Process));
     let options = match options::read(&name, arguments.collect()) {
-        Invocation::Serve(options) => options,
+        Invocation::Serve(options) => *options,
         Invocation::Print(text) => {
             return print(&text).unwrap_or_else(|_| exit::system());
         }
+        Invocation::Check(path) => return check(streams, &path),
         Invocation::Wrong(problem) => {
             log.startup_error(&problem);
             return exit::usage();
@@ -88,30 +90,30 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
         log.startup_error(&problem);
         return exit::usage();
     }
-    let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
-    let defaults = MetaVariables::new(std::env::vars_os().map(owned).collect());
-    let open_log = || {
-        if let Some(path) = Settings::log(&defaults) {
-            log.open(&path);
+    // What has to be read again at SIGHUP is read as the user who will do that.
+    let read = || {
+        let environment = own_environment();
+        let own_log = Settings::log(&environment);
+        if let Some(path) = &own_log {
+            log.open(path);
         }
+        let file = options.config.as_deref();
+        let read = Configuration::read(environment, file, streams, options.commands)?;
+        match Settings::log(read.0.process()) {
+            Some(path) if own_log.as_ref() != Some(&path) => log.open(&path),
+            _ => {}
+        }
+        Ok(read)
     };
-    if options.user.is_none() {
-        open_log();
-    }
-    let commands = match Commands::of_process(&defaults) {
-        Ok(_) if options.commands == CommandsOption::Allowed => Commands::Any,
-        Ok(commands) => commands,
-        Err(error) => {
-            log.startup_error(&error.to_string());
-            return exit::usage();
+    let wrong = |problems: Vec<String>| {
+        for problem in problems {
+            log.startup_error(&problem);
         }
+        exit::usage()
     };
-    let (subscribers_max, mut notices) = match subscribers_max(&defaults) {
-        Ok(read) => read,
-        Err(error) => {
-            log.startup_error(&error.to_string());
-            return exit::usage();
-        }
+    let mut configured = match options.user.is_none().then(read).transpose() {
+        Ok(configured) => configured,
+        Err(problems) => return wrong(problems),
     };
     let is_systemd_s = std::env::var_os("LISTEN_FDS").is_some();
     let listener = match Listener::open(&options.place) {
@@ -131,8 +133,10 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
             return exit::system();
         }
         environment::belongs_to(user);
-        // It is opened as the user who will reopen it.
-        open_log();
+        configured = match read() {
+            Ok(configured) => Some(configured),
+            Err(problems) => return wrong(problems),
+        };
     }
     if let Err(problem) = beneath::confine(&options.beneath) {
         log.startup_error(&problem);
@@ -141,42 +145,54 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
     if matches!(options.place, ListenAddress::Inherited) && !is_systemd_s {
         log.stderr_is_the_web_server_s();
     }
-    notices.extend(notices_of(&defaults, &log));
-    for notice in &notices {
-        log.line(Level::Warning, &notice.to_string());
+    let Some((configuration, remarks)) = configured else {
+        return exit::system();
+    };
+    for remark in &remarks.0 {
+        log.line(Level::Warning, remark);
     }
     let parts = Parts {
         streams,
         options,
-        commands,
-        defaults,
-        notices,
-        subscribers_max,
+        configuration,
         listener,
         log: Rc::clone(&log),
     };
     finish(&log, Server::new(parts).and_then(Server::run))
 }
 
-/// The notices about the settings of the environment, which apply to all locations. An invalid
-/// one does not end the process: a location may override it.
-fn notices_of(defaults: &MetaVariables, log: &Log) -> Vec<Notice> {
-    let settings = Settings::parse(defaults, Lifetime::Unlimited);
-    let publishing = Publishing::parse(defaults);
-    let mut notices = Vec::new();
-    for read in [
-        settings.map(|(_, notices)| notices),
-        publishing.map(|(_, notices)| notices),
-    ] {
-        match read {
-            Ok(read) => notices.extend(read),
-            Err(error) => log.line(
-                Level::Warning,
-                &format!("{error}; requests get a 500 unless their location sets it"),
-            ),
+fn own_environment() -> MetaVariables {
+    let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
+    MetaVariables::new(std::env::vars_os().map(owned).collect())
+}
+
+/// Says what is wrong with a settings file, for scripts and service managers.
+fn check(streams: &[&'static Stream], file: &Path) -> ExitCode {
+    let name = file.display();
+    let option = CommandsOption::Absent;
+    let read = Configuration::read(own_environment(), Some(file), streams, option);
+    let (said, code) = match read {
+        Ok((configuration, remarks)) => {
+            for remark in remarks.0 {
+                let _ = writeln!(io::stderr(), "warning: {remark}");
+            }
+            let sections = configuration.sections();
+            (
+                format!("{name}: no mistake; sections: {sections}\n"),
+                exit::done(),
+            )
         }
-    }
-    notices
+        Err(problems) => {
+            for problem in &problems {
+                let _ = writeln!(io::stderr(), "error: {problem}");
+            }
+            (
+                format!("{name}: mistakes: {}\n", problems.len()),
+                exit::usage(),
+            )
+        }
+    };
+    print(&said).map_or_else(|_| exit::system(), |_| code)
 }
 
 fn finish(log: &Log, result: io::Result<()>) -> ExitCode {

@@ -15,7 +15,9 @@ use crate::system::privilege::MayBeRoot;
 /// The meaning of a command line.
 pub(super) enum Invocation {
     /// Serve.
-    Serve(Options),
+    Serve(Box<Options>),
+    /// Check this settings file.
+    Check(PathBuf),
     /// Print this text.
     Print(String),
     /// An invalid command line, and the reason.
@@ -40,6 +42,8 @@ pub(super) struct Options {
     pub(super) commands: CommandsOption,
     /// The folders that must contain every path in a request; none: no restriction.
     pub(super) beneath: Vec<PathBuf>,
+    /// The settings file.
+    pub(super) config: Option<PathBuf>,
 }
 
 /// Whether `--allow-commands` is set.
@@ -105,6 +109,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
         may_be_root: MayBeRoot::No,
         commands: CommandsOption::Absent,
         beneath: Vec::new(),
+        config: None,
     };
     while let Some(argument) = parser.next()? {
         let name = match argument {
@@ -129,6 +134,8 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
             "user" => options.user = Some(named(&name, &mut parser, accounts::account)?),
             "allow-root" => options.may_be_root = MayBeRoot::Yes,
             "allow-commands" => options.commands = CommandsOption::Allowed,
+            "config" => options.config = Some(path(&name, &mut parser)?),
+            "check" => return Ok(Invocation::Check(path(&name, &mut parser)?)),
             "beneath" => options.beneath.push(path(&name, &mut parser)?),
             "drain" => options.drain = span(&name, &parser.value()?.string()?)?,
             "request-timeout" => {
@@ -167,7 +174,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
         (None, Some(address)) => ListenAddress::Tcp(address),
         (None, None) => ListenAddress::Inherited,
     };
-    Ok(Invocation::Serve(options))
+    Ok(Invocation::Serve(Box::new(options)))
 }
 
 /// Reads the value of an option that is a path. An empty one is probably an unset variable of a
@@ -220,13 +227,20 @@ usage: {program} --socket PATH [--mode 0660] [--owner USER] [--group GROUP] [--u
        {program}                        the socket is inherited: systemd, spawn-fcgi, lighttpd
 
 What it serves is configured in the web server, for each location, by parameters such as
-SSE_STREAM, SSE_FILE and SSE_ROOT; its own environment holds their defaults. See README.
+SSE_STREAM, SSE_FILE and SSE_ROOT, or in a settings file, for each path. The web server's
+parameters win, then the section of the path, then the top of the file, then this process's
+environment. See README.
 
 Whoever can connect to the socket chooses these parameters, and so reads, and with
 SSE_STREAM=publish appends to, every file that this process may read or write. Give the
 socket to the web server's user only, and confine the responder with --user and --beneath.
 
 options:
+  --config FILE           a settings file; SIGHUP reads it again. If it has a mistake, nothing
+                          of it is used: the process does not start, or goes on with what it
+                          had. Streams that are open keep their settings
+  --check FILE            say what is wrong in a settings file, and exit: 0 nothing, 100
+                          something
   --socket PATH           a socket in the file system; a stale one is replaced
   --mode MODE             its mode; default 0660
   --owner USER, --group GROUP
@@ -240,7 +254,7 @@ options:
                           The socket's folder is made for it where that is missing
   --allow-root            serve as root all the same
   --allow-commands        run the programs that requests name by SSE_COMMAND. Default: only
-                          the one that SSE_COMMAND in this process's own environment names
+                          those that SSE_COMMAND in its own environment or file names
   --beneath DIR           refuse files, folders and token files that are not below DIR, by
                           whatever links; may be repeated. Default: anywhere
   --drain DURATION        after SIGTERM, how long streams may take to end; default 5s
@@ -251,10 +265,10 @@ options:
   -V, --version
   -h, --help
 
-environment, for the whole process:
+environment, or above the first section of the settings file, for the whole process:
 {}
 signals: SIGTERM and SIGINT end every stream at the end of an event, a second one at
-once; SIGHUP opens the log anew
+once; SIGHUP opens the log anew and reads the settings file again
 
 exit codes: 0 done, 100 wrong option, 111 the system refused
 ",
@@ -275,6 +289,7 @@ mod tests {
                 ListenAddress::Unix(place) => format!("{} {:o}", place.path.display(), place.mode),
             },
             Invocation::Print(text) => text,
+            Invocation::Check(path) => format!("check {}", path.display()),
             Invocation::Wrong(problem) => problem,
         };
         assert!(got.starts_with(expected), "{got}");
@@ -285,6 +300,8 @@ mod tests {
         check(&[], "inherited");
         check(&["--socket", "/run/s", "--mode", "0666"], "/run/s 666");
         check(&["--socket=/run/s"], "/run/s 660");
+        check(&["--check", "/etc/f", "--socket", "/s"], "check /etc/f");
+        check(&["--config", ""], "--config: the path is empty");
         check(&["--listen", "[::1]:9000"], "[::1]:9000");
         check(&["--listen", ":9000"], "127.0.0.1:9000");
         check(&["--listen", "9000"], "127.0.0.1:9000");

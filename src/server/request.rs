@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
+use super::configuration::{Resolved, unknown_stream};
 use super::connection::{Action, Connection, RequestLog, State};
 use super::event_loop::Server;
 use super::token::{ConnectionId, Token};
@@ -55,13 +56,13 @@ impl Server {
         let Some(connection) = self.connections.get_mut(id) else {
             return Action::Wait;
         };
+        let misplaced = misplaced(&params, self.configuration.process());
+        let Resolved { meta, is_unlisted } = self.configuration.resolve(params);
         connection.request = RequestLog {
             number,
-            label: Label::of(&params),
+            label: Label::of(&meta),
             ..RequestLog::default()
         };
-        let misplaced = misplaced(&params, &self.defaults);
-        let meta = params.over(&self.defaults);
         let (settings, notices) = match Settings::parse(&meta, Lifetime::Unlimited) {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse_setting(id, &error),
@@ -70,10 +71,18 @@ impl Server {
             self.say(id, Level::Warning, &notice.to_string());
         }
         let service = match self.service(&meta) {
-            Ok(Some(service)) => service,
-            Ok(None) => {
-                let text = "SSE_STREAM: not set, and the path names no stream; set it for this \
-                            location, to tail for example";
+            Ok(Some(service)) if !is_unlisted => service,
+            Ok(_) => {
+                let text = match is_unlisted {
+                    true => {
+                        "no section of the settings file is for this path; add one, or set \
+                             SSE_STREAM for this location"
+                    }
+                    false => {
+                        "SSE_STREAM: not set, and the path names no stream; set it for \
+                              this location, to tail for example"
+                    }
+                };
                 // Clients can invent paths.
                 let log = self.log_for(id);
                 log.rate_limited(Level::Error, "no stream", text);
@@ -103,7 +112,7 @@ impl Server {
     /// The notices about the request only: those about the process's settings are at the
     /// beginning of the log.
     pub(super) fn new_notices(&self, mut notices: Vec<Notice>) -> Vec<Notice> {
-        notices.retain(|notice| !self.notices.contains(notice));
+        notices.retain(|notice| !self.configuration.notices().contains(notice));
         notices
     }
 
@@ -126,14 +135,10 @@ impl Server {
             // settings name them serves them.
             RequestedStream::Named(name) if name == "status" => Ok(None),
             RequestedStream::Named(name) => Ok(find(&name)),
-            RequestedStream::Set(name) => find(&name).map(Some).ok_or_else(|| {
-                let names: Vec<&str> = self.streams.iter().map(|stream| stream.name).collect();
-                let remedy = format!(
-                    "no such stream; write {}, publish or status",
-                    names.join(", ")
-                );
-                SettingError::new("SSE_STREAM", name.as_bytes(), remedy)
-            }),
+            RequestedStream::Set(name) => {
+                let unknown = || unknown_stream(&name, self.streams);
+                find(&name).map(Some).ok_or_else(unknown)
+            }
         }
     }
 
@@ -152,7 +157,7 @@ impl Server {
         }
         match service {
             Service::Stream(stream) if runs_commands(stream) => {
-                self.commands.permit(&settings.command)
+                self.configuration.commands().permit(&settings.command)
             }
             _ => Ok(()),
         }

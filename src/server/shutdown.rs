@@ -1,13 +1,15 @@
-//! Signals, and the shutdown of the server.
+//! Signals: the shutdown of the server, and the reload of its settings.
 
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::configuration::Configuration;
 use super::connection::{Action, State};
 use super::event_loop::Server;
 use super::notify::Notify;
 use super::token::{ConnectionId, Token};
+use crate::request::Settings;
 use crate::source::Now;
 use crate::system::log::Level;
 
@@ -87,7 +89,7 @@ impl Server {
     pub(super) fn handle_signals(&mut self, now: Now) -> bool {
         while let Some(signal) = self.signals.next() {
             if signal == Signal::SIGHUP {
-                self.log.reopen();
+                self.reload();
             } else if self.shutdown.has_begun() {
                 return true;
             } else {
@@ -96,6 +98,46 @@ impl Server {
             }
         }
         false
+    }
+
+    /// Opens the log anew, and reads the settings file again: all of it or nothing. Streams
+    /// that are open keep their settings.
+    fn reload(&mut self) {
+        self.log.reopen();
+        let Some(path) = self.configuration.path() else {
+            return;
+        };
+        let name = path.display().to_string();
+        match self.configuration.read_again(self.streams) {
+            Ok((read, remarks)) => {
+                self.use_settings(read);
+                for remark in remarks.0 {
+                    self.log.line(Level::Warning, &remark);
+                }
+                let sections = self.configuration.sections();
+                let text = format!("{name}: read again; sections: {sections}");
+                self.log.line(Level::Info, &text);
+            }
+            Err(problems) => {
+                for problem in problems {
+                    self.log.line(Level::Error, &problem);
+                }
+                let text = format!("{name}: not used; the settings from before stay");
+                self.log.line(Level::Error, &text);
+            }
+        }
+    }
+
+    /// Takes new settings of the whole process, and the defaults of requests.
+    fn use_settings(&mut self, read: Configuration) {
+        let log = Settings::log(read.process());
+        if log != Settings::log(self.configuration.process())
+            && let Some(path) = log
+        {
+            self.log.open(&path);
+        }
+        self.acceptor.limit_subscribers(read.subscribers_max());
+        self.configuration = read;
     }
 
     /// Stops accepting connections, and ends every stream after its current event.

@@ -22,6 +22,23 @@ use crate::system::accounts;
 /// name begins with `.ht`.
 pub(crate) const NAME: &str = ".htsse";
 
+/// Whether a settings file may be a symbolic link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Links {
+    /// It may: an administrator named it.
+    Followed,
+    /// It may not.
+    Refused,
+}
+
+/// Reads the settings file of a server.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn read(path: &Path) -> Result<SettingsFile, FileError> {
+    parse(path, open(path, Links::Followed), Sections::Paths)
+}
+
 /// Adds the settings of the file beside a CGI program to those of its environment, which take
 /// precedence. `program` is the first of its arguments, by which the server names it. The
 /// file's folder is that of this path or, if it has none, the working directory (RFC 3875
@@ -34,7 +51,7 @@ pub(crate) fn complete(meta: &mut MetaVariables, program: &OsStr) -> Result<(), 
     let program = Path::new(program);
     let folder = program.parent().unwrap_or(Path::new(""));
     let path = folder.join(NAME);
-    let added = match open(&path) {
+    let added = match open(&path, Links::Refused) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => add(meta, &path, opened, program),
     };
@@ -75,9 +92,12 @@ pub(crate) fn check_programs(file: &SettingsFile, folder: &Path) -> Result<(), F
     Ok(())
 }
 
-/// Opens a settings file, but not a link, and without blocking on a FIFO.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+/// Opens a settings file, without blocking on a FIFO.
+fn open(path: &Path, links: Links) -> io::Result<File> {
+    let mut flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    if links == Links::Refused {
+        flags |= OFlag::O_NOFOLLOW;
+    }
     let mut how = File::options();
     how.read(true).custom_flags(flags.bits()).open(path)
 }

@@ -11,6 +11,7 @@ mod stage;
 mod wire;
 
 mod command;
+mod configured;
 mod container;
 mod costly;
 mod hub;

@@ -10,14 +10,17 @@ const HEAD: &str = "# Settings
 
 Settings are environment variables of a program: Apache `SetEnv`, nginx `fastcgi_param`,
 lighttpd `setenv`, or the shell. A client cannot set them. In a terminal, each setting of a
-program is an option too: `SSE_MAX_AGE` is `--max-age`.
+program is an option too: `SSE_MAX_AGE` is `--max-age`. Or they are in a settings file: `.htsse`
+beside a CGI program, `--config FILE` of `sse-fcgi` (README describes it). The order, first
+wins: the request's settings, the file's section, the file's top, the process's environment.
+(The environment of a CGI program is the request's settings.)
 
 - Durations are `500ms`, `15s`, `2m` or `1h`; sizes are bytes, or `K`, `M` or `G` of 1024.
 - An empty value counts as not set.
 - A value out of range is clamped, and the log says so. A value that cannot be read is a 500,
   and one line in the log names the setting and the remedy.
 - Under `sse-fcgi`, the process's environment has the defaults of all locations. What belongs
-  to the whole process can be set only there.
+  to the whole process can be set only there, or above the first section of its settings file.
 ";
 
 /// The whole page.
@@ -49,7 +52,9 @@ pub fn page() -> String {
         };
         text.push_str(&format!("- read by: {streams}\n"));
         if setting.scope == Scope::Process {
-            text.push_str("- belongs to the whole process: under `sse-fcgi`, its environment\n");
+            text.push_str(
+                "- belongs to the whole process: under `sse-fcgi`, its environment or file\n",
+            );
         }
         if !matches!(setting.streams, Streams::Responder) {
             text.push_str(&format!("- option: `{}`\n", setting.option()));

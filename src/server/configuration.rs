@@ -1,0 +1,324 @@
+//! What a server was told to serve: its environment, and its settings file (`--config`).
+//!
+//! ```text
+//! request ► section of its path ► top of the file ► environment
+//! ```
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use super::options::CommandsOption;
+use crate::request::settings::{Section, SettingsFile};
+use crate::request::{
+    Commands, Label, Lifetime, MetaVariables, Notice, Publishing, RequestedStream, SettingError,
+    Settings, subscribers_max,
+};
+use crate::source::Stream;
+use crate::store::settings_file;
+
+/// The settings of a server, without those of its requests.
+#[derive(Clone, Debug)]
+pub(super) struct Configuration {
+    environment: MetaVariables,
+    file: Option<(PathBuf, SettingsFile)>,
+    /// Of the whole process: the file's top, over the environment.
+    process: MetaVariables,
+    /// What is to be said of them; the log has it already.
+    notices: Vec<Notice>,
+    /// How the command line answers which programs may be run.
+    option: CommandsOption,
+    commands: Commands,
+    subscribers_max: usize,
+}
+
+/// The settings of a request, and whether its path is one of the file's.
+pub(super) struct Resolved {
+    pub(super) meta: MetaVariables,
+    /// The file has sections, and neither one of them nor `SSE_STREAM` says what the path is.
+    pub(super) is_unlisted: bool,
+}
+
+/// What a configuration is worth knowing of besides itself: lines for the log.
+pub(super) struct Remarks(pub(super) Vec<String>);
+
+impl Configuration {
+    /// Reads the settings file, if one is named, and checks all of it for a server of these
+    /// streams.
+    ///
+    /// # Errors
+    /// What is wrong in the file, a line each. (What is wrong in the environment is a remark:
+    /// a location may set something else.)
+    pub(super) fn read(
+        environment: MetaVariables,
+        path: Option<&Path>,
+        streams: &[&'static Stream],
+        option: CommandsOption,
+    ) -> Result<(Self, Remarks), Vec<String>> {
+        let mut process = environment.clone();
+        let mut file = None;
+        if let Some(path) = path {
+            let read = settings_file::read(path).map_err(|error| vec![error.to_string()])?;
+            process = MetaVariables::default();
+            read.complete(&mut process, None);
+            process.add_below(&environment);
+            file = Some((path.to_owned(), read));
+        }
+        let mut configuration = Self {
+            environment,
+            file,
+            process,
+            notices: Vec::new(),
+            option,
+            commands: Commands::Any,
+            subscribers_max: 0,
+        };
+        let mut findings = Findings::default();
+        findings.of_process(&mut configuration);
+        for (section, path) in configuration.places() {
+            findings.of_place(&configuration, section, path, streams);
+        }
+        configuration.notices = findings.notices;
+        if option == CommandsOption::Absent {
+            configuration.commands = findings.commands;
+        }
+        match findings.errors.is_empty() {
+            true => Ok((configuration, Remarks(findings.remarks))),
+            false => Err(findings.errors),
+        }
+    }
+
+    /// The same file read again.
+    ///
+    /// # Errors
+    /// As of [`Configuration::read`].
+    pub(super) fn read_again(
+        &self,
+        streams: &[&'static Stream],
+    ) -> Result<(Self, Remarks), Vec<String>> {
+        let environment = self.environment.clone();
+        Self::read(environment, self.path(), streams, self.option)
+    }
+
+    /// The settings file.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(|(path, _)| path.as_path())
+    }
+
+    /// How many sections the file has.
+    pub(super) fn sections(&self) -> usize {
+        self.file
+            .as_ref()
+            .map_or(0, |(_, file)| file.sections().len())
+    }
+
+    /// The settings of the whole process.
+    pub(super) fn process(&self) -> &MetaVariables {
+        &self.process
+    }
+
+    /// What the log has said of the settings already.
+    pub(super) fn notices(&self) -> &[Notice] {
+        &self.notices
+    }
+
+    /// The programs that requests may have run: any, if the command line or the process's
+    /// settings say so, else those that the settings here name.
+    pub(super) fn commands(&self) -> &Commands {
+        &self.commands
+    }
+
+    /// `SSE_MAX_SUBSCRIBERS`.
+    pub(super) fn subscribers_max(&self) -> usize {
+        self.subscribers_max
+    }
+
+    /// The settings of a request with these parameters.
+    pub(super) fn resolve(&self, mut params: MetaVariables) -> Resolved {
+        let Some((_, file)) = &self.file else {
+            let meta = params.over(&self.environment);
+            return Resolved {
+                meta,
+                is_unlisted: false,
+            };
+        };
+        params.remove_process_settings();
+        let value = |name| params.get(name).last().unwrap_or_default();
+        let path = [value("SCRIPT_NAME"), value("PATH_INFO")].concat();
+        let place = file.path(&path);
+        if let Some(place) = &place {
+            params.place_at(place.path, place.below);
+        }
+        file.complete(&mut params, place.map(|place| place.section));
+        params.add_below(&self.environment);
+        let has_stream = params.get("SSE_STREAM").last().is_some();
+        let is_unlisted = !file.sections().is_empty() && place.is_none() && !has_stream;
+        Resolved {
+            meta: params,
+            is_unlisted,
+        }
+    }
+
+    /// Every path of the file, with its section.
+    fn places(&self) -> impl Iterator<Item = (&Section, &[u8])> {
+        let sections = self.file.iter().flat_map(|(_, file)| file.sections());
+        sections.flat_map(|section| section.names.iter().map(move |name| (section, &name[..])))
+    }
+
+    /// The settings of a request for this path that brings none.
+    fn of_section(&self, section: &Section, path: &[u8]) -> MetaVariables {
+        let mut meta = MetaVariables::default();
+        meta.place_at(path, b"");
+        if let Some((_, file)) = &self.file {
+            file.complete(&mut meta, Some(section));
+        }
+        meta.add_below(&self.environment);
+        meta
+    }
+}
+
+/// What is found when a configuration is checked.
+struct Findings {
+    commands: Commands,
+    /// Lines that say what is wrong with the file.
+    errors: Vec<String>,
+    /// Lines that say what is odd.
+    remarks: Vec<String>,
+    notices: Vec<Notice>,
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Self {
+            commands: Commands::Only(Vec::new()),
+            errors: Vec::new(),
+            remarks: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+}
+
+impl Findings {
+    /// Of the settings that hold where nothing else is set.
+    fn of_process(&mut self, configuration: &mut Configuration) {
+        let process = &configuration.process;
+        let read = [
+            Settings::parse(process, Lifetime::Unlimited).map(|(_, notices)| notices),
+            Publishing::parse(process).map(|(_, notices)| notices),
+        ];
+        for read in read {
+            let no_reason_to_end =
+                |text: &str| format!("{text}; requests get a 500 unless their location sets it");
+            self.take(process, read, no_reason_to_end);
+        }
+        let read = subscribers_max(process).map(|(most, notices)| {
+            configuration.subscribers_max = most;
+            notices
+        });
+        self.take_process_s(process, read);
+        let read = Commands::of_process(process).map(|commands| {
+            self.commands.permit_also(commands);
+            Vec::new()
+        });
+        self.take_process_s(process, read);
+    }
+
+    /// Of the settings of a section, for one of its paths.
+    fn of_place(
+        &mut self,
+        configuration: &Configuration,
+        section: &Section,
+        path: &[u8],
+        streams: &[&'static Stream],
+    ) {
+        let meta = configuration.of_section(section, path);
+        let read = [
+            Settings::parse(&meta, Lifetime::Unlimited).map(|(_, notices)| notices),
+            Publishing::parse(&meta).map(|(_, notices)| notices),
+        ];
+        for read in read {
+            // What is wrong in the environment has been said.
+            self.take(&meta, read, |_| String::new());
+        }
+        if let Ok(commands) = Commands::of_process(&meta) {
+            self.commands.permit_also(commands);
+        }
+        let is_stream =
+            |name: &str| name == "publish" || streams.iter().any(|stream| stream.name == name);
+        match RequestedStream::of(&meta) {
+            // A program with one stream of its own serves that everywhere.
+            _ if streams.len() == 1 => {}
+            RequestedStream::Set(name) if name != "status" && !is_stream(&name) => {
+                let error = unknown_stream(&name, streams);
+                self.take(&meta, Err(error), |_| String::new());
+            }
+            RequestedStream::Named(name) if !is_stream(&name) => {
+                let problem = "SSE_STREAM is not set, and the path does not end in the name of \
+                               a stream; write SSE_STREAM = tail, for example";
+                if let Some((_, file)) = &configuration.file {
+                    let error = file.unknown(section, path, problem).to_string();
+                    self.add_error(error);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds what came of reading settings: an error where the file has the setting, else a
+    /// remark in these words.
+    fn take(
+        &mut self,
+        meta: &MetaVariables,
+        read: Result<Vec<Notice>, SettingError>,
+        remark: impl Fn(&str) -> String,
+    ) {
+        let label = Label::of(meta);
+        match read {
+            Ok(notices) => {
+                for notice in notices {
+                    if !self.notices.contains(&notice) {
+                        let text = notice.to_string();
+                        self.remarks.push(label.locate(&text).into_owned());
+                        self.notices.push(notice);
+                    }
+                }
+            }
+            Err(error) => match label.locate(&error.to_string()) {
+                Cow::Owned(located) => self.add_error(located),
+                Cow::Borrowed(text) => {
+                    let text = remark(text);
+                    if !text.is_empty() {
+                        self.remarks.push(text);
+                    }
+                }
+            },
+        }
+    }
+
+    /// The same for settings without which a process cannot begin.
+    fn take_process_s(&mut self, process: &MetaVariables, read: Result<Vec<Notice>, SettingError>) {
+        match read {
+            Err(error) => {
+                let text = Label::of(process).locate(&error.to_string()).into_owned();
+                self.add_error(text);
+            }
+            read => self.take(process, read, |_| String::new()),
+        }
+    }
+
+    /// Each error once: a line of the top is read for every section.
+    fn add_error(&mut self, error: String) {
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
+    }
+}
+
+/// The error that no stream has the name.
+pub(super) fn unknown_stream(name: &str, streams: &[&'static Stream]) -> SettingError {
+    let names: Vec<&str> = streams.iter().map(|stream| stream.name).collect();
+    let remedy = format!(
+        "no such stream; write {}, publish or status",
+        names.join(", ")
+    );
+    SettingError::new("SSE_STREAM", name.as_bytes(), remedy)
+}
