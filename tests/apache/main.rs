@@ -23,6 +23,7 @@ macro_rules! under_both {
     };
 }
 
+mod behind_a_proxy;
 mod command;
 mod crowd;
 mod events;

@@ -13,3 +13,4 @@ mod debian;
 mod small;
 mod stage;
 mod suexec;
+mod uwsgi;

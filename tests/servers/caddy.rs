@@ -4,6 +4,7 @@ use std::fs;
 
 use super::configured::configured;
 use super::daemon::require;
+use super::nginx::Edits;
 use super::responder::socket;
 use crate::support::folder::Folder;
 
@@ -39,6 +40,33 @@ pub fn configure(
         assert!(text.contains(from), "no {from:?} in caddy/Caddyfile");
         text.replace(from, &to.replace("{root}", &root))
     });
+    command(folder, &site, directives)
+}
+
+/// Writes the configuration of a proxy for the server on another port, and returns the command.
+#[track_caller]
+pub fn configure_in_front(folder: &Folder, port: u16, behind: u16, edits: &Edits) -> Vec<String> {
+    require(CADDY, "caddy");
+    let site = configured(
+        "caddy/in-front-of-cgi.Caddyfile",
+        &[
+            (
+                "\n:80 {\n",
+                &format!("\nhttp://:{port} {{\n\tbind 127.0.0.1\n"),
+            ),
+            ("127.0.0.1:8080\n", &format!("127.0.0.1:{behind}\n")),
+        ],
+    );
+    let site = edits.site.iter().fold(site, |text, (from, to)| {
+        assert!(text.contains(from), "the site does not contain {from:?}");
+        text.replace(from, to)
+    });
+    command(folder, &site, &edits.http)
+}
+
+/// Writes the site with global options before it, and returns the command.
+fn command(folder: &Folder, site: &str, directives: &[String]) -> Vec<String> {
+    let root = folder.display().to_string();
     let directives = directives.join("\n\t");
     let text = format!(
         "{{\n\tadmin off\n\tlog {{\n\t\toutput file {root}/logs/error.log\n\t}}\n\t\

@@ -53,6 +53,34 @@ pub fn configure(folder: &Folder, port: u16, edits: &Edits) -> Vec<String> {
     write("snippets/sse-cgi.conf", snippet, &edits.snippet);
     fs::copy("/etc/nginx/fastcgi_params", etc.join("fastcgi_params"))
         .unwrap_or_else(|error| panic!("/etc/nginx/fastcgi_params: {error}"));
+    command(folder, &edits.http)
+}
+
+/// Writes the configuration of a proxy for the server on another port, and returns the command.
+#[track_caller]
+pub fn configure_in_front(folder: &Folder, port: u16, behind: u16, edits: &Edits) -> Vec<String> {
+    require(NGINX, "nginx-light");
+    folder.make("etc");
+    folder.make("run");
+    let site = configured(
+        "nginx/in-front-of-cgi.conf",
+        &[
+            ("listen 80;", &format!("listen 127.0.0.1:{port};")),
+            ("    listen [::]:80;\n", ""),
+            ("127.0.0.1:8080;", &format!("127.0.0.1:{behind};")),
+        ],
+    );
+    let site = edits.site.iter().fold(site, |text, (from, to)| {
+        assert!(text.contains(from), "the site does not contain {from:?}");
+        text.replace(from, to)
+    });
+    folder.write("etc/site.conf", site);
+    command(folder, &edits.http)
+}
+
+/// Writes what Debian's nginx.conf says, where it says something, and returns the command.
+fn command(folder: &Folder, lines: &[String]) -> Vec<String> {
+    let root = folder.display().to_string();
     let user = match becomes_server_user() {
         true => format!("user {SERVER_USER};\n"),
         false => String::new(),
@@ -60,8 +88,7 @@ pub fn configure(folder: &Folder, port: u16, edits: &Edits) -> Vec<String> {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("    {name}_temp_path {root}/run/{name};\n"))
         .concat();
-    let http = edits.http.join("\n    ");
-    // As Debian's nginx.conf, where that says something.
+    let http = lines.join("\n    ");
     let text = format!(
         "{user}daemon off;\n\
          worker_processes 2;\n\
@@ -80,7 +107,7 @@ pub fn configure(folder: &Folder, port: u16, edits: &Edits) -> Vec<String> {
          include site.conf;\n\
          }}\n",
     );
-    write("nginx.conf", text, &[]);
+    folder.write("etc/nginx.conf", text);
     let file = format!("{root}/etc/nginx.conf");
     [NGINX, "-p", &root, "-c", &file].map(str::to_owned).into()
 }
