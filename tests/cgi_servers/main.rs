@@ -10,6 +10,7 @@ mod servers;
 
 mod accounts;
 mod debian;
+mod fcgiwrap;
 mod small;
 mod stage;
 mod suexec;

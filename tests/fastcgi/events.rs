@@ -143,7 +143,7 @@ fn a_script_is_played_to_its_end(gateway: Gateway) {
         concat!(
             r#"{"after":"0s","event":"flightStateUpdate","data":{"flight":"I768"}}"#,
             "\n",
-            r#"{"after":"200ms","event":"flightRemoval","data":"I768"}"#,
+            r#"{"after":"500ms","event":"flightRemoval","data":"I768"}"#,
             "\n",
         ),
     )

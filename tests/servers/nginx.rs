@@ -78,6 +78,39 @@ pub fn configure_in_front(folder: &Folder, port: u16, behind: u16, edits: &Edits
     command(folder, &edits.http)
 }
 
+/// Writes the configuration for CGI programs in pages/cgi-bin, by an fcgiwrap at wrap.sock, and
+/// returns the command.
+#[track_caller]
+pub fn configure_fcgiwrap(folder: &Folder, port: u16) -> Vec<String> {
+    require(NGINX, "nginx-light");
+    folder.make("etc");
+    folder.make("run");
+    let root = folder.display().to_string();
+    let site = configured(
+        "nginx/fcgiwrap.conf",
+        &[
+            ("listen 80;", &format!("listen 127.0.0.1:{port};")),
+            ("    listen [::]:80;\n", ""),
+            ("/var/www/sse-cgi;", &format!("{root}/pages;")),
+            (
+                "/usr/local/lib/sse-cgi/cgi-bin/",
+                &format!("{root}/pages/cgi-bin/"),
+            ),
+            (
+                "unix:/run/fcgiwrap.socket;",
+                &format!("unix:{root}/wrap.sock;"),
+            ),
+        ],
+    );
+    folder.write("etc/site.conf", site);
+    fs::copy(
+        "/etc/nginx/fastcgi_params",
+        folder.join("etc/fastcgi_params"),
+    )
+    .unwrap_or_else(|error| panic!("/etc/nginx/fastcgi_params: {error}"));
+    command(folder, &[])
+}
+
 /// Writes what Debian's nginx.conf says, where it says something, and returns the command.
 fn command(folder: &Folder, lines: &[String]) -> Vec<String> {
     let root = folder.display().to_string();

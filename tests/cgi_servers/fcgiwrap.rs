@@ -1,0 +1,47 @@
+//! nginx with fcgiwrap, started from the project's own nginx/fcgiwrap.conf.
+
+use std::time::{Duration, Instant};
+
+use crate::servers::daemon::{Daemon, require};
+use crate::servers::nginx;
+use crate::servers::processes::running_from;
+use crate::stage::Site;
+use crate::support::wait::wait_until;
+
+#[test]
+fn fcgiwrap_streams_by_the_plain_names() {
+    require("/usr/sbin/fcgiwrap", "fcgiwrap");
+    let settings = "SSE_HEARTBEAT = 1s\n[nph-tail.cgi tail.cgi]\nSSE_FILE = {root}/data/app.log\n";
+    let mut wrapper = None;
+    let site = Site::start(settings, |folder, port| {
+        let root = folder.display();
+        wrapper.get_or_insert_with(|| {
+            // Everybody may connect, and so nginx.
+            let command = format!("umask 0; exec fcgiwrap -f -c 5 -s unix:{root}/wrap.sock");
+            Daemon::start(folder, &["sh", "-c", &command], None, &[])
+        });
+        nginx::configure_fcgiwrap(folder, port)
+    });
+    site.folder.write("data/app.log", "1\n");
+    wait_until("fcgiwrap listens", Duration::from_secs(10), || {
+        site.folder.join("wrap.sock").exists()
+    });
+    let mut stream = site.get("tail.cgi").send();
+    assert_eq!(stream.head.status, 200);
+    assert_eq!(stream.event().data, "1");
+    let last_id = stream.parser.last_id.clone();
+    for number in 2..7 {
+        let written = Instant::now();
+        site.folder.append("data/app.log", format!("{number}\n"));
+        let event = stream.event();
+        assert_eq!(event.data, number.to_string());
+        assert!(event.arrived - written < Duration::from_secs(1));
+    }
+    let mut again = site.get("tail.cgi").field("Last-Event-ID", &last_id).send();
+    assert_eq!(again.data_of(2), ["2", "3"]);
+    drop((stream, again));
+    let folder = site.folder.join("pages/cgi-bin");
+    wait_until("no program is left", Duration::from_millis(4500), || {
+        running_from(&folder).is_empty()
+    });
+}
