@@ -225,7 +225,15 @@ impl Poller {
     ) -> io::Result<Woken> {
         let mut now = now;
         loop {
+            // Taken early, they have not made the descriptor readable.
+            let until = match server.host.watcher.has_collected() {
+                true => now.monotonic,
+                false => until,
+            };
             let woken = self.wait(server, Interest::Errors, until, now)?;
+            if server.host.watcher.has_collected() {
+                server.host.watcher.drain(|_| self.hinted = true);
+            }
             if self.hinted || woken.by_time || woken.asked_to_end || woken.reader_gone {
                 return Ok(woken);
             }

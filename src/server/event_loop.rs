@@ -9,7 +9,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use nix::sys::epoll::EpollFlags;
+use nix::sys::epoll::{EpollFlags, EpollTimeout};
 
 use super::accept::Acceptor;
 use super::configuration::Configuration;
@@ -141,7 +141,11 @@ impl Server {
                 self.log_end_of_process(now);
                 return Ok(());
             }
-            let count = self.poller.wait(self.schedule.timeout(now))?;
+            let timeout = match self.host.watcher.has_collected() {
+                true => EpollTimeout::ZERO,
+                false => self.schedule.timeout(now),
+            };
+            let count = self.poller.wait(timeout)?;
             let now = self.clock.now();
             for index in 0..count {
                 match self.poller.event(index) {
@@ -156,10 +160,7 @@ impl Server {
                     (change @ (Token::Channel(_) | Token::Change(_)), _) => {
                         self.on_change(change);
                     }
-                    (Token::Watcher, _) => {
-                        let host = Rc::clone(&self.host);
-                        host.watcher.drain(|hints| self.on_hint(hints.owner()));
-                    }
+                    (Token::Watcher, _) => self.take_hints(),
                     (Token::Programs, _) => {
                         let host = Rc::clone(&self.host);
                         host.programs.drain(|hints| self.on_hint(hints.owner()));
@@ -168,10 +169,19 @@ impl Server {
                     (Token::Reap | Token::Housekeeping, _) => {}
                 }
             }
+            if self.host.watcher.has_collected() {
+                self.take_hints();
+            }
             self.meet_deadlines(now);
             self.take_turns();
             self.tend_host(now);
         }
+    }
+
+    /// Reads the hints of the watcher and reports them to their followers.
+    fn take_hints(&mut self) {
+        let host = Rc::clone(&self.host);
+        host.watcher.drain(|hints| self.on_hint(hints.owner()));
     }
 
     /// Gives the connections and channels in the queues their turns.

@@ -391,6 +391,9 @@ impl Disk for RealDisk {
     }
 
     fn was_moved_in(&mut self) -> bool {
+        // A rename is seen in the path before its hint has been read. (The hint is there once
+        // the folder could be listed.)
+        self.surroundings.watcher.collect();
         self.surroundings.hints.take_moved_in()
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Watcher {
     backend: RefCell<Backend>,
     /// The hints of all followed paths.
     followers: RefCell<Vec<Rc<Hints>>>,
+    /// The paths with hints that were read early: see [`Watcher::collect`].
+    collected: RefCell<Vec<Rc<Hints>>>,
 }
 
 enum Backend {
@@ -65,6 +67,7 @@ impl Watcher {
         Self {
             backend: RefCell::new(Backend::Unused),
             followers: RefCell::new(Vec::new()),
+            collected: RefCell::new(Vec::new()),
         }
     }
 
@@ -73,6 +76,7 @@ impl Watcher {
         Self {
             backend: RefCell::new(Backend::Polling),
             followers: RefCell::new(Vec::new()),
+            collected: RefCell::new(Vec::new()),
         }
     }
 
@@ -89,6 +93,8 @@ impl Watcher {
         if let Some(place) = followers.iter().position(|own| Rc::ptr_eq(own, hints)) {
             followers.swap_remove(place);
         }
+        let mut collected = self.collected.borrow_mut();
+        collected.retain(|own| !Rc::ptr_eq(own, hints));
         if let Backend::Inotify(inotify) = &mut *self.backend.borrow_mut() {
             inotify.forget_all(hints);
         }
@@ -138,22 +144,34 @@ impl Watcher {
         }
     }
 
+    /// Reads the hints that have arrived, for a follower that has seen a change and needs
+    /// them now. [`Watcher::drain`] must follow, even though the descriptor is no longer
+    /// readable: it reports them to the other followers.
+    pub(crate) fn collect(&self) {
+        if let Backend::Inotify(inotify) = &mut *self.backend.borrow_mut() {
+            let mut collected = self.collected.borrow_mut();
+            inotify.drain(&mut |hints| {
+                if hints.hint() {
+                    collected.push(Rc::clone(hints));
+                }
+            });
+        }
+    }
+
+    /// Whether [`Watcher::drain`] has hints to report, whatever the descriptor says.
+    pub(crate) fn has_collected(&self) -> bool {
+        !self.collected.borrow().is_empty()
+    }
+
     /// Reads the hints that have arrived, and calls `told` once for each path that they
     /// concern.
     pub(crate) fn drain(&self, mut told: impl FnMut(&Hints)) {
-        let mut hinted = Vec::new();
-        match &mut *self.backend.borrow_mut() {
-            Backend::Inotify(inotify) => inotify.drain(&mut |hints| {
-                if hints.hint() {
-                    hinted.push(Rc::clone(hints));
-                }
-            }),
-            Backend::Dnotify(dnotify) => {
-                dnotify.drain();
-                // dnotify does not report the folder.
-                hinted = self.followers.borrow().clone();
-            }
-            Backend::Unused | Backend::Polling => {}
+        self.collect();
+        let mut hinted = self.collected.take();
+        if let Backend::Dnotify(dnotify) = &mut *self.backend.borrow_mut() {
+            dnotify.drain();
+            // dnotify does not report the folder.
+            hinted = self.followers.borrow().clone();
         }
         for hints in hinted {
             hints.take();
@@ -192,5 +210,47 @@ impl Coverage {
             Self::Part => Some(SAFETY_POLL_INTERVAL),
             Self::Whole => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A path is seen to name another file as soon as it does, which may be sooner than the hint
+    /// is read.
+    #[test]
+    fn that_a_file_was_renamed_to_its_place_is_known_before_its_hint_was_passed_on() {
+        let folder = std::env::temp_dir().join(format!("sse-moved-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let watcher = Watcher::new();
+        let followed: Vec<Rc<Hints>> = ["a", "b"].map(|_| watcher.follow()).into();
+        for (hints, name) in followed.iter().zip(["a", "b"]) {
+            watcher.watch_folder(&folder, OsStr::new(name), hints);
+        }
+        fs::write(folder.join("new"), "").unwrap();
+        fs::rename(folder.join("new"), folder.join("a")).unwrap();
+        fs::write(folder.join("b"), "").unwrap();
+        assert!(!followed[0].take_moved_in());
+        watcher.collect();
+        assert!(followed[0].take_moved_in());
+        assert!(!followed[1].take_moved_in());
+        // Nobody else misses what was taken early, and nobody is told twice.
+        assert!(watcher.has_collected());
+        let mut told = 0;
+        watcher.drain(|_| told += 1);
+        assert_eq!(told, 2);
+        assert!(!watcher.has_collected());
+        watcher.drain(|_| told += 1);
+        assert_eq!(told, 2);
+        // Whoever has gone is not told.
+        fs::remove_file(folder.join("a")).unwrap();
+        watcher.collect();
+        watcher.forget(&followed[0]);
+        watcher.drain(|_| told += 1);
+        assert_eq!(told, 2);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }
