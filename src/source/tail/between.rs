@@ -5,7 +5,7 @@ use std::io;
 
 use super::Later;
 use super::anchor;
-use super::disk::{Disk, DiskFile, Identity, Sibling, Stat, Whereabouts};
+use super::disk::{Disk, DiskFile, Sibling, Stat, Whereabouts};
 use super::order::is_contradicted;
 use super::past::{all_siblings, is_same, lost};
 use crate::event::{Gap, Reason};
@@ -26,9 +26,12 @@ pub(super) struct Seen {
     /// When the newest file was named by the path, in nanoseconds since 1970: what was
     /// created before that is older.
     pub(super) named_ns: i128,
-    files: Vec<(Identity, Stat)>,
+    files: Vec<Stat>,
     /// All that were there at that time are in `files`.
     is_complete: bool,
+    /// A copy of the newest file, which that is going to be truncated after. It is no file to
+    /// be read as long as it is not, but what the place is looked for in afterwards.
+    copy: Option<Stat>,
 }
 
 impl Seen {
@@ -38,6 +41,7 @@ impl Seen {
             named_ns,
             files: Vec::new(),
             is_complete: false,
+            copy: None,
         }
     }
 
@@ -45,14 +49,37 @@ impl Seen {
     pub(super) fn all<'a>(named_ns: i128, listed: impl Iterator<Item = &'a Sibling>) -> Self {
         Self {
             named_ns,
-            files: listed.map(|s| (s.stat.identity, s.stat)).collect(),
+            files: listed.map(|s| s.stat).collect(),
             is_complete: true,
+            copy: None,
         }
+    }
+
+    /// Notes all that were listed when the newest file was named.
+    pub(super) fn complete<'a>(&mut self, listed: impl Iterator<Item = &'a Sibling>) {
+        self.files.extend(listed.map(|s| s.stat));
+        self.is_complete = true;
     }
 
     /// Notes one more file.
     pub(super) fn add(&mut self, stat: Stat) {
-        self.files.push((stat.identity, stat));
+        if self.copy.is_some_and(|copy| is_one(&copy, &stat)) {
+            self.copy = None;
+        }
+        self.files.push(stat);
+    }
+
+    /// Notes that one of the files holds what the newest file holds, as far as that has been
+    /// copied.
+    pub(super) fn note_copy(&mut self, stat: Stat) {
+        self.add(stat);
+        self.copy = Some(stat);
+    }
+
+    /// Whether a file is a copy of the newest one.
+    pub(super) fn is_copy(&self, sibling: &Sibling) -> bool {
+        let is_it = |copy| is_one(&copy, &sibling.stat);
+        self.copy.is_some_and(is_it) && !sibling.is_compressed()
     }
 
     /// Whether it tells all files that are older. A time of creation alone does not: a copy
@@ -64,16 +91,19 @@ impl Seen {
     /// Whether a file was there already.
     pub(super) fn holds(&self, sibling: &Sibling) -> bool {
         let stat = &sibling.stat;
-        let is_it = |(identity, seen): &(Identity, Stat)| {
+        let is_it = |seen: &Stat| {
             // What is compressed is another file, with the original's time.
             let is_compressed = sibling.is_compressed() && seen.modified_ns == stat.modified_ns;
-            // An inode may have been used again.
-            let is_same = *identity == stat.identity && seen.born_ns == stat.born_ns;
-            is_compressed || is_same
+            is_compressed || is_one(seen, stat)
         };
         let is_older = |ns: i128| ns + TICK_NS < self.named_ns && !sibling.is_compressed();
         stat.born_ns.is_some_and(is_older) || self.files.iter().any(is_it)
     }
+}
+
+/// Whether two states are of one file. An inode may have been used again.
+fn is_one(seen: &Stat, stat: &Stat) -> bool {
+    seen.identity == stat.identity && seen.born_ns == stat.born_ns
 }
 
 /// What became of the file that was followed.
@@ -274,6 +304,9 @@ fn age(
     named: Option<(Ordering, &Sibling)>,
     held: &Held<'_>,
 ) -> Age {
+    if held.is_followed && held.seen.is_copy(sibling) {
+        return Age::Younger;
+    }
     if held.seen.holds(sibling) {
         return Age::Older;
     }

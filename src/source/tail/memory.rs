@@ -103,6 +103,8 @@ pub(crate) struct MemoryDisk {
     /// Whether this disk knows when a file was created.
     pub(crate) knows_births: Rc<Cell<bool>>,
     moved_in: Rc<Cell<bool>>,
+    /// The name that is followed.
+    name: &'static str,
 }
 
 impl Default for MemoryDisk {
@@ -113,14 +115,26 @@ impl Default for MemoryDisk {
             now_ns: Rc::default(),
             knows_births: Rc::new(Cell::new(true)),
             moved_in: Rc::default(),
+            name: NAME,
         }
     }
 }
 
-/// The name that a [`MemoryDisk`] follows.
+/// The name that a [`MemoryDisk`] follows, unless it is told another one.
 pub(crate) const NAME: &str = "log";
 
 impl MemoryDisk {
+    pub(crate) fn following(name: &'static str) -> Self {
+        Self {
+            name,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub(crate) fn create(&self, name: &str) -> MemoryFile {
         *self.next_number.borrow_mut() += 1;
         let number = *self.next_number.borrow();
@@ -154,7 +168,7 @@ impl MemoryDisk {
             file.0.whereabouts.set(Whereabouts::Renamed);
             self.remove(to);
             self.files.borrow_mut().insert(to.into(), file);
-            self.moved_in.set(self.moved_in.get() || to == NAME);
+            self.moved_in.set(self.moved_in.get() || to == self.name);
         }
     }
 
@@ -177,17 +191,17 @@ fn missing() -> io::Error {
 
 impl Disk for MemoryDisk {
     fn stat(&mut self) -> io::Result<Stat> {
-        self.file(NAME).ok_or_else(missing)?.stat()
+        self.file(self.name).ok_or_else(missing)?.stat()
     }
 
     fn open(&mut self) -> io::Result<Rc<dyn DiskFile>> {
-        Ok(Rc::new(self.file(NAME).ok_or_else(missing)?))
+        Ok(Rc::new(self.file(self.name).ok_or_else(missing)?))
     }
 
     fn siblings(&mut self) -> io::Result<Vec<Sibling>> {
         let files = self.files.borrow();
         let siblings = files.iter().filter_map(|(name, file)| {
-            let mark = Mark::of(NAME, name)?;
+            let mark = Mark::of(self.name, name)?;
             Some(Sibling {
                 name: name.clone(),
                 mark: mark.text.into(),

@@ -274,7 +274,11 @@ impl Tail {
     /// Once the place is found, it is told: the stream opened without one.
     fn poll_search(&mut self, now: Now, out: &mut Batch) -> Next {
         match self.search_on() {
-            Ok(true) => out.place(&self.place().event_id()),
+            Ok(true) => {
+                // Where that fails, times and names must do.
+                let _ = self.note_older();
+                out.place(&self.place().event_id());
+            }
             Ok(false) => {}
             Err(_) => return Next::At(now.monotonic + TRY_AGAIN),
         }

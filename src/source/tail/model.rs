@@ -65,9 +65,12 @@ const START_MS: u64 = 1_000_000;
 
 impl History {
     fn new(seed: u64) -> Self {
-        let disk = MemoryDisk::default();
+        Self::on(MemoryDisk::default(), seed)
+    }
+
+    fn on(disk: MemoryDisk, seed: u64) -> Self {
         *disk.now_ns.borrow_mut() = i128::from(START_MS) * 1_000_000;
-        let writing = disk.create(NAME);
+        let writing = disk.create(disk.name());
         let (source, _) = open(&disk, START_MS, None);
         Self {
             opened_at: source.position().unwrap().as_str().into(),
@@ -161,7 +164,24 @@ impl History {
     fn rotate_by_copy(&mut self) {
         self.shift_chain();
         let copy = self.disk.create(&format!("{NAME}.1"));
-        self.disk.append(&copy, &self.writing.bytes());
+        if self.random.bool() {
+            // A client comes, or looks, while the file is being copied.
+            let all = self.writing.bytes();
+            let pieces = [self.random.usize(0..=all.len()), all.len()];
+            let mut from = 0;
+            for to in pieces {
+                self.disk.append(&copy, &all[from.min(to)..to]);
+                from = to.max(from);
+                match self.random.u8(0..6) {
+                    0 if !self.kept.is_empty() => self.reconnect(),
+                    1 => self.wait(1_000),
+                    _ => {}
+                }
+                self.poll_sometimes();
+            }
+        } else {
+            self.disk.append(&copy, &self.writing.bytes());
+        }
         self.leave_file();
         self.disk.truncate(&self.writing, 0);
     }
@@ -675,6 +695,305 @@ fn after_truncation_a_gap_says_so_and_the_rest_is_whole() {
         once.dedup();
         assert_eq!(once.len(), since.len(), "doubled: {:?}", brief(&since));
     });
+}
+
+/// A client that comes when so many bytes of the log have been copied.
+fn between_copy_and_truncation(copied_bytes: usize, is_read: bool) -> History {
+    let mut h = History::new(0);
+    h.disk.append(&h.writing, b"1\n2\n");
+    h.poll();
+    h.wait(1_000);
+    let copy = h.disk.create("log.1");
+    let all = h.writing.bytes();
+    h.disk.append(&copy, &all[..copied_bytes]);
+    h.wait(1_000);
+    (h.source, _) = open(&h.disk, h.now_ms, Some(&h.last_id));
+    if is_read {
+        h.poll();
+    }
+    h.disk.append(&copy, &all[copied_bytes..]);
+    h.wait(1_000);
+    h.disk.truncate(&h.writing, 0);
+    h
+}
+
+#[test]
+fn a_client_that_comes_between_copy_and_truncation_loses_nothing_and_gets_no_gap() {
+    for copied_bytes in 0..=4 {
+        for (is_read, is_seen) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut h = between_copy_and_truncation(copied_bytes, is_read);
+            if is_seen {
+                h.poll();
+            }
+            h.disk.append(&h.writing, b"3\n");
+            h.poll();
+            assert_eq!(kept(&h), ["1", "2", "3"], "{copied_bytes}");
+            h.disk.truncate(&h.writing, 0);
+            h.disk.append(&h.writing, b"4\n");
+            h.poll();
+            // Nobody has copied that.
+            assert_eq!(kept(&h)[3..], [r#"{"reason":"truncated"}"#, "4"]);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_comes_back_in_an_older_file_while_the_log_is_copied_gets_nothing_twice() {
+    for copied_bytes in 0..=4 {
+        let mut h = History::new(0);
+        h.disk.append(&h.writing, b"0\n");
+        h.poll();
+        h.disk.rename(NAME, "log.2");
+        h.wait(1_000);
+        h.writing = h.disk.create(NAME);
+        h.disk.append(&h.writing, b"1\n2\n");
+        h.wait(1_000);
+        let copy = h.disk.create("log.1");
+        h.disk.append(&copy, &b"1\n2\n"[..copied_bytes]);
+        h.wait(1_000);
+        (h.source, _) = open(&h.disk, h.now_ms, Some(&h.last_id));
+        h.poll();
+        h.disk.append(&copy, &b"1\n2\n"[copied_bytes..]);
+        h.poll();
+        h.wait(6_000);
+        h.poll();
+        assert_eq!(kept(&h), ["0", "1", "2"], "{copied_bytes}");
+        h.disk.truncate(&h.writing, 0);
+        h.disk.append(&h.writing, b"3\n");
+        h.poll();
+        assert_eq!(kept(&h), ["0", "1", "2", "3"], "{copied_bytes}");
+    }
+}
+
+#[test]
+fn an_editor_whose_new_file_is_written_while_it_is_looked_at_repeats_nothing() {
+    let mut h = reading(|_| {});
+    let text = h.writing.bytes();
+    h.disk.rename(NAME, "log~");
+    // The time of the poll was read before.
+    *h.disk.now_ns.borrow_mut() += 3_000_000;
+    h.writing = h.disk.create(NAME);
+    h.disk.append(&h.writing, &text[..text.len() - 2]);
+    h.poll();
+    assert_eq!(kept(&h), [""; 0]);
+    h.disk.append(&h.writing, b"1\n2\n");
+    h.poll();
+    assert_eq!(kept(&h), ["2"]);
+}
+
+/// Ways of naming rotated files.
+#[derive(Clone, Copy, Debug)]
+enum Naming {
+    /// `log.1` is the newest.
+    Down,
+    /// `log.1` is the oldest.
+    Up,
+    /// By the date, and several of one day counted up.
+    Date,
+    /// By the date, the day first.
+    DayFirst,
+    /// `app.1.log` is the newest.
+    ExtensionLast,
+    ExtensionLastUp,
+    /// `app-2026-11-28.log`.
+    DateAndExtension,
+    /// `app.log.2026-11-28.log`.
+    DateAndExtensionAgain,
+}
+
+impl Naming {
+    const ALL: [Self; 8] = [
+        Self::Down,
+        Self::Up,
+        Self::Date,
+        Self::DayFirst,
+        Self::ExtensionLast,
+        Self::ExtensionLastUp,
+        Self::DateAndExtension,
+        Self::DateAndExtensionAgain,
+    ];
+
+    fn disk(self) -> MemoryDisk {
+        match self {
+            Self::Down | Self::Up | Self::Date | Self::DayFirst => MemoryDisk::default(),
+            _ => MemoryDisk::following("app.log"),
+        }
+    }
+
+    /// The name of the rotated file that is the `age`th from the newest, of `count`.
+    fn name(self, age: usize, count: usize) -> String {
+        // Three a day, the last days of a month first.
+        let number = count.saturating_sub(age);
+        let (day, of_day) = (26 + number / 3, 1 + number % 3);
+        let (day, month) = if day > 30 { (day - 30, 12) } else { (day, 11) };
+        match self {
+            Self::Down => format!("log.{age}"),
+            Self::Up => format!("log.{}", number + 1),
+            Self::Date => format!("log.2026-{month}-{day:02}.{of_day}"),
+            Self::DayFirst => format!("log.{day:02}-{month}-2026.{of_day}"),
+            Self::ExtensionLast => format!("app.{age}.log"),
+            Self::ExtensionLastUp => format!("app-{}.log", number + 1),
+            Self::DateAndExtension => format!("app-2026-{month}-{day:02}.{of_day}.log"),
+            Self::DateAndExtensionAgain => format!("app.log.2026-{month}-{day:02}.{of_day}.log"),
+        }
+    }
+
+    fn shifts(self) -> bool {
+        matches!(self, Self::Down | Self::ExtensionLast)
+    }
+}
+
+impl History {
+    fn rotate_as(&mut self, naming: Naming, count: &mut usize) {
+        if naming.shifts() {
+            for age in (1..=*count).rev() {
+                let (from, to) = (naming.name(age, *count), naming.name(age + 1, *count));
+                self.disk.rename(&from, &to);
+            }
+        }
+        *count += 1;
+        self.disk.rename(self.disk.name(), &naming.name(1, *count));
+        if self.random.bool() {
+            self.append();
+            self.poll_sometimes();
+        }
+        self.leave_file();
+        self.writing = self.disk.create(self.disk.name());
+    }
+
+    /// Each record once and in order, but for a gap before what is missing or comes again.
+    fn compare_but_for_gaps(&self) {
+        let mut next = 0;
+        let mut gap = false;
+        for kept in &self.kept {
+            if kept.name == "gap" {
+                gap = true;
+                continue;
+            }
+            if !kept.name.is_empty() || kept.data.is_empty() {
+                continue;
+            }
+            let at = self.written.iter().position(|line| *line == kept.data);
+            let at = at.unwrap_or_else(|| panic!("{:.9} was never written", kept.data));
+            let expected = self.written.get(next);
+            assert!(
+                gap || at == next,
+                "{:.9} for {expected:.9?} of {:?} in silence",
+                kept.data,
+                brief(&self.written)
+            );
+            (next, gap) = (at + 1, false);
+        }
+        let end = self.written.len();
+        assert!(gap || next == end, "only {next} of {end} in silence");
+    }
+}
+
+#[test]
+fn however_rotated_files_are_named_a_client_has_exactly_what_was_written() {
+    check(|seed| {
+        let naming = Naming::ALL[seed as usize % Naming::ALL.len()];
+        let mut h = History::on(naming.disk(), seed);
+        let mut rotations = 0;
+        for _ in 0..h.random.usize(5..60) {
+            match h.random.u8(0..20) {
+                0..9 => h.append(),
+                9..14 => h.poll(),
+                14 => h.wait(1_000),
+                15 => h.wait(6_000),
+                16 | 17 if rotations < 12 => {
+                    h.wait(100);
+                    h.rotate_as(naming, &mut rotations);
+                }
+                18 if !h.kept.is_empty() => h.reconnect(),
+                _ => h.poll_sometimes(),
+            }
+        }
+        h.settle();
+        h.compare_but_for_gaps();
+        h.compare();
+        assert_eq!(h.gaps(), 0, "{naming:?}");
+    });
+}
+
+#[test]
+fn a_file_that_is_moved_to_an_unknown_name_is_never_lost_in_silence() {
+    check(|seed| {
+        let mut h = History::new(seed);
+        let (mut rotations, mut moves) = (0, 0);
+        for _ in 0..h.random.usize(5..60) {
+            match h.random.u8(0..20) {
+                0..9 => h.append(),
+                9..14 => h.poll(),
+                14 => h.wait(6_000),
+                15 if rotations < 12 => {
+                    h.wait(100);
+                    h.rotate_as(Naming::Down, &mut rotations);
+                }
+                16..19 => {
+                    // What comes and goes between two looks, or before a place that a client
+                    // comes back to, is never known.
+                    h.poll();
+                    moves += 1;
+                    h.wait(100);
+                    h.disk.rename(NAME, &format!("saved-{moves}"));
+                    h.poll_sometimes();
+                    h.leave_file();
+                    h.writing = h.disk.create(NAME);
+                    h.poll();
+                }
+                _ => h.poll_sometimes(),
+            }
+        }
+        h.settle();
+        h.compare_but_for_gaps();
+    });
+}
+
+#[test]
+fn of_identical_lines_none_is_lost_or_comes_again_in_silence() {
+    check(|seed| {
+        let mut h = History::new(seed);
+        let (mut rotations, mut written) = (0, 0);
+        for _ in 0..h.random.usize(5..60) {
+            match h.random.u8(0..20) {
+                0..9 => {
+                    let count = [1, 1, 3, 100][h.random.usize(0..4)];
+                    h.disk.append(&h.writing, "ping\n".repeat(count).as_bytes());
+                    written += count;
+                }
+                9..14 => h.poll(),
+                14 => h.wait(6_000),
+                15 | 16 if rotations < 12 => {
+                    h.wait(100);
+                    h.rotate_pinging(&mut rotations);
+                }
+                17 if !h.kept.is_empty() => h.reconnect(),
+                _ => h.poll_sometimes(),
+            }
+        }
+        for _ in 0..3 {
+            h.poll();
+            h.wait(6_000);
+        }
+        let had = h.records().len();
+        assert!(
+            had == written || h.gaps() > 0,
+            "had {had} of {written} in silence"
+        );
+    });
+}
+
+impl History {
+    fn rotate_pinging(&mut self, count: &mut usize) {
+        for age in (1..=*count).rev() {
+            let (from, to) = (format!("log.{age}"), format!("log.{}", age + 1));
+            self.disk.rename(&from, &to);
+        }
+        *count += 1;
+        self.disk.rename(NAME, "log.1");
+        self.writing = self.disk.create(NAME);
+    }
 }
 
 #[test]

@@ -27,6 +27,16 @@ pub(super) enum Beginning {
     Other,
 }
 
+impl Beginning {
+    /// Only whether it is unfinished counts.
+    pub(super) fn if_unfinished(self) -> Self {
+        match self {
+            Self::Unfinished(_) => self,
+            Self::Same | Self::Other => Self::Other,
+        }
+    }
+}
+
 /// Whether `new` begins with what was read of `old`, up to `place`.
 pub(super) fn beginning(
     old: &dyn DiskFile,
@@ -81,6 +91,9 @@ pub(super) enum EditedIf {
     /// At least two records that differ, and half of all: a log that was rotated while
     /// nobody followed it may begin with the same line as the one before.
     HalfAreInBoth,
+    /// At least two records that differ, and half of those of the old file: each new log may
+    /// begin with the same lines, such as the names of its fields.
+    HalfIsInBoth,
 }
 
 /// Whether `new`, which replaced `old`, is an edited `old`, of which `read_bytes` were
@@ -103,7 +116,17 @@ pub(super) fn is_edited(
         EditedIf::OneIsInBoth => in_both > 0,
         EditedIf::AlsoIfSimilar => in_both > 0 || are_similar(&old_text, &new_text),
         EditedIf::HalfAreInBoth => in_both > 1 && in_both * 2 >= delivered.len().min(present.len()),
+        EditedIf::HalfIsInBoth => in_both > 1 && in_both * 2 >= delivered.len(),
     })
+}
+
+/// Whether two records that differ are among the first of a file, of which `read_bytes` were
+/// delivered.
+pub(super) fn holds_two_records(file: &dyn DiskFile, read_bytes: u64) -> io::Result<bool> {
+    let text = first_bytes(file, read_bytes.min(SEARCHED_BYTES))?;
+    let mut all = records(&text);
+    let first = all.next();
+    Ok(all.any(|record| Some(record) != first))
 }
 
 fn records(text: &[u8]) -> impl Iterator<Item = &[u8]> {

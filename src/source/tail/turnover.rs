@@ -1,15 +1,17 @@
 //! What a follower does at the end of a file: whether another one has taken its place,
 //! which files come next, and whether the file is still the one that was read.
 
+mod copies;
+
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::between::{Between, Fate, Seen, between};
+use super::between::{Fate, between};
 use super::cursor::Cursor;
-use super::disk::{DiskFile, Sibling};
-use super::past::{self, Rotated};
-use super::replaced::{Beginning, EditedIf, beginning, is_edited};
+use super::disk::DiskFile;
+use super::past;
+use super::replaced::{Beginning, EditedIf, beginning, holds_two_records, is_edited};
 use super::{
     Came, LINGERING_MAX, Later, Lingering, QUIET, Step, TRY_AGAIN, Tail, TailId, anchor, backlog,
     unix_ns,
@@ -22,94 +24,43 @@ impl Tail {
     /// time of creation does not tell: then a file that is found later is newer.
     pub(super) fn note_siblings(&mut self, now: Now) -> io::Result<()> {
         self.seen.named_ns = unix_ns(now);
-        let later = self.later.iter().map(|later| &later.file);
-        for file in later.chain(self.active.as_ref().map(Cursor::file)) {
-            self.seen.add(file.stat()?);
-        }
         // What happened to the path before is no news.
         self.disk.was_moved_in();
+        self.note_older()
+    }
+
+    /// As [`Tail::note_siblings`], once there is a place, of what was there when the path was
+    /// looked at last.
+    pub(super) fn note_older(&mut self) -> io::Result<()> {
+        let later = self.later.iter().map(|later| &later.file);
+        let files = later.chain(self.active.as_ref().map(Cursor::file));
+        let files: Vec<Rc<dyn DiskFile>> = files.map(Rc::clone).collect();
+        for file in &files {
+            self.seen.add(file.stat()?);
+        }
         let newest = self.later.back().map(|later| &later.file);
         let newest = newest.or(self.active.as_ref().map(Cursor::file));
         let Some(newest) = newest.map(Rc::clone) else {
             return Ok(());
         };
-        let stat = newest.stat()?;
         if self.seen.is_complete() {
             return Ok(());
         }
-        if let Some(listed) = self.listed.take() {
-            let later: Vec<_> = { self.later.iter().map(|later| &later.file) }
-                .chain(self.active.as_ref().map(Cursor::file))
-                .map(Rc::clone)
-                .collect();
-            self.seen = Seen::all(unix_ns(now), listed.iter());
-            for file in later {
-                self.seen.add(file.stat()?);
+        let listed = match self.listed.take() {
+            Some(listed) => listed,
+            None => {
+                let listed = past::all_siblings(&mut *self.disk)?;
+                let identity = newest.stat()?.identity;
+                // Otherwise it has been rotated since: some of them may be newer.
+                if { self.disk.stat() }.is_ok_and(|named| named.identity == identity) {
+                    listed
+                } else {
+                    return Ok(());
+                }
             }
-            return Ok(());
-        }
-        let listed = past::all_siblings(&mut *self.disk)?;
-        // Otherwise it has been rotated since: some of them may be newer.
-        if self
-            .disk
-            .stat()
-            .is_ok_and(|named| named.identity == stat.identity)
-        {
-            self.seen = Seen::all(unix_ns(now), listed.iter());
-        }
-        Ok(())
-    }
-
-    /// The active file was empty, and is no longer: what was written to it first may have
-    /// been copied and truncated away since it was looked at last.
-    pub(super) fn first_bytes(&mut self, now: Now) -> Step {
-        let Some(active) = &self.active else {
-            return Step::Again;
         };
-        let file = Rc::clone(active.file());
-        let place = active.id();
-        let Ok(rotated) = self.find_copy(&file, place) else {
-            return Step::later(now);
-        };
-        if let Some(rotated) = rotated {
-            self.go_back(rotated, place, file);
-        }
-        Step::Again
-    }
-
-    /// The copy of a file, made before that was truncated, that holds the place.
-    fn find_copy(&mut self, file: &Rc<dyn DiskFile>, place: TailId) -> io::Result<Option<Rotated>> {
-        let own = file.stat()?;
-        let seen = &self.seen;
-        let is_new = |sibling: &Sibling| {
-            !seen.holds(sibling)
-                && (sibling.stat.born_ns.zip(own.born_ns)).is_none_or(|(ns, own_ns)| ns >= own_ns)
-        };
-        past::find_rotated(&mut *self.disk, place, Some(own), is_new)
-    }
-
-    /// Goes on in the copy of a file that has been truncated; says whether it could.
-    fn go_back(&mut self, rotated: Rotated, place: TailId, file: Rc<dyn DiskFile>) -> bool {
-        let Ok(Some(cursor)) = rotated.cursor(place, self.max_line_bytes) else {
-            return false;
-        };
-        // They are not to be found once more.
-        let copies = { rotated.newer.iter() }.map(|later| &later.file);
-        for copy in copies.chain([&rotated.file]) {
-            if let Ok(stat) = copy.stat() {
-                self.seen.add(stat);
-            }
-        }
-        rotated.older.iter().for_each(|stat| self.seen.add(*stat));
-        self.active = Some(cursor);
-        self.later.push_front(Later {
-            gap: rotated.gap,
-            ..Later::at_once(file)
-        });
-        for newer in rotated.newer {
-            self.later.push_front(newer);
-        }
-        true
+        self.seen.complete(listed.iter());
+        self.note_copy(&listed, &files)
     }
 
     /// The active file has been read to its end.
@@ -133,13 +84,16 @@ impl Tail {
         match self.beginning_of_next() {
             Ok(Beginning::Same) => {
                 // Whatever was said to lie in between: nothing does.
-                self.advance(now);
-                return Step::Again;
+                return match self.advance(now) {
+                    Ok(()) => Step::Again,
+                    Err(_) => Step::later(now),
+                };
             }
             Ok(Beginning::Unfinished(modified_ns)) => {
-                // An editor writes all of it within moments.
+                // An editor writes all of it within moments; the last of it perhaps after
+                // `now`, which is read before the file.
                 let age_ns = unix_ns(now) - modified_ns;
-                if (0..TRY_AGAIN.as_nanos() as i128).contains(&age_ns) {
+                if age_ns.unsigned_abs() < TRY_AGAIN.as_nanos() {
                     return Step::later(now);
                 }
             }
@@ -200,6 +154,14 @@ impl Tail {
         let is_replaced = match next.came {
             Came::ByRotation => false,
             Came::MovedIn(fate) => fate != Fate::Unmoved,
+            // An editor may have given its backup a name such as a rotation gives. A single
+            // line that comes again and again tells nothing.
+            Came::Created(Fate::Rotated) => {
+                return match holds_two_records(&**left, active.offset())? {
+                    true => Ok(beginning(&**left, active.id(), &*next.file)?.if_unfinished()),
+                    false => Ok(Beginning::Other),
+                };
+            }
             Came::Created(fate) => matches!(fate, Fate::Removed | Fate::Renamed),
         };
         // Between copy and truncation both hold the same.
@@ -216,44 +178,19 @@ impl Tail {
         Ok(Beginning::Other)
     }
 
-    /// The last file of `later` may have been copied and truncated while it was waiting
-    /// to be read: then the copies come before it.
-    fn take_in_copies(&mut self, now: Now) {
-        let Some(newest) = self.later.back().map(|later| Rc::clone(&later.file)) else {
-            return;
-        };
-        let Ok(own) = newest.stat() else { return };
-        let listed = between(&mut *self.disk, &*newest, &self.seen, own, unix_ns(now));
-        let Ok(Between {
-            files, gap, seen, ..
-        }) = listed
-        else {
-            return;
-        };
-        if files.is_empty() {
-            return;
-        }
-        self.seen = seen;
-        if let Some(mut newest) = self.later.pop_back() {
-            newest.gap = newest.gap.or(gap);
-            newest.came = Came::ByRotation;
-            self.later.extend(files);
-            self.later.push_back(newest);
-        }
-    }
-
     /// Leaves the active file for the one after it, which has the same place.
-    fn advance(&mut self, now: Now) {
-        let Some(left) = self.active.as_ref().map(Cursor::offset) else {
-            return;
+    fn advance(&mut self, now: Now) -> io::Result<()> {
+        let (Some(active), Some(next)) = (&self.active, self.later.front()) else {
+            return Ok(());
         };
-        let Some(next) = self.later.front() else {
-            return;
-        };
-        if let Ok(Some(cursor)) = Cursor::at(Rc::clone(&next.file), left, self.max_line_bytes) {
+        let file = Rc::clone(&next.file);
+        // Otherwise it has been truncated since, and has no such place.
+        if let Some(cursor) = Cursor::at(file, active.offset(), self.max_line_bytes)? {
+            let is_copy = self.is_copy_of_next()?;
             self.later.pop_front();
-            self.leave_for(cursor, now);
+            self.leave_for(cursor, is_copy, now);
         }
+        Ok(())
     }
 
     /// Leaves the active file for the start of the one after it.
@@ -277,11 +214,12 @@ impl Tail {
             true => self.within_reach(&file, start)?,
             false => Cursor::at_start(file, start, self.max_line_bytes),
         };
+        let is_copy = self.is_copy_of_next()?;
         self.later.pop_front();
         if let Some(gap) = gap {
             out.gap(&gap, Some(cursor.id().event_id()));
         }
-        self.leave_for(cursor, now);
+        self.leave_for(cursor, is_copy, now);
         Ok(())
     }
 
@@ -301,6 +239,7 @@ impl Tail {
             Came::MovedIn(Fate::Removed | Fate::Rotated) | Came::Created(Fate::Removed) => {
                 EditedIf::OneIsInBoth
             }
+            Came::Created(Fate::Rotated) => EditedIf::HalfIsInBoth,
             Came::MovedIn(Fate::Unmoved) | Came::Created(_) | Came::ByRotation => {
                 return Ok(false);
             }
@@ -334,15 +273,24 @@ impl Tail {
         ))
     }
 
-    fn leave_for(&mut self, next: Cursor, now: Now) {
-        if let Some(cursor) = self.active.replace(next) {
-            self.lingering.push(Lingering {
-                cursor,
-                since: self.active_since,
-            });
-            if self.lingering.len() > LINGERING_MAX {
-                self.lingering.remove(0);
+    fn leave_for(&mut self, next: Cursor, is_copy: bool, now: Now) {
+        match self.active.replace(next) {
+            // What is still copied is in the next file, too.
+            Some(copy) if is_copy => {
+                if let (Ok(stat), true) = (copy.file().stat(), self.later.is_empty()) {
+                    self.seen.note_copy(stat);
+                }
             }
+            Some(cursor) => {
+                self.lingering.push(Lingering {
+                    cursor,
+                    since: self.active_since,
+                });
+                if self.lingering.len() > LINGERING_MAX {
+                    self.lingering.remove(0);
+                }
+            }
+            None => {}
         }
         self.active_since = now.monotonic;
     }
@@ -376,7 +324,7 @@ impl Tail {
         let found = between(&mut *self.disk, &*newest, &self.seen, opened, unix_ns(now))?;
         let was_moved_in = self.disk.was_moved_in();
         let came = match (found.files.is_empty(), was_moved_in, found.fate) {
-            (false, ..) | (_, false, Fate::Rotated) => Came::ByRotation,
+            (false, ..) => Came::ByRotation,
             (true, true, fate) => Came::MovedIn(fate),
             (true, false, fate) => Came::Created(fate),
         };
