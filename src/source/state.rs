@@ -65,6 +65,8 @@ pub struct State {
     /// The file's status at the last check, and since when it is so.
     seen: Option<Stat>,
     seen_since: Duration,
+    /// It has been looked at since the stream was opened.
+    has_looked: bool,
     /// The content with the status in `seen` was handled.
     is_done: bool,
 }
@@ -134,6 +136,7 @@ pub(super) fn open(opening: &Opening<'_>, mut followed: Followed) -> Result<Open
         known: point.unwrap_or(Known::Nothing),
         seen: None,
         seen_since: opening.now.monotonic,
+        has_looked: false,
         is_done: false,
     };
     Ok(Opened::Stream(Box::new(state), gap))
@@ -144,7 +147,8 @@ impl State {
     fn look(&mut self, now: Now) -> Option<Duration> {
         let stat = self.disk.stat().ok();
         let was_moved_in = self.disk.was_moved_in();
-        if stat != self.seen || was_moved_in {
+        let had_looked = std::mem::replace(&mut self.has_looked, true);
+        if stat != self.seen || was_moved_in || !had_looked {
             self.seen = stat;
             self.seen_since = now.monotonic;
             self.is_done = false;

@@ -74,6 +74,9 @@ impl Written {
             }
         }
         self.start = self.lines.len();
+        // Of files that were written within one tick nobody can tell the order, and a gap says
+        // so. No daemon rotates a log that it has written for some milliseconds only.
+        self.folder.tick();
     }
 }
 

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::stat::{Mode, umask};
 
+use super::wait::wait_for;
+
 /// A folder of a test's own; removed when dropped.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
@@ -64,6 +66,20 @@ impl Folder {
     #[track_caller]
     pub fn rename(&self, from: &str, to: &str) {
         fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    /// Waits until files that are created or written get another time than those before: the
+    /// time of files moves on by ticks of some milliseconds.
+    #[track_caller]
+    pub fn tick(&self) {
+        let probe = |name: &str| {
+            let path = self.write(name, "x");
+            fs::metadata(path).unwrap().modified().unwrap()
+        };
+        let before = probe("tick-before");
+        wait_for("the next tick", || (probe("tick") > before).then_some(()));
+        fs::remove_file(self.path("tick-before")).unwrap();
+        fs::remove_file(self.path("tick")).unwrap();
     }
 
     /// Creates the folder `name` inside.
