@@ -51,7 +51,7 @@ pub use countdown::Countdown;
 pub(crate) use record::{JsonLine, text_of};
 pub use room::Author;
 pub use script::Script;
-pub use spool::{SessionId, SessionKind, Spool};
+pub use spool::{Members, SessionId, SessionKind, Spool};
 pub use tail::Tail;
 
 /// A point in time, on both clocks.

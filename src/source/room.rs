@@ -27,7 +27,9 @@ use super::spool::{SessionId, SessionKind, Spool};
 use super::tail;
 use super::{Changes, Host, Next, Now, OpenError, Opened, Opening, Source, Stream};
 use crate::event::{Batch, Event, EventId, EventName};
-use crate::request::{Filter, Format, LastId, Method, Nick, Publishers, Request, Settings};
+use crate::request::{
+    BelowRoot, Filter, Format, LastId, Method, Nick, Publishers, Request, Settings,
+};
 
 /// The stream `room`.
 pub static STREAM: Stream = Stream {
@@ -165,6 +167,25 @@ pub fn may_be_room(settings: &Settings, request: &Request) -> bool {
     settings.root.is_none() || Format::of_name(Path::new(OsStr::from_bytes(name))) == Format::Jsonl
 }
 
+/// Whether the name is that of a rotated file below `SSE_ROOT`: `room.1.jsonl` is one where there
+/// is a `room.jsonl`.
+fn is_rotated(opening: &Opening<'_>) -> bool {
+    let Some(root) = &opening.settings.root else {
+        return false;
+    };
+    let asked = opening.request.path_info.as_deref().unwrap_or_default();
+    let path = Path::new(OsStr::from_bytes(asked));
+    let Some(name) = path.file_name().and_then(OsStr::to_str) else {
+        return false;
+    };
+    tail::bases_of(name).iter().any(|base| {
+        let base = path.with_file_name(base);
+        BelowRoot::parse(base.as_os_str().as_bytes(), &[])
+            .and_then(|name| opening.host.disk_below(root, &name).ok())
+            .is_some_and(|mut disk| disk.stat().is_ok())
+    })
+}
+
 /// Whether a room's own lines about joins and leaves are appended to its history. Below
 /// `SSE_ROOT` a GET of any name would be enough to write to a file; there the location must
 /// permit somebody to publish.
@@ -202,7 +223,7 @@ pub fn history_settings(settings: &Settings) -> Settings {
 }
 
 fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
-    if !may_be_room(opening.settings, opening.request) {
+    if !may_be_room(opening.settings, opening.request) || is_rotated(opening) {
         return Err(OpenError::NotFound);
     }
     let announcing = Announcing::of(opening.settings);
@@ -347,16 +368,11 @@ impl Room {
         if !std::mem::take(&mut self.welcome) {
             return;
         }
-        let stored = self.spool.all().unwrap_or_default();
-        let mut members: Vec<Author> = stored
+        let members = self.spool.members(NAMED_MAX).unwrap_or_default();
+        let (count, mut named) = (members.count, members.named);
+        named.sort_by(|a, b| (&a.nick, a.tag).cmp(&(&b.nick, b.tag)));
+        let named: Vec<String> = named
             .iter()
-            .filter_map(|json| Author::parse(json))
-            .collect();
-        members.sort_by(|a, b| (&a.nick, a.tag).cmp(&(&b.nick, b.tag)));
-        let count = members.len();
-        let named: Vec<String> = members
-            .iter()
-            .take(NAMED_MAX)
             .map(|member| format!("{{{}}}", member.fields()))
             .collect();
         let data = format!(

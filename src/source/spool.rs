@@ -9,10 +9,11 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Now;
+use super::room::Author;
 
 /// The id of a session: 128 secret bits. A client that knows it may act as the session's
 /// client.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionId([u8; 16]);
 
 impl SessionId {
@@ -80,6 +81,15 @@ impl SessionKind {
     }
 }
 
+/// The members of a room.
+#[derive(Clone, Debug, Default)]
+pub struct Members {
+    /// How many there are.
+    pub count: usize,
+    /// Who they are, or some of them, in any order.
+    pub named: Vec<Author>,
+}
+
 /// The sessions of one kind.
 pub trait Spool {
     /// Creates a session whose file contains `content` or begins with it.
@@ -104,11 +114,12 @@ pub trait Spool {
     /// `NotFound` when there is no such session; otherwise the system's error.
     fn read(&self, id: SessionId) -> io::Result<Vec<u8>>;
 
-    /// The content of every session's file, in any order.
+    /// The number of members of a room, and `most` of them. If there are more, the number may be
+    /// that of a moment ago.
     ///
     /// # Errors
     /// The system's error for the folder.
-    fn all(&self) -> io::Result<Vec<Vec<u8>>>;
+    fn members(&self, most: usize) -> io::Result<Members>;
 
     /// Removes a limited number of sessions whose streams have been away for longer than their
     /// own grace and that of this spool. Before each is removed, `ended` is called with the

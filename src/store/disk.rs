@@ -15,6 +15,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{Whence, lseek};
 
+use super::listing::Listings;
 use crate::request::BelowRoot;
 use crate::source::tail::{Disk, DiskFile, Identity, Mark, Sibling, Stat, Whereabouts};
 use crate::source::{Changes, explain};
@@ -60,6 +61,7 @@ pub(crate) struct Surroundings {
     /// The reported changes of this path, and its coverage.
     pub(crate) hints: Rc<Hints>,
     pub(crate) log: Rc<Log>,
+    pub(crate) listings: Rc<Listings>,
 }
 
 /// The result of a check, which is used as long as no change is reported.
@@ -238,12 +240,12 @@ impl RealDisk {
         Ok(stat(&metadata))
     }
 
-    /// Opens the folder for listing.
-    fn list(&self) -> io::Result<fs::ReadDir> {
+    /// Calls `list` with a path of the folder.
+    fn with_folder<T>(&self, list: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
         match &self.place {
             NameResolution::Path => {
                 beneath::may_list(&self.folder)?;
-                fs::read_dir(&self.folder)
+                list(&self.folder)
             }
             NameResolution::Below { root, folder } => {
                 let here = if folder.as_os_str().is_empty() {
@@ -253,7 +255,7 @@ impl RealDisk {
                 };
                 let opened = open_below(root, here, OFlag::O_DIRECTORY)?;
                 // Once it is open, its name below the root does not matter.
-                fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()))
+                list(Path::new(&format!("/proc/self/fd/{}", opened.as_raw_fd())))
             }
         }
     }
@@ -353,37 +355,17 @@ impl Disk for RealDisk {
     }
 
     fn siblings(&mut self) -> io::Result<Vec<Sibling>> {
-        let mut siblings = Vec::new();
         let Some(base) = self.name.to_str() else {
-            return Ok(siblings);
+            return Ok(Vec::new());
         };
-        let entries = match self.list() {
-            Ok(entries) => entries,
-            Err(error) if is_shortage(&error) => return Err(error),
+        let listings = &self.surroundings.listings;
+        let listed = self.with_folder(|folder| listings.rotated(folder, base));
+        match listed {
+            Err(error) if is_shortage(&error) || error.kind() == io::ErrorKind::Other => Err(error),
             // There is nothing that may be disclosed.
-            Err(_) => return Ok(siblings),
-        };
-        for entry in entries {
-            let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
-            let Some(mark) = Mark::of(base, &name) else {
-                continue;
-            };
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            if metadata.is_file() {
-                siblings.push(Sibling {
-                    mark: mark.text.into(),
-                    form: mark.form,
-                    name: name.clone(),
-                    stat: stat(&metadata),
-                });
-            }
+            Err(_) => Ok(Vec::new()),
+            listed => listed,
         }
-        Ok(siblings)
     }
 
     fn open_sibling(&mut self, name: &str) -> io::Result<Rc<dyn DiskFile>> {
@@ -539,7 +521,7 @@ impl Location {
     }
 }
 
-fn stat(metadata: &Metadata) -> Stat {
+pub(super) fn stat(metadata: &Metadata) -> Stat {
     let seconds = i128::from(metadata.mtime());
     Stat {
         identity: (metadata.dev(), metadata.ino()),

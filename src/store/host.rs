@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::append::{AppendError, AppendOptions};
 use super::disk::{self, RealDisk, Surroundings};
+use super::listing::Listings;
 use super::publish_location::{PublishError, target, unwritten};
+use super::roster::Rosters;
 use super::spool::SpoolFolder;
 use crate::publish::Record;
 use crate::request::{BelowRoot, Durability, Request, Settings};
@@ -29,6 +31,8 @@ pub(crate) struct SystemHost {
     /// No-op watcher, for sources that a channel notifies.
     blind: Rc<Watcher>,
     pub(crate) programs: Rc<Programs>,
+    listings: Rc<Listings>,
+    rosters: Rc<Rosters>,
     capabilities: Capabilities,
 }
 
@@ -39,6 +43,8 @@ impl SystemHost {
             watcher: Rc::new(Watcher::new()),
             blind: Rc::new(Watcher::blind()),
             programs: Rc::new(Programs::new()),
+            listings: Rc::new(Listings::new()),
+            rosters: Rc::default(),
             capabilities,
         }
     }
@@ -62,6 +68,7 @@ impl SystemHost {
             watcher: Rc::clone(&self.watcher),
             hints: self.watcher.follow(),
             log: Rc::clone(&self.log),
+            listings: Rc::clone(&self.listings),
         }
     }
 }
@@ -121,7 +128,7 @@ impl Host for SystemHost {
         kind: SessionKind,
         grace: Duration,
     ) -> io::Result<Rc<dyn Spool>> {
-        self.capabilities.spool.ok_or(UNSUPPORTED)?(folder, kind, grace)
+        self.capabilities.spool.ok_or(UNSUPPORTED)?(self, folder, kind, grace)
     }
 
     fn secret(&self) -> io::Result<[u8; 16]> {
@@ -142,7 +149,7 @@ impl Host for SystemHost {
 const UNSUPPORTED: io::ErrorKind = io::ErrorKind::Unsupported;
 
 type Start = fn(&SystemHost, &[String]) -> io::Result<Box<dyn Process>>;
-type OpenSpool = fn(&Path, SessionKind, Duration) -> io::Result<Rc<dyn Spool>>;
+type OpenSpool = fn(&SystemHost, &Path, SessionKind, Duration) -> io::Result<Rc<dyn Spool>>;
 type Append = fn(&Settings, &Request, &str) -> io::Result<()>;
 
 /// What a program's streams may do besides following files. A program contains only the code of
@@ -189,8 +196,14 @@ fn start(host: &SystemHost, words: &[String]) -> io::Result<Box<dyn Process>> {
     Ok(Box::new(program))
 }
 
-fn spool(folder: &Path, kind: SessionKind, grace: Duration) -> io::Result<Rc<dyn Spool>> {
-    Ok(Rc::new(SpoolFolder::open(folder, kind, grace)?))
+fn spool(
+    host: &SystemHost,
+    folder: &Path,
+    kind: SessionKind,
+    grace: Duration,
+) -> io::Result<Rc<dyn Spool>> {
+    let spool = SpoolFolder::open(folder, kind, grace)?;
+    Ok(Rc::new(spool.with_rosters(&host.rosters)))
 }
 
 fn append(settings: &Settings, request: &Request, line: &str) -> io::Result<()> {

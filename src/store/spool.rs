@@ -22,16 +22,20 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag};
-use nix::sys::stat::{FileStat, Mode, fstatat, futimens, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, futimens, mkdirat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, Whence, lseek, unlinkat};
 
 use super::append::{Target, open_beneath, open_folder};
-use crate::source::{Now, SessionId, SessionKind, Spool};
+use super::listing::FolderState;
+use super::roster::{RoomKey, Rosters};
+use crate::source::{Author, Members, Now, SessionId, SessionKind, Spool};
 use crate::system::beneath;
 
 /// The mode of private files and folders.
@@ -40,7 +44,8 @@ const OURS: Mode = Mode::S_IRWXU;
 /// A spool must not be writable for others, who could put folders there.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// The maximum number of private sessions that one sweep checks.
+/// The number of sessions that one sweep checks, at most; and those that the system returns
+/// together with the last one, which are some hundred.
 const LOOKED_MAX: usize = 2_048;
 
 /// The maximum number that it removes, which takes a few milliseconds. 10 000 abandoned
@@ -54,10 +59,10 @@ const SHARDS: usize = 256;
 /// few seconds, one sweep is enough.
 const ROOM_HOLDS: Duration = Duration::from_secs(1);
 
-/// The same for private sessions, of which a sweep checks a part: with a hundred thousand, all
-/// are checked well within the shortest grace, and this takes a few hundredths of a processor
-/// at any rate of connections and POSTs.
-const PRIVATE_HOLDS: Duration = Duration::from_millis(100);
+/// The same where a sweep checks a part: private sessions, and a large room. With a hundred
+/// thousand, all are checked well within the shortest grace, and this takes a few hundredths of a
+/// processor at any rate of connections and POSTs.
+const PART_HOLDS: Duration = Duration::from_millis(100);
 
 /// The result of the last sweep: it left nothing that it could have removed.
 const SWEPT: u8 = 0;
@@ -73,6 +78,7 @@ pub(crate) struct SpoolFolder {
     kind: SessionKind,
     /// How long the sessions of this location outlive their streams.
     grace: Duration,
+    rosters: Rc<Rosters>,
 }
 
 /// The longest grace that a session's times can express: the longest permitted setting.
@@ -102,7 +108,25 @@ impl SpoolFolder {
             path: path.to_owned(),
             kind,
             grace,
+            rosters: Rc::default(),
         })
+    }
+
+    /// The same, with the members of rooms that the process knows.
+    pub(crate) fn with_rosters(self, rosters: &Rc<Rosters>) -> Self {
+        Self {
+            rosters: Rc::clone(rosters),
+            ..self
+        }
+    }
+
+    /// The key of the room in [`Rosters`].
+    fn room_key(&self) -> Option<RoomKey> {
+        let SessionKind::Member { room } = self.kind else {
+            return None;
+        };
+        let root = fstat(&self.root).ok()?;
+        Some((root.st_dev, root.st_ino, room))
     }
 
     /// The name of the folder that contains a session.
@@ -157,17 +181,18 @@ impl SpoolFolder {
         fstatat(&self.root, place, AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
-    /// The names of the sessions in a folder, in any order.
-    fn names(&self, shard: &str) -> io::Result<impl Iterator<Item = String>> {
-        let entries = match fs::read_dir(self.path.join(shard)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            listed => Some(listed?),
-        };
-        let names = entries.into_iter().flatten().filter_map(|entry| {
-            let name = entry.ok()?.file_name().into_string().ok()?;
-            SessionId::parse(name.as_bytes()).map(|_| name)
-        });
-        Ok(names)
+    /// The sessions in a folder, in any order.
+    fn ids(&self, shard: &str) -> io::Result<Vec<SessionId>> {
+        let mut ids = Vec::new();
+        for entry in Dir::from_fd(self.open_below(Path::new(shard))?)?.iter() {
+            ids.extend(SessionId::parse(entry?.file_name().to_bytes()));
+        }
+        Ok(ids)
+    }
+
+    /// What a member's file holds.
+    fn read_member(&self, id: SessionId) -> io::Result<Vec<u8>> {
+        self.read_below(&self.root, &self.place(id).join(self.kind.file_name()))
     }
 
     /// Whether the stream of a session has been away for longer than its grace, and than this
@@ -204,14 +229,38 @@ impl SpoolFolder {
         self.set_times(&File::from(folder))
     }
 
-    /// Sweeps one folder.
-    fn sweep_shard(&self, shard: &str, sweep: &mut Sweep<'_>) -> io::Result<()> {
-        for name in self.names(shard)? {
-            if sweep.removed >= REMOVED_MAX {
-                return Ok(());
+    /// Sweeps one folder from a position of its listing; returns where the next sweep is to go
+    /// on, which is 0 at its end.
+    fn sweep_shard(&self, shard: &str, from: i64, sweep: &mut Sweep<'_>) -> io::Result<i64> {
+        let folder = match self.open_below(Path::new(shard)) {
+            Err(Errno::ENOENT) => return Ok(0),
+            opened => opened?,
+        };
+        // Both descriptors have one position: that up to which the system has listed.
+        let position = folder.try_clone()?;
+        let mut listed_to = match lseek(&position, from, Whence::SeekSet) {
+            Ok(from) => from,
+            // It is of another file system.
+            Err(_) => lseek(&position, 0, Whence::SeekSet)?,
+        };
+        let mut part_at = listed_to;
+        for entry in Dir::from_fd(folder)?.iter() {
+            let now_at = lseek(&position, 0, Whence::SeekCur)?;
+            if now_at != listed_to {
+                part_at = std::mem::replace(&mut listed_to, now_at);
+                if sweep.looked >= LOOKED_MAX || sweep.left >= REMOVED_MAX {
+                    return Ok(part_at);
+                }
             }
+            if sweep.removed >= REMOVED_MAX {
+                return Ok(part_at);
+            }
+            let entry = entry?;
+            let Some(id) = SessionId::parse(entry.file_name().to_bytes()) else {
+                continue;
+            };
             sweep.looked += 1;
-            let place = Path::new(shard).join(&name);
+            let place = Path::new(shard).join(id.to_string());
             if !self.has_ended(&place, sweep.now) {
                 continue;
             }
@@ -225,14 +274,20 @@ impl SpoolFolder {
             }
             let stored = self.read_at(&folder).unwrap_or_default();
             match (sweep.ended)(&stored) {
-                Err(error) if error.kind() == io::ErrorKind::Unsupported => continue,
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    sweep.left += 1;
+                    continue;
+                }
                 told => told?,
             }
             sweep.removed += 1;
             // A folder with files of others must not prevent the removal of the rest.
             let _ = self.remove(&place, &folder);
+            if let Some(room) = self.room_key() {
+                self.rosters.remove(room, id);
+            }
         }
-        Ok(())
+        Ok(0)
     }
 
     /// Removes a session's folder, which is locked, with its content.
@@ -246,10 +301,13 @@ impl SpoolFolder {
     /// The content of the file in a session's folder.
     fn read_at(&self, folder: &File) -> io::Result<Vec<u8>> {
         let folder = folder.as_fd().try_clone_to_owned()?;
+        self.read_below(&folder, Path::new(self.kind.file_name()))
+    }
+
+    fn read_below(&self, folder: &OwnedFd, name: &Path) -> io::Result<Vec<u8>> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        let name = Path::new(self.kind.file_name());
-        let file = open_beneath(&folder, name, flags, Mode::empty())?;
-        let mut bytes = Vec::new();
+        let file = open_beneath(folder, name, flags, Mode::empty())?;
+        let mut bytes = Vec::with_capacity(256);
         File::from(file)
             .take(MEMBER_MAX_BYTES)
             .read_to_end(&mut bytes)?;
@@ -278,36 +336,67 @@ impl SpoolFolder {
     /// Sweeps the folders of private sessions, beginning where the last sweep ended; at once if
     /// that left sessions that it could have removed.
     fn sweep_on(&self, turn: &File, sweep: &mut Sweep<'_>) -> io::Result<()> {
-        let mut state = [0, SWEPT];
-        turn.read_at(&mut state, 0)?;
-        let [mut next, rest] = state;
-        if rest == SWEPT && was_swept(turn, sweep.now, PRIVATE_HOLDS)? {
+        let mut progress = Progress::read(turn)?;
+        if progress.rest == SWEPT && was_swept(turn, sweep.now, PART_HOLDS)? {
             return Ok(());
         }
         for _ in 0..SHARDS {
-            self.sweep_shard(&self.shard(next), sweep)?;
-            if sweep.removed >= REMOVED_MAX {
+            let shard = self.shard(progress.shard);
+            progress.position = self.sweep_shard(&shard, progress.position, sweep)?;
+            if progress.position != 0 || sweep.removed >= REMOVED_MAX {
                 break;
             }
-            next = next.wrapping_add(1);
+            progress.shard = progress.shard.wrapping_add(1);
             if sweep.looked >= LOOKED_MAX {
                 break;
             }
         }
+        progress.write(turn, sweep)
+    }
+
+    /// Sweeps a room from where the last sweep ended, unless that was just now.
+    fn sweep_room(&self, turn: &File, sweep: &mut Sweep<'_>) -> io::Result<()> {
+        let mut progress = Progress::read(turn)?;
+        let is_part = progress.position != 0 || progress.rest == UNSWEPT;
+        let holds = if is_part { PART_HOLDS } else { ROOM_HOLDS };
+        if was_swept(turn, sweep.now, holds)? {
+            return Ok(());
+        }
+        progress.position = self.sweep_shard(&self.shard(0), progress.position, sweep)?;
+        progress.write(turn, sweep)
+    }
+}
+
+/// How far sweeps have come.
+struct Progress {
+    shard: u8,
+    /// [`SWEPT`] or [`UNSWEPT`].
+    rest: u8,
+    /// Where the listing of the folder goes on.
+    position: i64,
+}
+
+impl Progress {
+    fn read(turn: &File) -> io::Result<Self> {
+        let mut bytes = [0; 10];
+        turn.read_at(&mut bytes, 0)?;
+        let [shard, rest, position @ ..] = bytes;
+        Ok(Self {
+            shard,
+            rest,
+            position: i64::from_le_bytes(position),
+        })
+    }
+
+    fn write(&self, turn: &File, sweep: &Sweep<'_>) -> io::Result<()> {
         let rest = match sweep.removed >= REMOVED_MAX {
             true => UNSWEPT,
             false => SWEPT,
         };
-        turn.write_all_at(&[next, rest], 0)
-    }
-
-    /// Sweeps a room, unless this was done a moment ago.
-    fn sweep_room(&self, turn: &File, sweep: &mut Sweep<'_>) -> io::Result<()> {
-        if was_swept(turn, sweep.now, ROOM_HOLDS)? {
-            return Ok(());
-        }
-        self.sweep_shard(&self.shard(0), sweep)?;
-        turn.write_all_at(&[0], 0)
+        let mut bytes = [0; 10];
+        bytes[..2].copy_from_slice(&[self.shard, rest]);
+        bytes[2..].copy_from_slice(&self.position.to_le_bytes());
+        turn.write_all_at(&bytes, 0)
     }
 }
 
@@ -325,6 +414,8 @@ struct Sweep<'a> {
     ended: &'a mut dyn FnMut(&[u8]) -> io::Result<()>,
     looked: usize,
     removed: usize,
+    /// How many have ended and are not to be removed here.
+    left: usize,
 }
 
 impl Spool for SpoolFolder {
@@ -339,7 +430,11 @@ impl Spool for SpoolFolder {
             if let Ok(folder) = self.session(id) {
                 let _ = self.remove(&self.place(id), &File::from(folder));
             }
-        })
+        })?;
+        if let Some(room) = self.room_key() {
+            self.rosters.add(room, id, Author::parse(content));
+        }
+        Ok(())
     }
 
     fn touch(&self, id: SessionId) -> io::Result<()> {
@@ -355,24 +450,18 @@ impl Spool for SpoolFolder {
         self.read_at(&File::from(self.session(id)?))
     }
 
-    fn all(&self) -> io::Result<Vec<Vec<u8>>> {
-        let mut all = Vec::new();
-        let shards = match self.kind {
-            SessionKind::Private => 0..=u8::MAX,
-            SessionKind::Member { .. } => 0..=0,
+    fn members(&self, most: usize) -> io::Result<Members> {
+        let Some(room) = self.room_key() else {
+            return Ok(Members::default());
         };
-        for first_byte in shards {
-            let shard = self.shard(first_byte);
-            for name in self.names(&shard)? {
-                // A session that is removed meanwhile is skipped.
-                let folder = self.open_below(&Path::new(&shard).join(name));
-                let stored = folder.map(File::from).map(|folder| self.read_at(&folder));
-                if let Ok(Ok(stored)) = stored {
-                    all.push(stored);
-                }
-            }
-        }
-        Ok(all)
+        let shard = self.shard(0);
+        let state = match fs::metadata(self.path.join(&shard)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Members::default()),
+            found => FolderState::of(&found?),
+        };
+        let list = || self.ids(&shard);
+        let read = |id| Author::parse(&self.read_member(id).ok()?);
+        self.rosters.members(room, &state, most, list, read)
     }
 
     fn sweep(&self, now: Now, ended: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
@@ -384,6 +473,7 @@ impl Spool for SpoolFolder {
             ended,
             looked: 0,
             removed: 0,
+            left: 0,
         };
         match self.kind {
             SessionKind::Private => self.sweep_on(&turn, &mut sweep),

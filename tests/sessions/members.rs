@@ -244,6 +244,8 @@ fn a_get_of_a_room_below_a_root_writes_to_no_file_that_is_no_room_or_where_nobod
         "access.log",
         "one.jsonl.1",
         "one.jsonl.old",
+        "one.1.jsonl",
+        "one-2026-11-28.jsonl",
         "one",
         "one.jsonl",
     ];
@@ -256,7 +258,7 @@ fn a_get_of_a_room_below_a_root_writes_to_no_file_that_is_no_room_or_where_nobod
             .set("PATH_INFO", format!("/{name}"))
     };
     let allowed = |name: &str| get(name).set("SSE_PUBLISH_ALLOW", "same-origin");
-    for name in &names[..4] {
+    for name in &names[..6] {
         for program in [
             get(name),
             allowed(name),
@@ -267,6 +269,9 @@ fn a_get_of_a_room_below_a_root_writes_to_no_file_that_is_no_room_or_where_nobod
         }
     }
     // A room where nobody may publish is read, and its members are not announced.
+    // (A number alone makes no rotated file.)
+    let mut numbered = get("two.1.jsonl").set("SSE_AWAIT", "yes").start();
+    assert_eq!(json(&numbered.event().data)["count"], 1);
     let mut quiet = get("one.jsonl").query("nick=Ann").start();
     assert_eq!(json(&quiet.event().data)["count"], 1);
     quiet.says(&["said"]);
@@ -286,7 +291,7 @@ fn a_get_of_a_room_below_a_root_writes_to_no_file_that_is_no_room_or_where_nobod
         .set("SSE_ROOT", &root);
     let id = member.last_id().split('.').next().unwrap().to_owned();
     let post = post.set("HTTP_X_SESSION_ID", id).set("SSE_FORMAT", "jsonl");
-    for name in &names[..4] {
+    for name in &names[..6] {
         let to_other = post.clone().set("PATH_INFO", format!("/{name}"));
         to_other.send().is_error("404 Not Found");
     }

@@ -59,7 +59,7 @@ use crate::request::Settings;
 pub use anchor::TailId;
 pub use disk::{Disk, DiskFile, Identity, Sibling, Stat, Whereabouts};
 pub(super) use resume::{Extra, Missing, open_with};
-pub use siblings::{Form, Mark};
+pub use siblings::{Form, Mark, bases_of};
 
 use between::{Fate, Seen};
 use cursor::{Cursor, Filled};

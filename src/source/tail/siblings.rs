@@ -61,6 +61,31 @@ impl<'a> Mark<'a> {
     }
 }
 
+/// How many names are tried, each of which a rotated file may be of: a date has separators too.
+const BASES_MAX: usize = 8;
+
+/// The names of which `name` may be a rotated file: those for which [`Mark::of`] finds a mark
+/// before the extension.
+#[must_use]
+pub fn bases_of(name: &str) -> Vec<String> {
+    let (stem, extension) = match name.rfind('.') {
+        Some(at) if at > 0 => name.split_at(at),
+        _ => (name, ""),
+    };
+    let separators = stem.rmatch_indices(['.', '-', '_']);
+    let marked = separators.filter(|(at, _)| *at > 0 && is_mark(&stem[at + 1..]));
+    let bases = marked.take(BASES_MAX).map(|(at, _)| {
+        let before = &stem[..at];
+        match before.ends_with(extension) {
+            true => before.to_owned(),
+            false => [before, extension].concat(),
+        }
+    });
+    bases
+        .filter(|base| Mark::of(base, name).is_some())
+        .collect()
+}
+
 fn is_mark(text: &str) -> bool {
     let is_time = |c: char| c.is_ascii_digit() || "-_.:TZ".contains(c);
     text == "old" || (text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(is_time))
@@ -96,6 +121,29 @@ impl Sibling {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_that_a_rotated_file_may_be_of_are_those_that_its_mark_fits() {
+        for (name, expected) in [
+            ("room.jsonl", &[][..]),
+            ("room.1.jsonl", &["room.jsonl"]),
+            ("room-old.jsonl", &["room.jsonl"]),
+            ("room.jsonl.1.jsonl", &["room.jsonl"]),
+            (
+                "room-2026-11-28.jsonl",
+                &["room-2026-11.jsonl", "room-2026.jsonl", "room.jsonl"],
+            ),
+            ("room-x.jsonl", &[]),
+            ("1.jsonl", &[]),
+            (".1.jsonl", &[]),
+        ] {
+            assert_eq!(bases_of(name), expected, "{name}");
+        }
+        assert_eq!(
+            bases_of(&format!("a{}.jsonl", "-1".repeat(120))).len(),
+            BASES_MAX
+        );
+    }
 
     #[test]
     fn only_a_rotation_is_a_sibling() {
