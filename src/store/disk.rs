@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -45,7 +45,12 @@ pub(crate) struct RealDisk {
     trouble: Option<io::ErrorKind>,
     /// It has been opened before: the caller that opens it first logs an error itself.
     has_been_open: bool,
+    /// Since when there is nothing of this name; `None` as well once that has been logged.
+    missing_since: Option<Instant>,
 }
+
+/// A rotation leaves no file for a moment: one that is missing for longer is logged.
+const MISSING_FOR: Duration = Duration::from_secs(5);
 
 /// How names are resolved.
 enum NameResolution {
@@ -121,6 +126,7 @@ impl RealDisk {
             looked: None,
             trouble: None,
             has_been_open: false,
+            missing_since: None,
         };
         disk.watch();
         disk
@@ -211,10 +217,34 @@ impl RealDisk {
 
     /// Stores the error of the path, and logs it if it is new.
     fn note(&mut self, error: &io::Error) {
-        if self.has_been_open && self.trouble != Some(error.kind()) {
+        let is_new = self.trouble != Some(error.kind());
+        if self.has_been_open && is_new {
             self.tell(error);
         }
         self.trouble = Some(error.kind());
+        if error.kind() != io::ErrorKind::NotFound || !self.has_been_open {
+            self.missing_since = None;
+        } else if is_new {
+            self.missing_since = Some(Instant::now());
+        } else if self
+            .missing_since
+            .is_some_and(|at| at.elapsed() >= MISSING_FOR)
+        {
+            self.missing_since = None;
+            self.tell_missing();
+        }
+    }
+
+    /// That a file which was followed is no longer there, and none has taken its name.
+    fn tell_missing(&self) {
+        if matches!(self.place, NameResolution::Path) {
+            let path = self.folder.join(&self.name);
+            let line = format!(
+                "{}: it was removed or renamed, and is waited for; create it, or correct the path",
+                path.display()
+            );
+            self.surroundings.log.line(Level::Warning, &line);
+        }
     }
 
     /// The status of the file at the path.
@@ -347,6 +377,7 @@ impl Disk for RealDisk {
         match &opened {
             Ok(_) => {
                 self.trouble = None;
+                self.missing_since = None;
                 self.has_been_open = true;
             }
             Err(error) => self.note(error),

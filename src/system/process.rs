@@ -310,6 +310,7 @@ impl Running {
                     if !self.error_line.is_empty() {
                         self.log_error_line();
                     }
+                    self.log.said_all(&self.name);
                 }
                 Ok(count) => buffer[..count]
                     .iter()
@@ -363,6 +364,9 @@ impl Process for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.read_errors();
+        if self.stderr.is_some() {
+            self.log.said_all(&self.name);
+        }
         self.programs.readers.borrow_mut().remove(&self.number);
         // Its processes in the background end with it.
         if let Some(child) = self.child.take() {

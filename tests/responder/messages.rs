@@ -1,6 +1,6 @@
 //! What an administrator sees of a responder, wherever its stderr leads.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -235,13 +235,43 @@ fn a_program_that_writes_without_end_to_stderr_does_not_fill_the_log() {
     let command = format!("/bin/sh -c '{text}'");
     let mut client = responder.ask(&Request::of("command").set("SSE_COMMAND", command));
     client.says(&["done", "close: 0"]);
+    // How much was left out is told at its end, and not only when a program writes again.
     let log = wait_for("a line", || {
         let log = responder.stderr();
-        log.contains("bytes a minute to stderr").then_some(log)
+        log.contains("bytes of its stderr were left out")
+            .then_some(log)
     });
+    assert!(log.contains("bytes a minute to stderr"), "{log}");
     let written = log.matches("an error").count() * "an error\n".len();
     assert!((32_000..=64 * 1024).contains(&written), "{written}");
     assert!(log.len() < 1 << 20, "{}", log.len());
+}
+
+#[test]
+fn a_followed_file_that_was_removed_is_in_the_log_and_one_that_was_rotated_is_not() {
+    let folder = Folder::new();
+    let (gone, rotated) = (
+        folder.write("gone.log", "1\n"),
+        folder.write("a.log", "1\n"),
+    );
+    let responder = Start::at_socket(&folder).start();
+    let ask = |file| responder.ask(&Request::tail(file).set("SSE_BACKLOG", "1"));
+    let (mut one, mut other) = (ask(&gone), ask(&rotated));
+    one.says(&["1"]);
+    other.says(&["1"]);
+    fs::rename(&rotated, folder.path("a.log.1")).unwrap();
+    folder.write("a.log", "2\n");
+    other.says(&["2"]);
+    fs::remove_file(&gone).unwrap();
+    let said = wait_for("a line", || {
+        let said = responder.stderr();
+        said.contains("gone.log: it was removed or renamed")
+            .then_some(said)
+    });
+    assert!(!said.contains("a.log: it was"), "{said}");
+    // It is waited for, as before.
+    folder.write("gone.log", "new\n");
+    assert_eq!(one.event().data, "new");
 }
 
 #[test]

@@ -269,6 +269,21 @@ impl Log {
         }
     }
 
+    /// Call this at the end of a program: if some of its stderr was left out, a line says how
+    /// much, once a minute at most. All processes of the same program share the count.
+    pub(crate) fn said_all(&self, program: &str) {
+        let most = repeats::STDERR_MAX_BYTES;
+        let key = Key::of(&[b"stderr", program.as_bytes()]);
+        let judge = |bucket: &mut repeats::Bucket| {
+            let last = Key::of(&[b"end of stderr", program.as_bytes()]);
+            repeats::settle(bucket, key, last, most, now_ms())
+        };
+        if let Verdict::Write { suppressed } = self.shared.own.judge(key, judge) {
+            let text = format!("{program}: {suppressed} bytes of its stderr were left out");
+            self.write(Level::Warning, &text);
+        }
+    }
+
     /// Writes to `SSE_LOG` only that a stream has ended.
     pub(crate) fn stream_end(&self, ended: &StreamEnd<'_>) {
         let mut record = self.shared.record(Level::Info, self.request.as_ref());

@@ -106,6 +106,19 @@ pub(super) fn admit(bucket: &mut Bucket, key: Key, amount: u64, most: u64, now_m
     }
 }
 
+/// How much was suppressed under a key that [`admit`] counts, once in [`PERIOD_MS`]: `last` is
+/// the key of when that was told last, in the same bucket. It is not told again.
+pub(super) fn settle(bucket: &mut Bucket, key: Key, last: Key, most: u64, now_ms: u64) -> Verdict {
+    let (place, mut slot) = find(bucket, key);
+    if slot.count <= most || repeat(bucket, last, now_ms) == Verdict::Suppress {
+        return Verdict::Suppress;
+    }
+    let suppressed = slot.count - most;
+    slot.count = most;
+    put(bucket, place, slot);
+    Verdict::Write { suppressed }
+}
+
 impl Slot {
     /// Also true if the clock was set back, or the table is damaged.
     fn is_over(self, now_ms: u64) -> bool {
@@ -194,6 +207,25 @@ mod tests {
             repeat(&mut bucket, Key(1_001), START + 1_000),
             Verdict::Suppress
         );
+    }
+
+    #[test]
+    fn what_is_left_out_of_an_output_that_ends_is_told_once_a_period() {
+        let mut bucket = EMPTY;
+        let (key, last) = (Key::of(&[b"stderr"]), Key::of(&[b"end"]));
+        let end = |bucket: &mut Bucket, now_ms| settle(bucket, key, last, 100, now_ms);
+        assert_eq!(end(&mut bucket, START), Verdict::Suppress);
+        let say = |bucket: &mut Bucket, now_ms| admit(bucket, key, 60, 100, now_ms);
+        assert_eq!(say(&mut bucket, START), FIRST);
+        assert_eq!(end(&mut bucket, START), Verdict::Suppress);
+        assert_eq!(say(&mut bucket, START), Verdict::Suppress);
+        let told = Verdict::Write { suppressed: 60 };
+        assert_eq!(end(&mut bucket, START), told);
+        assert_eq!(end(&mut bucket, START), Verdict::Suppress);
+        // Another process of the same program: what is not told now is told later.
+        assert_eq!(say(&mut bucket, START + 1), Verdict::Suppress);
+        assert_eq!(end(&mut bucket, START + 2), Verdict::Suppress);
+        assert_eq!(say(&mut bucket, START + PERIOD_MS), told);
     }
 
     fn admit_line(bucket: &mut Bucket, now_ms: u64) -> Verdict {
