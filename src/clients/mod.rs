@@ -1,13 +1,13 @@
 //! `sse-cat` and `sse-publish`: clients of a stream for scripts and cron.
 //!
 //! ```text
-//!  cat:     options ─> reading ─┬─> access ─> HTTP     (by ureq, used nowhere else)
+//!  cat:     options ─> reading ─┬─> endpoint ─> HTTP     (by ureq, used nowhere else)
 //!                               ├─> answer             what a head means
 //!                               ├─> parser ─> delivery ─> stdout, a command
 //!                               ├─> pace               when to come back
 //!                               ├─> state              the last id, in a file
 //!                               └─> ending             signals, a closed stdout
-//!  publish: options ─> send ─> access ─> HTTP
+//!  publish: options ─> send ─> endpoint ─> HTTP
 //! ```
 //!
 //! Pure: `answer`, `options`, `pace`, `parser`, `gap`, `record`. The clients use none of the
@@ -16,8 +16,8 @@
 //! One thread reads and writes, and blocks in HTTP; a second one waits for signals. So no async
 //! runtime is needed, and an event costs only a read and a write.
 
-mod access;
 mod cat;
+mod endpoint;
 mod exit;
 mod pace;
 mod publish;

@@ -1,4 +1,4 @@
-//! Access: one line of the access log, in the Common Log Format followed by the duration in
+//! AccessLog: one line of the access log, in the Common Log Format followed by the duration in
 //! seconds. It is written to stderr at the end of the response; so, as with Apache, a stream's
 //! line appears at its end.
 
@@ -10,16 +10,16 @@ use chrono::{DateTime, Local};
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub struct Access {
+pub struct AccessLog {
     client: IpAddr,
     request_line: String,
     began: DateTime<Local>,
     started: Instant,
 }
 
-impl Access {
-    pub fn begin(client: IpAddr, request_line: String) -> Access {
-        Access {
+impl AccessLog {
+    pub fn begin(client: IpAddr, request_line: String) -> AccessLog {
+        AccessLog {
             client,
             request_line,
             began: Local::now(),
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_line_is_common_log_format_and_a_duration() {
-        let access = Access {
+        let access = AccessLog {
             client: "127.0.0.1".parse().unwrap(),
             request_line: "GET /x HTTP/1.1".to_string(),
             began: Local.timestamp_opt(0, 0).unwrap(),

@@ -11,7 +11,7 @@ use hyper::body::{Bytes, Frame, SizeHint};
 use hyper::header::CONTENT_TYPE;
 use hyper::{Response, StatusCode};
 
-use super::access::Access;
+use super::access::AccessLog;
 
 /// Any source of chunks. An error ends the connection without the last chunk, so that the
 /// client can distinguish an incomplete response from a complete one.
@@ -49,7 +49,7 @@ fn impossible(never: Infallible) -> io::Error {
 /// disconnected.
 pub struct Logged {
     body: Body,
-    access: Access,
+    access: AccessLog,
     status: StatusCode,
     sent_bytes: u64,
     /// An error that is delayed by one poll.
@@ -57,7 +57,7 @@ pub struct Logged {
 }
 
 impl Logged {
-    pub fn wrap(answer: Answer, access: Access) -> Response<Logged> {
+    pub fn wrap(answer: Answer, access: AccessLog) -> Response<Logged> {
         let status = answer.status();
         answer.map(|body| Logged {
             body,

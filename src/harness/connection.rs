@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use super::body::Logged;
 use super::departure::Departure;
-use super::exchange::{self, Raw, Reply};
+use super::exchange::{self, Outgoing, Raw};
 use super::note;
 use super::site::{Ends, Site};
 
@@ -120,8 +120,8 @@ fn answer_or_park(
 ) -> Answering {
     Box::pin(async move {
         match exchange::reply(&site, ends, departure, request).await {
-            Reply::Answer(answer) => Ok(answer),
-            Reply::Raw(raw) => {
+            Outgoing::Answer(answer) => Ok(answer),
+            Outgoing::Raw(raw) => {
                 *take_lock(&parked) = Some(raw);
                 future::pending().await
             }

@@ -9,7 +9,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::SOFTWARE;
-use super::access::Access;
+use super::access::AccessLog;
 use super::body::{self, Answer, Logged};
 use super::cgi;
 use super::departure::Departure;
@@ -27,7 +27,7 @@ use super::target::{self, Refusal};
 const MOST_REDIRECTS: usize = 10;
 
 /// What the connection sends.
-pub enum Reply {
+pub enum Outgoing {
     Answer(Response<Logged>),
     Raw(Raw),
 }
@@ -35,7 +35,7 @@ pub enum Reply {
 /// An `nph-` program whose output goes to the client unchanged.
 pub struct Raw {
     pub program: Program,
-    pub access: Access,
+    pub access: AccessLog,
 }
 
 /// A request for routing; a local redirect changes it.
@@ -59,20 +59,20 @@ pub async fn reply(
     ends: Ends,
     departure: Departure,
     request: Request<Incoming>,
-) -> Reply {
+) -> Outgoing {
     let (parts, incoming) = request.into_parts();
     let line = format!("{} {} {:?}", parts.method, parts.uri, parts.version);
-    let access = Access::begin(ends.client.ip(), line);
+    let access = AccessLog::begin(ends.client.ip(), line);
     let outcome = decide(site, ends, departure, &parts, incoming).await;
     let mut answer = match outcome {
-        Ok(Outcome::Raw(program)) => return Reply::Raw(Raw { program, access }),
+        Ok(Outcome::Raw(program)) => return Outgoing::Raw(Raw { program, access }),
         Ok(Outcome::Answer(answer)) => answer,
         Ok(Outcome::Redirect(_)) => body::refusal(StatusCode::INTERNAL_SERVER_ERROR),
         Err(status) => body::refusal(status),
     };
     let software = HeaderValue::from_static(SOFTWARE);
     answer.headers_mut().insert(SERVER, software);
-    Reply::Answer(Logged::wrap(answer, access))
+    Outgoing::Answer(Logged::wrap(answer, access))
 }
 
 async fn decide(

@@ -30,7 +30,7 @@ pub use body::{Body, Progress};
 pub use denial::denial;
 pub use fields::{Length, PostFields};
 pub use message::{Media, Message, Problem};
-pub use permit::{Verdict, permit};
+pub use permit::{Permission, permit};
 pub use post::{Post, PostContext, PostStart, PostStep, begin};
 pub use record::Record;
 pub use reply::{Replies, Reply};

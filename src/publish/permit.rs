@@ -16,7 +16,7 @@ use crate::request::{
 
 /// Whether a client may publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Permission {
     /// It may.
     Granted,
     /// A token would permit it, and none was sent: 401.
@@ -33,7 +33,7 @@ pub fn permit(
     settings: &Settings,
     publishing: &Publishing,
     tokens: &Tokens,
-) -> Verdict {
+) -> Permission {
     let page = Page::of(request, fields);
     let relation = page.relation(fields);
     let granted = match &page {
@@ -55,12 +55,12 @@ pub fn permit(
         Grant::Anyone => relation != PageOrigin::Other || granted.is_some(),
     };
     if publishing.allow.iter().any(holds) {
-        return Verdict::Granted;
+        return Permission::Granted;
     }
     if publishing.allow.contains(&Grant::Token) && fields.authorization.is_none() {
-        return Verdict::TokenMissing;
+        return Permission::TokenMissing;
     }
-    Verdict::Denied
+    Permission::Denied
 }
 
 /// The page that sent the POST, as the request names it.
@@ -166,7 +166,7 @@ mod tests {
     const USER: (&str, &str) = ("REMOTE_USER", "eve");
 
     #[track_caller]
-    fn check(allow: &str, pairs: &[(&str, &str)], expected: Verdict) {
+    fn check(allow: &str, pairs: &[(&str, &str)], expected: Permission) {
         let fixed = [
             HOST,
             ("SSE_PUBLISH_ALLOW", allow),
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(got, expected, "{allow}: {pairs:?}");
     }
 
-    use Verdict::{Denied, Granted, TokenMissing};
+    use Permission::{Denied, Granted, TokenMissing};
 
     #[test]
     fn nobody_may_unless_allowed() {

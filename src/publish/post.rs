@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::body::{Body, Progress};
 use super::fields::{Length, PostFields};
 use super::message::{Media, Message};
-use super::permit::{Verdict, permit};
+use super::permit::{Permission, permit};
 use super::record::Record;
 use super::reply::{Replies, Reply};
 use super::token::Tokens;
@@ -84,9 +84,9 @@ fn judge(asked: PostContext<'_>, now: Duration) -> Result<Post, Reply> {
         _ => return Err(replies.method_not_allowed()),
     }
     match permit(request, fields, settings, publishing, tokens) {
-        Verdict::Granted => {}
-        Verdict::TokenMissing => return Err(replies.unauthorized()),
-        Verdict::Denied => return Err(replies.forbidden()),
+        Permission::Granted => {}
+        Permission::TokenMissing => return Err(replies.unauthorized()),
+        Permission::Denied => return Err(replies.forbidden()),
     }
     let is_coded = |coding: &[u8]| !coding.eq_ignore_ascii_case(b"identity");
     if fields.content_encoding.as_deref().is_some_and(is_coded) {

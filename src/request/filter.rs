@@ -13,7 +13,7 @@ pub struct Filter {
     text: String,
     wanted: bool,
     pattern: Pattern,
-    author: Author,
+    author: FilterAuthor,
 }
 
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ enum Pattern {
 
 /// Who wrote a filter, which determines how much it may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Author {
+enum FilterAuthor {
     Administrator,
     Client,
 }
@@ -50,7 +50,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidFilter(String);
 
-impl Author {
+impl FilterAuthor {
     /// The longest filter, in bytes: it is matched against every record.
     fn text_max_bytes(self) -> usize {
         match self {
@@ -92,7 +92,7 @@ impl Filter {
     /// # Errors
     /// When it is too long, empty, or its expression cannot be read or is too large.
     pub fn parse(text: &str) -> Result<Self, InvalidFilter> {
-        Self::of(Author::Administrator, text)
+        Self::of(FilterAuthor::Administrator, text)
     }
 
     /// Reads a filter that a client requests.
@@ -100,7 +100,7 @@ impl Filter {
     /// # Errors
     /// As [`Filter::parse`], with smaller limits.
     pub fn parse_asked(text: &str) -> Result<Self, InvalidFilter> {
-        Self::of(Author::Client, text)
+        Self::of(FilterAuthor::Client, text)
     }
 
     /// Passes records that do not begin with `start`.
@@ -110,11 +110,11 @@ impl Filter {
             text: format!("not {start}"),
             wanted: false,
             pattern: Pattern::StartsWith(start.as_bytes().into()),
-            author: Author::Administrator,
+            author: FilterAuthor::Administrator,
         }
     }
 
-    fn of(author: Author, text: &str) -> Result<Self, InvalidFilter> {
+    fn of(author: FilterAuthor, text: &str) -> Result<Self, InvalidFilter> {
         let max_bytes = author.text_max_bytes();
         if text.len() > max_bytes {
             return Err(InvalidFilter(format!("longer than {max_bytes} bytes")));
@@ -151,7 +151,7 @@ impl Filter {
     /// Whether a client determines how much a match costs.
     #[must_use]
     pub fn is_clients_expression(&self) -> bool {
-        self.author == Author::Client && matches!(self.pattern, Pattern::Matches { .. })
+        self.author == FilterAuthor::Client && matches!(self.pattern, Pattern::Matches { .. })
     }
 
     /// Whether a record passes. Adds to `work` what the match may have cost: states of the

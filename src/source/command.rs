@@ -114,11 +114,11 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     if opening.request.method == Method::Head {
         let start = EventId::new(format!("{}-0", opening.now.unix_ms)).ok();
         return start.map_or(Err(OpenError::NotFound), |start| {
-            Ok(Opened::Stream(Box::new(Joins(start)), gap))
+            Ok(Opened::Stream(Box::new(AttachingSource(start)), gap))
         });
     }
     if let Some(live) = opening.live {
-        return Ok(Opened::Stream(Box::new(Joins(live.clone())), gap));
+        return Ok(Opened::Stream(Box::new(AttachingSource(live.clone())), gap));
     }
     let process = opening.host.start(&settings.command).map_err(|error| {
         let name = &settings.command[0];
@@ -309,9 +309,9 @@ impl Source for Command {
 
 /// Emits nothing. It has the position of a shared program until its subscriber attaches to the
 /// channel; or it stands for the program in the response to a HEAD request.
-struct Joins(EventId<'static>);
+struct AttachingSource(EventId<'static>);
 
-impl Source for Joins {
+impl Source for AttachingSource {
     fn poll(&mut self, _: Now, _: &mut Batch) -> Next {
         Next::Change
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::session::{Comer, Kept, Nothing, open_spool, trouble};
+use super::session::{EmptySource, SessionClient, SessionSource, open_spool, trouble};
 use super::spool::{SessionId, SessionKind, Spool};
 use super::tail;
 use super::{Changes, Host, Next, Now, OpenError, Opened, Opening, Source, Stream};
@@ -229,17 +229,17 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     let announcing = Announcing::of(opening.settings);
     let kind = members_of(opening.settings, opening.request);
     let spool = open_spool(opening, kind)?;
-    let comer = Comer::of(opening, &*spool)?;
+    let comer = SessionClient::of(opening, &*spool)?;
     let trouble = |error: io::Error| trouble(opening, &error);
     let secret = || opening.host.secret().map_err(trouble);
     let (author, last_id) = match &comer {
-        &Comer::Returned(id, place) => {
+        &SessionClient::Returned(id, place) => {
             let stored = spool.read(id).map_err(trouble)?;
             let author = Author::parse(&stored)
                 .ok_or_else(|| trouble(io::Error::other("a member's session holds none")))?;
             (author, LastId::Given(place.event_id()))
         }
-        Comer::New(_) => {
+        SessionClient::New(_) => {
             // Random as well, and not derived from the session's id, because it is public.
             let tag = u128::from_be_bytes(secret()?) as u64;
             (
@@ -269,11 +269,11 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         Opened::Finished => return Ok(Opened::Finished),
     };
     if opening.request.method != Method::Get {
-        return Ok(Opened::Stream(Box::new(Nothing), None));
+        return Ok(Opened::Stream(Box::new(EmptySource), None));
     }
     let (id, is_new, gap) = match comer {
-        Comer::Returned(id, _) => (id, false, inner_gap),
-        Comer::New(gap) => {
+        SessionClient::Returned(id, _) => (id, false, inner_gap),
+        SessionClient::New(gap) => {
             let id = SessionId::of(secret()?);
             let unannounced = match announcing {
                 Announcing::Yes => String::new(),
@@ -285,7 +285,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         }
     };
     let room = Room {
-        kept: Kept::new(inner, Rc::clone(&spool), id, &settings, opening.now),
+        kept: SessionSource::new(inner, Rc::clone(&spool), id, &settings, opening.now),
         id,
         // A client that missed records may have missed joins and leaves.
         welcome: is_new || gap.is_some(),
@@ -321,7 +321,7 @@ impl History {
 
 /// The stream of a member.
 struct Room {
-    kept: Kept,
+    kept: SessionSource,
     id: SessionId,
     author: Author,
     spool: Rc<dyn Spool>,

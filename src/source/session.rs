@@ -38,15 +38,15 @@ const AGAIN: Duration = Duration::from_secs(1);
 fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     let spool = open_spool(opening, SessionKind::Private)?;
     if opening.request.method != Method::Get {
-        return Ok(Opened::Stream(Box::new(Nothing), None));
+        return Ok(Opened::Stream(Box::new(EmptySource), None));
     }
     // Sessions that cannot be swept now are swept when the next client connects.
     let _ = spool.sweep(opening.now, &mut |_| Ok(()));
-    match Comer::of(opening, &*spool)? {
-        Comer::Returned(id, place) => {
+    match SessionClient::of(opening, &*spool)? {
+        SessionClient::Returned(id, place) => {
             open_at(opening, spool, id, LastId::Given(place.event_id()), None)
         }
-        Comer::New(gap) => {
+        SessionClient::New(gap) => {
             let id = SessionId::of(
                 opening
                     .host
@@ -95,7 +95,7 @@ fn open_at(
     )?;
     Ok(match inner {
         Opened::Stream(inner, inner_gap) => {
-            let kept = Kept::new(inner, spool, id, &settings, opening.now);
+            let kept = SessionSource::new(inner, spool, id, &settings, opening.now);
             Opened::Stream(Box::new(kept), gap.or(inner_gap))
         }
         Opened::Finished => Opened::Finished,
@@ -117,14 +117,14 @@ pub(super) fn open_spool(
 }
 
 /// The client that opens a stream.
-pub(super) enum Comer {
+pub(super) enum SessionClient {
     /// A client without a session, or whose session has ended; then it gets a gap.
     New(Option<Gap>),
     /// A client with this position in a session's stream.
     Returned(SessionId, TailId),
 }
 
-impl Comer {
+impl SessionClient {
     /// # Errors
     /// When the session cannot be read now.
     pub(super) fn of(opening: &Opening<'_>, spool: &dyn Spool) -> Result<Self, OpenError> {
@@ -174,7 +174,7 @@ fn trouble_with(
 }
 
 /// A source whose events belong to a session, and which keeps the session alive.
-pub(super) struct Kept {
+pub(super) struct SessionSource {
     inner: Box<dyn Source>,
     spool: Rc<dyn Spool>,
     id: SessionId,
@@ -183,7 +183,7 @@ pub(super) struct Kept {
     touch_at: Duration,
 }
 
-impl Kept {
+impl SessionSource {
     pub(super) fn new(
         inner: Box<dyn Source>,
         spool: Rc<dyn Spool>,
@@ -218,7 +218,7 @@ impl Kept {
     }
 }
 
-impl Source for Kept {
+impl Source for SessionSource {
     fn poll(&mut self, now: Now, out: &mut Batch) -> Next {
         if !self.keep(now) {
             // This process was stopped for longer than the grace, or somebody emptied the
@@ -254,9 +254,9 @@ impl Source for Kept {
 }
 
 /// The source for the response to a HEAD request: no session is created for it.
-pub(super) struct Nothing;
+pub(super) struct EmptySource;
 
-impl Source for Nothing {
+impl Source for EmptySource {
     fn poll(&mut self, _: Now, _: &mut Batch) -> Next {
         Next::Change
     }

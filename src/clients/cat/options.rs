@@ -7,7 +7,7 @@ use std::time::Duration;
 use lexopt::prelude::*;
 
 use super::super::UsageError;
-use super::super::access::Access;
+use super::super::endpoint::Endpoint;
 use super::super::units::duration;
 
 pub(super) const HELP: &str = "\
@@ -72,7 +72,7 @@ pub(super) enum Command {
 /// The options for reading.
 #[derive(Debug)]
 pub(super) struct Options {
-    pub(super) access: Access,
+    pub(super) endpoint: Endpoint,
     pub(super) form: OutputFormat,
     /// The names of the selected events; all events if it is empty.
     pub(super) events: Vec<String>,
@@ -139,13 +139,13 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     let Some(url) = url else {
         return Err(UsageError("want a URL (before --exec)".into()));
     };
-    let mut access = Access::to(&url)?;
-    headers.iter().try_for_each(|text| access.header(text))?;
+    let mut endpoint = Endpoint::to(&url)?;
+    headers.iter().try_for_each(|text| endpoint.header(text))?;
     if let Some(path) = token_file {
-        access.token_file(&path)?;
+        endpoint.token_file(&path)?;
     }
     Ok(Command::Read(Box::new(Options {
-        access,
+        endpoint,
         form,
         events,
         state,

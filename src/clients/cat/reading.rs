@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use ureq::http::{HeaderValue, Response, Uri};
 use ureq::{Agent, Body};
 
-use super::super::access::{FailureKind, agent, describe, retry_after};
+use super::super::endpoint::{FailureKind, agent, describe, retry_after};
 use super::super::exit::Exit;
 use super::super::pace::{self, RETRY_DEFAULT};
 use super::super::{Failure, note};
@@ -131,7 +131,7 @@ impl Reading<'_> {
                 };
                 note(
                     "sse-cat",
-                    &format!("{}: {trouble}{again}", self.options.access.url),
+                    &format!("{}: {trouble}{again}", self.options.endpoint.url),
                 );
             }
             let until = self.deadline.map_or(next, |deadline| deadline.min(next));
@@ -168,7 +168,7 @@ impl Reading<'_> {
             Ok(answered) => answered,
             Err(failed) => return Ok(failed),
         };
-        let asked = &self.options.access.url;
+        let asked = &self.options.endpoint.url;
         let refused = |text: String| Failure::new(Exit::Refused, format!("{asked}: {text}"));
         self.has_been_answered = true;
         let content_type = response.headers().get("content-type");
@@ -194,7 +194,7 @@ impl Reading<'_> {
 
     /// Sends the request and follows redirects. Returns the response and its URL.
     fn request(&self) -> Result<Result<(Response<Body>, Uri), ConnectionOutcome>, Failure> {
-        let asked = &self.options.access.url;
+        let asked = &self.options.endpoint.url;
         let refused = |text: &str| Failure::new(Exit::Refused, format!("{asked}: {text}"));
         let mut url = asked.clone();
         // A redirect back to the first origin does not make it trusted again: another server
@@ -229,7 +229,7 @@ impl Reading<'_> {
     fn call(&self, url: &Uri, has_left: bool) -> Result<Response<Body>, ureq::Error> {
         let mut request = self.agent.get(url);
         if !has_left {
-            request = self.options.access.apply(request);
+            request = self.options.endpoint.apply(request);
         }
         request = request.header("Accept", "text/event-stream");
         request = request.header("Cache-Control", "no-cache");
@@ -344,7 +344,7 @@ impl Reading<'_> {
     fn note_unavailable(&mut self, data: &str) {
         let reason = gap::describe(data);
         if self.unavailable.as_deref() != Some(&*reason) {
-            let url = &self.options.access.url;
+            let url = &self.options.endpoint.url;
             note("sse-cat", &format!("{url}: unavailable: {reason}"));
             self.unavailable = Some(reason);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lexopt::prelude::*;
 
 use super::super::UsageError;
-use super::super::access::Access;
+use super::super::endpoint::Endpoint;
 use super::super::units::duration;
 use super::record::DataFormat;
 
@@ -59,7 +59,7 @@ pub(super) enum Command {
 /// The options for publishing.
 #[derive(Debug)]
 pub(super) struct Options {
-    pub(super) access: Access,
+    pub(super) endpoint: Endpoint,
     pub(super) event: Option<String>,
     pub(super) form: DataFormat,
     pub(super) input: Input,
@@ -106,13 +106,13 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         (None, true) => Input::Lines,
         (None, false) => Input::Whole,
     };
-    let mut access = Access::to(&url)?;
-    headers.iter().try_for_each(|text| access.header(text))?;
+    let mut endpoint = Endpoint::to(&url)?;
+    headers.iter().try_for_each(|text| endpoint.header(text))?;
     if let Some(path) = token_file {
-        access.token_file(&path)?;
+        endpoint.token_file(&path)?;
     }
     Ok(Command::Publish(Box::new(Options {
-        access,
+        endpoint,
         event,
         form,
         input,

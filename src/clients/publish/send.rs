@@ -7,7 +7,7 @@ use serde_json::Value;
 use ureq::http::StatusCode;
 use ureq::{Agent, Body};
 
-use super::super::access::{FailureKind, agent, describe, retry_after};
+use super::super::endpoint::{FailureKind, agent, describe, retry_after};
 use super::super::exit::Exit;
 use super::super::pace;
 use super::super::{Failure, UsageError};
@@ -112,8 +112,8 @@ enum PostOutcome {
 }
 
 fn attempt(agent: &Agent, options: &Options, body: &str) -> PostOutcome {
-    let url = &options.access.url;
-    let request = options.access.apply(agent.post(url));
+    let url = &options.endpoint.url;
+    let request = options.endpoint.apply(agent.post(url));
     let request = request.header("Content-Type", "application/json");
     let request = request.header("Accept", "application/json");
     let mut response = match request.send(body) {

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 use super::clock;
 use crate::request::Label;
-use repeats::{Key, Verdict};
+use repeats::{Admission, Key};
 use table::Table;
 
 /// The severity of a line.
@@ -223,11 +223,11 @@ impl Log {
     /// minute, with the number of those that were suppressed.
     pub(crate) fn rate_limited(&self, level: Level, kind: &str, message: &str) {
         let key = Key::of(&[kind.as_bytes()]);
-        let verdict = self
+        let admission = self
             .shared
             .own
             .judge(key, |bucket| repeats::repeat(bucket, key, now_ms()));
-        if let Some(message) = with_count(verdict, message) {
+        if let Some(message) = with_count(admission, message) {
             self.write(level, &message);
         }
     }
@@ -252,14 +252,14 @@ impl Log {
         let judge =
             |bucket: &mut repeats::Bucket| repeats::admit(bucket, key, bytes, most, now_ms());
         match self.shared.own.judge(key, judge) {
-            Verdict::Write { suppressed } => {
+            Admission::Write { suppressed } => {
                 if suppressed > 0 {
                     let text = format!("{program}: {suppressed} bytes of its stderr were left out");
                     self.write(Level::Warning, &text);
                 }
                 self.write(Level::Warning, &format!("{program}: {text}"));
             }
-            Verdict::Suppress => {
+            Admission::Suppress => {
                 let text = format!(
                     "{program}: it writes more than {most} bytes a minute to stderr; the rest \
                      of this minute is left out; let it write less, or to a file of its own"
@@ -324,8 +324,8 @@ impl Shared {
         let parts = [parts, &[self.program.as_bytes(), &sink]].concat();
         let key = Key::of(&parts);
         let requests = self.requests.borrow();
-        let verdict = requests.judge(key, |bucket| repeats::repeat(bucket, key, now_ms()));
-        with_count(verdict, message)
+        let admission = requests.judge(key, |bucket| repeats::repeat(bucket, key, now_ms()));
+        with_count(admission, message)
     }
 
     /// Distinguishes this log from those of other servers, whose processes share the table.
@@ -432,16 +432,16 @@ fn replace_word(text: &str, setting: &str, option: &str) -> String {
 /// now, with at most `most` in a period.
 fn admitted(table: &Table, key: Key, most: u64) -> Option<u64> {
     match table.judge(key, |bucket| repeats::admit(bucket, key, 1, most, now_ms())) {
-        Verdict::Write { suppressed } => Some(suppressed),
-        Verdict::Suppress => None,
+        Admission::Write { suppressed } => Some(suppressed),
+        Admission::Suppress => None,
     }
 }
 
-fn with_count(verdict: Verdict, message: &str) -> Option<String> {
-    match verdict {
-        Verdict::Suppress => None,
-        Verdict::Write { suppressed: 0 } => Some(message.to_owned()),
-        Verdict::Write { suppressed } => Some(format!("{message} (and {suppressed} more since)")),
+fn with_count(admission: Admission, message: &str) -> Option<String> {
+    match admission {
+        Admission::Suppress => None,
+        Admission::Write { suppressed: 0 } => Some(message.to_owned()),
+        Admission::Write { suppressed } => Some(format!("{message} (and {suppressed} more since)")),
     }
 }
 

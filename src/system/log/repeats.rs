@@ -51,7 +51,7 @@ impl Key {
 
 /// What the log does with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Admission {
     /// Write it. `suppressed` were suppressed since it was written last.
     Write {
         suppressed: u64,
@@ -68,24 +68,30 @@ struct Slot {
 }
 
 /// Whether to write a line at `now_ms`; counts it if not.
-pub(super) fn repeat(bucket: &mut Bucket, key: Key, now_ms: u64) -> Verdict {
+pub(super) fn repeat(bucket: &mut Bucket, key: Key, now_ms: u64) -> Admission {
     let (place, mut slot) = find(bucket, key);
-    let verdict = if slot.is_over(now_ms) {
+    let admission = if slot.is_over(now_ms) {
         let suppressed = slot.count;
         (slot.since_ms, slot.count) = (now_ms, 0);
-        Verdict::Write { suppressed }
+        Admission::Write { suppressed }
     } else {
         slot.count += 1;
-        Verdict::Suppress
+        Admission::Suppress
     };
     put(bucket, place, slot);
-    verdict
+    admission
 }
 
 /// Whether `amount` more may be written at `now_ms` under this key, with at most `most` in
 /// [`PERIOD_MS`]. The caller chooses the unit: lines or bytes. `suppressed` is the amount that
 /// was suppressed in the period before.
-pub(super) fn admit(bucket: &mut Bucket, key: Key, amount: u64, most: u64, now_ms: u64) -> Verdict {
+pub(super) fn admit(
+    bucket: &mut Bucket,
+    key: Key,
+    amount: u64,
+    most: u64,
+    now_ms: u64,
+) -> Admission {
     let (place, mut slot) = find(bucket, key);
     let mut suppressed = 0;
     if slot.is_over(now_ms) {
@@ -100,23 +106,23 @@ pub(super) fn admit(bucket: &mut Bucket, key: Key, amount: u64, most: u64, now_m
     };
     put(bucket, place, slot);
     if is_admitted {
-        Verdict::Write { suppressed }
+        Admission::Write { suppressed }
     } else {
-        Verdict::Suppress
+        Admission::Suppress
     }
 }
 
 /// How much was suppressed under a key that [`admit`] counts, once in [`PERIOD_MS`]: `last` is
 /// the key of when that was told last, in the same bucket. It is not told again.
-pub(super) fn settle(bucket: &mut Bucket, key: Key, last: Key, most: u64, now_ms: u64) -> Verdict {
+pub(super) fn settle(bucket: &mut Bucket, key: Key, last: Key, most: u64, now_ms: u64) -> Admission {
     let (place, mut slot) = find(bucket, key);
-    if slot.count <= most || repeat(bucket, last, now_ms) == Verdict::Suppress {
-        return Verdict::Suppress;
+    if slot.count <= most || repeat(bucket, last, now_ms) == Admission::Suppress {
+        return Admission::Suppress;
     }
     let suppressed = slot.count - most;
     slot.count = most;
     put(bucket, place, slot);
-    Verdict::Write { suppressed }
+    Admission::Write { suppressed }
 }
 
 impl Slot {
@@ -168,7 +174,7 @@ mod tests {
 
     const EMPTY: Bucket = [0; SLOTS * SLOT_BYTES];
     const START: u64 = 1_800_000_000_000;
-    const FIRST: Verdict = Verdict::Write { suppressed: 0 };
+    const FIRST: Admission = Admission::Write { suppressed: 0 };
 
     #[test]
     fn the_same_line_is_written_once_a_minute_with_a_count() {
@@ -177,11 +183,11 @@ mod tests {
         assert_eq!(repeat(&mut bucket, key, START), FIRST);
         for second in 1..60 {
             let now = START + second * 1_000;
-            assert_eq!(repeat(&mut bucket, key, now), Verdict::Suppress);
+            assert_eq!(repeat(&mut bucket, key, now), Admission::Suppress);
         }
         let other = Key::of(&[b"ab", b""]);
         assert_eq!(repeat(&mut bucket, other, START), FIRST);
-        let again = Verdict::Write { suppressed: 59 };
+        let again = Admission::Write { suppressed: 59 };
         assert_eq!(repeat(&mut bucket, key, START + PERIOD_MS), again);
         assert_eq!(repeat(&mut bucket, key, START + 2 * PERIOD_MS), FIRST);
     }
@@ -205,7 +211,7 @@ mod tests {
         }
         assert_eq!(
             repeat(&mut bucket, Key(1_001), START + 1_000),
-            Verdict::Suppress
+            Admission::Suppress
         );
     }
 
@@ -214,21 +220,21 @@ mod tests {
         let mut bucket = EMPTY;
         let (key, last) = (Key::of(&[b"stderr"]), Key::of(&[b"end"]));
         let end = |bucket: &mut Bucket, now_ms| settle(bucket, key, last, 100, now_ms);
-        assert_eq!(end(&mut bucket, START), Verdict::Suppress);
+        assert_eq!(end(&mut bucket, START), Admission::Suppress);
         let say = |bucket: &mut Bucket, now_ms| admit(bucket, key, 60, 100, now_ms);
         assert_eq!(say(&mut bucket, START), FIRST);
-        assert_eq!(end(&mut bucket, START), Verdict::Suppress);
-        assert_eq!(say(&mut bucket, START), Verdict::Suppress);
-        let told = Verdict::Write { suppressed: 60 };
+        assert_eq!(end(&mut bucket, START), Admission::Suppress);
+        assert_eq!(say(&mut bucket, START), Admission::Suppress);
+        let told = Admission::Write { suppressed: 60 };
         assert_eq!(end(&mut bucket, START), told);
-        assert_eq!(end(&mut bucket, START), Verdict::Suppress);
+        assert_eq!(end(&mut bucket, START), Admission::Suppress);
         // Another process of the same program: what is not told now is told later.
-        assert_eq!(say(&mut bucket, START + 1), Verdict::Suppress);
-        assert_eq!(end(&mut bucket, START + 2), Verdict::Suppress);
+        assert_eq!(say(&mut bucket, START + 1), Admission::Suppress);
+        assert_eq!(end(&mut bucket, START + 2), Admission::Suppress);
         assert_eq!(say(&mut bucket, START + PERIOD_MS), told);
     }
 
-    fn admit_line(bucket: &mut Bucket, now_ms: u64) -> Verdict {
+    fn admit_line(bucket: &mut Bucket, now_ms: u64) -> Admission {
         admit(bucket, Key::ALL, 1, LINES_MAX, now_ms)
     }
 
@@ -238,13 +244,13 @@ mod tests {
         let key = Key::of(&[b"stderr"]);
         let mut say = |bytes, now_ms| admit(&mut bucket, key, bytes, 100, now_ms);
         assert_eq!(say(60, START), FIRST);
-        assert_eq!(say(60, START), Verdict::Suppress);
+        assert_eq!(say(60, START), Admission::Suppress);
         // Nothing else in this period is written either.
-        assert_eq!(say(10, START + 1), Verdict::Suppress);
-        let next = Verdict::Write { suppressed: 70 };
+        assert_eq!(say(10, START + 1), Admission::Suppress);
+        let next = Admission::Write { suppressed: 70 };
         assert_eq!(say(10, START + PERIOD_MS), next);
         assert_eq!(say(90, START + PERIOD_MS), FIRST);
-        assert_eq!(say(1, START + PERIOD_MS), Verdict::Suppress);
+        assert_eq!(say(1, START + PERIOD_MS), Admission::Suppress);
     }
 
     #[test]
@@ -255,7 +261,7 @@ mod tests {
             .count();
         assert_eq!(written as u64, LINES_MAX);
         let suppressed = 10_000 - LINES_MAX;
-        let next = Verdict::Write { suppressed };
+        let next = Admission::Write { suppressed };
         assert_eq!(admit_line(&mut bucket, START + PERIOD_MS), next);
         assert_eq!(admit_line(&mut bucket, START + PERIOD_MS), FIRST);
     }

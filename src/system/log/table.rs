@@ -18,7 +18,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
-use super::repeats::{BUCKETS, Bucket, Key, Verdict};
+use super::repeats::{Admission, BUCKETS, Bucket, Key};
 
 /// The parent folders to try, memory first.
 const PARENTS: [&str; 2] = ["/dev/shm", "/tmp"];
@@ -46,7 +46,11 @@ impl Table {
     }
 
     /// Applies `judge` to the bucket of `key`, and stores the bucket.
-    pub(super) fn judge(&self, key: Key, judge: impl FnOnce(&mut Bucket) -> Verdict) -> Verdict {
+    pub(super) fn judge(
+        &self,
+        key: Key,
+        judge: impl FnOnce(&mut Bucket) -> Admission,
+    ) -> Admission {
         match self {
             Self::Memory(buckets) => {
                 let mut buckets = buckets.borrow_mut();
@@ -58,13 +62,13 @@ impl Table {
             }
             Self::File => match open() {
                 Ok(file) => judge_in(&file, key, judge),
-                Err(_) => Verdict::Write { suppressed: 0 },
+                Err(_) => Admission::Write { suppressed: 0 },
             },
         }
     }
 }
 
-fn judge_in(file: &File, key: Key, judge: impl FnOnce(&mut Bucket) -> Verdict) -> Verdict {
+fn judge_in(file: &File, key: Key, judge: impl FnOnce(&mut Bucket) -> Admission) -> Admission {
     let mut bucket: Bucket = [0; size_of::<Bucket>()];
     let place = key.bucket() * BUCKET_BYTES;
     // A table that ends before this bucket has no entry in it.
@@ -78,11 +82,11 @@ fn judge_in(file: &File, key: Key, judge: impl FnOnce(&mut Bucket) -> Verdict) -
         }
     }
     bucket[filled..].fill(0);
-    let verdict = judge(&mut bucket);
+    let admission = judge(&mut bucket);
     match file.write_all_at(&bucket, place) {
-        Ok(()) => verdict,
+        Ok(()) => admission,
         // A line is written if its suppression cannot be counted.
-        Err(_) => Verdict::Write { suppressed: 0 },
+        Err(_) => Admission::Write { suppressed: 0 },
     }
 }
 
@@ -153,8 +157,8 @@ mod tests {
             let file = open_in(&folder).unwrap();
             judge_in(&file, key, |bucket| repeat(bucket, key, now_ms))
         };
-        assert_eq!(judged(), Verdict::Write { suppressed: 0 });
-        assert_eq!(judged(), Verdict::Suppress);
+        assert_eq!(judged(), Admission::Write { suppressed: 0 });
+        assert_eq!(judged(), Admission::Suppress);
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -1,4 +1,4 @@
-//! Access: a URL, the fields of every request to it, and HTTP.
+//! Endpoint: a URL, the fields of every request to it, and HTTP.
 //!
 //! Only this module uses the HTTP library. Certificates are checked against those of the system
 //! (`SSL_CERT_FILE` and `SSL_CERT_DIR` are used); `http_proxy`, `https_proxy`, `all_proxy` and
@@ -29,13 +29,13 @@ const TOKEN_MAX_BYTES: u64 = 8 * 1024;
 
 /// The URL, and the credentials.
 #[derive(Debug)]
-pub(super) struct Access {
+pub(super) struct Endpoint {
     /// An absolute `http` or `https` URL.
     pub(super) url: Uri,
     fields: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl Access {
+impl Endpoint {
     /// Reads the URL of a command line.
     pub(super) fn to(url: &str) -> Result<Self, UsageError> {
         let wrong = |what: &str| Err(UsageError(format!("{url}: {what}")));
@@ -282,7 +282,7 @@ mod tests {
             "https://example.org:8443/a?b=c#d",
             "HTTP://[::1]/x",
         ] {
-            assert!(Access::to(good).is_ok(), "{good}");
+            assert!(Endpoint::to(good).is_ok(), "{good}");
         }
         for bad in [
             "localhost/x",
@@ -293,7 +293,7 @@ mod tests {
             "http://a b/",
             "",
         ] {
-            assert!(Access::to(bad).is_err(), "{bad}");
+            assert!(Endpoint::to(bad).is_err(), "{bad}");
         }
     }
 
@@ -334,11 +334,11 @@ mod tests {
 
     #[test]
     fn a_wrong_field_is_refused_and_not_repeated() {
-        let mut access = Access::to("http://localhost/").unwrap();
-        access.header("Authorization:  Bearer x ").unwrap();
-        assert_eq!(access.fields[0].1, "Bearer x");
+        let mut endpoint = Endpoint::to("http://localhost/").unwrap();
+        endpoint.header("Authorization:  Bearer x ").unwrap();
+        assert_eq!(endpoint.fields[0].1, "Bearer x");
         for bad in ["secret", "a b: secret", "X: secret\r\nY: z", ": secret"] {
-            let error = access.header(bad).unwrap_err().to_string();
+            let error = endpoint.header(bad).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }
     }
