@@ -67,7 +67,7 @@ macro_rules! table {
 table! {
     STREAM "SSE_STREAM" Text("NAME"), = Unset("the last part of SCRIPT_NAME, but not status"), "";
     Responder, Location, Ignored;
-    "what sse-fcgi serves here: clock, countdown, script, tail, command, publish, session, room or status"
+    "the stream that sse-fcgi serves here: clock, countdown, script, tail, command, publish, session, room or status"
 
     FILE "SSE_FILE" Path, = Unset(""), "";
     Only(&["tail", "script", "room", "publish"]), Location, Divides;
@@ -79,7 +79,7 @@ table! {
 
     PREFIX "SSE_PREFIX" Path, = Unset("the first component of the path, if it has more than one"), "";
     Responder, Location, Ignored;
-    "the part of the path that is the location's, for gateways that give no PATH_INFO"
+    "the location's part of the path, for gateways without PATH_INFO"
 
     AWAIT "SSE_AWAIT" YesNo, = Value("no"), "";
     Only(&["tail", "room", "publish"]), Location, Ignored;
@@ -87,11 +87,11 @@ table! {
 
     SUFFIXES "SSE_SUFFIXES" Words, = Unset("any"), "";
     Only(&["tail", "room", "publish"]), Location, BySource;
-    "what names below SSE_ROOT must end in, separated by spaces"
+    "the permitted ends of names below SSE_ROOT, separated by spaces"
 
     FORMAT "SSE_FORMAT" Choice(&["lines", "jsonl", "state"]), = Unset("jsonl for .jsonl and .ndjson, else lines"), "";
     Only(&["tail", "command", "session", "publish"]), Location, BySource;
-    "how bytes become events: a line each, a JSON object each, or the whole file"
+    "what becomes an event: each line, each JSON object, or the whole file"
 
     ENCODING "SSE_ENCODING" Text("LABEL"), = Value("utf-8"), "";
     Only(&["tail"]), Location, Divides;
@@ -103,11 +103,11 @@ table! {
 
     FLUSH "SSE_FLUSH" milliseconds(100, HOUR), = Unset("never"), "";
     Only(&["tail"]), Location, Divides;
-    "treat an unfinished last line as a record after the file was quiet for so long"
+    "treat an unfinished last line as a record after the file was unchanged for so long"
 
     BACKLOG "SSE_BACKLOG" Count(0, 1_000_000), = Value("10"), "a new page is not empty";
     Only(&["tail", "room"]), Location, Ignored;
-    "records that a first-time client gets"
+    "the number of records that a first-time client gets"
 
     REPLAY "SSE_REPLAY" Size(0, u64::MAX), = Value("16M"), "some hours of a busy log";
     Only(&["tail", "session", "room"]), Location, Ignored;
@@ -115,7 +115,7 @@ table! {
 
     MAX_LINE "SSE_MAX_LINE" Size(16, 64 << 20), = Value("1M"), "";
     Only(&["tail", "command", "session", "room", "publish"]), Location, Divides;
-    "the longest record; a longer one is cut, and a gap says so"
+    "the longest record; a longer one is cut, and a gap reports it"
 
     FILTER "SSE_FILTER" Text("TEXT|/REGEX/"), = Unset("all records"), "";
     Only(&["tail", "room"]), Location, Divides;
@@ -135,7 +135,7 @@ table! {
 
     SOURCE_ID "SSE_SOURCE_ID" YesNo, = Value("no"), "";
     Only(&["tail", "command"]), Location, Divides;
-    "whether a jsonl record's own id is passed on, in an object"
+    "whether the data of a jsonl record contains its own id, in an object"
 
     EVENT "SSE_EVENT" Text("NAME"), = Unset("none, which is message"), "";
     Only(&["tail", "command", "session"]), Location, Divides;
@@ -147,7 +147,7 @@ table! {
 
     COUNT "SSE_COUNT" Count(0, 1_000_000), = Unset("10 for a countdown; a clock does not end"), "";
     Only(&["clock", "countdown"]), Location, Divides;
-    "where a countdown starts; after how many events a clock ends"
+    "the first number of a countdown; the number of events after which a clock ends"
 
     COMMAND "SSE_COMMAND" Command, = Unset(""), "";
     Only(&["command", "session"]), Location, Divides;
@@ -175,7 +175,7 @@ table! {
 
     PUBLISH_TOKEN_FILE "SSE_PUBLISH_TOKEN_FILE" Path, = Unset(""), "";
     Only(&["publish", "session", "room"]), Location, Ignored;
-    "the file of the tokens, one a line"
+    "the file of the tokens, one on each line"
 
     PUBLISH_MAX "SSE_PUBLISH_MAX" Size(1, 16 << 20), = Value("64K"), "";
     Only(&["publish", "session", "room"]), Location, Ignored;
@@ -183,7 +183,7 @@ table! {
 
     PUBLISH_TIMEOUT "SSE_PUBLISH_TIMEOUT" milliseconds(100, MINUTE.saturating_mul(5)), = Value("10s"), "";
     Only(&["publish", "session", "room"]), Location, Ignored;
-    "how long a body may take, and then its way into the file"
+    "how long a body may take to arrive, and then how long appending its record may take"
 
     PUBLISH_RATE "SSE_PUBLISH_RATE" Rate, = Unset("unlimited"), "";
     Only(&["publish", "session", "room"]), Location, Ignored;
@@ -191,7 +191,7 @@ table! {
 
     PUBLISH_SYNC "SSE_PUBLISH_SYNC" YesNo, = Value("no"), "";
     Only(&["publish", "session", "room"]), Location, Ignored;
-    "whether the answer 201 waits until a power cut cannot undo the record"
+    "whether the response 201 waits until the record is on the disk"
 
     FILE_MAX "SSE_FILE_MAX" Size(1 << 10, u64::MAX), = Unset("never"), "";
     Only(&["publish", "room"]), Location, Ignored;
@@ -203,7 +203,7 @@ table! {
 
     SPOOL "SSE_SPOOL" Path, = Unset(""), "";
     Only(&["session", "room"]), Location, Divides;
-    "the folder for sessions, in which no other user may write; it is made if it is missing"
+    "the folder for sessions, in which no other user may write; it is created if it is missing"
 
     SESSION_GRACE "SSE_SESSION_GRACE" Kind::Duration(SECOND.saturating_mul(10), HOUR.saturating_mul(24)), = Value("2m"), "a laptop may be carried to another room";
     Only(&["session", "room"]), Location, Ignored;
@@ -213,13 +213,13 @@ table! {
     Every, Location, Ignored;
     "send a comment (with ?heartbeat=event an event) after this much silence"
 
-    RETRY "SSE_RETRY" seconds(HOUR), = Value("3s"), "the browsers' own";
+    RETRY "SSE_RETRY" seconds(HOUR), = Value("3s"), "the default of browsers";
     Every, Location, Ignored;
     "the reconnection time; it is sent times 0.75 to 1.5, so that clients do not return together"
 
     SEND_TIMEOUT "SSE_SEND_TIMEOUT" seconds(HOUR), = Value("30s"), "";
     Every, Location, Ignored;
-    "close a client that receives nothing for so long"
+    "disconnect a client that accepts nothing for so long"
 
     MAX_AGE "SSE_MAX_AGE" seconds(Duration::MAX), = Unset("1h under CGI; none under FastCGI and in a terminal"), "a CGI stream holds a worker of the server";
     Every, Location, Ignored;
@@ -227,13 +227,13 @@ table! {
 
     ALLOW_ORIGIN "SSE_ALLOW_ORIGIN" Origins, = Unset("none"), "";
     Every, Location, Ignored;
-    "origins whose pages may read across sites, separated by spaces; * is any, without credentials"
+    "origins whose pages may read the stream, separated by spaces; * is any, without credentials"
 
     LOG "SSE_LOG" Path, = Unset("the server's log, in a terminal stderr"), "";
     Every, Process, Ignored;
     "a file to log to, as JSON lines; SIGHUP makes sse-fcgi reopen it"
 
-    MAX_SUBSCRIBERS "SSE_MAX_SUBSCRIBERS" Count(1, 1_000_000), = Value("50000"), "a small machine can serve so many, if it has the descriptors";
+    MAX_SUBSCRIBERS "SSE_MAX_SUBSCRIBERS" Count(1, 1_000_000), = Value("50000"), "a small machine can serve this many, if it has enough descriptors";
     Responder, Process, Ignored;
     "how many streams sse-fcgi serves at the same time; further clients are asked to reconnect later"
 
