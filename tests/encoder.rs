@@ -1,4 +1,4 @@
-//! What the encoder writes, an independent parser reads back.
+//! An independent parser reads back what the encoder writes.
 
 #[allow(dead_code)]
 #[path = "support/event_stream.rs"]
@@ -15,7 +15,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sse_cgi::event::{Batch, Event, EventId, EventName, Gap, Reason};
 
-/// What can be appended to a batch.
+/// The items that can be appended to a batch.
 #[derive(Clone, Debug)]
 enum Part {
     Event {
@@ -58,8 +58,8 @@ fn append(part: &Part, batch: &mut Batch) {
     }
 }
 
-/// The documented cleaning: every line end becomes LF, bad UTF-8 becomes U+FFFD, then
-/// NUL is left out.
+/// The documented cleaning: every line end becomes LF, bad UTF-8 becomes U+FFFD, and then NUL
+/// is removed.
 fn cleaned(data: &[u8]) -> String {
     let mut lines = Vec::new();
     let mut at = 0;
@@ -75,7 +75,7 @@ fn cleaned(data: &[u8]) -> String {
     String::from_utf8_lossy(&lines).replace('\0', "")
 }
 
-/// What a browser makes of the parts.
+/// The items that a browser reads.
 fn expected(parts: &[Part]) -> Vec<Item> {
     let mut last_id = String::new();
     let mut items = Vec::new();
@@ -115,7 +115,7 @@ fn without_comments(items: Vec<Item>) -> Vec<Item> {
         .collect()
 }
 
-/// Bytes that make trouble more often than chance would.
+/// Bytes with more special cases than random ones would have.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => vec(any::<u8>(), 0..12),

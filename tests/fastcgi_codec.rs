@@ -1,5 +1,5 @@
-//! The FastCGI machine against requests of an encoder of its own, and against arbitrary
-//! bytes: however they are split, they mean the same.
+//! The FastCGI state machine with requests of an independent encoder, and with arbitrary bytes:
+//! splitting them must not change the result.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -16,14 +16,14 @@ const STDOUT: u8 = 6;
 const GET_VALUES: u8 = 9;
 const GET_VALUES_RESULT: u8 = 10;
 
-/// Small, so that chance reaches them.
+/// Small, so that random input reaches them.
 const SMALL: Limits = Limits {
     params_bytes: 600,
     pairs: 12,
     connections_max: 4_000_000_000,
 };
 
-/// One record, as a web server may send it: the reserved byte is anything.
+/// One record, as a web server may send it: the reserved byte has any value.
 fn record(kind: u8, id: u16, content: &[u8], padding: u8) -> Vec<u8> {
     let [id1, id0] = id.to_be_bytes();
     let [bytes1, bytes0] = u16::try_from(content.len()).unwrap().to_be_bytes();
@@ -33,7 +33,7 @@ fn record(kind: u8, id: u16, content: &[u8], padding: u8) -> Vec<u8> {
     wire
 }
 
-/// One record, as we send it.
+/// One record, as the responder sends it.
 fn ours(kind: u8, id: u16, content: &[u8]) -> Vec<u8> {
     let mut wire = record(kind, id, content, 0);
     wire[7] = 0;
@@ -56,7 +56,7 @@ fn pairs(pairs: &[(Vec<u8>, Vec<u8>, bool)]) -> Vec<u8> {
     wire
 }
 
-/// `content` as a stream: cut into records of the sizes given, again and again, and ended.
+/// `content` as a stream: cut into records of the given sizes, repeatedly, and ended.
 fn stream(kind: u8, id: u16, content: &[u8], sizes: &[(u16, u8)]) -> Vec<u8> {
     let mut wire = Vec::new();
     let mut rest = content;
@@ -72,7 +72,7 @@ fn stream(kind: u8, id: u16, content: &[u8], sizes: &[(u16, u8)]) -> Vec<u8> {
     wire
 }
 
-/// What the server sees; a body's pieces are joined, since their number is chance.
+/// What the server receives; the pieces of a body are joined, since their number is random.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
     /// Names, and values where the name is text and not empty.
@@ -84,7 +84,7 @@ enum Seen {
     Finished(After),
 }
 
-/// At which event the server ends a request; at an abort it always does.
+/// The event after which the server ends a request; after an abort it always does.
 #[derive(Clone, Copy, Debug)]
 enum Ends {
     Request,
@@ -111,7 +111,7 @@ fn request(meta: &MetaVariables) -> Seen {
     Seen::Request(meta.names().map(|n| (n.to_vec(), value(n))).collect())
 }
 
-/// Feeds `pieces` and acts as `ends` says.
+/// Feeds `pieces` and acts according to `ends`.
 fn outcome<'a>(limits: Limits, pieces: impl Iterator<Item = &'a [u8]>, ends: Ends) -> Outcome {
     let mut connection = Connection::new(limits);
     let (mut seen, mut reply) = (Vec::new(), Vec::new());
@@ -158,7 +158,7 @@ fn outcome<'a>(limits: Limits, pieces: impl Iterator<Item = &'a [u8]>, ends: End
     Outcome { seen, reply, end }
 }
 
-/// Pieces of the sizes given, again and again.
+/// Pieces of the given sizes, repeatedly.
 fn split<'a>(wire: &'a [u8], sizes: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = wire;
     sizes.iter().cycle().map_while(move |size| {
@@ -168,12 +168,12 @@ fn split<'a>(wire: &'a [u8], sizes: &'a [usize]) -> impl Iterator<Item = &'a [u8
     })
 }
 
-/// Feeds `wire` whole, byte by byte and split by `sizes`; all must come to the same.
+/// Feeds `wire` whole, byte by byte and split by `sizes`; the results must be equal.
 fn same_for_all_splits(wire: &[u8], sizes: &[usize], ends: Ends) -> Outcome {
     let whole = outcome(SMALL, std::iter::once(wire), ends);
     assert_eq!(outcome(SMALL, wire.chunks(1), ends), whole, "byte by byte");
     assert_eq!(outcome(SMALL, split(wire, sizes), ends), whole, "{sizes:?}");
-    // Whole records, and not more than twice what was asked and what each end takes.
+    // Complete records, and at most twice the length of the requests and of each end.
     let mut reply = &whole.reply[..];
     let mut ended = 0;
     while !reply.is_empty() {
@@ -194,7 +194,7 @@ fn ends() -> impl Strategy<Value = Ends> {
     select(vec![Ends::Request, Ends::StdinEnd, Ends::Abort])
 }
 
-/// A record that is as likely to fit as not.
+/// A record that is valid with a probability of one half.
 fn any_record() -> impl Strategy<Value = Vec<u8>> {
     let id = select(vec![0_u16, 1, 1, 1, 1, 2, 0x0100]);
     let pair = (
@@ -299,8 +299,7 @@ proptest! {
     }
 }
 
-/// What comes of one request with `params` as its PARAMS, in
-/// reads of 4096 bytes.
+/// The result of one request with `params` as its PARAMS, in reads of 4096 bytes.
 fn of_params(limits: Limits, params: &[u8]) -> Outcome {
     let wire = [
         record(BEGIN, 1, &[0, 1, 0, 0, 0, 0, 0, 0], 0),
@@ -382,7 +381,7 @@ fn everything_may_have_no_length() {
     let nothing: [&[u8]; 3] = [b"", b"", b""];
     let found = outcome(SMALL, nothing.into_iter(), Ends::Request);
     assert_eq!((found.seen, found.end), (vec![], Ok((None, false))));
-    // An empty read within a record is no end of anything.
+    // An empty read within a record does not end anything.
     let begin: [&[u8]; 4] = [
         b"\x01\x01\x00\x01\x00\x08\x00\x00\x00",
         b"",

@@ -1,5 +1,5 @@
-//! What the FastCGI machine holds, counted by the allocator. One test in a process of its
-//! own, since whatever else runs would be counted too.
+//! The memory of the FastCGI state machine, counted by the allocator. It is one test in a
+//! process of its own, since other tests would be counted too.
 
 use std::alloc::System;
 
@@ -22,8 +22,8 @@ fn records(kind: u8, id: u8, content: &[u8], size: usize) -> Vec<u8> {
     content.chunks(size).flat_map(record).collect()
 }
 
-/// The most that was held while `wire` was fed in reads of `size` bytes, and how it
-/// ended. The request, if there was one, is dropped by then.
+/// The maximum memory while `wire` is fed in reads of `size` bytes, and the result. A request
+/// is dropped by then.
 fn peak(wire: &[u8], size: usize) -> (usize, Result<bool, Malformed>) {
     let mut reply = Vec::with_capacity(64 * KIB);
     let before = ALLOCATOR.allocated();
@@ -47,7 +47,7 @@ fn peak(wire: &[u8], size: usize) -> (usize, Result<bool, Malformed>) {
 #[test]
 fn what_is_held_is_bounded_by_the_limits_and_nothing_while_serving() {
     let limits = Limits::default();
-    // Nothing in memory for lengths that are only announced.
+    // No memory for lengths that are only announced.
     for lengths in [&b"\x00\xFF\xFF\xFF\xFF"[..], b"\x80\x03\xFF\x00\x00"] {
         let (peak, _) = peak(&[BEGIN, &records(4, 1, lengths, 9)].concat(), 1);
         assert!(peak < KIB, "{peak} for {lengths:x?}");
@@ -79,7 +79,7 @@ fn what_is_held_is_bounded_by_the_limits_and_nothing_while_serving() {
             );
         }
     }
-    // What is ignored or passed on is not held: a body, another request, unknown records.
+    // Ignored and forwarded content is not stored: a body, another request, unknown records.
     let noise = vec![b'x'; 1000 * KIB];
     for (kind, id) in [(5, 1), (4, 2), (5, 2), (8, 1), (99, 0), (10, 0)] {
         let wire = [BEGIN, PARAMS_END, &records(kind, id, &noise, 60_000)].concat();
@@ -87,7 +87,7 @@ fn what_is_held_is_bounded_by_the_limits_and_nothing_while_serving() {
         assert!(peak < KIB, "{peak} for type {kind} of request {id}");
         assert_eq!(end, Ok(true));
     }
-    // A thousand that are served hold nothing but their place.
+    // A thousand served requests need only the struct.
     let wire = [BEGIN, &records(4, 1, b"\x01\x01A1", 4), PARAMS_END].concat();
     let mut connections: Vec<Connection> = Vec::with_capacity(1000);
     let limits = std::rc::Rc::new(limits);

@@ -1,5 +1,5 @@
-//! Whatever a gateway hands over, a request has a meaning, and nothing of the client's
-//! gets into an answer's head.
+//! Any variables of a gateway make a request with a meaning, and no unchecked bytes of the
+//! client get into the head of a response.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use sse_cgi::request::{
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Meta-variables that a client has a say in.
+/// Meta-variables that a client can influence.
 const CLIENTS: &[&str] = &[
     "REQUEST_METHOD",
     "QUERY_STRING",

@@ -1,4 +1,5 @@
-//! The table of settings, and all that has to agree with it: the pages and the options.
+//! The table of settings, and everything that must agree with it: the documents and the
+//! options.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,11 +1,11 @@
-//! Runs a command beside an Apache that is set up as the Apache tests set it up,
-//! for checks that are not written in Rust:
+//! Runs a command beside an Apache that is set up as in the Apache tests, for checks that are
+//! not written in Rust:
 //!
 //!     cargo test --test with_apache -- COMMAND ARGUMENT...
 //!
-//! The command finds the server in its environment (tests/browser/site.js says what
-//! the variables mean) and its exit code is ours. Apache has ended, with every
-//! program it started, when this has.
+//! The command finds the server in its environment (tests/browser/site.js documents the
+//! variables) and its exit code is used. Apache and every program that it started have ended
+//! when this ends.
 
 mod servers;
 mod support;

@@ -1,5 +1,5 @@
-//! A program's output through Apache: its errors in the error log, its end at the client,
-//! and nothing of it left behind.
+//! A program's output through Apache: its errors in the error log, its end at the client, and
+//! no process left behind.
 
 use std::fs;
 use std::time::Duration;
@@ -34,7 +34,7 @@ fn a_program_says_its_lines_to_the_client_and_its_errors_to_the_error_log(mpm: M
 }
 
 fn nothing_of_a_program_is_left_once_its_client_has(mpm: Mpm) {
-    // Apache notices at its next writes, asks us to end, and kills us 3 s later.
+    // Apache notices at its next writes, sends SIGTERM, and SIGKILL 3 s later.
     let command = "sh -c 'trap : TERM; sleep 600 & echo $!; while :; do echo $$; sleep 0.1; done'";
     let apache = Apache::with(mpm).set("SSE_COMMAND", command).start();
     for name in NAMES {
@@ -46,7 +46,7 @@ fn nothing_of_a_program_is_left_once_its_client_has(mpm: Mpm) {
         }
         drop(stream);
         wait_until("the end of the program", LIMIT, || {
-            // (A zombie is what nobody has waited for yet.)
+            // (A zombie is a process that has not been reaped yet.)
             pids.iter()
                 .all(|pid| stat(pid).map_or(true, |stat| stat.contains(") Z ")))
         });

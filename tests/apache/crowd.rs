@@ -1,5 +1,5 @@
-//! More followers than a user may have inotify instances (128 by default):
-//! those who get none fall back to other means, and nobody notices.
+//! More followers than a user may have inotify instances (128 by default): those without an
+//! instance use other means, without a visible difference.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -18,12 +18,12 @@ under_both!(
     followers_get_every_line_when_another_program_holds_all_inotify_instances,
 );
 
-/// A look at the file once a second, for want of anything better, and the time
-/// that this machine takes for so many.
+/// The interval of polling, once a second, which is used if nothing better is available, and
+/// the time that this machine needs for so many.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// Starts `count` followers of one growing file, and sees that each gets each
-/// line; then that none is left when all have gone.
+/// Starts `count` followers of one growing file, and checks that each gets each line; then that
+/// none is left after all clients have disconnected.
 fn follow_in_a_crowd(apache: &Apache, count: usize, limit: Duration) {
     append(&apache.tail_file(), "from before\n");
     let mut followers: Vec<Answer> = (0..count)
@@ -46,7 +46,7 @@ fn follow_in_a_crowd(apache: &Apache, count: usize, limit: Duration) {
         append(&apache.tail_file(), &format!("{line}\n"));
         expect(line);
     }
-    // Many at once, and none of them lost between two looks at the file.
+    // Many at once, and none is lost between two checks of the file.
     let burst: Vec<_> = (0..50).map(|number| format!("burst {number}")).collect();
     append(&apache.tail_file(), &(burst.join("\n") + "\n"));
     for line in &burst {
@@ -78,7 +78,7 @@ fn followers_get_every_line_when_another_program_holds_all_inotify_instances(mpm
 struct Holder(Child);
 
 impl Holder {
-    /// Starts it and waits until it has them all.
+    /// Starts it and waits until it has all of them.
     fn of_all_instances() -> Holder {
         // Perl, since every Debian has it; 294 and 26 are inotify_init1.
         let number = if cfg!(target_arch = "x86_64") {

@@ -1,4 +1,4 @@
-//! What reaches the client, and when: each event once, as soon as it is there.
+//! What reaches the client, and when: each event once, without delay.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,12 +17,12 @@ under_both!(
     the_servers_own_access_log_is_followed_while_it_is_written,
 );
 
-/// Above the time that a busy machine takes; far below a heartbeat, which would
-/// push out what is held back.
+/// More than a busy machine needs; far less than a heartbeat, which would push out a delayed
+/// event.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// Appends a line at a time, the next only when the last has arrived, so that
-/// whatever holds events back holds them for ever.
+/// Appends one line at a time, each after the previous one has arrived, so a delayed event
+/// would never arrive.
 #[track_caller]
 fn write_and_await_in_lockstep(apache: &Apache, stream: &mut Answer, label: &str) {
     for number in 0..10 {
@@ -103,7 +103,7 @@ fn a_client_that_returns_to_a_tail_gets_what_it_missed_and_nothing_twice(mpm: Mp
         append(&apache.tail_file(), "7\n");
         assert_eq!(second.data_of(1), ["7"]);
 
-        // As a polyfill says it.
+        // In a polyfill's notation.
         let query = format!("{program}?lastEventId={last_id}");
         let mut third = apache.get(&query).send();
         assert_eq!(third.data_of(4), ["4", "5", "6", "7"]);
@@ -137,7 +137,7 @@ fn a_countdown_closes_and_answers_204_to_who_returns(mpm: Mpm) {
         assert_eq!(back.head.status, 204);
         assert_eq!(back.head.field("Content-Type"), None);
 
-        // Who left after the second number gets the others, and no number twice.
+        // A client that left after the second number gets the others, and no number twice.
         let mut back = apache
             .get(program)
             .field("Last-Event-ID", &events[1].id)

@@ -1,4 +1,4 @@
-//! Heads and methods: what a client is told before the first event, exactly.
+//! Heads and methods: the exact response before the first event.
 
 use crate::servers::answer::Head;
 use crate::servers::apache::{Apache, Mpm};
@@ -199,7 +199,7 @@ fn a_stream_tells_an_allowed_origin_that_it_may_read(mpm: Mpm) {
         );
         stream.event();
 
-        // The browser is the one who keeps it from the page.
+        // The browser prevents the page from reading it.
         let mut stream = apache
             .get(program)
             .field("Origin", "https://evil.example")

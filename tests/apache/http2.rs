@@ -1,5 +1,5 @@
-//! HTTP/2: plain names stream; nph names, whose output Apache holds back there,
-//! are short answers that lose nothing. curl is the peer.
+//! HTTP/2: plain names stream. nph names, whose output Apache holds back there, send short
+//! responses that lose nothing. The peer is curl.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ fn an_nph_name_gives_every_line_once_to_a_client_that_returns(mpm: Mpm) {
     let writer = std::thread::spawn(move || {
         for number in 1..LINES {
             append(&file, &format!("{number}\n"));
-            // Not a wait for anything: a file that grows while it is read.
+            // This does not wait for a condition: it is a file that grows while it is read.
             std::thread::sleep(Duration::from_millis(10));
         }
     });
@@ -88,8 +88,8 @@ fn an_nph_name_gives_every_line_once_to_a_client_that_returns(mpm: Mpm) {
     assert_eq!(received, expected);
     assert!(answers > 1, "one answer is no proof");
 
-    // Nothing new: the answer ends after a heartbeat, so that no process waits
-    // for a client that Apache would not tell it has gone.
+    // No new event: the response ends after a heartbeat, so that no process waits for a client
+    // whose departure Apache would not report.
     let field = format!("Last-Event-ID: {last_id}");
     let started = Instant::now();
     let mut answer = get_over_http2(apache.port(), &target, &[&field]);

@@ -1,5 +1,5 @@
-//! Beginning and end of a program's process: it goes when its client, its time
-//! or its server does, and it stays when it should.
+//! Beginning and end of a program's process: it ends with its client, its maximum age or its
+//! server, and only then.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const BOTH: [&str; 2] = ["nph-tail.cgi", "tail.cgi"];
 fn a_client_that_left_is_noticed_by_the_second_heartbeat(mpm: Mpm) {
     let apache = Apache::with(mpm).set("SSE_HEARTBEAT", "1s").start();
     for program in BOTH {
-        // A file that is not there: nothing is ever written but heartbeats.
+        // A missing file: only heartbeats are written.
         let mut streams: Vec<_> = (0..3).map(|_| apache.get(program).send()).collect();
         for stream in &mut streams {
             stream.wait_for_comments(1, PATIENCE);
@@ -42,8 +42,8 @@ fn a_client_that_shut_its_sending_side_still_gets_its_stream(mpm: Mpm) {
     for program in BOTH {
         let mut stream = apache.get(program).send();
         stream.shut_sending();
-        // The first comment, and two heartbeats, which a program that took a
-        // half-closed connection for a closed one would not live to send.
+        // The first comment and two heartbeats, which a program would not send if it took a
+        // half-closed connection for a closed one.
         stream.wait_for_comments(3, PATIENCE);
         append(&apache.tail_file(), "still here\n");
         assert_eq!(stream.event().data, "still here");
@@ -73,7 +73,7 @@ fn a_client_that_stops_reading_is_let_go(mpm: Mpm) {
         .set("SSE_SEND_TIMEOUT", "1s")
         .set("SSE_BACKLOG", "1000")
         .start();
-    // More than the sockets and Apache between them take in.
+    // More than the sockets and Apache buffer together.
     let line = "x".repeat(500_000) + "\n";
     append(&apache.tail_file(), &line.repeat(60));
     for program in BOTH {
@@ -126,7 +126,7 @@ fn a_graceful_restart_keeps_streams_going(mpm: Mpm) {
 }
 
 fn a_stop_of_the_server_leaves_no_program_behind(mpm: Mpm) {
-    // The default heartbeat: it is not by their next write that they notice.
+    // With the default heartbeat they do not notice it by their next write.
     let mut apache = Apache::with(mpm).start();
     append(&apache.tail_file(), "a line\n");
     let mut streams: Vec<_> = BOTH.map(|program| apache.get(program).send()).into();

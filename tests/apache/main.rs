@@ -1,6 +1,6 @@
-//! The programs under a real Apache, as a user sets it up: started from
-//! `apache/sse-cgi.conf` or `apache/htaccess`, filled by `scripts/install`,
-//! under mpm_event with mod_cgid and under mpm_prefork with mod_cgi.
+//! The programs under a real Apache, as a user sets it up: started from `apache/sse-cgi.conf`
+//! or `apache/htaccess`, with the programs installed by `scripts/install`, under mpm_event with
+//! mod_cgid and under mpm_prefork with mod_cgi.
 //!
 //! Every test starts a server of its own (tests/servers/apache.rs), so they can
 //! run side by side, in threads or in processes.

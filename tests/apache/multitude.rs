@@ -1,8 +1,7 @@
-//! 2000 followers of one file under one Apache, as far as threads and the system's
-//! stock limits go: nothing is missing, and nothing is left behind.
+//! 2000 followers of one file under one Apache, within the limits of threads and the system's
+//! defaults: nothing is missing, and nothing is left behind.
 //!
-//! The clients are one thread that polls plain sockets, since here it is their number
-//! that matters.
+//! The clients are one thread that polls plain sockets, since only their number matters here.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -18,7 +17,7 @@ use crate::support::folder::append;
 
 const FOLLOWERS: usize = 2_000;
 
-/// What this machine needs to start so many programs, or to wake them all.
+/// The time that this machine needs to start so many programs, or to wake all of them.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// One client, and the lines that it has got.
@@ -45,7 +44,7 @@ impl Client {
         }
     }
 
-    /// Takes in what has come.
+    /// Reads the available bytes.
     fn read(&mut self) {
         let mut bytes = [0; 16_384];
         match self.socket.read(&mut bytes) {
@@ -137,7 +136,7 @@ fn each_of_2000_followers_gets_every_line_and_none_stays_behind() {
         written.extend(lines);
         wait_for_lines(&mut clients, &written);
     }
-    // A rotation is no different for so many.
+    // A rotation with so many followers.
     let rotated = apache.tail_file().with_extension("txt.1");
     std::fs::rename(apache.tail_file(), rotated).expect("it is there");
     append(&apache.tail_file(), "rotated\n");

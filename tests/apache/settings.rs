@@ -1,4 +1,4 @@
-//! Where settings come from, and where they do not: never from a client.
+//! Where settings come from: never from a client.
 
 use crate::servers::apache::{Apache, Mpm};
 use crate::support::folder::append;
@@ -64,7 +64,7 @@ fn a_bad_setting_is_told_to_the_log_once_and_to_the_client_not_at_all(mpm: Mpm) 
         let lines: Vec<_> = log.lines().filter(|line| line.contains("soon")).collect();
         assert_eq!(lines.len(), asked + 1, "{log}");
         assert!(lines[asked].contains("SSE_HEARTBEAT"), "{}", lines[asked]);
-        // How it should have been written.
+        // The correct notation.
         assert!(lines[asked].contains("15s"), "{}", lines[asked]);
     }
 }

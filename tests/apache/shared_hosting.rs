@@ -1,5 +1,5 @@
-//! `apache/htaccess`, as `scripts/install --htaccess` puts it beside the
-//! programs, on a host that allows no more than it asks for.
+//! `apache/htaccess`, as `scripts/install --htaccess` puts it beside the programs, on a host
+//! that permits only the directives in it.
 
 use std::time::{Duration, Instant};
 

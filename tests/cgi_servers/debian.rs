@@ -48,7 +48,7 @@ fn configuration(folder: &Folder, port: u16, edit: &dyn Fn(String) -> String) ->
         text.push_str(&format!("LoadModule {module}_module {file}\n"));
     }
     text.push_str(&edit(fs::read_to_string(CONFIGURATION).unwrap()));
-    // What the machine's administrator has enabled is no default.
+    // Modules that this machine's administrator has enabled are not Debian's default.
     text.lines()
         .map(|line| match line.split_whitespace().next() {
             Some("IncludeOptional" | "Include") => "",

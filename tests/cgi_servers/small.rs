@@ -136,7 +136,7 @@ fn programs_work_by_the_settings_file_and_without_a_wrapper(server: Small) {
     }
     let posted = || site.folder.read("data/posted.jsonl").contains("\"hello\"");
     if server == Small::MiniHttpd {
-        // 1.30 closes the connection before any program's answer to a POST.
+        // Version 1.30 closes the connection before a program can respond to a POST.
         let mut socket = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
         let head = "POST /cgi-bin/publish.cgi HTTP/1.0\r\nContent-Type: text/plain\r\n";
         write!(socket, "{head}Content-Length: 5\r\n\r\nhello").unwrap();

@@ -75,6 +75,6 @@ fn install(cgi_bin: &Path) {
         .expect("bash runs scripts/install");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "scripts/install: {said}");
-    // Whoever the server is can look into it, but not write.
+    // The server's user can read it, but not write it.
     assert!(fs::metadata(cgi_bin).is_ok());
 }

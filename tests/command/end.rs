@@ -1,4 +1,4 @@
-//! However a stream ends, nothing of its program is left a second later.
+//! However a stream ends, no process of its program is left a second later.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use nix::sys::signal::Signal;
 use crate::family::{Family, READY, nph, quiet, script};
 use crate::stage::{EVERY_WAY, Folder, Over, Program};
 
-/// A program, a child of it, and one in the background that has no output; all of them
-/// deaf to SIGTERM.
+/// A program, a child of it, and one in the background without output; all of them ignore
+/// SIGTERM.
 const DEAF: &str = "trap '' TERM HUP INT
 sh -c 'echo $$ >>\"$0\"; while :; do sleep 0.1; done' \"$0\" &
 sh -c 'echo $$ >>\"$0\"; while :; do sleep 0.1; done' \"$0\" >/dev/null 2>&1 </dev/null &
@@ -16,7 +16,7 @@ while test $(wc -l <\"$0\") -lt 3; do sleep 0.01; done
 echo ready
 while :; do sleep 0.1; done";
 
-/// As polite as most.
+/// It ends at SIGTERM, like most programs.
 const POLITE: &str = "sleep 600 & echo $! >>\"$0\"; sleep 600 & echo $! >>\"$0\"
 echo ready; wait";
 
@@ -25,7 +25,7 @@ fn the_whole_group_is_gone_when_the_client_leaves() {
     for over in EVERY_WAY {
         for text in [DEAF, POLITE] {
             let folder = Folder::new();
-            // Only pipes and heartbeats tell that a client has left.
+            // Only pipes and heartbeats show that a client has disconnected.
             let program = nph(&folder, text).over(over);
             let mut stream = program.set("SSE_HEARTBEAT", "1s").start();
             stream.says(&[READY]);
@@ -97,7 +97,8 @@ while test $(wc -l <\"$0\") -lt 2; do sleep 0.01; done; exit 3";
 
 #[test]
 fn a_program_that_has_ended_is_not_waited_for() {
-    // The grace for what runs on is 300 ms: of ten, one may be slow for other reasons.
+    // The grace for processes that continue is 300 ms: of ten, one may be slow for other
+    // reasons.
     let folder = Folder::new();
     let times = (0..10).map(|_| {
         let program = nph(&folder, "exit 0");
@@ -141,7 +142,7 @@ fn who_returns_after_the_end_is_told_to_stay_away_and_who_missed_something_is_to
 
 #[test]
 fn where_output_is_held_back_it_runs_to_its_end_and_not_again_for_every_line() {
-    // Apache hands on what an nph program says over HTTP/2 when it has ended.
+    // Over HTTP/2, Apache forwards the output of an nph program when it has ended.
     let folder = Folder::new();
     let command = script(&folder, "echo one; sleep 0.3; echo two; exit 1");
     let program = quiet(Program::nph("command"), &command).set("HTTP2", "on");
@@ -152,7 +153,7 @@ fn where_output_is_held_back_it_runs_to_its_end_and_not_again_for_every_line() {
 
 #[test]
 fn when_we_are_killed_who_writes_on_ends_by_it_and_a_silent_one_by_setpriv_if_asked() {
-    // Nothing of us is left that could end it: this is what the system does.
+    // No process of ours is left that could end it: the system does this.
     let folder = Folder::new();
     let writes = script(&folder, "while :; do echo more; sleep 0.05; done");
     let silent = script(&folder, "echo more; exec sleep 600");

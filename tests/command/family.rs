@@ -1,4 +1,4 @@
-//! A shell script as the program that is run, and what it has started.
+//! A shell script as the program, and the processes that it has started.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,11 +7,11 @@ use std::time::Instant;
 use crate::stage::{Folder, ONE_SECOND, Program, Running, wait_for};
 use crate::support::process::runs;
 
-/// What a script says once all that it starts runs.
+/// The line that a script prints when all its processes are running.
 pub const READY: &str = "ready";
 
-/// A command that runs this script by a shell. In it `$0` is a file: what is written there
-/// are the numbers of processes.
+/// A command that runs this script by a shell. In it `$0` is a file to which it writes the
+/// numbers of processes.
 pub fn script(folder: &Folder, text: &str) -> String {
     let pids = folder.path("pids");
     let script = format!("echo $$ >>\"$0\"\n{text}");
@@ -19,7 +19,7 @@ pub fn script(folder: &Folder, text: &str) -> String {
     shlex::try_join(words).unwrap()
 }
 
-/// A program that is never looked at by a heartbeat: what comes, comes for its own sake.
+/// A program whose heartbeats are too late to matter: output arrives because of a notification.
 pub fn quiet(program: Program, command: &str) -> Program {
     program
         .set("SSE_COMMAND", command)
@@ -31,11 +31,11 @@ pub fn nph(folder: &Folder, text: &str) -> Program {
     quiet(Program::nph("command"), &script(folder, text))
 }
 
-/// The processes of a script, however it started them.
+/// The processes of a script, however they were started.
 pub struct Family(Vec<u32>);
 
 impl Family {
-    /// Those that it has noted, `count` of them.
+    /// The numbers in its file, `count` of them.
     pub fn of(folder: &Folder, count: usize) -> Self {
         let path: PathBuf = folder.path("pids");
         Self(wait_for("the numbers of processes", || {
@@ -58,7 +58,7 @@ impl Family {
         });
     }
 
-    /// That all of it ends within a second of `cause`.
+    /// Checks that all of it ends within a second of `cause`.
     pub fn is_gone_after(&self, stream: &mut Running, cause: impl FnOnce(&mut Running)) {
         self.runs();
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! The stream `command` as a process: programs that behave, and programs that do not.
+//! The stream `command` as a process, with programs that behave well and badly.
 
 #[path = "../support/mod.rs"]
 mod support;

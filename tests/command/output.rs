@@ -1,4 +1,4 @@
-//! What a program says, and who gets it.
+//! A program's output, and who receives it.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::stage::{DEADLINE, EVERY_WAY, Folder, ONE_SECOND, Over, Program, shown
 use crate::support::event_stream::Item;
 use crate::support::process::processor_ticks;
 
-/// Waits for the file of this name, a hundred times a second, before it goes on.
+/// Waits for the file of this name, checking a hundred times a second.
 fn until(folder: &Folder, name: &str) -> String {
     let path = folder.path(name);
     format!("while ! test -e '{}'; do sleep 0.01; done", path.display())
@@ -112,7 +112,7 @@ fn errors_go_to_the_log_and_never_to_the_client() {
         for item in items {
             assert!(!matches!(item, Item::Ignored(_)), "{item:?}");
         }
-        // A log of our own.
+        // The process's own log.
         let log = folder.path("log");
         let program = nph(&folder, text).set("SSE_LOG", &log).over(over);
         program.stderr_is_the_reader().run();
@@ -186,13 +186,13 @@ fn a_slow_reader_makes_the_program_wait_and_costs_no_memory() {
             start.elapsed()
         );
     }
-    // 2 000 000 lines of 50 bytes, and what events need around them.
+    // 2 000 000 lines of 50 bytes, and the bytes that events add.
     assert!(bytes > 100_000_000, "{bytes}");
     assert!(done.exists());
     assert!(most < before + 2_000 && most < 20_000, "{most} kB");
 }
 
-/// Waits until it neither runs nor has anything to do: its reader has no room.
+/// Waits until it is idle, because its reader has no room.
 fn asleep(pid: u32) {
     let mut last = u64::MAX;
     let mut since = Instant::now();

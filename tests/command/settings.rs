@@ -1,4 +1,4 @@
-//! How it is configured, and what of a request never reaches it.
+//! Its configuration, and the parts of a request that never reach it.
 
 use crate::family::{Family, nph, script};
 use crate::stage::{Folder, Program};
@@ -35,7 +35,7 @@ fn nothing_that_a_client_sent_reaches_it() {
         );
     }
     assert!(lines.contains(&"PATH=/usr/bin:/bin"), "{lines:?}");
-    // Its input is at its end, and the client's socket is not among what it inherits.
+    // Its input is at its end, and it does not inherit the client's socket.
     assert_eq!(
         lines[lines.len() - 4..],
         ["args 0 ", "end of input", "0", "1"]
@@ -88,7 +88,7 @@ fn a_question_for_the_head_runs_nothing() {
 fn it_runs_with_no_signal_blocked_or_ignored_in_a_group_of_its_own() {
     let folder = Folder::new();
     let text = "grep -E '^Sig(Blk|Ign):' /proc/self/status; ps -o pgid= -p $$ | tr -d ' '; echo $$";
-    // Servers block and ignore signals, and what they start inherits it.
+    // Servers block and ignore signals, and the processes that they start inherit that.
     let env = ["env", "--ignore-signal=TERM", "--block-signal=TERM,USR1"];
     let program = Program::nph("command").set("SSE_COMMAND", script(&folder, text));
     let events = program.by(&env).start().rest();

@@ -133,7 +133,8 @@ fn a_signal_lets_the_command_finish_and_a_second_one_does_not() {
         (folder.read("begun") == "1\n2\n").then_some(())
     });
     reader.signal(Signal::SIGTERM);
-    // Two signals that wait to be seen are one; so the second is sent until it is.
+    // Two pending signals of the same kind are one; so the second is sent until it has an
+    // effect.
     wait_for("its end", || {
         if reader.is_running() {
             reader.signal(Signal::SIGTERM);

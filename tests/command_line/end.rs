@@ -1,4 +1,4 @@
-//! What ends `sse-cat` from outside.
+//! The signals and conditions that end `sse-cat`.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};

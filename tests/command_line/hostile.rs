@@ -1,4 +1,4 @@
-//! What a hostile server, or a hostile user of the same machine, cannot do to `sse-cat`.
+//! Attacks on `sse-cat` by a server, or by a user of the same machine.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, symlink};
@@ -12,7 +12,7 @@ use crate::stage::{DEADLINE, Folder, cat, wait_for};
 
 const CLOSE: &str = "event: close\ndata\n\n";
 
-/// The most memory that a process has had, in bytes.
+/// The maximum memory of a process, in bytes.
 fn peak_bytes(pid: nix::unistd::Pid) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
@@ -84,7 +84,7 @@ fn a_planted_link_is_not_written_through() {
     let state = folder.write("state", "1\n");
     let precious = folder.write("precious", "mine\n");
     let server = Server::start([lasting("id: 2\ndata: a\n\n")]);
-    // The names that the draft had in former versions, and has while it is written.
+    // The names of the new file in earlier versions, and now while it is written.
     symlink(&precious, folder.file(".state.new")).unwrap();
     let reader = cat(["--state", &state, &server.url()]);
     wait_for("the id", || (folder.read("state") == "2\n").then_some(()));
@@ -110,7 +110,7 @@ fn what_is_no_file_is_refused_as_a_state_and_left_alone() {
     let link = folder.file("link");
     symlink("/dev/null", &link).unwrap();
     let directory = folder.to_str().unwrap().to_owned();
-    // Nobody is asked for anything.
+    // No connection was made.
     let server = Server::start([]);
     for path in [&*fifo, "/dev/null", &*link, &*directory] {
         let started = Instant::now();
@@ -181,7 +181,7 @@ fn an_unavailable_stream_is_reported_once_and_tried_again() {
     );
     assert_eq!(ended.errors, expected);
     assert_eq!(ended.with(0), "a\nb\n");
-    // It has moved no place.
+    // The position has not moved.
     let ids: Vec<_> = server
         .requests()
         .iter()

@@ -1,5 +1,5 @@
-//! `sse-cat` and `sse-publish` as processes: against a server that says what a test tells
-//! it to, and against the streams themselves behind `sse-harness`.
+//! `sse-cat` and `sse-publish` as processes: against a server that responds as a test tells it,
+//! and against the streams themselves behind `sse-harness`.
 
 #[path = "../support/mod.rs"]
 mod support;

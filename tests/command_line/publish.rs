@@ -1,4 +1,4 @@
-//! What `sse-publish` sends, and what it makes of the answer.
+//! The requests of `sse-publish`, and how it handles the response.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -61,7 +61,7 @@ fn lines_share_a_connection_and_survive_its_end() {
         let length = body.len();
         format!("HTTP/1.1 201 Created\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
     };
-    // The server has gone by the third line, without having said that it would.
+    // The server has disconnected before the third line without announcing it.
     let server = Server::start([Reply::Several(vec![kept("1"), kept("2")]), created("3")]);
     let mut publisher = publish(["--lines", &server.url()]);
     publisher.say("a\nb\n");
@@ -118,7 +118,7 @@ fn with_retry_it_waits_as_long_as_it_is_told() {
     assert_eq!(ended.with(0), "1\n");
     assert!(started.elapsed() >= Duration::from_secs(1));
 
-    // It would be too late then: there is no point in waiting.
+    // It would be after the deadline, so it does not wait.
     let later = error("429 Too Many Requests", "Retry-After: 60\r\n");
     let server = Server::start([later]);
     publish(["--retry", "20s", &server.url(), "x"])
@@ -144,7 +144,7 @@ fn what_may_have_been_published_is_not_sent_again() {
 
 #[test]
 fn a_server_that_is_not_there_yet_is_waited_for_with_retry_only() {
-    // A port that was free a moment ago refuses until somebody listens there.
+    // A port that was free a moment ago refuses connections until a process listens there.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);

@@ -1,4 +1,4 @@
-//! What `sse-cat` prints, and what makes it stop.
+//! The output of `sse-cat`, and the conditions that end it.
 
 use std::time::{Duration, Instant};
 

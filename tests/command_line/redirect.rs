@@ -1,4 +1,4 @@
-//! Redirects: where they lead, and what is sent there.
+//! Redirects: their targets, and the fields that are sent there.
 
 use crate::server::{Server, answer, stream};
 use crate::stage::{Folder, cat};
@@ -9,7 +9,7 @@ fn moved(to: &str) -> crate::server::Reply {
     answer("302 Found", &format!("Location: {to}\r\n"), "")
 }
 
-/// Runs sse-cat with a token and a field of our own.
+/// Runs sse-cat with a token and a custom field.
 fn cat_with_secrets(url: &str) -> String {
     let folder = Folder::new();
     let token = folder.write("token", "secret\n");

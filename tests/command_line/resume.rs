@@ -1,4 +1,4 @@
-//! Coming back: after an end, after trouble, and in another process.
+//! Reconnecting: after an end, after an error, and in another process.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -30,7 +30,7 @@ fn it_comes_back_after_the_last_event() {
     assert_eq!(ended.with(0), "a\nb\n");
     let ids = [None, Some("1".to_owned()), Some("3".to_owned())];
     assert_eq!(last_ids(&server), ids);
-    // Twice 100 ms, of which three quarters at the least; the default would be 3 s.
+    // Twice 100 ms, at least three quarters of it; the default would be 3 s.
     let took = started.elapsed();
     assert!(took >= Duration::from_millis(150), "{took:?}");
 }

@@ -1,4 +1,4 @@
-//! Server: answers one connection after another with what a test gives it.
+//! Server: responds to one connection after another with the replies of a test.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,16 +11,17 @@ use std::time::{Duration, Instant};
 
 use crate::stage::{DEADLINE, wait_for};
 
-/// What happens on one connection, after its request has been read.
+/// The behaviour on one connection after its request has been read.
 #[derive(Clone)]
 pub enum Reply {
-    /// These bytes, and the end.
+    /// Sends these bytes and closes.
     All(Vec<u8>),
-    /// These bytes; then whatever [`Server::say`] gives, until the client leaves.
+    /// Sends these bytes, and then those of [`Server::say`], until the client disconnects.
     Begin(Vec<u8>),
-    /// Each of these to one request after another on this connection; and the end.
+    /// Sends each of these to one request after another on this connection, and closes.
     Several(Vec<Vec<u8>>),
-    /// What a CGI program says with these variables; it is taken for an `nph-` one.
+    /// Sends the output of a CGI program with these variables; it is treated as an `nph-`
+    /// program.
     Program(&'static str, Vec<(String, String)>),
 }
 
@@ -36,7 +37,7 @@ pub fn stream(text: &str) -> Reply {
     Reply::All(format!("{STREAM}{text}").into_bytes())
 }
 
-/// A stream that begins with this text, and goes on.
+/// A stream that begins with this text and continues.
 pub fn lasting(text: &str) -> Reply {
     Reply::Begin(format!("{STREAM}{text}").into_bytes())
 }
@@ -124,7 +125,7 @@ impl Server {
         format!("http://{}/stream", self.address)
     }
 
-    /// Sends this on the connection that goes on.
+    /// Sends this on the connection that continues.
     pub fn say(&self, text: &str) {
         self.sayings.send(text.as_bytes().to_vec()).unwrap();
     }
@@ -181,7 +182,7 @@ impl Work {
         None
     }
 
-    /// A client that leaves in the middle is nothing to report.
+    /// A client that disconnects in the middle is not an error.
     fn serve(&self, mut stream: TcpStream, reply: Reply) {
         let Some(request) = read_request(&mut stream) else {
             return;
@@ -229,7 +230,7 @@ impl Work {
             }
             match stream.read(&mut [0; 64]) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // It left.
+                // It has disconnected.
                 _ => return,
             }
         }

@@ -1,6 +1,6 @@
-//! Stage: a folder for one test, and the programs under test as somebody runs them.
+//! Stage: a folder for one test, and the programs under test, run like by a user.
 //!
-//! Everything is waited for with a deadline, and everything is gone when it is dropped.
+//! Every wait has a deadline, and dropping the stage ends and removes everything.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -72,7 +72,7 @@ pub struct Program {
     readers: Vec<thread::JoinHandle<()>>,
 }
 
-/// How it ended, and what it wrote.
+/// Its exit status and its output.
 #[derive(Debug)]
 pub struct Ended {
     pub status: ExitStatus,
@@ -81,14 +81,14 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Its output, where it ended with this code.
+    /// Its output, if it ended with this code.
     #[track_caller]
     pub fn with(self, code: i32) -> String {
         assert_eq!(self.status.code(), Some(code), "{self:?}");
         self.output
     }
 
-    /// What it said, where it ended with this code and without output.
+    /// Its stderr, if it ended with this code and without output.
     #[track_caller]
     pub fn failed(self, code: i32) -> String {
         assert_eq!(self.status.code(), Some(code), "{self:?}");
@@ -128,13 +128,13 @@ impl Program {
         }
     }
 
-    /// Gives it this on stdin, which goes on.
+    /// Writes this to its stdin, which stays open.
     pub fn say(&mut self, text: impl AsRef<[u8]>) {
         let stdin = self.stdin.as_mut().expect("stdin is open");
         stdin.write_all(text.as_ref()).unwrap();
     }
 
-    /// Gives it this as all of its stdin.
+    /// Writes this to its stdin and closes it.
     pub fn told(mut self, text: impl AsRef<[u8]>) -> Self {
         self.say(text);
         self.stdin = None;
@@ -180,7 +180,7 @@ impl Program {
     pub fn end(mut self) -> Ended {
         self.stdin = None;
         let status = wait_for("the program's end", || self.child.try_wait().unwrap());
-        // A child of its own may hold the pipes; what it wrote itself is there.
+        // A child of its own may hold the pipes open; its own output is complete.
         wait_for("the end of its output", || {
             self.readers
                 .iter()

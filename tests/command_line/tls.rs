@@ -1,11 +1,11 @@
-//! TLS: whom `sse-cat` believes. The other end is OpenSSL's.
+//! TLS: the certificates that `sse-cat` accepts. The peer is OpenSSL's.
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 
 use crate::stage::{Folder, cat_trusting, wait_for};
 
-/// `openssl s_server`, which sends the file that is asked for as the whole answer.
+/// `openssl s_server`, which sends the requested file as the complete response.
 struct Server {
     child: Child,
     port: String,

@@ -1,4 +1,4 @@
-//! Both with the streams themselves: what goes up comes down, once, under its id.
+//! Both programs with the streams themselves: a published record arrives once, under its id.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -108,7 +108,7 @@ fn what_goes_up_comes_down_under_its_id() {
     }
 }
 
-/// The harness keeps `Authorization` back, as Apache does without CGIPassAuth.
+/// The harness does not pass `Authorization`, like Apache without CGIPassAuth.
 #[test]
 fn only_the_token_opens_the_way_up() {
     let folder = Folder::new();
@@ -155,7 +155,7 @@ fn a_server_that_does_not_speak_tls_is_not_called_a_refusal() {
 fn a_reader_killed_again_and_again_loses_nothing() {
     let site = Site::start();
     let (state, url) = (site.folder.file("state"), site.url("nph-tail"));
-    // One after another, so that each process's output stands behind that of the last.
+    // One after another, so that the output of each process follows that of the previous one.
     let append = format!("cat >>'{}'", site.folder.file("done"));
     let start = || cat(["--state", &state, &url, "--exec", "sh", "-c", &append]);
     for round in 0..5 {
@@ -175,7 +175,7 @@ fn a_reader_killed_again_and_again_loses_nothing() {
     reader.signal(Signal::SIGTERM);
     reader.end();
     let done = site.folder.read("done");
-    // What was in hand when it was killed may come twice, and nothing else.
+    // The event that was being processed when it was killed may be repeated, and no other.
     let mut expected = 0;
     for line in done.lines() {
         let number: usize = line.split(' ').nth(1).unwrap().parse().unwrap();

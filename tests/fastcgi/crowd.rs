@@ -1,5 +1,5 @@
-//! Many clients, while the file rotates and responders come and go: what each of them
-//! reads, over all its connections, is what was written.
+//! Many clients, while the file rotates and responders are replaced: over all its connections,
+//! each client reads exactly what was written.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const ENDS: usize = 10;
 const ROTATIONS: usize = 4;
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Reads on over as many connections as it takes.
+/// Reads over as many connections as necessary.
 struct Client {
     request: Request,
     stream: Answer,
@@ -104,7 +104,7 @@ fn every_client_reads_every_line_once_however_responders_end() {
                     rotate(&file);
                 }
                 append(&file, &format!("{{\"data\":{number}}}\n"));
-                // Not a wait for anything: a file that grows while it is read.
+                // This does not wait for a condition: it is a file that grows while it is read.
                 std::thread::sleep(Duration::from_micros(700));
             }
         })

@@ -1,4 +1,4 @@
-//! What reaches the client, and when: each event once, as soon as it is there.
+//! What reaches the client, and when: each event once, without delay.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ behind_all!(
     a_burst_arrives_whole_and_in_order,
 );
 
-/// Above the time that a busy machine takes; far below a heartbeat, which would
-/// push out what is held back.
+/// More than a busy machine needs; far less than a heartbeat, which would push out a delayed
+/// event.
 pub const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// Appends a line at a time, the next only when the last has arrived, so that
-/// whatever holds events back holds them for ever.
+/// Appends one line at a time, each after the previous one has arrived, so a delayed event
+/// would never arrive.
 #[track_caller]
 pub fn write_and_await_in_lockstep(site: &Site, stream: &mut Answer, label: &str) {
     for number in 0..10 {
@@ -84,11 +84,11 @@ fn a_client_that_returns_gets_what_it_missed_and_nothing_twice(gateway: Gateway)
     append(&site.tail_file(), &line(6));
     assert_eq!(second.data_of(1), ["6"]);
 
-    // As a polyfill says it.
+    // In a polyfill's notation.
     let target = format!("/events/tail?lastEventId={last_id}");
     assert_eq!(site.get(&target).send().data_of(3), ["4", "5", "6"]);
 
-    // An id that a server joins or doubles is none, and says so.
+    // An id that a server joins or repeats is invalid, and is reported by a gap.
     let mut doubled = site
         .get("/events/tail")
         .field("Last-Event-ID", &last_id)
@@ -130,7 +130,7 @@ fn a_countdown_closes_and_answers_204_to_who_returns(gateway: Gateway) {
     assert_eq!(finished.head.field("Content-Type"), None);
     assert_eq!(finished.bytes_until_close(), "");
 
-    // Who left after the second number gets the others, and no number twice.
+    // A client that left after the second number gets the others, and no number twice.
     let rest = back(&events[1].id).events_to_end(PATIENCE);
     let rest: Vec<_> = rest.into_iter().map(|event| event.data).collect();
     assert_eq!(rest, ["1", "0", ""]);

@@ -33,7 +33,8 @@ fn kept_connections_stream_and_serve_short_answers_one_after_the_other() {
         .set("SSE_HEARTBEAT", "1s")
         .start();
     assert_eq!(connections_of_three_streams(&site), 3);
-    // One that has no client any more is closed at a heartbeat: it is not told at once.
+    // A connection without a client is closed at a heartbeat, because it is not reported at
+    // once.
     site.wait_for_connections(0, Duration::from_millis(3500));
     for _ in 0..3 {
         let request = site.request("HEAD", "/events/clock");

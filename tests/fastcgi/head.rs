@@ -1,4 +1,4 @@
-//! Heads and methods: what a client is told before the first event.
+//! Heads and methods: the response before the first event.
 
 use crate::servers::answer::Head;
 use crate::servers::gateway::{Gateway, Site};
@@ -16,8 +16,8 @@ behind_all!(
 
 const ALLOWED: &str = "https://app.example";
 
-/// Names and values in the order of names; what changes from day to day or version to
-/// version is left out.
+/// Names and values in the order of names, without those that change from day to day or version
+/// to version.
 fn fields(head: &Head) -> Vec<String> {
     let mut fields: Vec<String> = head
         .fields
@@ -49,9 +49,9 @@ fn the_head_is_what_the_responder_and_the_server_say_and_nothing_more(gateway: G
             "transfer-encoding: chunked",
         ];
         match gateway {
-            // It takes X-Accel-Buffering for itself.
+            // It interprets X-Accel-Buffering and removes it.
             Gateway::Nginx => expected.push("connection: keep-alive"),
-            // It names itself to the responder only.
+            // It sends its name to the responder only.
             Gateway::Haproxy => {
                 expected.retain(|field| *field != "server");
                 expected.push("x-accel-buffering: no");

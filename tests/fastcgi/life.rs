@@ -1,4 +1,4 @@
-//! Beginning and end of streams: a client, a responder or a server that goes.
+//! Beginning and end of streams: a client, a responder or a server disconnects or ends.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ behind_all!(
 );
 
 fn a_client_that_left_is_noticed(gateway: Gateway) {
-    // Idle streams: nothing is ever written but heartbeats, which some do not need.
+    // Idle streams: only heartbeats are written, and some servers do not need them to notice.
     let notices_at_once = matches!(gateway, Gateway::Nginx | Gateway::Haproxy);
     let heartbeat = if notices_at_once { "25s" } else { "1s" };
     let site = Site::with(gateway).set("SSE_HEARTBEAT", heartbeat).start();
@@ -33,9 +33,9 @@ fn a_client_that_left_is_noticed(gateway: Gateway) {
     streams.truncate(1);
     let limit = match gateway {
         _ if notices_at_once => Duration::from_secs(1),
-        // Four, since it closes long after its write failed.
+        // Four, since it closes long after its failed write.
         Gateway::Caddy => Duration::from_millis(5500),
-        // Two heartbeats, and some time to look.
+        // Two heartbeats, and some time for the check.
         _ => Duration::from_millis(3500),
     };
     site.wait_for_connections(1, limit);
@@ -47,7 +47,7 @@ fn a_client_that_left_is_noticed(gateway: Gateway) {
 }
 
 fn a_stream_that_reached_its_age_ends_cleanly_and_is_resumed(gateway: Gateway) {
-    // What Apache's files say wins over the environment.
+    // Apache's configuration takes precedence over the environment.
     let site = match gateway {
         Gateway::ApacheProxy | Gateway::ApacheFcgid => {
             Site::with(gateway).directive("Define EVENTS_MAX_AGE 1s")
@@ -78,7 +78,7 @@ fn silence_is_filled_with_heartbeats(gateway: Gateway) {
     assert_eq!(stream.event().data, "at last");
 }
 
-/// Not behind h2o, which takes in all that a responder offers and so hides it.
+/// Not behind h2o, which buffers without limit, so stalled clients go unnoticed.
 mod a_client_that_stops_reading {
     use super::*;
 
@@ -87,7 +87,7 @@ mod a_client_that_stops_reading {
             .set("SSE_SEND_TIMEOUT", "1s")
             .set("SSE_BACKLOG", "1000")
             .start();
-        // More than the sockets and the server between them take in.
+        // More than the sockets and the server buffer together.
         let line = format!("{{\"data\":\"{}\"}}\n", "x".repeat(500_000));
         append(&site.tail_file(), &line.repeat(100));
         let stream = site.get("/events/tail").send();
@@ -148,7 +148,7 @@ mod a_restart_of_the_responder {
         site.wait_until_responder_ended(PATIENCE);
         append(&site.tail_file(), "{\"data\":2}\n");
 
-        // Asked while there is no responder, but the socket is held.
+        // The request arrives while no responder runs, but the socket is held open.
         let last_id = stream.parser.last_id.clone();
         let request = site.get("/events/tail").field("Last-Event-ID", &last_id);
         let waiting = std::thread::spawn(move || request.send().event().data);
@@ -207,7 +207,7 @@ fn a_responder_that_comes_back_is_found_soon() {
             let request = site.get("/events/tail").field("Connection", "close");
             let answer = request.send();
             let expected: &[u16] = match gateway {
-                // They ask to return.
+                // The response asks the client to reconnect.
                 Gateway::Nginx | Gateway::Caddy | Gateway::Haproxy => &[200],
                 _ => &[500, 502, 503],
             };
@@ -218,7 +218,7 @@ fn a_responder_that_comes_back_is_found_soon() {
         site.start_responder();
         let back = Instant::now();
         let mut stream = site.get("/events/tail").send();
-        // lighttpd looks once a second whether it is back.
+        // lighttpd checks once a second whether it is back.
         while gateway == Gateway::Lighttpd && stream.head.status == 503 {
             assert!(back.elapsed() < Duration::from_secs(3), "{gateway:?}");
             std::thread::sleep(Duration::from_millis(50));

@@ -1,4 +1,4 @@
-//! How the responder comes by its socket, behind nginx.
+//! How the responder gets its socket, behind nginx.
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -12,7 +12,7 @@ use crate::servers::daemon::{SERVER_USER, becomes_server_user, free_port, requir
 use crate::servers::gateway::{Gateway, Site};
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// Until the responder listens, nginx asks the client to return.
+/// Until the responder listens, nginx asks the client to reconnect.
 #[track_caller]
 fn wait_for_events(site: &Site) {
     wait_until("a stream has events", PATIENCE, || {
@@ -44,14 +44,14 @@ fn it_makes_a_socket_for_the_servers_group_alone() {
     let mode = std::fs::metadata(&socket).expect("it is there").mode();
     assert_eq!(mode & 0o777, 0o660);
 
-    // One that was killed leaves its socket behind.
+    // A responder that was killed leaves its socket behind.
     responder.signal(Signal::SIGKILL);
     responder.wait_until_ended(PATIENCE);
     assert!(socket.exists());
     let mut responder = site.run(&command, None);
     wait_for_events(&site);
 
-    // A second one leaves the first alone.
+    // A second responder does not affect the first.
     let mut second = site.run(&command, None);
     second.wait_until_ended(PATIENCE);
     assert!(second.ended().is_some_and(|status| !status.success()));
@@ -90,7 +90,7 @@ fn it_inherits_a_tcp_socket_as_descriptor_0() {
 fn it_takes_the_socket_that_systemd_passes() {
     let mut site = Site::with(Gateway::Nginx).without_responder().start();
     let listener = site.hold_socket();
-    // As systemd does it: descriptor 3, and who is meant by the variables.
+    // Like systemd: descriptor 3, and the variables name the process.
     let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --allow-root 3<&0 0</dev/null";
     let command = ["sh", "-c", script, "{program}"];
     let _responder = site.run(&command, Some(OwnedFd::from(listener)));

@@ -1,5 +1,5 @@
-//! What only nginx's files promise: TLS, compression, kept connections, and an answer
-//! for the time without a responder.
+//! The features of nginx's files only: TLS, compression, kept connections, and a response while
+//! no responder runs.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn nginx() -> Builder {
     Site::with(Gateway::Nginx)
 }
 
-/// With the two lines that the site's file names.
+/// With the two lines in the site's comments.
 fn with_kept_connections() -> Builder {
     nginx()
         .edit("#keepalive 8;", "keepalive 8;")
@@ -133,8 +133,8 @@ fn kept_connections_serve_short_answers_one_after_the_other() {
             assert_eq!(request.send().head.status, status, "{method} {target}");
         }
     }
-    // nginx has two workers, each with connections of its own; it closes one where a HEAD
-    // ended before the answer did.
+    // nginx has two workers, each with connections of its own; it closes one if a HEAD request
+    // ended before the response did.
     assert!(site.connections() <= 4, "{} kept", site.connections());
 }
 

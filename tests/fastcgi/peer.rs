@@ -1,6 +1,6 @@
-//! The crate `fastcgi` as the independent peer: the same requests through nginx to
-//! `sse-fcgi` and to a responder that shares its encoder, but none of its protocol, have
-//! the same answers, byte by byte.
+//! The crate `fastcgi` as the independent peer: the same requests through nginx to `sse-fcgi`
+//! and to a responder that shares its encoder, but not its protocol code, get the same
+//! responses, byte by byte.
 
 use crate::servers::answer::Answer;
 use crate::servers::gateway::{Gateway, Site};
@@ -9,7 +9,7 @@ use crate::servers::responder::Responder;
 use crate::support::folder::append;
 use crate::support::wait::PATIENCE;
 
-/// Head and body, with what is random or the time's replaced.
+/// Head and body, with random values and times replaced.
 #[track_caller]
 fn told(mut answer: Answer) -> String {
     answer.events_to_end(PATIENCE);
@@ -50,7 +50,7 @@ fn the_same_requests_have_the_same_answers() {
         append(&site.path("data/flights.jsonl"), script);
         site
     });
-    // Ids in the middle of the file come from its first answer.
+    // Ids in the middle of the file are taken from its first response.
     let mut whole = ask(&sites[0], "GET", "/events/tail?evs_buffer_size_limit=1").send();
     let first_ids: Vec<String> = whole
         .events_to_end(PATIENCE)

@@ -1,4 +1,4 @@
-//! The way up: what is posted to one location comes down from another.
+//! Publishing: a record that is posted to one location is read from another.
 
 use crate::servers::gateway::{Gateway, Site};
 use crate::servers::request::Request;

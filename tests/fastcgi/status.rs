@@ -1,10 +1,10 @@
-//! The status page: who may see it, and what it says, behind each server that has one.
+//! The status page: its access rules and its figures, behind each server that has one.
 
 use crate::servers::gateway::{Builder, Gateway, Site};
 use crate::servers::request::Request;
 use crate::support::folder::append;
 
-/// Each server is told to believe the field X-Forwarded-For, since all of a test's clients
+/// Each server is configured to trust the field X-Forwarded-For, since all clients of a test
 /// are local.
 fn believing(gateway: Gateway) -> Builder {
     let site = Site::with(gateway);
@@ -42,7 +42,7 @@ fn only_this_machine_sees_it() {
         assert_eq!(answer.head.status, 200, "{gateway:?}");
         let remote = page(&site).field("X-Forwarded-For", "192.0.2.1").send();
         assert_eq!(remote.head.status, 403, "{gateway:?}");
-        // The streams are for all.
+        // The streams are public.
         let stream = site
             .get("/events/tail")
             .field("X-Forwarded-For", "192.0.2.1");

@@ -1,4 +1,4 @@
-//! What single system calls say.
+//! Errors of single system calls.
 
 use std::fs;
 
@@ -12,10 +12,10 @@ fn failing<'a>(inject: &'a str, name: &'a str) -> Vec<&'a str> {
     [&strace[..], &["-e", "trace=openat2", "-e", inject]].concat()
 }
 
-/// Trouble that passes, and says nothing of the file.
+/// Temporary errors, which show nothing about the file.
 const TEMPORARY: [&str; 5] = ["EIO", "ENOMEM", "EMFILE", "ENFILE", "ESTALE"];
 
-/// What is wrong with the name.
+/// Errors of the name.
 const LASTING: [&str; 6] = [
     "ENOENT",
     "ENOTDIR",
@@ -51,7 +51,7 @@ fn a_file_below_a_root_that_cannot_be_read_now_is_no_404() {
                         .any(|item| matches!(item, crate::support::event_stream::Item::Retry(_))),
                     "{error}: {items:?}"
                 );
-                // A name that may come to be is no other.
+                // A name that may be created later gets no other response.
                 let (_, head, _) = tail().set("SSE_AWAIT", "yes").run();
                 assert!(head.starts_with(status), "{error}: {head}");
             }
@@ -79,7 +79,7 @@ fn a_file_below_a_root_that_cannot_be_written_now_is_a_503_and_no_404() {
                 .by(&failing(&inject, "a.jsonl"));
             let answer = post.send();
             answer.is_error(status);
-            // The administrator alone learns what it was.
+            // Only the administrator learns the reason.
             let is_told = !answer.errors.is_empty();
             assert_eq!(
                 is_told,

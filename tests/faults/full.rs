@@ -9,7 +9,7 @@ use crate::spool::Place;
 use crate::stage::Program;
 use crate::support::root::can;
 
-/// That a file holds nothing but whole records, so many.
+/// Checks that a file contains only complete records, and their number.
 #[track_caller]
 fn holds_whole_records(file: &Path, count: usize) {
     let text = fs::read_to_string(file).unwrap();
@@ -32,7 +32,7 @@ fn a_disk_that_becomes_full_leaves_no_half_record() {
         answer.is_error("503 Service Unavailable");
         assert!(answer.errors.contains("No space left"), "{answer:?}");
         holds_whole_records(&file, 1);
-        // What still fits gets in.
+        // A record that still fits is appended.
         small.created();
         disk.free();
         large.created();
@@ -72,7 +72,7 @@ fn a_session_that_has_no_room_for_its_welcome_is_not_made() {
         let spool = disk.path("spool");
         let place = Place::new();
         let get = || place.get("session").set("SSE_SPOOL", &spool);
-        // The folders that sessions share take no space later.
+        // Create the folders that sessions share, which later need no space.
         get().start().event();
         fs::remove_dir_all(&spool).unwrap();
         disk.leave_blocks(if disk.kind == "ext4" { 3 } else { 0 });

@@ -1,7 +1,7 @@
 //! Faults of the system, injected: errors of single system calls by strace, and small file
 //! systems that become full.
 //!
-//! Most of it needs root; where a fault cannot be injected, the test says so and passes.
+//! Most tests need root; if a fault cannot be injected, the test prints that and passes.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
-//! The streams of `/events/`, from the real responder; and what a strange one says, from a stand-in.
+//! The streams of `/events/`, from the real responder, and the output of an unusual one, from a
+//! stand-in.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -10,8 +11,8 @@ use nix::unistd::Pid;
 
 use crate::stage::{Client, Harness, Stage, is_alive, refused, wait_for, wait_until_gone};
 
-/// A responder in Perl: of each request it says the parameters and the input, byte by byte in
-/// padded records. What else it does, the path says.
+/// A responder in Perl: to each request it sends the parameters and the input, byte by byte in
+/// padded records. The path selects other behaviour.
 const STAND_IN: &str = r#"#!/usr/bin/perl
 use strict; use warnings;
 open(my $listener, '+<&=', 0) or die;
@@ -84,7 +85,7 @@ fn append(harness: &Harness, line: &str) {
     writeln!(file, "{line}").unwrap();
 }
 
-/// A stream of the log, once its subscription stands.
+/// A stream of the log, after it is subscribed.
 fn follow(harness: &Harness, last_event_id: Option<&str>) -> Client {
     let id = last_event_id.map_or_else(String::new, |id| format!("Last-Event-ID: {id}\r\n"));
     let mut client = harness.send(format!(
@@ -354,7 +355,8 @@ fn a_responder_that_says_nothing_is_504_after_the_timeout() {
 
 #[test]
 fn the_responder_hears_at_once_that_a_client_has_left() {
-    // No heartbeat is due before the test's deadline, and no line comes: nothing else tells it.
+    // No heartbeat is due before the test's deadline, and no line is written, so nothing else
+    // shows it.
     let harness = with_log().options(&["--set", "SSE_HEARTBEAT=25s"]).start();
     let clients = [follow(&harness, None), follow(&harness, None)];
     assert_eq!(subscribers(&harness), 2);
@@ -377,7 +379,7 @@ fn a_responder_that_died_is_started_again_and_its_streams_look_cut() {
     client.until("retry: ");
     let first = responder(&harness);
     kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
-    // However soon: who connects to the socket waits for the next process.
+    // Even immediately: a client of the socket waits for the next process.
     follow(&harness, None);
     assert!(
         !client.rest().ends_with(b"0\r\n\r\n"),
@@ -422,7 +424,7 @@ fn the_responder_ends_with_the_server_and_leaves_nothing() {
         0o700
     );
     assert_eq!(harness.end(Signal::SIGTERM).code(), Some(0));
-    // The responder says good-bye, and when to come again.
+    // The responder ends the stream and sends the reconnection time.
     client.until("retry: ");
     wait_until_gone(process);
     assert_eq!(private_folders(&harness), <[PathBuf; 0]>::default());
@@ -448,6 +450,6 @@ fn a_responder_that_cannot_be_started_is_said() {
         assert_eq!(harness.status("/events/clock"), 502);
     }
     harness.wait_for_log("ended with exit code 1 again at once; the next request starts it");
-    // Everything else goes on.
+    // Everything else continues.
     assert_eq!(harness.status("/"), 404);
 }

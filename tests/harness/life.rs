@@ -1,4 +1,4 @@
-//! The life and death of programs.
+//! Beginning and end of programs.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::stage::{Stage, is_alive, wait_until_gone};
 
-/// Writes its id and then a line again and again; notes SIGTERM in a file, and lives on.
+/// Writes its id and then a line repeatedly; records SIGTERM in a file, and continues.
 const STUBBORN: &str = "\
 #!/usr/bin/perl
 $| = 1;
@@ -17,7 +17,7 @@ print \"\\n$$.\\n\";
 while (1) { print \"line\\n\"; select undef, undef, undef, 0.02 }
 ";
 
-/// Says nothing more, and ends when it is told to.
+/// Writes nothing more, and ends at SIGTERM.
 const SILENT: &str = "\
 #!/usr/bin/perl
 $| = 1;
@@ -93,7 +93,7 @@ fn no_process_stays_when_the_server_ends() {
     assert!(programs.iter().all(|program| is_alive(*program)));
     assert_eq!(harness.end(Signal::SIGTERM).code(), Some(0));
     for program in programs {
-        // The last one is a grandchild: whoever inherits it has to reap it.
+        // The last one is a grandchild, which the process that inherits it must reap.
         wait_until_gone(program);
     }
 }
@@ -155,7 +155,8 @@ fn one_program_too_many_is_503() {
 
 #[test]
 fn a_program_sees_the_end_of_its_input_and_of_no_more() {
-    // stdin at its end and RDHUP on stdout, and yet the client is there, as under mod_cgid.
+    // stdin is at its end and stdout shows RDHUP although the client is connected, as under
+    // mod_cgid.
     let text = "\
 #!/usr/bin/perl
 $| = 1;

@@ -1,4 +1,4 @@
-//! What programs get, and what becomes of what they write.
+//! The input of programs, and the handling of their output.
 
 use crate::stage::Stage;
 
@@ -102,7 +102,7 @@ fn the_bytes_of_an_nph_program_are_the_answer() {
         )
         .start();
     let expected = b"HTTP/1.1 299 Mine\r\nx: y\n\r\n\x00\xff\r\nend";
-    // The connection is closed at the end, whatever the client would like.
+    // The connection is closed at the end, whatever the client requested.
     let keep = "GET /cgi-bin/nph-raw.cgi HTTP/1.1\r\nHost: a\r\n\r\n";
     assert_eq!(harness.send(keep).rest(), expected);
     // As with Apache, even HEAD gets them all.

@@ -1,5 +1,5 @@
-//! Stage: a folder of pages and programs, a running `sse-harness`, and its clients. Everything is
-//! waited for with a deadline, and everything is gone when the stage is dropped.
+//! Stage: a folder of pages and programs, a running `sse-harness`, and its clients. Every wait
+//! has a deadline, and dropping the stage ends and removes everything.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -165,7 +165,7 @@ impl Harness {
         head[9..12].parse().unwrap()
     }
 
-    /// Opens a gate, which lets the program that waits on it go on.
+    /// Opens a gate, which lets the program that waits on it continue.
     pub fn open(&self, gate: &str) {
         std::fs::write(self.folder().join(gate), "\n").unwrap();
     }
@@ -178,7 +178,7 @@ impl Harness {
         wait_for(text, || self.log().contains(text).then_some(()));
     }
 
-    /// What a program wrote into a file of the stage's folder.
+    /// The content of a file that a program wrote in the stage's folder.
     pub fn wait_for_file(&self, name: &str) -> String {
         let path = self.folder().join(name);
         wait_for(name, || {
@@ -218,12 +218,12 @@ impl Client {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Says that nothing more will be sent.
+    /// Ends the sending side.
     pub fn finish(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// Reads up to and with `end`.
+    /// Reads up to and including `end`.
     pub fn until(&mut self, end: &str) -> String {
         loop {
             let found = self
@@ -257,7 +257,7 @@ impl Client {
     }
 }
 
-/// Runs the server where it is expected to refuse: its exit code and what it says.
+/// Runs the server with an error at its start: its exit code and its output.
 pub fn refused(arguments: &[&OsStr]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_sse-harness"))
         .args(arguments)

@@ -1,10 +1,9 @@
-//! The client of scripts/bench: a crowd that listens, and the one who writes.
+//! The client of scripts/bench: many readers, and the writer.
 //!
 //!     client PORT TARGET LINE_BYTES file PATH
 //!     client PORT TARGET LINE_BYTES post TARGET
 //!
-//! It does what each line of its standard input says, and answers with one line: how
-//! many seconds that took.
+//! It performs each line of its standard input, and prints for each how many seconds that took.
 //!
 //!     open COUNT             so many more connect; line 0 has been written before
 //!     lockstep COUNT         so many lines, each when everybody has the one before
@@ -30,11 +29,11 @@ use steady::Pace;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// As the tests have it.
+/// As in the tests.
 const BYTES_PER_SECOND: u64 = 600_000;
 const WRITES_PER_SECOND: u64 = 20;
 
-/// Who writes.
+/// The writer.
 enum Publisher {
     File(File),
     /// One request for each line.
@@ -67,7 +66,7 @@ impl Publisher {
                     requests.extend_from_slice(body);
                     count += 1;
                 }
-                // The crowd has to read meanwhile.
+                // The readers must read meanwhile.
                 let mut socket = socket.try_clone().expect("a descriptor");
                 std::thread::spawn(move || {
                     let mut reader = socket.try_clone().expect("a descriptor");
@@ -149,7 +148,7 @@ impl Client {
     fn steady(&mut self, span: Duration, stalled: usize) -> String {
         let everybody = self.everybody();
         let others = stalled..everybody.end;
-        // Who reads nothing for long is let go of, and returns.
+        // A client that reads nothing for long is disconnected, and returns.
         self.crowd.at_the_end = AtTheEnd::Return;
         let pace = Pace::of(BYTES_PER_SECOND, self.line_bytes, WRITES_PER_SECOND);
         self.crowd.pause(0..stalled);

@@ -1,8 +1,7 @@
 //! Thousands of clients in one thread.
 //!
-//! Each is a browser's EventSource in what matters here: it reads a chunked response,
-//! and when that ends it returns with the last id. Each line that it gets has to be the
-//! one after the line before.
+//! Each behaves like a browser's EventSource in what matters here: it reads a chunked response,
+//! and when that ends it returns with the last id. Each line must follow the previous one.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -17,15 +16,15 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::numbered::Numbered;
 use super::wire::{Events, Response};
 
-/// How many connect at a time: more than a listener's backlog holds would be turned
-/// away, and come again a second later.
+/// How many connect at a time: more than a listener's backlog would be refused, and return a
+/// second later.
 const AT_A_TIME: usize = 200;
 
-/// How long a client waits before it returns: far shorter than `retry:` says, since
-/// these tests are about what happens in that moment.
+/// How long a client waits before it returns: much shorter than `retry:`, since these tests are
+/// about reconnecting.
 const RETURN_AFTER_MS: Range<u64> = 20..200;
 
-/// What one read takes, at most.
+/// The maximum of one read.
 const READ_BYTES: usize = 256 * 1024;
 
 /// A client.
@@ -39,35 +38,35 @@ pub struct Client {
     pub first: Option<u64>,
     /// The number of the line that it gets next.
     pub next: u64,
-    /// Events that are no lines: `gap` and the like, with their data.
+    /// Events other than lines, such as `gap`, with their data.
     pub others: Vec<String>,
-    /// How often it came back.
+    /// How often it reconnected.
     pub returns: u32,
-    /// How often it was told to come again later, by a status or by an empty stream.
+    /// How often it was asked to reconnect later, by a status or by an empty stream.
     pub refusals: u32,
     had_events: bool,
 }
 
 impl Client {
-    /// What it would return with.
+    /// The id with which it would reconnect.
     pub fn last_id(&self) -> String {
         String::from_utf8(self.events.last_id.clone()).expect("ids are visible ASCII")
     }
 }
 
-/// When lines were written, and how long they took to their readers.
+/// When lines were written, and their delays at the readers.
 #[derive(Debug, Default)]
 pub struct Delays {
     /// One for each line from the `first` on.
     pub written: Vec<Instant>,
     pub first: u64,
-    /// Whose delays are of interest.
+    /// The clients whose delays are measured.
     pub of: Range<usize>,
     /// Of every last line of a read, in microseconds.
     pub taken_us: Vec<u32>,
 }
 
-/// Whether clients come back.
+/// Whether clients reconnect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtTheEnd {
     /// The end of a stream is an error.
@@ -83,9 +82,9 @@ pub struct Crowd {
     lines: Numbered,
     pub at_the_end: AtTheEnd,
     pub clients: Vec<Client>,
-    /// Who returns, and when.
+    /// The clients that will reconnect, and when.
     returning: Vec<(Instant, usize)>,
-    /// Clients of `awaited` that have not got all lines below `goal`.
+    /// Clients of `awaited` that have not received all lines below `goal`.
     lacking: usize,
     awaited: Range<usize>,
     goal: u64,
@@ -97,7 +96,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Nobody yet. They will ask for `target` at `port` of this machine.
+    /// No clients yet. They will request `target` at `port` of this machine.
     pub fn new(port: u16, target: &str, lines: Numbered, at_the_end: AtTheEnd) -> Self {
         Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("an epoll"),
@@ -117,14 +116,14 @@ impl Crowd {
         }
     }
 
-    /// Lets `count` more connect, and waits until each has its first line. They get what
-    /// a first-time client gets, or what follows `last_id`.
+    /// Connects `count` more clients, and waits until each has its first line. They get what a
+    /// first-time client gets, or what follows `last_id`.
     #[track_caller]
     pub fn open(&mut self, count: usize, last_id: Option<&str>, limit: Duration) {
         self.open_with(count, last_id, None, limit);
     }
 
-    /// The same; `receive_bytes` limits what the system keeps for who does not read.
+    /// The same; `receive_bytes` limits the system's buffer for a client that does not read.
     #[track_caller]
     pub fn open_with(
         &mut self,
@@ -189,7 +188,7 @@ impl Crowd {
         client.socket = Some(stream);
     }
 
-    /// These stop reading.
+    /// Makes these clients stop reading.
     pub fn pause(&mut self, range: Range<usize>) {
         for client in &mut self.clients[range] {
             client.is_paused = true;
@@ -199,7 +198,7 @@ impl Crowd {
         }
     }
 
-    /// These read on.
+    /// Makes these clients continue reading.
     pub fn resume(&mut self, range: Range<usize>) {
         for index in range {
             let client = &mut self.clients[index];
@@ -232,7 +231,7 @@ impl Crowd {
         }
     }
 
-    /// Says who is awaited until it has all lines below `goal`.
+    /// Sets the clients that are awaited until they have all lines below `goal`.
     fn aim(&mut self, range: Range<usize>, goal: u64) {
         let lacks = |client: &&Client| client.next < goal;
         self.lacking = self.clients[range.clone()].iter().filter(lacks).count();
@@ -251,7 +250,7 @@ impl Crowd {
         }
     }
 
-    /// Waits for something to read, and reads it.
+    /// Waits for input, and reads it.
     pub fn turn(&mut self, wait: Duration) {
         let now = Instant::now();
         let mut wait = wait;
@@ -381,7 +380,7 @@ fn dial(address: SocketAddr, receive_bytes: Option<usize>) -> io::Result<TcpStre
     Ok(socket)
 }
 
-/// Raises the limit on descriptors as far as it goes, and says how far that is.
+/// Raises the limit on descriptors to its maximum, and returns that.
 pub fn descriptors() -> usize {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("up to the hard limit");

@@ -8,20 +8,19 @@ use super::site::Site;
 
 const SUBSCRIBERS: usize = 9_000;
 
-/// How long they may take to open, and to get a round of lines, on a busy machine.
+/// How long they may take to connect, and to receive one line each, on a busy machine.
 const OPENING: Duration = Duration::from_secs(60);
 const ROUND: Duration = Duration::from_secs(30);
 
-/// What a subscriber may cost the responder, besides what the system keeps for its
-/// socket.
+/// The memory of a subscriber in the responder, without the system's memory for its socket.
 const MEMORY_BYTES: u64 = 600;
 
-/// Long enough for a heartbeat of everybody's.
+/// Longer than the heartbeats of all clients.
 const IDLE: Duration = Duration::from_secs(16);
 
 #[test]
 fn every_one_of_9000_gets_every_line_in_order_and_costs_600_bytes_and_no_cpu_while_idle() {
-    // nginx has two for each, and a sixteenth more that it keeps free.
+    // nginx needs two for each, and keeps a sixteenth more free.
     let most = (descriptors() - 100) * 16 / 17 / 2;
     let subscribers = SUBSCRIBERS.min(most);
     println!("{subscribers} subscribers; the limit on descriptors allows {most}");
@@ -44,7 +43,7 @@ fn every_one_of_9000_gets_every_line_in_order_and_costs_600_bytes_and_no_cpu_whi
         assert_eq!(client.first, Some(0), "client {number}");
         assert!(client.others.is_empty(), "client {number}: {client:?}");
     }
-    // Until it has given back what the burst took.
+    // Until it has released the memory of the burst.
     crowd.read_for(Duration::from_secs(1));
     let idle = site.responder();
     let each = idle.memory_bytes.saturating_sub(before.memory_bytes) / (subscribers as u64 - 100);

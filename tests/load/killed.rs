@@ -16,7 +16,7 @@ fn ten_crashes_of_the_responder_lose_and_double_nothing_for_200_clients_that_ret
     let mut crowd = site.crowd(AtTheEnd::Return);
     crowd.open(CLIENTS, None, PATIENCE);
     for crash in 0..CRASHES {
-        // It dies at any moment: while it is asked, while it catches up, while it sends.
+        // It is killed at any moment: during a request, while it catches up, while it sends.
         let until = Instant::now() + Duration::from_millis(100 + 40 * u64::from(crash));
         while Instant::now() < until {
             site.write(5);
@@ -24,7 +24,7 @@ fn ten_crashes_of_the_responder_lose_and_double_nothing_for_200_clients_that_ret
         }
         site.kill_responder();
         site.write(100);
-        // Some return too early.
+        // Some reconnect too early.
         crowd.read_for(Duration::from_millis(50));
         site.start_responder();
     }

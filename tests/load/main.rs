@@ -1,8 +1,8 @@
-//! `sse-fcgi` behind a real nginx, under load: thousands of subscribers, some of whom do
-//! not read, files that rotate, a responder that crashes. Every client sees for itself
-//! that no line is missing, doubled or out of order.
+//! `sse-fcgi` behind a real nginx, under load: thousands of subscribers, some of which do not
+//! read, files that rotate, a responder that crashes. Every client checks that no line is
+//! missing, repeated or out of order.
 //!
-//! The numbers are what the limit on descriptors allows; each test says which it used.
+//! The limit on descriptors determines the numbers; each test prints those that it used.
 
 #[path = "../support/mod.rs"]
 mod support;

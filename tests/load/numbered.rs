@@ -1,11 +1,10 @@
-//! Lines that tell their number, so that a client alone sees whether one is missing,
-//! doubled or damaged.
+//! Lines that contain their number, so that a client can detect a missing, repeated or damaged
+//! line.
 
 /// Digits of a number.
 const DIGITS: usize = 9;
 
-/// What lines are filled with: each from another place, so that one does not pass for
-/// another.
+/// The filling of lines: each begins at a different offset, so that two lines differ.
 const FILLING: usize = 64;
 
 /// Lines of one length.
@@ -39,7 +38,7 @@ impl Numbered {
         bytes
     }
 
-    /// The number of a line that came without its line end; `None` if it is none of ours.
+    /// The number of a line without its line end; `None` if it is not one of these lines.
     pub fn number(&self, line: &[u8]) -> Option<u64> {
         let (digits, rest) = line.split_at_checked(DIGITS)?;
         let number = std::str::from_utf8(digits).ok()?.parse().ok()?;

@@ -25,7 +25,7 @@ fn a_thousand_listen_and_a_hundred_catch_up_while_the_file_rotates_and_nothing_i
     crowd.read_until(0..LISTENING, goal, PATIENCE);
     let all = LISTENING + CATCHING_UP;
     for number in 1..=4 {
-        // These have everything to catch up with, through every rotation so far.
+        // These must catch up from the beginning, through every rotation so far.
         crowd.open(CATCHING_UP / 4, Some(&start), PATIENCE);
         for _ in 0..10 {
             site.write(10);

@@ -1,8 +1,8 @@
 //! nginx and a responder behind it, for thousands of clients.
 //!
-//! What a stream needs of nginx comes from the project's own snippet. The rest is set
-//! for numbers: one process, so that its memory and CPU are one figure, and as many
-//! connections as there are descriptors.
+//! The settings for streams come from the project's own snippet. The others suit large numbers:
+//! one process, so that its memory and CPU are one figure, and as many connections as there are
+//! descriptors.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -22,14 +22,14 @@ const NGINX: &str = "/usr/sbin/nginx";
 /// The URL of the stream.
 pub const TARGET: &str = "/events/tail";
 
-/// A file and who serves it; all of it ends when this is dropped.
+/// A file and its servers, which end when this is dropped.
 pub struct Site {
     nginx: Child,
     pub port: u16,
     responder: Child,
     lines: Numbered,
     written: u64,
-    // Last: the others are still in it.
+    // This is dropped last, because the others use it.
     folder: Folder,
 }
 
@@ -63,7 +63,7 @@ impl Site {
         self.written
     }
 
-    /// Appends so many lines in one write, and says how many there are now.
+    /// Appends so many lines in one write, and returns the new number of lines.
     #[track_caller]
     pub fn write(&mut self, count: u64) -> u64 {
         let lines = self.lines.lines(self.written, self.written + count);
@@ -73,7 +73,7 @@ impl Site {
         self.written
     }
 
-    /// Renames the file; the next line makes a new one.
+    /// Renames the file; the next line creates a new one.
     pub fn rotate(&self, number: u32) {
         let rotated = self.folder.join(format!("lines.txt.{number}"));
         fs::rename(self.file(), rotated).expect("the file is there");
@@ -84,22 +84,22 @@ impl Site {
         Crowd::new(self.port, TARGET, self.lines.clone(), at_the_end)
     }
 
-    /// What the responder has used.
+    /// The responder's usage.
     pub fn responder(&self) -> Usage {
         Usage::of(self.responder.id())
     }
 
-    /// Its number, to look at it while it works.
+    /// Its process id.
     pub fn responder_pid(&self) -> u32 {
         self.responder.id()
     }
 
-    /// What nginx has used.
+    /// nginx's usage.
     pub fn nginx(&self) -> Usage {
         Usage::of(self.nginx.id())
     }
 
-    /// Kills the responder, as a crash would.
+    /// Kills the responder, like a crash.
     pub fn kill_responder(&mut self) {
         self.responder.kill().expect("it is ours");
         self.responder.wait().expect("it was started here");
@@ -111,7 +111,7 @@ impl Site {
         self.responder = start_responder(&self.folder);
     }
 
-    /// Whether the servers' logs hold nothing but what they log of their own start.
+    /// Whether the servers' logs contain only the lines about their own start.
     #[track_caller]
     pub fn has_logged_no_trouble(&self) {
         let logs = self.logs();
@@ -122,7 +122,7 @@ impl Site {
         assert!(trouble.is_empty(), "{trouble:?}");
     }
 
-    /// What the servers said.
+    /// The servers' logs.
     pub fn logs(&self) -> String {
         ["responder.log", "nginx.log"]
             .map(|name| read(&self.folder.join(name)))

@@ -1,4 +1,4 @@
-//! Some stop reading.
+//! Some clients stop reading.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use super::steady::Pace;
 const CLIENTS: usize = 500;
 const STALLED: usize = 20;
 
-/// Long lines, ten at a time: what is slow here is this test's own reading, which is not
+/// Long lines, ten at a time: the slow part here is this test's own reading, which is not
 /// optimized.
 const LINE_BYTES: u64 = 3000;
 const BYTES_PER_SECOND: u64 = 600_000;
 const WRITES_PER_SECOND: u64 = 20;
 
-/// What stands between the responder and a client that does not read shall be filled in
-/// a second or two, instead of seven.
+/// The buffers between the responder and a client that does not read must be filled in a second
+/// or two, instead of seven.
 const RECEIVE_BYTES: usize = 64 * 1024;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -31,7 +31,7 @@ fn stall() -> Duration {
 #[test]
 fn twenty_of_500_stop_reading_and_the_others_do_not_notice_nor_does_the_memory() {
     let mut site = Site::start(Numbered::of(LINE_BYTES as usize));
-    // Who is let go of because it takes nothing comes back.
+    // A client that is disconnected because it does not read returns.
     let mut crowd = site.crowd(AtTheEnd::Return);
     crowd.open_with(STALLED, None, Some(RECEIVE_BYTES), PATIENCE);
     crowd.open(CLIENTS - STALLED, None, PATIENCE);
@@ -85,9 +85,9 @@ fn twenty_of_500_stop_reading_and_the_others_do_not_notice_nor_does_the_memory()
             "client {number} was let go of"
         );
     }
-    // The ring, and for each of them what one batch of a file's reading takes.
+    // The ring, and for each of them the memory of one batch.
     assert!(grown < 12 << 20, "{grown} bytes");
-    // On a machine that does other things, too, only what is grave shows.
+    // On a machine with other work, only large differences are visible.
     let (without, with) = (without.percentile(50), with.percentile(50));
     let bound = without * 5 + Duration::from_millis(200);
     assert!(with < bound, "{with:?} with them, {without:?} without");

@@ -1,4 +1,4 @@
-//! A file that grows steadily, and how long its lines take to their readers.
+//! A file that grows steadily, and the delays of its lines at the readers.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ impl From<Vec<u32>> for Taken {
 }
 
 impl Taken {
-    /// What so many of a hundred did not take longer than.
+    /// The delay that this percentage did not exceed.
     pub fn percentile(&self, of_hundred: usize) -> Duration {
         let at = (self.0.len() * of_hundred / 100).min(self.0.len().saturating_sub(1));
         Duration::from_micros(u64::from(self.0.get(at).copied().unwrap_or(0)))

@@ -1,4 +1,4 @@
-//! What a process has used, by /proc.
+//! The resources that a process has used, from /proc.
 
 use std::fs;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 /// Memory and CPU of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// Memory of its own that is in use: what was allocated, and not files.
+    /// Memory of its own that is in use: allocations, without files.
     pub memory_bytes: u64,
-    /// In the program and in the system, for it; in steps of 10 ms.
+    /// Time in the program and in the system for it; in steps of 10 ms.
     pub cpu: Duration,
 }
 

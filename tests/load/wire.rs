@@ -1,19 +1,19 @@
-//! An HTTP/1.1 response and the event stream in it, taken apart as the bytes come
-//! (RFC 9112 §7.1, WHATWG HTML §9.2.6).
+//! A parser of an HTTP/1.1 response and its event stream, fed with bytes as they arrive (RFC
+//! 9112 §7.1, WHATWG HTML §9.2.6).
 //!
-//! Thousands of streams go through this, in programs that are not optimized: lines are
-//! looked for by the standard library, which is, and nothing is copied that is whole.
+//! Thousands of streams are parsed in programs that are not optimized. So the standard library,
+//! which is optimized, finds the lines, and complete ones are not copied.
 
 use std::io::BufRead as _;
 
-/// The bytes up to and with the next line feed; all of them if there is none.
+/// The bytes up to and including the next line feed; all of them if there is none.
 fn line(bytes: &[u8]) -> (&[u8], &[u8]) {
     let mut rest = bytes;
     let length = rest.skip_until(b'\n').expect("memory can be read");
     bytes.split_at(length)
 }
 
-/// Where a response is.
+/// The state of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Part {
     #[default]
@@ -31,14 +31,14 @@ enum Part {
 #[derive(Debug, Default)]
 pub struct Response {
     part: Part,
-    /// The head, or what has come of a chunk's line.
+    /// The head, or the received part of a chunk's line.
     text: Vec<u8>,
-    /// 0 until the head is whole.
+    /// 0 until the head is complete.
     pub status: u16,
 }
 
 impl Response {
-    /// Hands the next bytes of the body to `body`.
+    /// Passes the next bytes of the body to `body`.
     pub fn feed(&mut self, mut bytes: &[u8], mut body: impl FnMut(&[u8])) {
         while !bytes.is_empty() {
             match self.part {
@@ -68,7 +68,7 @@ impl Response {
         }
     }
 
-    /// Whether the body has ended, and said so.
+    /// Whether the body has ended, with its end mark.
     pub fn has_ended(&self) -> bool {
         self.part == Part::End
     }
@@ -101,10 +101,10 @@ impl Response {
     }
 }
 
-/// A dispatched event. One `data:` line is all that these tests send.
+/// A dispatched event with one `data:` line, as these tests send it.
 #[derive(Debug)]
 pub struct Event<'a> {
-    /// Empty when the stream named none.
+    /// Empty if the event has no name.
     pub name: &'a [u8],
     pub data: &'a [u8],
 }
@@ -112,18 +112,18 @@ pub struct Event<'a> {
 /// A stream.
 #[derive(Debug, Default)]
 pub struct Events {
-    /// What has come of a line.
+    /// The received part of a line.
     partial: Vec<u8>,
     name: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
     id: Vec<u8>,
-    /// The id that a client returns with: that of the last whole block.
+    /// The id with which a client reconnects: that of the last complete block.
     pub last_id: Vec<u8>,
 }
 
 impl Events {
-    /// Hands every event that ends in `bytes` to `event`.
+    /// Passes every event that ends in `bytes` to `event`.
     pub fn feed(&mut self, mut bytes: &[u8], mut event: impl FnMut(&Event<'_>)) {
         while !bytes.is_empty() {
             let (piece, rest) = line(bytes);
@@ -144,7 +144,7 @@ impl Events {
         }
     }
 
-    /// A new connection: what was not whole is forgotten.
+    /// A new connection: an incomplete block is discarded.
     pub fn begin_again(&mut self) {
         self.partial.clear();
         self.name.clear();

@@ -7,12 +7,12 @@ use nix::sys::signal::Signal;
 use crate::reader::wait_until_asleep;
 use crate::stage::{EVERY_WAY, Folder, ONE_SECOND, Over, Program, Running};
 
-/// Following an empty file: nothing to say for a long time.
+/// Follows an empty file, so it sends nothing for a long time.
 fn idle(folder: &Folder, over: Over) -> Program {
     Program::tail(&folder.write("log", "")).over(over)
 }
 
-/// Writing to a reader that takes nothing.
+/// Writes to a reader that accepts nothing.
 fn blocked(folder: &Folder, over: Over) -> Running {
     let line = format!("{}\n", "x".repeat(999));
     let file = folder.write("big", line.repeat(20_000));
@@ -55,7 +55,7 @@ fn sigterm_ends_a_stream_whose_reader_takes_a_little_now_and_then() {
     stream.head();
     stream.signal(Signal::SIGTERM);
     let start = Instant::now();
-    // Something every 50 ms, far less than there is.
+    // Reads a little every 50 ms, far less than is available.
     while !stream.read(4096).is_empty() {
         let after = start.elapsed();
         assert!(
@@ -73,7 +73,7 @@ fn sigterm_ends_a_stream_that_looks_for_the_end_of_an_endless_line() {
     let file = folder.write("log", "a\n");
     let mut stream = Program::tail(&file).start();
     stream.says(&["a"]);
-    // A writer without newlines, who is as fast as the reader.
+    // A writer without newlines, as fast as the reader.
     let (stop, is_over) = std::sync::mpsc::channel::<()>();
     let writer = std::thread::spawn(move || {
         let mut log = std::fs::OpenOptions::new()
@@ -88,7 +88,7 @@ fn sigterm_ends_a_stream_that_looks_for_the_end_of_an_endless_line() {
             std::io::Write::write_all(&mut log, &piece).unwrap();
         }
     });
-    // It is at it once it uses the processor.
+    // It has begun when it uses the processor.
     let ticks = |stream: &Running| {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", stream.pid())).unwrap();
         let after_name = stat.rsplit_once(") ").unwrap().1.to_owned();
@@ -127,7 +127,8 @@ fn sigterm_counts_however_it_was_inherited() {
 #[test]
 fn a_reader_that_leaves_an_idle_stream_is_noticed_at_once() {
     let folder = Folder::new();
-    // A TCP client that closes is a FIN, which is RDHUP, which is no sign of leaving.
+    // A TCP client that closes sends a FIN, which shows as RDHUP and does not mean that it has
+    // left.
     for over in [Over::Socket, Over::Pipe] {
         let mut stream = idle(&folder, over).start().opened();
         stream.ends_within(ONE_SECOND, Running::leave);
@@ -213,7 +214,7 @@ fn heartbeats_count_from_the_last_byte() {
     let mut stream = program.start().opened();
     stream.beat();
     let first = Instant::now();
-    // An event in the middle of the silence puts the next heartbeat off.
+    // An event during the silence delays the next heartbeat.
     std::thread::sleep(Duration::from_millis(500));
     folder.append("log", "a\n");
     stream.says(&["a"]);

@@ -10,7 +10,7 @@ use crate::support::event_stream::Item;
 
 use crate::stage::{Folder, Program, Running};
 
-/// A user of no other test.
+/// A user that no other test uses.
 const USER: u32 = 54_320;
 
 fn follows(file: &Path) -> Running {
@@ -72,7 +72,7 @@ fn a_rotated_file_is_read_to_its_end_before_the_new_one() {
     stream.says(&["late"]);
     folder.write("log", "b\n");
     stream.says(&["b"]);
-    // A daemon that has not noticed yet writes on.
+    // A daemon that has not noticed the rotation continues to write.
     folder.append("log.1", "very late\n");
     stream.says(&["very late"]);
     let id = stream.last_id().to_owned();
@@ -85,7 +85,7 @@ fn a_rotated_file_is_read_to_its_end_before_the_new_one() {
         }
     }
     let mut again = Program::tail(&file).last_id(&id).start();
-    // log.2 was renamed over, so 0 and 1 are gone with it, and so is the place.
+    // log.2 was overwritten by a rename, so 0 and 1 are lost with it, and so is the position.
     again.says(&["gap: {\"reason\":\"unknown-id\"}", "4"]);
 }
 
@@ -144,7 +144,7 @@ fn a_folder_that_was_removed_and_remade_is_followed_on() {
         folder.append("a/log", "more\n");
         stream.says(&["more"]);
     }
-    // Moved away, and another one in its place.
+    // Renamed, and replaced by another file.
     folder.rename("a", "b");
     fs::create_dir(folder.path("a")).unwrap();
     folder.write("a/log", "four\n");
@@ -168,7 +168,7 @@ fn a_symbolic_link_is_followed_and_so_is_its_retargeting() {
     stream.says(&["2"]);
     folder.append("elsewhere/two", "2b\n");
     stream.says(&["2b"]);
-    // Its target is rotated in a folder of which nobody tells us.
+    // Its target is rotated in a folder that is not watched.
     folder.rename("elsewhere/two", "elsewhere/two.1");
     folder.write("elsewhere/two", "3\n");
     stream.says(&["3"]);
@@ -232,7 +232,7 @@ fn a_file_that_may_not_be_read_now_is_temporary_trouble_and_no_lost_place() {
     drop(stream);
     folder.append("log", "4\n");
     permit(&file, 0o000);
-    // Who has an id keeps it, and everybody is asked to come again.
+    // A client with an id keeps it, and every client is asked to reconnect.
     for program in [program().last_id(&id), program()] {
         let mut refused = program.start();
         assert!(refused.head().starts_with("HTTP/1.1 200 OK\r\n"));
@@ -278,11 +278,11 @@ fn a_new_file_that_may_be_read_only_later_is_read_as_soon_as_it_may() {
     let file = folder.write("log", "1\n");
     let mut stream = Program::tail(&file).by_user(USER, &folder).start();
     stream.says(&["1"]);
-    // What is open stays open.
+    // An open file stays open.
     permit(&file, 0o000);
     folder.append("log", "2\n");
     stream.says(&["2"]);
-    // logrotate's way: first the file, then its owner and mode.
+    // As in logrotate: first the file, then its owner and mode.
     let new = folder.write("new", "3\n");
     permit(&new, 0o000);
     folder.rename("log", "log.1");
@@ -296,7 +296,7 @@ fn a_new_file_that_may_be_read_only_later_is_read_as_soon_as_it_may() {
 
 #[test]
 fn lines_come_at_once_where_there_is_no_proc() {
-    // As in a chroot. Where this user may not mount, nothing is proved.
+    // As in a chroot. If this user may not mount, nothing is tested.
     let mount = [
         "unshare",
         "-m",

@@ -1,4 +1,4 @@
-//! nph over HTTP/2: Apache passes nothing on before the program ends.
+//! nph over HTTP/2: Apache forwards nothing before the program ends.
 
 use std::time::{Duration, Instant};
 

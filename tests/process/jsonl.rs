@@ -79,9 +79,9 @@ fn a_stream_that_opens_with_nothing_but_comments_tells_its_place() {
             other => panic!("{other:?}"),
         }
     }
-    // Not only with the first heartbeat.
+    // Earlier than the first heartbeat.
     assert!(start.elapsed().as_secs() < 5);
-    // Cut off now, the client gets everything that comes after, and nothing twice.
+    // A client that disconnects now gets everything after this, and nothing twice.
     let id = stream.last_id().to_owned();
     drop(stream);
     folder.append("log.jsonl", "{\"data\":1}\n".repeat(20));
@@ -112,7 +112,7 @@ fn comments_move_the_id_by_the_next_heartbeat_also_when_they_never_pause() {
     };
     let offset: u64 = moved.split('-').next().unwrap().parse().unwrap();
     assert!(offset > 11, "{moved}");
-    // And when there is silence after them.
+    // Also when they are followed by silence.
     let file = folder.write("quiet.jsonl", "{\"data\":1}\n");
     let mut quiet = Program::tail(&file).set("SSE_HEARTBEAT", "1s").start();
     quiet.says(&["1"]);
@@ -159,7 +159,7 @@ fn a_line_of_somebody_else_s_json_is_a_message_and_sets_no_retry() {
         }
     }
     assert_eq!(said[..lines.len()], lines);
-    // With a record's own id passed on, all of them have the same form.
+    // When a record's own id is passed on, all data has the same form.
     let mut stream = Program::tail(&file).set("SSE_SOURCE_ID", "yes").start();
     let own = r#"{"source_id":5,"data":{"level":"info", "id":5, "comment":"c"}}"#;
     assert_eq!(stream.events(4)[3].data, own);

@@ -1,9 +1,9 @@
-//! What an administrator gets to know, and that a client does not.
+//! Messages for the administrator, which a client does not get.
 
 use crate::stage::{Folder, Over, Program};
 use crate::support::event_stream::Item;
 
-/// Runs a program whose setting is wrong: what it answers and says.
+/// Runs a program with an invalid setting: its response and its log.
 fn refused(program: Program) -> (String, String) {
     let mut stream = program.start();
     let head = stream.head();
@@ -131,7 +131,7 @@ fn a_log_file_gets_lines_of_json_and_the_server_s_log_nothing() {
 fn a_bad_setting_is_said_in_the_log_file_where_there_is_one() {
     let folder = Folder::new();
     let log = folder.path("sse.log");
-    // Under mini-httpd it is the only place where it can be said at all.
+    // Under mini-httpd it is the only place for a message.
     let program = Program::nph("clock")
         .set("SSE_LOG", &log)
         .set("SSE_INTERVAL", "x");
@@ -265,7 +265,7 @@ fn what_is_unreadable_below_the_root_is_a_404_and_a_line_that_says_why() {
         }
         assert_eq!(said.lines().count(), 1, "{said}");
     }
-    // What is not there is no business of the log.
+    // A missing file is not logged.
     let program = Program::nph("tail").set("SSE_ROOT", folder.path("root"));
     let mut stream = program.set("PATH_INFO", "/missing.log").start();
     assert!(stream.head().starts_with("HTTP/1.1 404 "));
@@ -326,7 +326,7 @@ fn files_of_proc_that_have_no_lines_to_follow_are_served_and_named_in_the_log() 
     for format in ["lines", "jsonl"] {
         let mut uptime = read("/proc/uptime", format);
         uptime.event();
-        // Its next content is another one, and not more lines.
+        // Its next content is different, and not appended lines.
         assert_eq!(uptime.event().name, "gap");
         assert!(uptime.stderr().contains("/proc/uptime: its size is not"));
         assert!(uptime.stderr().contains("SSE_FORMAT=state"));

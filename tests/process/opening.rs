@@ -1,4 +1,4 @@
-//! The first bytes of an answer.
+//! The first bytes of a response.
 
 use std::path::Path;
 
@@ -124,7 +124,7 @@ fn a_polyfill_s_size_limit_ends_the_stream_between_two_events() {
     let folder = Folder::new();
     let text: String = (0..2_000).map(|n| format!("line {n}\n")).collect();
     let file = folder.write("log", &text);
-    // Each answer is held to the limit, and goes on exactly where the one before ended.
+    // Each response obeys the limit, and continues exactly where the previous one ended.
     let mut lines: Vec<String> = Vec::new();
     let mut last_id = String::new();
     while lines.len() < 2_000 {

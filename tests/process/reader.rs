@@ -1,11 +1,11 @@
-//! Readers that are slow, or take nothing.
+//! Readers that are slow, or accept nothing.
 
 use std::time::{Duration, Instant};
 
 use crate::stage::{EVERY_WAY, Folder, Over, Program, Running, wait_for};
 use crate::support::process;
 
-/// Waits until the program has slept for a while: it has nothing to do, or cannot.
+/// Waits until the program has slept for a while: it is idle or blocked.
 pub fn wait_until_asleep(stream: &Running) {
     process::wait_until_asleep(stream.pid(), Duration::from_millis(60));
 }
@@ -28,7 +28,7 @@ fn a_reader_that_takes_nothing_is_left_after_the_send_timeout() {
     for stream in &mut streams {
         assert_eq!(stream.code(), 0, "{}", stream.stderr());
     }
-    // A kernel takes a little more for a silent TCP reader now and then.
+    // A kernel accepts a little more for a silent TCP reader now and then.
     let took = start.elapsed().as_millis();
     assert!((900..4_000).contains(&took), "{took} ms");
 }
@@ -46,7 +46,7 @@ fn a_slow_reader_of_a_hundred_megabytes_loses_nothing_and_costs_no_memory() {
         .set("SSE_REPLAY", "1G")
         .set("SSE_SEND_TIMEOUT", "1s");
     let mut stream = program.over(Over::Pipe).start();
-    // First so little at a time that it takes far longer than the timeout ...
+    // First so little at a time that it takes much longer than the timeout ...
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(1_800) {
         let bytes = stream.read(8_192);
@@ -64,14 +64,14 @@ fn a_slow_reader_of_a_hundred_megabytes_loses_nothing_and_costs_no_memory() {
 
 #[test]
 fn a_line_written_while_the_reader_was_slow_comes_as_soon_as_it_reads_on() {
-    // Where every change gives a hint, and nobody looks without one.
+    // If every change is reported, nothing is polled without a report.
     let folder = Folder::in_memory();
     let file = folder.write("log", "first\n");
     let mut stream = Program::tail(&file).over(Over::Pipe).start();
     stream.says(&["first"]);
     wait_until_asleep(&stream);
-    // The first fills the pipe, the second does not fit, and for the third there is a hint
-    // that comes while the program cannot write.
+    // The first fills the pipe, the second does not fit, and the third is reported while the
+    // program cannot write.
     let long = "x".repeat(40_000);
     for text in [&long, &long, "next"] {
         let awoken = stream.status("voluntary_ctxt_switches");
@@ -84,7 +84,7 @@ fn a_line_written_while_the_reader_was_slow_comes_as_soon_as_it_reads_on() {
     stream.says(&[&long, &long]);
     let start = Instant::now();
     stream.says(&["next"]);
-    // Far sooner than the next heartbeat, which looks as well.
+    // Much sooner than the next heartbeat, which also polls.
     assert!(
         start.elapsed() < Duration::from_secs(3),
         "{:?}",

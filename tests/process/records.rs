@@ -1,4 +1,4 @@
-//! What lines may hold, and how long they may be.
+//! The content of lines, and their maximum length.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -31,7 +31,7 @@ fn any_byte_in_a_line_arrives_or_is_replaced() {
     fs::write(&file, &text).unwrap();
     let mut stream = Program::tail(&file).set("SSE_BACKLOG", "99").start();
     stream.says(&[
-        // A mark at the start of a file names its encoding, and is no part of a line.
+        // A mark at the start of a file indicates its encoding, and is not part of a line.
         "bom",
         "ab",
         "x\ny",
@@ -80,7 +80,7 @@ fn a_line_of_64_mib_is_cut_in_bounded_memory_and_the_rest_is_a_gap() {
     stream.says(&[&gap, "after"]);
     let most = stream.status("VmHWM");
     assert!(most < 20_000, "{most} kB");
-    // Cut off between the record and its gap, a client is told the rest.
+    // A client that disconnects between the record and its gap gets the gap later.
     program().last_id(&cut.id).start().says(&[&gap, "after"]);
 }
 
@@ -100,7 +100,7 @@ fn a_long_line_that_is_written_piece_by_piece_is_cut_too() {
         "gap: {\"reason\":\"cut\",\"bytes\":384}",
         "after",
     ]);
-    // Exactly as long as it may be, and one more.
+    // Exactly the maximum length, and one more.
     folder.append("log", "0123456789abcdef\n0123456789abcdefg\n");
     stream.says(&[
         "0123456789abcdef",

@@ -1,4 +1,4 @@
-//! Where a returning client goes on.
+//! The position at which a returning client continues.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::stage::{Folder, Program, shown};
 use crate::support::event_stream::{Event, Item};
 
-/// Everything that a client with this last id gets at once: over HTTP/2 an nph program
-/// ends as soon as it has said what there is.
+/// Everything that a client with this last id gets at once: over HTTP/2 an nph program ends as
+/// soon as it has sent what there is.
 fn gets(program: Program, last_id: &str) -> Vec<Event> {
     let program = program
         .set("SERVER_PROTOCOL", "HTTP/2.0")
@@ -46,7 +46,7 @@ fn a_first_client_gets_as_many_lines_as_it_should() {
             "{backlog}"
         );
     }
-    // With none it is told its place, and gets what comes.
+    // A client without an id gets its position, and what follows.
     let mut stream = Program::tail(&file)
         .set("SSE_BACKLOG", "0")
         .start()
@@ -105,7 +105,7 @@ fn an_id_that_cannot_be_read_is_a_gap_and_then_the_backlog() {
         let events = gets(program, id);
         let expected = ["gap: {\"reason\":\"bad-id\"}", "2", "3"];
         assert_eq!(all_shown(&events), expected, "{id:?}");
-        // A client that is cut off after the gap gets the same backlog, and no gap again.
+        // A client that disconnects after the gap gets the same backlog, and no second gap.
         assert_eq!(
             all_shown(&gets(Program::tail(&file), &events[0].id)),
             ["2", "3"]
@@ -153,9 +153,9 @@ fn what_lies_too_far_back_has_expired_and_the_gap_counts_it() {
     );
     assert_eq!(all_shown(&events[1..]), lines[200 - left..]);
     assert_eq!(events[0].id, whole[199 - left].id);
-    // What lies near enough is no gap.
+    // A part that is near enough is replayed without a gap.
     assert_eq!(all_shown(&gets(program(), &whole[189].id)), lines[190..]);
-    // Nothing at all may be replayed: what there is is skipped, and said.
+    // Nothing may be replayed: everything is skipped and reported.
     let none = Program::tail(&file).set("SSE_REPLAY", "0");
     let events = gets(none, &whole[189].id);
     assert_eq!(
@@ -228,7 +228,8 @@ fn a_client_that_returns_in_the_middle_of_a_rotation_loses_nothing() {
 fn kill_while_writing(log: Rotated) -> usize {
     let folder = Folder::new();
     let file = folder.write("log", "");
-    // A first client gets nothing of what was rotated before it came, so it comes first.
+    // A first-time client gets nothing that was rotated before it connected, so it connects
+    // first.
     let mut first = Program::tail(&file).start().opened();
     assert!(matches!(first.next(), Some(Item::Blank { .. })));
     let mut id = first.last_id().to_owned();
@@ -257,7 +258,7 @@ fn kill_while_writing(log: Rotated) -> usize {
             id = event.id;
             received.store(lines, Ordering::Relaxed);
         }
-        // Dropped, it is killed, wherever it is.
+        // Dropping it kills it, whatever it is doing.
         kills += 1;
     }
     writer.join().unwrap();
@@ -271,7 +272,7 @@ fn write(path: &Path, log: Rotated, received: &AtomicUsize) {
         file.unwrap().write_all(text.as_bytes()).unwrap();
     };
     for number in 0..log.lines {
-        // Far fewer than the rotated files hold, so that nothing is lost in truth.
+        // Far fewer than the rotated files contain, so that nothing is really lost.
         let ahead = (log.files - 4) * log.lines_a_file;
         while number > received.load(Ordering::Relaxed) + ahead {
             std::thread::sleep(Duration::from_millis(1));

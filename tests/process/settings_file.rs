@@ -17,7 +17,7 @@ fn tail(folder: &Folder, name: &str) -> Program {
     Program::nph("tail").installed_as(folder, name)
 }
 
-/// Runs a program whose settings file is wrong: what it said. The client learns nothing.
+/// Runs a program with an invalid settings file and returns its log. The client learns nothing.
 #[track_caller]
 fn refused(program: Program) -> String {
     let mut stream = program.start();
@@ -61,7 +61,7 @@ fn what_the_server_sets_wins_over_the_file() {
     folder.write(".htsse", "SSE_FILE = a.log\nSSE_EVENT = file\n");
     let program = tail(&folder, "nph-tail.cgi").set("SSE_FILE", folder.path("b.log"));
     program.start().says(&["file: b"]);
-    // A folder instead of a file is one of the two as well.
+    // A folder counts as an invalid file too.
     let program = tail(&folder, "nph-tail.cgi")
         .set("SSE_ROOT", folder.path(""))
         .set("PATH_INFO", "/b.log");
@@ -86,7 +86,7 @@ fn a_program_named_without_a_folder_finds_it_in_the_working_directory() {
     let folder = Folder::new();
     folder.write("app.log", "a\n");
     folder.write(".htsse", "[nph-tail.cgi]\nSSE_FILE = app.log\n");
-    // As suEXEC and mini-httpd start it: in its folder, by its name alone.
+    // As suEXEC and mini-httpd start it: in its folder, by its name without a path.
     let script = "cd \"${0%/*}\" && exec -a nph-tail.cgi ./nph-tail.cgi";
     let program = tail(&folder, "nph-tail.cgi").by(&["bash", "-c", script]);
     program.start().says(&["a"]);
@@ -114,11 +114,12 @@ fn a_mistake_names_file_line_name_value_and_remedy() {
         "[nph-tial.cgi]\nSSE_FILE = /x\n",
         ":1: [nph-tial.cgi]: no such program in this folder; correct the name",
     );
-    // Found out by the source, not by the reader of settings.
+    // The source detects this, not the reader of settings.
     let missing = format!("SSE_FILE = {}\n", folder.path("").display());
     let expected = format!(":1: SSE_FILE={}", folder.path("").display());
     check(&missing, &expected);
-    // Of another program: this one is not served either, so that nobody overlooks it.
+    // In the section of another program: this program is not served either, so that the mistake
+    // is noticed.
     check(
         "[nph-tail.cgi]\nSSE_FILE /x\n",
         ":2: SSE_FILE /x: not understood",
@@ -137,7 +138,7 @@ fn a_value_out_of_range_is_served_and_its_line_is_named() {
     assert!(said.contains(expected), "{said}");
 }
 
-/// Makes a settings file that cannot be used.
+/// Creates a settings file that cannot be used.
 type Spoil = fn(&Path);
 
 const HOSTILE: [(&str, Spoil, &str); 10] = [
@@ -216,7 +217,7 @@ fn a_hostile_file_is_a_500_and_a_line_in_the_log_and_nothing_hangs() {
         let said = refused(program);
         let expected = format!("{}{expected}", file.display());
         assert!(said.contains(&expected), "{what}: {said}");
-        // The same file where what is posted goes through it.
+        // The same file for a POST.
         let room = Program::nph("room").installed_as(&folder, "nph-room.cgi");
         let said = refused_post(room);
         assert!(said.contains(&expected), "{what}: {said}");
@@ -242,7 +243,7 @@ fn the_file_of_another_account_is_not_used() {
     }
     let folder = Folder::new();
     let file = folder.write(".htsse", "SSE_FILE = /etc/hostname\n");
-    // Not root's, not this process's, not that of the folder's owner.
+    // It belongs neither to root, nor to this process's user, nor to the folder's owner.
     chown(&file, Some(12_345), None).unwrap();
     let said = refused(tail(&folder, "nph-tail.cgi"));
     assert!(
@@ -252,7 +253,7 @@ fn the_file_of_another_account_is_not_used() {
     // The owner of the folder could put any program there.
     chown(&*folder, Some(12_345), None).unwrap();
     tail(&folder, "nph-tail.cgi").start().event();
-    // Root's is used by everybody, and a user's own by that user.
+    // Root's file is used by every user, and a user's own file by that user.
     let user = |owner: u32| {
         chown(&*folder, Some(0), None).unwrap();
         chown(&file, Some(owner), None).unwrap();
@@ -260,7 +261,7 @@ fn the_file_of_another_account_is_not_used() {
     };
     user(0).start().event();
     user(65_534).start().event();
-    // One that this user may not read.
+    // A file that this user may not read.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let said = refused(user(0));
     assert!(
@@ -276,7 +277,7 @@ fn what_is_wrong_with_the_file_is_in_the_log_that_it_names() {
     let program = tail(&folder, "nph-tail.cgi").stderr_is_the_reader();
     let mut stream = program.start();
     assert!(stream.head().starts_with("HTTP/1.1 500 "));
-    // Under mini-httpd, stderr is the client, who is told nothing.
+    // Under mini-httpd, stderr is the client, which gets no reason.
     assert_eq!(stream.rest_as_text(), "error: see the server's error log\n");
     let log = folder.read("log.jsonl");
     assert!(log.contains(".htsse:2: SSE_NO=1: no such setting"), "{log}");
@@ -300,7 +301,7 @@ fn an_absent_file_costs_one_failed_system_call() {
         calls[0].ends_with("ENOENT (No such file or directory)"),
         "{calls:?}"
     );
-    // Nothing else happens in the folder, nor is it asked which one it is.
+    // Nothing else is done in the folder.
     assert!(!trace.contains("getcwd"), "{trace}");
 }
 

@@ -1,6 +1,6 @@
-//! Stage: a folder for one test, started programs, and what their readers see of them.
+//! Stage: a folder for one test, started programs, and their readers.
 //!
-//! Everything is waited for with a deadline, and everything is gone when it is dropped.
+//! Every wait has a deadline, and dropping the stage ends and removes everything.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -23,18 +23,18 @@ pub use crate::support::folder::Folder;
 use crate::support::process;
 pub use crate::support::wait::{DEADLINE, wait_for};
 
-/// A process that is to be gone within a second, on a machine that has other things to do.
+/// The time in which a process must end (a second), on a machine with other work.
 pub const ONE_SECOND: Duration = Duration::from_millis(1_000);
 
-/// What a program writes its stream to.
+/// The descriptor of a program's output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Over {
-    /// One socket for stdin and stdout, whose other side has been shut for writing, as
-    /// mod_cgid does it.
+    /// One socket for stdin and stdout, whose other side has been shut for writing, as in
+    /// mod_cgid.
     Socket,
-    /// Two pipes, the one on stdin at its end, as mod_cgi does it.
+    /// Two pipes, the one on stdin at its end, as in mod_cgi.
     Pipe,
-    /// The client's own connection, as mini-httpd does it.
+    /// The client's own connection, as in mini-httpd.
     Tcp,
 }
 
@@ -46,7 +46,7 @@ enum Errors {
     ToTheReader,
 }
 
-/// A program that is about to be started.
+/// A program before its start.
 pub struct Program {
     name: &'static str,
     binary: PathBuf,
@@ -108,13 +108,13 @@ impl Program {
             .set("REMOTE_ADDR", "127.0.0.1")
     }
 
-    /// Typed in a terminal, its output in a pipe.
+    /// In a terminal, with its output in a pipe.
     pub fn typed(name: &'static str, arguments: &[&str]) -> Self {
         Self::of(name, false).over(Over::Pipe).arguments(arguments)
     }
 
-    /// `nph-tail.cgi` following `file`. It looks at the file with every heartbeat too, so
-    /// these come later than the deadline: what arrives has arrived for its own sake.
+    /// `nph-tail.cgi` following `file`. It also polls the file at every heartbeat, so
+    /// heartbeats are later than the deadline: an event arrives because of a notification.
     pub fn tail(file: &Path) -> Self {
         let program = Self::nph("tail").set("SSE_HEARTBEAT", "25s");
         program.set("SSE_FILE", file)
@@ -149,7 +149,7 @@ impl Program {
         self
     }
 
-    /// Lets it start only when the gate is opened.
+    /// Starts it only when the gate is opened.
     pub fn behind_a_gate(self, folder: &Folder) -> (Self, Gate) {
         let path = folder.path("gate");
         let _ = fs::remove_file(&path);
@@ -161,7 +161,7 @@ impl Program {
         )
     }
 
-    /// As a user for whom permissions count, from a place that every user can reach.
+    /// As a user for whom permissions matter, from a folder that every user can reach.
     pub fn by_user(mut self, id: u32, folder: &Folder) -> Self {
         let copy = folder.path(self.name);
         if !copy.exists() {
@@ -179,8 +179,8 @@ impl Program {
         self.by(&["setpriv", &user, &group, "--clear-groups"])
     }
 
-    /// By the link `name` in `folder`, which is made if it is missing: the server's name
-    /// of the program is this one.
+    /// By the link `name` in `folder`, which is created if it is missing: this is the server's
+    /// name of the program.
     pub fn installed_as(mut self, folder: &Path, name: &str) -> Self {
         let link = folder.join(name);
         if !link.exists() {
@@ -272,10 +272,10 @@ pub struct Running {
     status: Option<ExitStatus>,
     reader: Option<OwnedFd>,
     own: Folder,
-    /// What has come of the head, until all of it has.
+    /// The received part of the head, until it is complete.
     unread_head: Option<Vec<u8>>,
     head: String,
-    /// Of an answer that is no stream.
+    /// The body of a response that is not a stream.
     body: Vec<u8>,
     parser: Parser,
     items: VecDeque<Item>,
@@ -294,7 +294,7 @@ impl Running {
         bytes
     }
 
-    /// Takes in what a read brought.
+    /// Processes the bytes of a read.
     pub fn take(&mut self, bytes: &[u8]) {
         match &mut self.unread_head {
             None => self.take_body(bytes),
@@ -321,13 +321,13 @@ impl Running {
         }
     }
 
-    /// All of a body that is no stream.
+    /// The complete body of a response that is not a stream.
     pub fn rest_as_text(&mut self) -> String {
         assert_eq!(self.next(), None);
         String::from_utf8(std::mem::take(&mut self.body)).unwrap()
     }
 
-    /// The response head, once all of it has come.
+    /// The response head, when it has been received.
     pub fn head(&mut self) -> String {
         while self.unread_head.is_some() {
             let bytes = self.read(65_536);
@@ -337,7 +337,7 @@ impl Running {
         self.head.clone()
     }
 
-    /// What comes next; `None` at the end of the stream.
+    /// The next item; `None` at the end of the stream.
     pub fn next(&mut self) -> Option<Item> {
         while self.items.is_empty() {
             let bytes = self.read(65_536);
@@ -350,7 +350,7 @@ impl Running {
         self.items.pop_front()
     }
 
-    /// The next event; other items are passed over, but there must be an event.
+    /// The next event; other items are skipped, but there must be an event.
     pub fn event(&mut self) -> Event {
         let start = Instant::now();
         loop {
@@ -387,7 +387,7 @@ impl Running {
         events
     }
 
-    /// Reads until the opening has come: `retry:` and the first comment.
+    /// Reads the opening: `retry:` and the first comment.
     pub fn opened(mut self) -> Self {
         loop {
             match self.next() {
@@ -413,7 +413,7 @@ impl Running {
         &self.parser.last_id
     }
 
-    /// The reader goes away.
+    /// The reader disconnects.
     pub fn leave(&mut self) {
         self.reader = None;
     }
@@ -436,7 +436,7 @@ impl Running {
         kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
     }
 
-    /// The exit code of a program that is about to end by itself.
+    /// The exit code of a program that ends by itself.
     pub fn code(&mut self) -> i32 {
         let status = self.wait();
         status
@@ -454,7 +454,7 @@ impl Running {
         status
     }
 
-    /// That it ends with code 0 within `limit` of `cause`.
+    /// Checks that it ends with code 0 within `limit` of `cause`.
     pub fn ends_within(&mut self, limit: Duration, cause: impl FnOnce(&mut Self)) {
         let start = Instant::now();
         cause(self);
@@ -464,7 +464,7 @@ impl Running {
         assert!(took <= limit, "took {took:?}");
     }
 
-    /// What it said on stderr.
+    /// Its stderr.
     pub fn stderr(&self) -> String {
         fs::read_to_string(self.own.path("stderr")).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Programs that are typed.
+//! Programs in a terminal.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -75,7 +75,7 @@ fn a_wrong_option_or_value_is_100_and_one_line() {
 fn ctrl_c_ends_it_cleanly() {
     let mut clock = Program::typed("clock", &["--interval", "10ms"]).start();
     clock.event();
-    // What has been written before the signal may still be read.
+    // What was written before the signal may still be read.
     clock.ends_within(ONE_SECOND, |clock| clock.signal(Signal::SIGINT));
     assert_eq!(clock.stderr(), "");
 }
@@ -223,7 +223,7 @@ fn in_a_terminal_a_setting_is_called_by_its_option() {
         assert_eq!(code, Some(100));
         assert!(err.contains(expected) && !err.contains("SSE_"), "{err}");
     }
-    // What the environment sets is called by its name there.
+    // A setting of the environment is named by its variable there.
     let output = Command::new(TAIL)
         .env_clear()
         .env("SSE_BACKLOG", "x")

@@ -53,7 +53,7 @@ fn a_clock_with_a_count_ends_and_says_so() {
         ("close", "")
     );
     is_finished(clock().last_id(stream.last_id()));
-    // One that saw two of three gets one more.
+    // A client that received two of three gets one more.
     let mut again = clock().last_id(&events[1].id).start();
     assert_eq!(again.rest().len(), 2);
 }
@@ -93,7 +93,7 @@ fn a_countdown_that_was_interrupted_gives_what_was_missed_at_once_and_the_rest_w
     stream.says(&["6"]);
     let id = stream.last_id().to_owned();
     drop(stream);
-    // Away for two numbers: only the passing of time can make them due.
+    // The client is away for two numbers, which become due only by time.
     std::thread::sleep(Duration::from_millis(700).saturating_sub(start.elapsed()));
     let mut again = slow().last_id(&id).start();
     again.says(&["5", "4"]);
@@ -116,10 +116,10 @@ fn a_countdown_whose_count_was_changed_says_what_it_can() {
     first.says(&["5"]);
     let id = first.last_id().to_owned();
     drop(first);
-    // Fewer than were shown: this id is none of this countdown.
+    // Lower than every number that was sent: this id is not of this countdown.
     let mut shorter = countdown("2").last_id(&id).start();
     shorter.says(&["gap: {\"reason\":\"unknown-id\"}", "2", "1", "0", "close: "]);
-    // More: it goes down from where it was.
+    // Higher: it counts down from there.
     let mut longer = countdown("7").last_id(&id).start();
     longer.says(&["4", "3", "2", "1", "0", "close: "]);
 }
@@ -139,7 +139,7 @@ fn ids_that_mean_nothing_start_anew_after_a_gap() {
         let gap = stream.event();
         let data = format!("{{\"reason\":\"{reason}\"}}");
         assert_eq!((gap.name.as_str(), gap.data), ("gap", data), "{name} {id}");
-        // The gap's own id is one to go on from, so that it is not said again.
+        // The gap's own id can be resumed, so that the gap is not repeated.
         let again = Program::nph(name).last_id(&gap.id).start().event();
         assert_eq!(again.name, "message", "{name} {id}: {again:?}");
     }

@@ -1,5 +1,4 @@
-//! What a page is told when there is nothing to read, and by which event it knows that the
-//! connection lives.
+//! The events that tell a page that there is nothing to read, and that the connection is alive.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,7 +23,7 @@ fn a_page_learns_that_the_file_does_not_exist_and_then_gets_its_lines() {
         let notice = stream.event();
         assert_eq!(notice.name, "unavailable");
         assert_eq!(notice.data, "{\"reason\":\"the file does not exist yet\"}");
-        // The place is the one that the opening told.
+        // The position is the one in the opening.
         assert_eq!(notice.id, stream.last_id());
     }
     folder.write("secret-name", "1\n");
@@ -41,7 +40,7 @@ fn a_file_that_comes_soon_is_no_news() {
         .opened();
     folder.write("log", "1\n");
     stream.says(&["1"]);
-    // Longer than it would have taken to be told.
+    // Longer than the time before the report.
     let end = Instant::now() + std::time::Duration::from_secs(6);
     while Instant::now() < end {
         assert!(!matches!(stream.next(), Some(Item::Event(_))));
@@ -53,7 +52,7 @@ fn head_of_what_cannot_be_read_now_is_a_503_without_a_body() {
     let folder = Folder::new();
     let file = folder.write("log", "1\n");
     std::fs::set_permissions(&file, Permissions::from_mode(0o000)).unwrap();
-    // Of another user than root, for whom permissions count.
+    // As a user other than root, for whom permissions matter.
     let program = || Program::tail(&file).by_user(65_534, &folder);
     let (_, head, items) = program().set("REQUEST_METHOD", "HEAD").run();
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");

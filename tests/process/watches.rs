@@ -1,4 +1,4 @@
-//! Followers beyond the number of inotify instances, and how often an idle one wakes up.
+//! Followers beyond the number of inotify instances, and how often an idle one wakes.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::stage::{Folder, Program, Running};
 
-/// A user of no other test, all of whose instances are used up here.
+/// A user that no other test uses, whose instances are all used up here.
 const USER: u32 = 54_321;
 
 fn limit() -> usize {
@@ -21,7 +21,7 @@ fn has_inotify(stream: &Running) -> bool {
         .any(|link| link == Path::new("anon_inode:inotify"))
 }
 
-/// How often each wakes up in two seconds in which nothing happens.
+/// How often each wakes in two seconds without changes.
 fn wakes(streams: &[&Running]) -> Vec<u64> {
     for stream in streams {
         crate::reader::wait_until_asleep(stream);
@@ -41,7 +41,7 @@ fn wakes(streams: &[&Running]) -> Vec<u64> {
 
 #[test]
 fn followers_beyond_the_last_inotify_instance_get_every_line_promptly_and_rest() {
-    // Where the limit is high, nothing can be used up with reason.
+    // If the limit is high, using it up would take too long.
     let count = limit() + 12;
     if count > 600 {
         return;
@@ -70,7 +70,7 @@ fn followers_beyond_the_last_inotify_instance_get_every_line_promptly_and_rest()
     for stream in &mut streams {
         stream.says(&lines);
     }
-    // By its own hint, far sooner than it looks without one.
+    // By its own notification, much sooner than by polling.
     let late = &mut streams[without];
     let mut slowest = Duration::ZERO;
     for number in 0..5 {
@@ -81,7 +81,7 @@ fn followers_beyond_the_last_inotify_instance_get_every_line_promptly_and_rest()
         slowest = slowest.max(start.elapsed());
     }
     assert!(slowest < Duration::from_millis(400), "{slowest:?}");
-    // Rotation, and a folder made anew.
+    // Rotation, and a folder that is created again.
     folder.rename("quiet/log", "quiet/log.1");
     folder.write("quiet/log", "rotated\n");
     for stream in &mut streams[without..] {
@@ -95,7 +95,7 @@ fn awaiting(file: &Path, command: &[&str]) -> Running {
     tail.start().opened()
 }
 
-/// A new user namespace, in which there is nothing left of what inotify needs.
+/// A new user namespace, in which nothing that inotify needs is left.
 fn without(what: &str) -> [String; 6] {
     let script = format!("echo 0 >/proc/sys/user/max_inotify_{what} && exec \"$@\"");
     ["unshare", "-U", "--map-root-user", "sh", "-c", &script].map(str::to_owned)
@@ -123,7 +123,7 @@ fn a_path_that_cannot_be_read_costs_no_processor_time() {
         let state = Program::tail(&folder.path("quiet/state")).set("SSE_FORMAT", "state");
         streams.push(state.start().opened());
     }
-    // What was followed, and cannot be any more.
+    // A file that was followed and can no longer be.
     let mut replaced = Vec::new();
     for kind in ["folder", "fifo", "link", "loop", "gone", "remade"] {
         fs::create_dir(memory.path(kind)).unwrap();
@@ -150,7 +150,7 @@ fn a_path_that_cannot_be_read_costs_no_processor_time() {
     for stream in &all {
         assert!(stream.processor_ticks() < 20, "{wakes:?}");
     }
-    // Each still finds what comes.
+    // Each still notices new lines.
     for (file, stream) in &mut replaced {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::remove_dir(&*file)
@@ -200,7 +200,7 @@ fn a_missing_path_costs_no_processor_time_where_inotify_has_nothing_left() {
 fn an_idle_follower_wakes_up_only_for_its_heartbeat() {
     let memory = Folder::in_memory();
     let disk = Folder::new();
-    // The folder above is told of removals in it, and there other tests remove theirs.
+    // The folder above reports removals in it, and other tests remove their folders there.
     for folder in [&memory, &disk] {
         fs::create_dir(folder.path("quiet")).unwrap();
     }
@@ -220,7 +220,7 @@ fn an_idle_follower_wakes_up_only_for_its_heartbeat() {
         .start()
         .opened();
     let wakes = wakes(&[&beating, &quiet, &on_disk, &linked, &clock]);
-    // A disk may be an overlay, whose lower layer nobody tells of.
+    // A disk may be an overlay, whose lower layer changes without a report.
     assert!(
         (1..=3).contains(&wakes[0])
             && wakes[1] <= 1

@@ -108,7 +108,7 @@ fn another_sites_page_cannot_post_with_the_visitors_name() {
         .set("HTTP_COOKIE", "session=1");
     let answer = evil.send();
     answer.is_error("403 Forbidden");
-    // The log says which rule refused, and which origin.
+    // The log names the rule that refused, and the origin.
     for part in [
         "user: a page of another site",
         "same-origin: ",
@@ -239,7 +239,7 @@ fn a_name_below_a_root_reaches_what_is_there_and_nothing_else() {
         let answer = awaited.clone().set("PATH_INFO", name).send();
         assert_eq!(answer.is_error("404 Not Found").body, bodies[0], "{name}");
     }
-    // Where readers wait for a file, publishers make it.
+    // If readers may wait for a file, publishers create it.
     to("/new.jsonl").set("SSE_AWAIT", "yes").created();
     to("/no/folder.jsonl")
         .set("SSE_AWAIT", "yes")

@@ -100,7 +100,7 @@ fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
     assert_eq!(fs::metadata(&file).unwrap().len(), 2 * 1012 + 65_548);
 }
 
-/// Feeds up to a gigabyte and returns how much was taken before the program had left.
+/// Feeds up to a gigabyte and returns how much was accepted before the program disconnected.
 fn feed_a_gigabyte(post: &Post) -> u64 {
     let posting = post.start();
     let mut body = posting.ours.try_clone().unwrap();
@@ -115,7 +115,7 @@ fn feed_a_gigabyte(post: &Post) -> u64 {
                 };
             }
         });
-        // The body is still being sent when the answer is there; then the program leaves.
+        // The body is still being sent when the response arrives; then the program disconnects.
         let answer = posting.answer_meanwhile();
         answer.is_error("413 Content Too Large");
     });
@@ -127,7 +127,7 @@ fn a_gigabyte_is_refused_after_the_limit() {
     let folder = Folder::new();
     let file = folder.path("a.jsonl");
     let open = Post::new().file(&file).chunked("text/plain", "");
-    // What is already on its way is taken in and thrown away, so that the answer is read.
+    // Bytes that are on their way are read and discarded, so that the response is not lost.
     const ON_ITS_WAY: u64 = 20 << 20;
     let (taken, took) = timed(|| feed_a_gigabyte(&open));
     assert!(taken < ON_ITS_WAY, "{taken}");
@@ -148,7 +148,7 @@ fn a_body_that_comes_too_slowly_is_given_up() {
     let posting = post.start();
     let mut body = posting.ours.try_clone().unwrap();
     let answer = std::thread::scope(|scope| {
-        // Bytes all along, so that no silence gives it away.
+        // Bytes at regular intervals, so that it is never silent.
         scope.spawn(|| {
             while start.elapsed() < DEADLINE && body.write_all(b"x").is_ok() {
                 std::thread::sleep(Duration::from_millis(5));

@@ -1,4 +1,4 @@
-//! Many at once.
+//! Many publishers at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::post::Post;
 use crate::stage::{DEADLINE, Folder, Program, Running};
 
-/// Reads until `count` events have come.
+/// Reads until `count` events have arrived.
 fn read(reader: &mut Running, count: usize) -> Vec<(String, String)> {
     let start = Instant::now();
     let events = (0..count).map(|_| {
@@ -28,7 +28,7 @@ fn sixteen_publishers_and_echo_lose_tear_and_mix_nothing() {
     let folder = Folder::new();
     let file = folder.write("a.jsonl", "");
     let mut reader = Program::tail(&file).start().opened();
-    // From a few bytes to the limit of a body.
+    // From a few bytes to the maximum of a body.
     let text = |who: usize, nth: usize| {
         let length = [10, 300, 5_000, 65_000][(who + nth) % 4];
         format!("{who}.{nth} {}", "x".repeat(length))
@@ -88,7 +88,7 @@ fn sixteen_publishers_and_echo_lose_tear_and_mix_nothing() {
     );
 }
 
-/// A process that is gone when it is dropped.
+/// A process that ends when it is dropped.
 struct Ended(Child);
 
 impl Drop for Ended {

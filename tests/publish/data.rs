@@ -1,4 +1,4 @@
-//! What is published comes down as it was meant, and as nothing else.
+//! A published message is read back unchanged.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ fn the_id_that_is_answered_is_the_one_that_the_event_has() {
     let mut reader = Program::tail(&file).start().opened();
     let mut ids = Vec::new();
     for round in 0..40 {
-        // Others write as well, so that places are not only ours.
+        // Others write as well, so that positions vary.
         if round % 3 == 0 {
             folder.append("a.jsonl", "{\"data\":\"theirs\"}\n");
             assert_eq!(reader.event().data, "theirs");
@@ -64,7 +64,7 @@ fn what_could_be_taken_for_a_field_or_a_line_comes_out_as_data() {
     let event = reader.event();
     assert_eq!(event.data, lines);
     assert_eq!(event.name, nasty.replace(['\r', '\n'], ""));
-    // No stream can carry NUL: it is left out, and the rest is there.
+    // No stream can contain NUL: it is removed, and the rest is sent.
     Post::text(&file, "a\0b").created();
     assert_eq!(reader.event().data, "ab");
     Post::json(&file, "{\"event\":\"x\\u0000\",\"data\":\"\\u0000\"}").created();

@@ -1,4 +1,4 @@
-//! The file, and what can be wrong with it.
+//! The file, and its possible errors.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -17,7 +17,7 @@ fn post(file: &Path, text: &str) -> Post {
         .set("SSE_PUBLISH_TIMEOUT", "5m")
 }
 
-/// Publishes and kills, and returns what was answered all the same: text and id.
+/// Publishes and kills, and returns the responses that were sent nevertheless: text and id.
 fn publish_and_kill(file: &Path, texts: &[String], longest: Duration) -> Vec<(String, String)> {
     let mut answered = Vec::new();
     for text in texts {
@@ -57,7 +57,7 @@ fn check(size: usize, rounds: usize) {
             .flat_map(|one| one.join().unwrap())
             .collect()
     });
-    // Whoever comes after the last one that was killed goes on.
+    // The publisher after the last one that was killed continues.
     let last = post(&file, "the last").created();
     let mut whole = BTreeSet::new();
     for line in fs::read_to_string(&file).unwrap().lines() {

@@ -1,9 +1,9 @@
-//! `publish` as a process: posted to as gateways do it, and read by `nph-tail`.
+//! `publish` as a process: POSTs as gateways send them, read by `nph-tail`.
 
 #[path = "../support/mod.rs"]
 mod support;
 
-// Made for the streams; here it starts their readers.
+// The stage of the streams, which starts the readers here.
 #[allow(dead_code)]
 #[path = "../process/stage.rs"]
 mod stage;

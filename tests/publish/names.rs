@@ -1,4 +1,4 @@
-//! Names below `SSE_ROOT`, and what publishing to them leaves behind.
+//! Names below `SSE_ROOT`, and the files that publishing to them creates.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,6 +1,6 @@
-//! Post: one request to `publish`, and the answer.
+//! Post: one request to `publish`, and the response.
 //!
-//! Everything is waited for with a deadline, and everything is gone when it is dropped.
+//! Every wait has a deadline, and dropping it ends everything.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::stage::{DEADLINE, wait_for};
 
-/// A request that is about to be made.
+/// A request before it is sent.
 #[derive(Clone)]
 pub struct Post {
     before: Vec<OsString>,
@@ -24,7 +24,7 @@ pub struct Post {
 }
 
 impl Post {
-    /// A POST to `publish.cgi` that anyone may make, without a file, type and body yet.
+    /// A POST to `publish.cgi` that anyone may send, without a file, type and body yet.
     pub fn new() -> Self {
         let empty = Self {
             before: Vec::new(),
@@ -63,7 +63,7 @@ impl Post {
         self.chunked(media, body).set("CONTENT_LENGTH", length)
     }
 
-    /// A body that the server has decoded, so that nothing tells its length.
+    /// A body that the server has decoded, so that its length is unknown.
     pub fn chunked(mut self, media: &str, body: impl AsRef<[u8]>) -> Self {
         self.body = body.as_ref().to_vec();
         self.set("CONTENT_TYPE", media)
@@ -121,22 +121,22 @@ impl Post {
         Posting { child, ours }
     }
 
-    /// Makes it.
+    /// Sends it.
     pub fn send(&self) -> Answer {
         let mut posting = self.start();
-        // One that is refused by its head may have left already.
+        // If its head is refused, the program may have disconnected already.
         let _ = posting.ours.write_all(&self.body);
         posting.answer()
     }
 
-    /// Makes it, and expects 201: the id.
+    /// Sends it, and expects 201: the id.
     #[track_caller]
     pub fn created(&self) -> String {
         self.send().id()
     }
 }
 
-/// A request that is being made.
+/// A request that is being sent.
 pub struct Posting {
     child: Child,
     pub ours: UnixStream,
@@ -157,7 +157,7 @@ impl Posting {
     pub fn answer_meanwhile(mut self) -> Answer {
         let start = Instant::now();
         let mut bytes = Vec::new();
-        // A program that was killed leaves what it had not read behind.
+        // A program that was killed leaves its unread input behind.
         let _ = self.ours.read_to_end(&mut bytes);
         assert!(start.elapsed() < DEADLINE, "no answer");
         let code = self.code();
@@ -180,12 +180,12 @@ impl Drop for Posting {
     }
 }
 
-/// What came back.
+/// The response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// All of it, as it was written.
+    /// All of it, unchanged.
     pub text: String,
-    /// As `Status:` has it; empty when nothing came.
+    /// From `Status:`; empty when there was no response.
     pub status: String,
     pub body: String,
     /// Of the program; `None` when it was killed.
@@ -224,7 +224,7 @@ impl Answer {
         body["id"].clone()
     }
 
-    /// That it has this status, an error in JSON, and nothing else in its body.
+    /// Checks that it has this status, and only an error in JSON in its body.
     #[track_caller]
     pub fn is_error(&self, status: &str) -> &Self {
         assert_eq!(self.status, status, "{self:?}");
@@ -237,7 +237,7 @@ impl Answer {
     }
 }
 
-/// How long something took.
+/// The duration of a call.
 pub fn timed<T>(action: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let value = action();

@@ -1,4 +1,4 @@
-//! How often one client may publish.
+//! The rate limit of one client.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ fn a_client_that_publishes_too_often_is_told_when_to_come_again() {
     answer.is_error("429 Too Many Requests");
     let wait: u32 = answer.field("Retry-After").unwrap().parse().unwrap();
     assert!((600..=720).contains(&wait), "{wait}");
-    // Others may, and so may whom the server knows by name.
+    // Other clients may, and so may users that the server has authenticated.
     from("192.0.2.2").created();
     from("192.0.2.1").set("REMOTE_USER", "eve").created();
     assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 7);

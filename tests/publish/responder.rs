@@ -91,7 +91,7 @@ impl Drop for Responder {
     }
 }
 
-/// A request that is being made.
+/// A request that is being sent.
 struct Request {
     stream: UnixStream,
 }
@@ -99,7 +99,8 @@ struct Request {
 impl Request {
     /// Sends a piece of the body; the end of it if it is empty.
     fn body(&mut self, piece: &[u8]) {
-        // What is decided may be answered and closed before all of it has come.
+        // If it is decided early, the response may arrive and the connection close before all
+        // of it was sent.
         let _ = self.stream.write_all(&record(5, piece));
     }
 
@@ -303,7 +304,7 @@ fn a_post_that_is_on_its_way_is_answered_before_the_responder_ends() {
     let file = folder.path("a.jsonl");
     let mut request = responder.begin(&post(&file, "late"));
     request.body(b"la");
-    // An answer on another connection tells that the first one has been taken in.
+    // A response on another connection shows that the first one has been processed.
     responder.send(&post(&file, "first")).id();
     let pid = Pid::from_raw(responder.child.id().cast_signed());
     kill(pid, Signal::SIGTERM).unwrap();

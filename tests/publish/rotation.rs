@@ -45,7 +45,7 @@ fn rotation_while_publishing_and_listening_loses_and_doubles_nothing() {
         got.intersection(&sent).count(),
         sent.len()
     );
-    // Who was away comes back to the same, from any place.
+    // A client that was away gets the same events, from any position.
     for at in [0, 100, 250] {
         let mut resumed = Program::tail(&file).last_id(&events[at].id).start();
         let rest = resumed.events(events.len() - at - 1);
@@ -132,7 +132,7 @@ fn so_many_are_kept_and_the_oldest_goes() {
 #[test]
 fn a_rotation_that_was_killed_is_taken_up_by_the_next() {
     let folder = Folder::new();
-    // Killed after 1 became 2: the place of 1 is free, and nothing is lost by filling it.
+    // Killed after 1 became 2: the number 1 is free, and using it loses nothing.
     for (name, text) in [
         ("a.jsonl", "now"),
         ("a.jsonl.2", "second"),
@@ -156,7 +156,7 @@ fn a_rotation_that_was_killed_is_taken_up_by_the_next() {
             "{name}"
         );
     }
-    // Killed before the new file was made, below a root where files are not made.
+    // Killed before the new file was created, below a root where files are not created.
     fs::rename(folder.path("a.jsonl"), folder.path("b.jsonl.1")).unwrap();
     let post = Post::new()
         .body("text/plain", "x")

@@ -1,4 +1,4 @@
-//! `publish` typed in a terminal or a script.
+//! `publish` in a terminal or a script.
 
 use std::fs;
 use std::io::Write as _;
@@ -18,7 +18,7 @@ fn typed(arguments: &[&str], input: &str) -> (i32, String) {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // What is wrong is said without reading it.
+    // An error is reported without reading it.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     wait_for("the end of publish", || child.try_wait().unwrap());
     let output = child.wait_with_output().unwrap();

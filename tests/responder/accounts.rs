@@ -1,4 +1,4 @@
-//! Which user a responder serves as, and how names of users and groups are found.
+//! The user of a responder, and how names of users and groups are found.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -11,7 +11,7 @@ use nix::unistd::{Group, User, geteuid};
 use crate::client::Request;
 use crate::stage::{Folder, Place, Responder, Start, wait_for};
 
-/// Whether this test can run; otherwise says why not.
+/// Whether this test can run; otherwise prints the reason.
 fn is_root() -> bool {
     let is_root = geteuid().is_root();
     if !is_root {
@@ -50,7 +50,7 @@ fn root_without_a_user_is_refused_and_told_what_to_write() {
     assert!(!folder.path("socket").exists());
     refuse(Start::at_socket(&folder).argument("--user=root"));
     refuse(Start::at_socket(&folder).argument("--user=0:100"));
-    // A socket that was inherited makes no difference.
+    // An inherited socket makes no difference.
     let listener = std::os::unix::net::UnixListener::bind(folder.path("inherited")).unwrap();
     let start = Start::bare(&folder, Place::Unix(folder.path("inherited")));
     refuse(start.stdin(std::os::fd::OwnedFd::from(listener)));
@@ -70,7 +70,7 @@ fn with_a_user_it_binds_as_root_and_serves_with_that_users_rights_only() {
     let secret = folder.write("secret", "secret\n");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let public = folder.write("public", "public\n");
-    // Its folder, too, is made and given to the user.
+    // Its folder is also created, and belongs to the user.
     let socket = folder.path("run/socket");
     let mut responder = Start::bare(&folder, Place::Unix(socket.clone()))
         .refusing_root()
@@ -96,7 +96,7 @@ fn with_a_user_it_binds_as_root_and_serves_with_that_users_rights_only() {
         responder.ask(&Request::of("script").set("SSE_FILE", secret.to_str().unwrap()));
     client.whole();
     assert!(!String::from_utf8_lossy(&client.body).contains("secret"));
-    // The log is this user's, so it can be opened again.
+    // The log belongs to this user, so it can be reopened.
     wait_for("the log", || logs.join("log").exists().then_some(()));
     assert_eq!(fs::metadata(logs.join("log")).unwrap().uid(), uid);
     fs::rename(logs.join("log"), logs.join("log.1")).unwrap();
@@ -141,7 +141,7 @@ fn a_user_comes_with_its_groups_and_a_number_is_a_user_too() {
         (first("Uid:"), first("Gid:"), groups.join(" "))
     };
     let check = |responder: &Responder, uid: &str, gid: &str, groups: &str| {
-        // The socket is there before the rights are dropped.
+        // The socket is bound before the rights are dropped.
         let expected = (uid.into(), gid.into(), groups.into());
         wait_for("its ids", || (ids(responder) == expected).then_some(()));
     };
@@ -194,7 +194,7 @@ fn names_that_only_nss_knows_are_refused_and_numbers_are_asked_for() {
             "{said}"
         );
     }
-    // Who is listed there is found whatever nsswitch.conf says.
+    // A user in the file is found whatever nsswitch.conf contains.
     let own = User::from_uid(geteuid())
         .unwrap()
         .expect("the own user is listed");
@@ -238,8 +238,8 @@ fn a_client_looks_up_a_host_name_whatever_nsswitch_says() {
     assert_eq!(output.status.code(), Some(111), "{output:?}");
 }
 
-/// A static glibc loads shared objects for these, and crashes. scripts/build links those
-/// programs dynamically that need names of hosts.
+/// For these, a static glibc loads shared objects, and crashes. scripts/build links the
+/// programs that look up host names dynamically.
 #[test]
 fn no_program_that_is_linked_statically_can_ask_nss() {
     const NSS: [&str; 9] = [

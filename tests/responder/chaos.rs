@@ -1,4 +1,4 @@
-//! Peers that are no web servers, and more of them than there are descriptors.
+//! Peers that are not web servers, and more of them than there are descriptors.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::client::{COMPLETE, Client, Request};
 use crate::stage::{Folder, Responder, Start, wait_for};
 use crate::wire;
 
-/// Everything that can be open at once.
+/// The maximum that can be open at once.
 const DESCRIPTORS: u32 = 256;
 
 fn closes(client: &mut Client) {
@@ -30,13 +30,13 @@ fn with_no_descriptor_left_those_who_are_served_go_on_and_others_wait() {
     let mut held = Vec::new();
     for number in 0..3_000_u32 {
         let Ok(mut client) = responder.try_connect() else {
-            // The queue at the door is full as well.
+            // The listen backlog is full as well.
             std::thread::sleep(Duration::from_millis(1));
             continue;
         };
         client.may_break();
         let whole = request.bytes(&mut dice);
-        // Who is closed meanwhile cannot be sent anything.
+        // A connection that is closed meanwhile cannot be written.
         let _ = match number % 7 {
             0 | 1 => Ok(0),
             2 => client.send_some(&whole[..dice.usize(..whole.len())]),
@@ -61,8 +61,8 @@ fn with_no_descriptor_left_those_who_are_served_go_on_and_others_wait() {
             held.drain(..50);
         }
     }
-    // Half requests, garbage and silence are still held: who comes now is served all the
-    // same, as soon as they have had their time.
+    // Incomplete requests, garbage and silent connections are still open: a new client is
+    // served nevertheless, as soon as their time is over.
     let start = Instant::now();
     let mut next = responder.ask(&request);
     next.event();
@@ -103,7 +103,7 @@ fn half_a_request_is_closed_after_its_time_and_a_kept_connection_is_not() {
             client
         })
         .collect();
-    // One that sends a little now and then is not excused by that.
+    // Sending a little now and then does not extend the time.
     let mut drop_by_drop = responder.connect();
     let mut rest = bytes.iter();
     drop_by_drop.may_break();
@@ -119,12 +119,12 @@ fn half_a_request_is_closed_after_its_time_and_a_kept_connection_is_not() {
     assert_eq!(responder.warnings().len(), 1, "{}", responder.stderr());
     kept.ask(&Request::of("clock").method("HEAD").keep());
     assert_eq!(kept.whole(), COMPLETE);
-    // A second request that stops halfway is no better than a first one.
+    // A second incomplete request is treated like a first one.
     kept.send(&bytes[..50]);
     closes_after(&mut kept);
 }
 
-/// As [`closes`], of one that has had an answer before.
+/// Like [`closes`], for a connection that has had a response.
 fn closes_after(client: &mut Client) {
     client.may_break();
     client.is_closed_soon();

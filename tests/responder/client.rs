@@ -1,7 +1,7 @@
-//! A web server's side of a FastCGI connection, and what its client sees.
+//! A web server's side of a FastCGI connection, and the response that its client gets.
 //!
-//! It checks on the way what holds always: records are of the request that was asked, STDOUT
-//! is ended once and before END_REQUEST, nothing comes after that.
+//! It also checks what always holds: records belong to the request, STDOUT is ended once and
+//! before END_REQUEST, and nothing follows that.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +19,7 @@ use crate::stage::DEADLINE;
 use crate::support::event_stream::{Event, Item, Parser};
 use crate::wire::{self, Record};
 
-/// A request, about to be sent.
+/// A request before it is sent.
 #[derive(Clone)]
 pub struct Request {
     pub id: u16,
@@ -48,8 +48,8 @@ impl Request {
             .set("SSE_STREAM", stream)
     }
 
-    /// Of the file, with heartbeats later than any test waits: at each of them the file is
-    /// looked at too.
+    /// Of the file, with heartbeats later than any test waits, because each of them also polls
+    /// the file.
     pub fn tail(file: &Path) -> Self {
         let file = file.to_str().expect("a path in UTF-8");
         Self::of("tail")
@@ -77,7 +77,7 @@ impl Request {
         self.set("QUERY_STRING", query)
     }
 
-    /// Who comes for the first time has none.
+    /// A first-time client has none.
     pub fn last_id(self, id: &str) -> Self {
         self.set("HTTP_LAST_EVENT_ID", id)
     }
@@ -92,7 +92,7 @@ impl Request {
         self
     }
 
-    /// The connection is to be kept.
+    /// The connection must be kept.
     pub fn keep(mut self) -> Self {
         self.flags = wire::KEEP_CONN;
         self
@@ -118,7 +118,7 @@ impl Request {
     }
 }
 
-/// What END_REQUEST said.
+/// The content of END_REQUEST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
     pub app_status: u32,
@@ -135,11 +135,11 @@ pub struct Client {
     socket: OwnedFd,
     dice: Rng,
     unread: Vec<u8>,
-    /// The request that is served.
+    /// The id of the request that is being served.
     id: u16,
     unread_head: Option<Vec<u8>>,
     head: String,
-    /// What came after the head, where that is no stream.
+    /// The body, if it is not a stream.
     pub body: Vec<u8>,
     parser: Parser,
     items: VecDeque<Item>,
@@ -150,13 +150,13 @@ pub struct Client {
     pub is_closed: bool,
     /// Records of other requests, and of none.
     pub others: VecDeque<Record>,
-    /// It is killed, or closed in the middle of a record.
+    /// It may be killed, or close in the middle of a record.
     may_break: bool,
     counter: Option<Counter>,
 }
 
-/// For a lot of bytes: events are lines that begin with a number, counted up from 0. The
-/// parser is slow, and here it is not what matters.
+/// For many bytes: events are lines that begin with a number, counted up from 0. The parser
+/// would be slow, and is not under test here.
 #[derive(Default)]
 struct Counter {
     line: Vec<u8>,
@@ -225,21 +225,21 @@ impl Client {
         }
     }
 
-    /// Asks, in one write.
+    /// Sends the request in one write.
     pub fn ask(&mut self, request: &Request) {
         self.expect(request.id);
         let bytes = request.bytes(&mut self.dice);
         self.send(&bytes);
     }
 
-    /// Asks a responder that may have closed the connection already.
+    /// Sends the request to a responder that may have closed the connection.
     pub fn try_ask(&mut self, request: &Request) -> nix::Result<()> {
         self.expect(request.id);
         let bytes = request.bytes(&mut self.dice);
         self.send_some(&bytes).map(drop)
     }
 
-    /// Asks in writes of a few bytes.
+    /// Sends the request in writes of a few bytes.
     pub fn ask_in_pieces(&mut self, request: &Request) {
         self.expect(request.id);
         let bytes = request.bytes(&mut self.dice);
@@ -251,7 +251,7 @@ impl Client {
         }
     }
 
-    /// What comes next is the answer to a new request.
+    /// The next input is the response to a new request.
     fn expect(&mut self, id: u16) {
         self.id = id;
         self.unread_head = Some(Vec::new());
@@ -290,7 +290,7 @@ impl Client {
         }
     }
 
-    /// What of these bytes is taken at once.
+    /// Sends these bytes as far as possible without blocking; returns the number.
     pub fn send_some(&mut self, bytes: &[u8]) -> nix::Result<usize> {
         use std::os::fd::AsRawFd as _;
         let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
@@ -302,7 +302,7 @@ impl Client {
         self.send(&bytes);
     }
 
-    /// Asks for another while one is served.
+    /// Sends another request while one is served.
     pub fn ask_besides(&mut self, request: &Request) {
         let bytes = request.bytes(&mut self.dice);
         self.send(&bytes);
@@ -325,7 +325,7 @@ impl Client {
         );
     }
 
-    /// Takes what is there, at most so many bytes; `false` when nothing is.
+    /// Reads at most so many available bytes; `false` if there are none.
     pub fn read_some(&mut self, most: usize) -> bool {
         if self.is_closed {
             return false;
@@ -405,7 +405,7 @@ impl Client {
         }
     }
 
-    /// Waits until something comes.
+    /// Waits for input.
     pub fn read_on(&mut self) {
         assert!(
             !self.is_closed,
@@ -472,7 +472,7 @@ impl Client {
         }
     }
 
-    /// What comes next; `None` at the end of the request.
+    /// The next item; `None` at the end of the request.
     pub fn next(&mut self) -> Option<Item> {
         let end = Instant::now() + DEADLINE;
         loop {
@@ -488,12 +488,12 @@ impl Client {
         }
     }
 
-    /// What has come already.
+    /// The items that have been received.
     pub fn ready(&mut self) -> Option<Item> {
         self.items.pop_front()
     }
 
-    /// The next event; other items are passed over.
+    /// The next event; other items are skipped.
     #[track_caller]
     pub fn event(&mut self) -> Event {
         let end = Instant::now() + DEADLINE;
@@ -556,7 +556,7 @@ impl Client {
         &self.parser.last_id
     }
 
-    /// Nothing comes for so long.
+    /// Checks that nothing arrives for so long.
     pub fn is_silent_for(&mut self, time: Duration) {
         let end = Instant::now() + time;
         loop {

@@ -1,4 +1,4 @@
-//! A program's output: everybody's own, or one run for all.
+//! A program's output: one run for each subscriber, or one for all.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn shared(folder: &Folder, text: &str) -> Request {
     command(folder, text).set("SSE_COMMAND_SHARED", "yes")
 }
 
-/// Says what is appended to a file, until that is `end`.
+/// Prints the lines that are appended to a file, until `end`.
 fn follow(path: &Path) -> String {
     let path = path.display();
     format!(
@@ -159,7 +159,7 @@ fn one_too_many_is_asked_to_come_again() {
     assert!(third.stderr.contains("SSE_COMMAND_MAX"), "{}", third.stderr);
     pids(&folder, 2);
     drop(first);
-    // (Who comes too soon is asked to come again.)
+    // (A client that returns too soon is asked to reconnect.)
     wait_for("a place", || {
         let mut next = responder.ask(&request);
         next.head();
@@ -231,7 +231,7 @@ fn one_run_serves_fifty_who_come_whenever_and_ends_with_the_last() {
     let request = shared(&folder, &follow(&file));
     let mut clients = Vec::new();
     for number in 0..50 {
-        // Who comes later gets what is said from then on.
+        // A later subscriber gets the output from then on.
         clients.push(responder.ask(&request).opened());
         folder.append("file", format!("{number}\n"));
         for client in &mut clients {
@@ -283,7 +283,7 @@ fn a_firehose_is_shared_too_and_whoever_cannot_follow_has_a_gap_and_goes_on() {
     let mut slow = responder.ask(&request).opened();
     let mut quick = responder.ask(&request).opened();
     pids(&folder, 1);
-    // What the sockets hold and the ring, several times.
+    // Several times the size of the sockets and the ring.
     let end = Instant::now() + 2 * DEADLINE;
     for _ in 0..200_000 {
         quick.event();
@@ -299,7 +299,7 @@ fn a_firehose_is_shared_too_and_whoever_cannot_follow_has_a_gap_and_goes_on() {
     };
     assert_eq!(gap.data, "{\"reason\":\"expired\"}");
     assert!(numbers.is_sorted_by(|a, b| a + 1 == *b));
-    // It goes on later, and with the same run.
+    // It continues later, with the same run.
     let next: u64 = slow.event().data.parse().unwrap();
     assert!(next > numbers[numbers.len() - 1] + 1, "{next}");
     assert_eq!(gap.id.rsplit_once('-').unwrap().1, (next - 1).to_string());

@@ -1,5 +1,5 @@
-//! The responder as the first process of a container, which inherits every orphan, or
-//! below one that never reaps any.
+//! The responder as the first process of a container, which inherits every orphan, or below a
+//! process that never reaps any.
 
 use std::fs;
 
@@ -23,7 +23,7 @@ fn as_process_1_of_a_container_orphans_do_not_count_as_running_programs() {
     if !can_make_containers() {
         return;
     }
-    // The second stands between it and process 1, which reaps nothing.
+    // The second is between it and process 1, which reaps nothing.
     let idle = "\"$@\" & read forever <\"$0\"";
     for below in [false, true] {
         let folder = Folder::in_memory();
@@ -42,7 +42,7 @@ fn as_process_1_of_a_container_orphans_do_not_count_as_running_programs() {
             shlex::try_join(["sh", "-c", LEAVES_ORPHANS]).unwrap(),
         );
         for run in 0..24 {
-            // Those before may take a moment to be gone.
+            // The previous ones may take a moment to end.
             wait_for("a place for a program", || {
                 let mut client = responder.ask(&request);
                 let events = client.rest();
@@ -60,7 +60,7 @@ fn as_process_1_of_a_container_orphans_do_not_count_as_running_programs() {
             let first = fs::read_to_string(children).unwrap();
             let first = first.trim();
             let left = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
-            // It looks when it is asked something.
+            // It reaps them at the next request.
             responder.figures();
             left.trim().is_empty().then_some(())
         });

@@ -1,11 +1,11 @@
-//! Sources whose cost a client decides: regular expressions in the query.
+//! Sources whose cost a client determines: regular expressions in the query.
 
 use std::time::{Duration, Instant};
 
 use crate::client::Request;
 use crate::stage::{Folder, Responder};
 
-/// The longest that an ordinary subscriber waited for one of these lines.
+/// The longest delay of one of these lines at an ordinary subscriber.
 fn latency(folder: &Folder, responder: &Responder, lines: usize) -> Duration {
     let file = folder.write("ordinary.log", "");
     let mut client = responder.ask(&Request::tail(&file)).opened();
@@ -39,7 +39,7 @@ fn twenty_clients_with_expensive_expressions_do_not_stall_the_others() {
         })
         .collect();
     let disturbed = latency(&folder, &responder, 10);
-    // (Without a limit on the time of a turn, it is minutes.)
+    // (Without a limit on the time of a turn, it takes minutes.)
     let limit = undisturbed * 10 + Duration::from_secs(3);
     assert!(disturbed < limit, "{undisturbed:?}, then {disturbed:?}");
     drop(costly);

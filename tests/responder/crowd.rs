@@ -9,22 +9,22 @@ use crate::client::{Client, Request};
 use crate::stage::Responder;
 use crate::support::event_stream::Item;
 
-/// One of many.
+/// One subscriber.
 pub struct Member {
     pub client: Client,
-    /// How many lines it had before it came.
+    /// The number of lines before it connected.
     pub before: usize,
-    /// What it has got: names and data of events.
+    /// What it has received: names and data of events.
     pub said: Vec<(String, String)>,
     /// The id after each of them.
     pub ids: Vec<String>,
-    /// It reads nothing for now.
+    /// It does not read now.
     pub is_paused: bool,
-    /// What had been written when its first event came.
+    /// What had been written when its first event arrived.
     pub first_at: Option<usize>,
 }
 
-/// Many subscribers. A place in it stays a member's as long as it is there.
+/// Many subscribers. An index belongs to one subscriber as long as that is connected.
 pub struct Crowd {
     epoll: Epoll,
     pub members: Vec<Option<Member>>,
@@ -38,7 +38,7 @@ impl Crowd {
         }
     }
 
-    /// One more, who has asked.
+    /// Adds one that has sent its request.
     #[track_caller]
     pub fn join(&mut self, responder: &Responder, request: &Request) -> usize {
         self.take_in(responder.ask(request))
@@ -63,7 +63,7 @@ impl Crowd {
         place
     }
 
-    /// It reads nothing until [`Self::go_on`].
+    /// It does not read until [`Self::go_on`].
     pub fn pause(&mut self, place: usize) {
         let member = self.members[place].as_mut().expect("a member");
         member.is_paused = true;
@@ -85,8 +85,8 @@ impl Crowd {
         self.members.iter().flatten()
     }
 
-    /// Takes in what comes within this time, once; `written` is noted as what had been
-    /// written when a first event came. Says how many had something.
+    /// Reads what arrives within this time, once; records `written` for those whose first event
+    /// arrived. Returns how many received something.
     pub fn pump(&mut self, wait: Duration, written: usize) -> usize {
         let mut events = [EpollEvent::empty(); 256];
         let wait = EpollTimeout::try_from(wait).expect("a short time");
@@ -114,7 +114,7 @@ impl Crowd {
         count
     }
 
-    /// Takes in what comes until `condition` holds of everybody who reads.
+    /// Reads until `condition` holds for all that read.
     #[track_caller]
     pub fn until(
         &mut self,

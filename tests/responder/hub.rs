@@ -1,6 +1,7 @@
-//! One file, many subscribers: who joins when and where, while it is written and rotated.
+//! One file with many subscribers, which connect at any time and position while it is written
+//! and rotated.
 //!
-//! `SSE_HUB_SEED=N` plays one history again, `SSE_HUB_RUNS=N` plays so many.
+//! `SSE_HUB_SEED=N` repeats one history, `SSE_HUB_RUNS=N` runs so many.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ const BACKLOG: usize = 5;
 struct Written {
     folder: Folder,
     lines: Vec<String>,
-    /// Where in `lines` the file begins.
+    /// The index in `lines` of the file's first line.
     start: usize,
     rotations: usize,
 }
@@ -46,7 +47,7 @@ impl Written {
         self.folder.append("log", &text[cut..]);
     }
 
-    /// As logrotate does: all older ones get a higher number.
+    /// Like logrotate: all older ones get a higher number.
     fn rotate(&mut self, how: How) {
         for number in (1..=self.rotations).rev() {
             let (from, to) = (format!("log.{number}"), format!("log.{}", number + 1));
@@ -84,14 +85,14 @@ impl Written {
 enum How {
     Rename,
     CopyAndTruncate,
-    /// By an empty file, under which the old one keeps another name.
+    /// By an empty file; the old one keeps another name.
     Replace,
 }
 
-/// What a client came with.
+/// The id with which a client connected.
 enum Id {
     None,
-    /// That of this line, which it has.
+    /// That of this line, which it has received.
     Of(usize),
     Garbage,
     Unknown,
@@ -105,7 +106,7 @@ struct Came {
     seed: u64,
 }
 
-/// That a client has got what it should, in order, once.
+/// Checks that a client has received the right lines, in order, once.
 fn check(came: &Came, member: &Member, lines: &[String]) {
     let seed = came.seed;
     let mut said = member.said.as_slice();
@@ -123,8 +124,8 @@ fn check(came: &Came, member: &Member, lines: &[String]) {
             .unwrap_or_else(|_| panic!("seed {seed}: {data:?}"))
     });
     let first_at = member.first_at.unwrap_or(lines.len());
-    // Who comes for the first time while the file is copied and truncated can get more of it
-    // than the last lines, but none of what is not in the file.
+    // A client that connects for the first time while the file is copied and truncated can get
+    // more of it than the last lines, but only lines of the file.
     let least = came.written.saturating_sub(BACKLOG).min(came.start);
     let from_backlog = least..=first_at;
     let (expected_gap, firsts) = match came.id {
@@ -133,8 +134,8 @@ fn check(came: &Came, member: &Member, lines: &[String]) {
         Id::Garbage => (Some("{\"reason\":\"bad-id\"}"), from_backlog),
         Id::Unknown => (Some("{\"reason\":\"unknown-id\"}"), came.start..=first_at),
     };
-    // A follower that looks within milliseconds of a rotation cannot always tell its order. It
-    // says so, and records may then come again.
+    // A follower that polls within milliseconds of a rotation cannot always determine its
+    // order. It reports that, and records may then be repeated.
     let is_uncertain = gap == Some("{\"reason\":\"rotated\"}");
     let (expected_gap, firsts) = if is_uncertain {
         (gap, 0..=*firsts.end())
@@ -187,7 +188,7 @@ fn play(seed: u64, subscribers: usize) {
         .set("SSE_BACKLOG", BACKLOG.to_string())
         .set("SSE_REPLAY", "1G");
     let mut crowd = Crowd::new();
-    // One that has everything knows all ids.
+    // A client that has received everything knows all ids.
     let witness = crowd.take_in(responder.ask(&request).opened());
     let mut came: Vec<Came> = vec![Came {
         id: Id::None,
@@ -210,8 +211,8 @@ fn play(seed: u64, subscribers: usize) {
             7 if written.rotations < 14 && written.lines.len() > written.start && dice.bool() => {
                 let how = [How::Rename, How::CopyAndTruncate, How::Replace][dice.usize(..3)];
                 if how == How::CopyAndTruncate {
-                    // What is written into an empty file, and truncated before somebody has
-                    // looked, was never there for him.
+                    // Lines that are written into an empty file, and truncated before a poll,
+                    // never existed for the follower.
                     paused.drain(..).for_each(|place| crowd.go_on(place));
                     let last = written.lines.last().expect("a line").clone();
                     let all = written.lines.len();
@@ -276,12 +277,12 @@ fn play(seed: u64, subscribers: usize) {
     written.write(1, 10, &mut dice);
     let last = written.lines.last().expect("a line").clone();
     let has_last = |member: &Member| member.said.last().is_some_and(|(_, data)| *data == last);
-    // Sooner than any heartbeat, which looks as well.
+    // Sooner than any heartbeat, which polls as well.
     crowd.until("the last line", DEADLINE, written.lines.len(), has_last);
     for (came, member) in came.iter().zip(crowd.iter()) {
         check(came, member, &written.lines);
     }
-    // Whoever has caught up shares one reading.
+    // Subscribers that have caught up share one channel.
     wait_for("all among others", || {
         crowd.pump(Duration::ZERO, written.lines.len());
         (responder.figure("catching_up") == 0).then_some(())
@@ -329,11 +330,11 @@ fn who_comes_while_a_new_file_is_empty_gets_its_first_line_at_once() {
         others.says(&[&text]);
         new.says(&[&text]);
         took += start.elapsed();
-        // The other one leads from now on, and sometimes nobody else is left.
+        // The other one leads from now on, and sometimes it is the only one left.
         if number % 2 == 0 {
             others = new;
         }
     }
-    // Who must look for itself does so twice a second.
+    // A subscriber that polls by itself does so twice a second.
     assert!(took < Duration::from_secs(2), "{took:?}");
 }

@@ -6,8 +6,8 @@ use crate::client::{COMPLETE, Request};
 use crate::stage::{Folder, Responder, Start};
 use crate::wire;
 
-/// It was taken for one that waits for the first stream yet, and heard of news at its
-/// heartbeats only.
+/// The regression: it counted as waiting for its first stream, and was notified only at its
+/// heartbeats.
 #[test]
 fn the_next_stream_of_a_connection_gets_events_when_they_come() {
     let folder = Folder::in_memory();
@@ -42,8 +42,8 @@ fn a_request_that_begins_beside_another_and_goes_no_further_is_not_waited_for() 
     client.is_closed_soon();
 }
 
-/// What had come of it was published as soon as the next request had come, and the answer
-/// to it was sent into that one's stream.
+/// The regression: the received part was published as soon as the next request arrived, and the
+/// response was sent into that request's stream.
 #[test]
 fn nothing_of_an_aborted_post_is_left_for_the_next_request() {
     let folder = Folder::in_memory();
@@ -68,7 +68,7 @@ fn nothing_of_an_aborted_post_is_left_for_the_next_request() {
     client.says(&["1"]);
 }
 
-/// It was looked at twice a second instead.
+/// The regression: it was polled twice a second instead.
 #[test]
 fn who_limits_the_size_of_its_stream_is_told_of_changes_besides_others() {
     let folder = Folder::in_memory();

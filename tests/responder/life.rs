@@ -12,7 +12,7 @@ use crate::crowd::Crowd;
 use crate::stage::{DEADLINE, Folder, Responder, Start, wait_for};
 use crate::support::event_stream::Item;
 
-/// The items of a stream that was asked to end: `retry:` comes last.
+/// The items of a stream that was asked to end: `retry:` is last.
 fn farewell(client: &mut Client) -> Vec<Item> {
     let items = client.items();
     let Some(Item::Retry(ms)) = items.last() else {
@@ -43,7 +43,7 @@ fn sigterm_ends_every_stream_at_the_end_of_an_event_and_then_the_process() {
         farewell(client);
     }
     live.is_closed_soon();
-    // Those whom the web server would keep do not keep the process.
+    // Connections that the web server would keep do not keep the process.
     assert_eq!(responder.code(), 0);
     assert!(
         start.elapsed() < Duration::from_secs(5),
@@ -159,14 +159,14 @@ fn sighup_opens_the_log_anew_and_nothing_else_changes() {
     assert_eq!(folder.read("own-log.1").matches("nonsense").count(), 2);
     responder.signal(Signal::SIGHUP);
     wait_for("a new log", || log.exists().then_some(()));
-    // A line that the old file has is no repeat in the new one.
+    // A line of the old file is not a repeat in the new one.
     fails("/b");
     assert_eq!(folder.read("own-log.1").matches("nonsense").count(), 2);
     assert_eq!(folder.read("own-log").matches("nonsense").count(), 1);
     folder.append("log", "2\n");
     client.says(&["2"]);
     drop(client);
-    // With the end of each stream, and why.
+    // At the end of each stream, with the reason.
     wait_for("a stream's end", || {
         let ends = folder.read("own-log");
         let line = ends.lines().find(|line| line.contains("stream ended"))?;
@@ -193,7 +193,7 @@ fn systemd_is_told_of_readiness_and_of_the_end() {
     let start = Start::at_socket(&folder).set("NOTIFY_SOCKET", folder.path("notify"));
     let mut responder = start.spawn();
     assert_eq!(hears(), "READY=1");
-    // Ready means ready.
+    // The notification is sent when it is ready.
     responder.connect();
     responder.signal(Signal::SIGTERM);
     assert_eq!(hears(), "STOPPING=1");
@@ -217,7 +217,7 @@ fn ten_crashes_lose_no_event_and_double_none() {
             let mut client = responder.connect();
             client.may_break();
             client.ask(&request);
-            // Whoever comes first must have come before there is anything.
+            // The first client must have connected before there is anything to read.
             let client = if round == 0 { client.opened() } else { client };
             crowd.take_in(client);
         }

@@ -1,4 +1,4 @@
-//! Where a responder listens.
+//! The listening address of a responder.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -17,7 +17,7 @@ fn serves(responder: &Responder) {
     client.event();
 }
 
-/// An address that nobody listens at.
+/// An address without a listener.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -45,7 +45,7 @@ fn a_socket_has_the_mode_and_owner_that_were_asked_for() {
     let (user, group) = if geteuid().is_root() {
         ("nobody".into(), "daemon".into())
     } else {
-        // Who is not root can only keep it.
+        // A user other than root can only keep it.
         let user = User::from_uid(geteuid()).unwrap().unwrap();
         (user.name, Group::from_gid(user.gid).unwrap().unwrap().name)
     };
@@ -74,7 +74,7 @@ fn a_stale_socket_is_replaced() {
     drop(UnixListener::bind(folder.path("socket")).unwrap());
     let mut responder = Responder::start(&folder);
     serves(&responder);
-    // One that a crash has left, too.
+    // Also one that a crash has left.
     responder.kill();
     assert!(folder.path("socket").exists());
     serves(&Responder::start(&folder));
@@ -138,7 +138,7 @@ fn descriptor_zero_can_be_the_socket() {
     serves(&responder);
     responder.signal(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(responder.code(), 0);
-    // It is not ours to remove.
+    // It was not created by this process, so it stays.
     assert!(path.exists());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = Place::Tcp(listener.local_addr().unwrap());
@@ -218,7 +218,7 @@ fn only_the_listed_web_servers_may_connect() {
         said.contains("FCGI_WEB_SERVER_ADDRS: localhost: no IP address"),
         "{said}"
     );
-    // Who listens at a path has permissions for that.
+    // A socket file is protected by its permissions.
     let folder = Folder::in_memory();
     serves(
         &Start::at_socket(&folder)
@@ -243,7 +243,7 @@ fn a_subscriber_over_tcp_gets_events_as_they_come() {
         folder.append("log", format!("{number}\n"));
         client.says(&[&number.to_string()]);
     }
-    // With Nagle's algorithm each would wait 40 ms for the acknowledgement of the last.
+    // With Nagle's algorithm each would wait 40 ms for the acknowledgement of the previous one.
     assert!(
         start.elapsed() < Duration::from_millis(700),
         "{:?}",

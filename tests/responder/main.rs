@@ -1,4 +1,4 @@
-//! The FastCGI responder as a process, spoken to on its socket as a web server does.
+//! The FastCGI responder as a process; the tests use its socket like a web server.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! What an administrator sees of a responder, wherever its stderr leads.
+//! The messages of a responder for an administrator, wherever its stderr leads.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -43,7 +43,7 @@ fn an_error_is_printed_where_stdout_and_stderr_are_the_same_file_pipe_or_socket(
     reader.read_to_string(&mut said).unwrap();
     assert!(said.contains("--bogus"), "{said}");
 
-    // A socket, as systemd's journal is; with a setting that is wrong.
+    // A socket, like systemd's journal; with an invalid setting.
     let (mut journal, theirs) = UnixStream::pair().unwrap();
     let theirs = OwnedFd::from(theirs);
     let path = folder.path("socket");
@@ -96,7 +96,7 @@ fn the_start_and_the_end_are_one_line_each() {
     let last = said.lines().last().unwrap();
     assert!(last.contains(": info: ended by SIGTERM after "), "{last}");
     assert!(last.contains("1 streams ended, 1 of them now"), "{last}");
-    // What the environment sets is said once, and not for each request.
+    // A problem of the environment is logged once, and not for each request.
     assert_eq!(said.matches("SSE_FLIE").count(), 1, "{said}");
 }
 

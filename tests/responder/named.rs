@@ -1,4 +1,4 @@
-//! What a path without SSE_STREAM leads to.
+//! The stream of a path without SSE_STREAM.
 
 use crate::client::Request;
 use crate::stage::{Folder, Responder};
@@ -9,8 +9,8 @@ fn at(path: &str) -> Request {
         .set("SCRIPT_NAME", path)
 }
 
-/// A web server keeps strangers from the location of the status page, and from no other
-/// path that happens to end like it.
+/// A web server restricts access to the location of the status page, but not to other paths
+/// that end like it.
 #[test]
 fn no_path_leads_to_the_status_page_unless_its_location_says_so() {
     let folder = Folder::in_memory();

@@ -1,4 +1,4 @@
-//! What requests may name: whoever can connect to the socket writes them.
+//! What requests may name: every client of the socket determines their settings.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::client::Request;
 use crate::stage::{Folder, Responder, Start, wait_for};
 
-/// It is a 500 that tells the client nothing and the log everything.
+/// It is a 500 without a reason for the client, and the log contains the reason.
 #[track_caller]
 fn is_refused(responder: &Responder, request: &Request, words: &[&str]) {
     // The same line for the same path is written once a minute.
@@ -44,7 +44,7 @@ fn a_request_alone_has_no_program_run() {
         "its own environment",
     ];
     is_refused(&responder, &command(&touch), &remedy);
-    // Nor does saying so in the request help.
+    // The request itself cannot permit it.
     is_refused(
         &responder,
         &command(&touch).set("SSE_ALLOW_COMMANDS", "yes"),
@@ -69,7 +69,7 @@ fn a_request_alone_has_no_program_run() {
         &post.set("SSE_COMMAND", &touch).body(b"hi"),
         &remedy,
     );
-    // Where it has no meaning it does no harm.
+    // For a stream that does not use it, it is harmless.
     is_served(&responder, &session);
     is_served(&responder, &Request::of("clock").set("SSE_COMMAND", &touch));
     assert!(!mark.exists());
@@ -85,7 +85,7 @@ fn programs_run_where_the_responder_was_told_so() {
     };
     first(Start::at_socket(&folder).allowing_commands());
     first(Start::at_socket(&folder).set("SSE_ALLOW_COMMANDS", "yes"));
-    // That one only.
+    // Only that one.
     let responder = Start::at_socket(&folder)
         .set("SSE_COMMAND", "echo mine")
         .start();
@@ -179,7 +179,7 @@ fn what_lies_outside_the_folders_is_refused_whatever_leads_there() {
         .set("SSE_PUBLISH_ALLOW", "anyone");
     is_refused(&responder, &other, &["SSE_FILE="]);
     assert!(!folder.path("inside/e.jsonl").exists());
-    // Spools below a folder are made there.
+    // Spools below a folder are created there.
     let spool = folder.path("in/spool");
     is_served(
         &responder,

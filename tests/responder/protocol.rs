@@ -50,7 +50,7 @@ fn a_connection_is_closed_after_a_request_unless_it_is_to_be_kept() {
         kept.ask(&request.clone().keep().id(id));
         let said: Vec<String> = kept.rest().into_iter().map(|event| event.data).collect();
         assert_eq!((said.join(","), kept.whole()), ("1,0,".into(), COMPLETE));
-        // A short answer in between.
+        // A short response in between.
         kept.ask(&Request::of("clock").method("POST").keep());
         assert_eq!((kept.status(), kept.whole()), (405, COMPLETE));
     }

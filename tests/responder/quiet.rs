@@ -1,4 +1,4 @@
-//! Streams on which nothing happens: heartbeats, ages, and what they cost.
+//! Streams without events: heartbeats, ages, and their cost.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use crate::client::{COMPLETE, Client, Request};
 use crate::stage::{Folder, Responder, wait_for};
 use crate::support::event_stream::Item;
 
-/// Waits for a heartbeat, and says when it came.
+/// Waits for a heartbeat, and returns when it arrived.
 fn beat(client: &mut Client) -> Instant {
     loop {
         match client.next() {
@@ -24,7 +24,7 @@ fn heartbeats_count_from_the_last_byte_of_each_subscriber() {
     let responder = Responder::start(&folder);
     let request = Request::tail(&file).set("SSE_HEARTBEAT", "1s");
     let at_least = Duration::from_millis(980);
-    // Both are told on the same clock, but not at the same time.
+    // Both refer to the same clock, but not at the same time.
     let start = Instant::now();
     let mut early = responder.ask(&request).opened();
     early.is_silent_after_opening_for(Duration::from_millis(500));
@@ -42,7 +42,7 @@ fn heartbeats_count_from_the_last_byte_of_each_subscriber() {
         "{:?}",
         first_of_late - middle
     );
-    // An event is a byte for both.
+    // An event ends the silence for both.
     folder.append("log", "1\n");
     let event = Instant::now();
     for client in [&mut early, &mut late] {
@@ -150,7 +150,7 @@ fn idle_subscribers_wake_nobody_but_for_their_heartbeats() {
             client
         })
         .collect();
-    // What a burst took is given back once, after a lull.
+    // The memory of a burst is released once, after a quiet time.
     let mut last = (0, Instant::now());
     wait_for("a responder that sleeps", || {
         let count = responder.proc_status("voluntary_ctxt_switches");
@@ -159,7 +159,7 @@ fn idle_subscribers_wake_nobody_but_for_their_heartbeats() {
         }
         (last.1.elapsed() > Duration::from_millis(500)).then_some(())
     });
-    // (What happens in the folders above is looked at, and other tests have theirs there.)
+    // (Changes in the folders above cause a poll, and other tests have their folders there.)
     let mut wakes = Vec::new();
     let is_idle = (0..6).any(|_| {
         let before = responder.proc_status("voluntary_ctxt_switches");
@@ -190,7 +190,7 @@ fn paths_that_cannot_be_read_cost_no_processor_time() {
         .set("PATH_INFO", "/missing.log")
         .set("SSE_AWAIT", "yes");
     clients.push(responder.ask(&missing).opened());
-    // What each path is looked at without a hint, twice a second at most.
+    // The polls of each path without a notification, at most twice a second.
     let before = responder.proc_status("voluntary_ctxt_switches");
     std::thread::sleep(Duration::from_secs(2));
     let wakes = responder.proc_status("voluntary_ctxt_switches") - before;
@@ -206,7 +206,7 @@ fn an_idle_subscriber_costs_a_few_hundred_bytes() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
-    // The responder leaves an eighth to others.
+    // The responder reserves an eighth.
     let count = 5_000.min(most as usize * 3 / 4);
     assert!(count > 500, "raise the limit of descriptors (ulimit -n)");
     let folder = Folder::in_memory();
@@ -220,7 +220,7 @@ fn an_idle_subscriber_costs_a_few_hundred_bytes() {
         };
         (0..count).map(ask).collect()
     };
-    // What the first ones cost is not theirs alone.
+    // The first ones also pay for shared memory.
     let _first = join(200);
     let before = responder.proc_status("VmRSS");
     let _others = join(count);

@@ -1,4 +1,4 @@
-//! What there is too little of is never said to be missing.
+//! When a resource is exhausted, the response must not be that something is missing.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::client::{Client, Request};
 use crate::stage::{Folder, Responder, Start};
 use crate::support::root::can;
 
-/// A 404 or a 500 ends an `EventSource` for good; who is asked to come again does.
+/// A 404 or a 500 ends an `EventSource` permanently; a client that is asked to reconnect does.
 #[test]
 fn who_comes_when_no_descriptor_is_left_for_its_file_is_asked_to_come_again() {
     let folder = Folder::in_memory();
@@ -26,7 +26,7 @@ fn who_comes_when_no_descriptor_is_left_for_its_file_is_asked_to_come_again() {
         assert_eq!(client.status(), 200, "{number}: {}", client.stderr);
         clients.push(client);
     }
-    // Some were told so; when the others have left there is room.
+    // Some got that response; after the others have disconnected there is room.
     let asked_again = clients.iter().filter(|client| client.end.is_some()).count();
     assert!(asked_again < clients.len(), "{asked_again}");
     drop(clients);
@@ -43,7 +43,7 @@ fn who_comes_when_no_descriptor_is_left_for_its_file_is_asked_to_come_again() {
     responder.signal(Signal::SIGTERM);
 }
 
-/// Asks, and returns within 3 s what a new client gets.
+/// Sends a request, and returns what a new client gets within 3 s.
 fn answered_soon(responder: &Responder, request: &Request) -> Client {
     let since = Instant::now();
     let mut client = responder.ask(request);
@@ -121,7 +121,7 @@ fn an_epoll_ctl_that_fails_ends_no_responder() {
     if !can("strace", &["strace", "-o", "/dev/null", "true"]) {
         return;
     }
-    // The first two are those of the start: signals and the listener.
+    // The first two are from the start: signals and the listener.
     for when in ["3", "4", "5", "3+2"] {
         let folder = Folder::in_memory();
         let file = folder.write("a.log", "1\n");

@@ -15,7 +15,7 @@ fn who_stops_reading_costs_the_others_nothing_and_loses_nothing() {
     let folder = Folder::in_memory();
     let file = folder.write("log", "");
     let responder = Responder::start(&folder);
-    // Who stops does so for longer than this test takes.
+    // A subscriber that stops does so for longer than this test takes.
     let request = Request::tail(&file).set("SSE_SEND_TIMEOUT", "1h");
     let mut crowd = Crowd::new();
     for _ in 0..ALL {
@@ -35,7 +35,7 @@ fn who_stops_reading_costs_the_others_nothing_and_loses_nothing() {
         folder.append("log", lines.collect::<String>());
         number
     };
-    // Once through, so that what a burst takes is counted already.
+    // A first run, so that the memory of a burst is counted already.
     let has = |count: usize| move |member: &Member| member.client.counted() == count;
     for _ in 0..20 {
         crowd.until("the first lines", DEADLINE, 0, has(write()));
@@ -72,7 +72,7 @@ fn who_takes_nothing_is_closed_after_the_send_timeout_and_counted() {
     let log = folder.path("own-log");
     let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();
     let request = Request::tail(&file);
-    // One is blocked among others, one while it reads by itself.
+    // One is blocked while it is live, one while it reads by itself.
     let mut live = responder
         .ask(&request.clone().set("SSE_SEND_TIMEOUT", "1s"))
         .opened();
@@ -117,7 +117,7 @@ fn who_reads_slowly_but_steadily_stays() {
         .set("SSE_SEND_TIMEOUT", "1s");
     let mut client = responder.ask(&request);
     let start = Instant::now();
-    // More at a time than a kernel waits for before it says that there is room.
+    // More at a time than a kernel waits for before it reports room.
     while start.elapsed() < Duration::from_secs(3) {
         client.read_some(65_536);
         std::thread::sleep(Duration::from_millis(100));

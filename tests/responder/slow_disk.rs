@@ -1,4 +1,4 @@
-//! A disk that is slow, and a process that starts slowly: nobody else waits for them.
+//! A slow disk, and a process that starts slowly: only its own clients wait for it.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::client::{Client, Request};
 use crate::stage::{Folder, Responder, Start};
 use crate::support::root::can;
 
-/// How long a system call is delayed, in microseconds: others are answered much sooner.
+/// The delay of a system call, in microseconds: other clients get their responses much sooner.
 const DELAY_US: u32 = 3_000_000;
 
 /// A responder whose system call of this name takes [`DELAY_US`] more; the calls are written
@@ -41,7 +41,7 @@ fn post(file: &Path, text: &str) -> Request {
         .body(text.as_bytes())
 }
 
-/// Others are answered, and streams advance, while these are not.
+/// Other clients get responses, and streams advance, while these wait.
 fn others_do_not_wait_for(waiting: &mut [Client], folder: &Folder, responder: &Responder) {
     let other = folder.write("other.log", "1\n");
     let mut stream = responder.ask(&Request::tail(&other).set("SSE_BACKLOG", "1"));
@@ -70,7 +70,7 @@ fn a_post_that_waits_for_the_disk_delays_nobody_else() {
         })
         .collect();
     others_do_not_wait_for(&mut posting, &folder, &responder);
-    // One that needs no disk is answered at once.
+    // A record that needs no disk gets its response at once.
     let mut quick = responder.ask(&post(&folder.path("quick.jsonl"), "x"));
     assert_eq!(quick.status(), 201);
     for (number, client) in posting.iter_mut().enumerate() {
@@ -93,7 +93,7 @@ fn the_disk_is_waited_for_once_for_all_who_post_to_a_file_meanwhile() {
         responder.ask(&post(&file, &text).set("SSE_PUBLISH_SYNC", "yes"))
     };
     let mut posting: Vec<Client> = (0..20).map(ask).collect();
-    // One leaves before its turn: what it posted is not published.
+    // One client disconnects before its turn: its record is not published.
     let mut leaving = ask(20);
     leaving.send_record(crate::wire::ABORT_REQUEST, 1, b"");
     leaving.whole();
@@ -124,7 +124,7 @@ fn a_post_that_is_written_slowly_delays_others_once_and_no_more() {
     let Some(responder) = delayed(&folder, "fallocate") else {
         return;
     };
-    // That the disk is slow is not known yet.
+    // It is not known yet that the disk is slow.
     let mut first = responder.ask(&post(&folder.path("first.jsonl"), "x"));
     assert_eq!(first.status(), 201);
     let mut posting: Vec<Client> = (0..4)

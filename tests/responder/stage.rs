@@ -1,6 +1,6 @@
 //! A folder for one test, and a responder that listens in it.
 //!
-//! Everything is waited for with a deadline, and everything is gone when it is dropped.
+//! Every wait has a deadline, and dropping the stage ends and removes everything.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -21,7 +21,7 @@ pub use crate::support::folder::Folder;
 use crate::support::process;
 pub use crate::support::wait::{DEADLINE, wait_for};
 
-/// A responder that is about to be started.
+/// A responder before its start.
 pub struct Start {
     before: Vec<OsString>,
     arguments: Vec<OsString>,
@@ -31,7 +31,7 @@ pub struct Start {
     place: Place,
 }
 
-/// Where a responder is to be found.
+/// The address of a responder.
 #[derive(Clone)]
 pub enum Place {
     Unix(PathBuf),
@@ -46,13 +46,13 @@ impl Start {
         start.argument("--socket").argument(path)
     }
 
-    /// Where it listens, the arguments and the environment are to say.
+    /// The arguments and the environment determine where it listens.
     pub fn bare(folder: &Folder, place: Place) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         Self {
             before: Vec::new(),
-            // Tests run as root, too.
+            // Tests also run as root.
             arguments: vec!["--allow-root".into()],
             variables: Vec::new(),
             stdin: Stdio::null(),
@@ -93,7 +93,7 @@ impl Start {
         self
     }
 
-    /// With so many descriptors.
+    /// With this limit on descriptors.
     pub fn descriptors(self, most: u32) -> Self {
         let script = format!("ulimit -n {most}; exec \"$@\"");
         self.by(&["sh", "-c", &script, "sh"])
@@ -119,7 +119,7 @@ impl Start {
         }
     }
 
-    /// Starts it, and waits until it answers.
+    /// Starts it, and waits until it responds.
     #[track_caller]
     pub fn start(self) -> Responder {
         let mut responder = self.spawn();
@@ -130,7 +130,7 @@ impl Start {
         responder
     }
 
-    /// Runs it to its end: exit code and what it said.
+    /// Runs it to its end: exit code and output.
     pub fn run(self) -> (i32, String) {
         let mut responder = self.spawn();
         let code = responder.code();
@@ -166,7 +166,7 @@ impl Responder {
             .unwrap_or_else(|error| panic!("{error}; {}", self.stderr()))
     }
 
-    /// A client that has asked.
+    /// A client that has sent its request.
     #[track_caller]
     pub fn ask(&self, request: &Request) -> Client {
         let mut client = self.connect();
@@ -218,7 +218,7 @@ impl Responder {
         self.status.is_some()
     }
 
-    /// The exit code of one that is about to end by itself.
+    /// The exit code of a responder that ends by itself.
     #[track_caller]
     pub fn code(&mut self) -> i32 {
         wait_for("the end of a responder", || self.has_ended().then_some(()));
@@ -238,7 +238,7 @@ impl Responder {
         fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 
-    /// Its lines on stderr that tell of something wrong.
+    /// Its lines on stderr about problems.
     pub fn warnings(&self) -> Vec<String> {
         let is_info = |line: &&str| line.contains(": info: ");
         let said = self.stderr();
@@ -251,12 +251,12 @@ impl Responder {
         process::field(self.pid(), "status", field)
     }
 
-    /// Waits until it has slept for a while: it has nothing to do.
+    /// Waits until it has slept for a while: it is idle.
     pub fn is_asleep(&self) {
         process::wait_until_asleep(self.pid(), Duration::from_millis(150));
     }
 
-    /// What its descriptors are.
+    /// The targets of its descriptors.
     pub fn descriptors(&self) -> Vec<PathBuf> {
         let folder = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
         let links = folder.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
@@ -275,8 +275,7 @@ impl Drop for Responder {
                 eprintln!("--- the responder had ended: {:?}", self.status);
             }
         }
-        // What it has started ends only with one that is asked to end; the second time at
-        // once.
+        // Its children end only if it gets a signal to end; at once at the second signal.
         if !self.has_ended() {
             for _ in 0..2 {
                 let _ = kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGTERM);

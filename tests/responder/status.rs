@@ -54,7 +54,7 @@ fn the_status_page_tells_the_same_in_both_forms_and_it_is_true() {
                 .then_some(())
         });
     }
-    // What goes to the one that lags fills the buffers first.
+    // The events of the slow subscriber fill the buffers first.
     responder.is_asleep();
     let events = responder.figure("events");
     folder.append("log", "2\n3\n");
@@ -67,7 +67,7 @@ fn the_status_page_tells_the_same_in_both_forms_and_it_is_true() {
         let figures = responder.figures();
         (figures["catching_up"] == 0 && figures["subscribers"] == 5).then_some(())
     });
-    // What has been counted stays counted.
+    // Counters are never reset.
     drop((tails, clocks));
     wait_for("nobody", || {
         (responder.figure("subscribers") == 0).then_some(())
@@ -100,7 +100,7 @@ fn past_the_limit_a_client_is_asked_to_come_again() {
         client.says(&["1"]);
     }
     for _ in 0..3 {
-        // What a location says of it is not heard.
+        // A location's setting has no effect.
         let mut third = responder.ask(&request.clone().set("SSE_MAX_SUBSCRIBERS", "100"));
         assert_eq!(third.status(), 200);
         let items = third.items();
@@ -111,7 +111,7 @@ fn past_the_limit_a_client_is_asked_to_come_again() {
         assert_eq!(third.whole(), COMPLETE);
         third.is_closed_soon();
     }
-    // One that the limit is reached, one about the setting of the location.
+    // One that the limit is reached, and one about the setting of the location.
     assert_eq!(responder.warnings().len(), 2, "{}", responder.stderr());
     assert_eq!(responder.figure("subscribers"), 2);
     let [first, second] = two;

@@ -1,4 +1,4 @@
-//! What subscribers get.
+//! What subscribers receive.
 
 use crate::client::{COMPLETE, Request, shown};
 use crate::stage::{Folder, Responder, Start};
@@ -60,7 +60,7 @@ fn a_first_time_client_gets_the_backlog_and_one_that_returns_what_it_missed() {
     folder.append("log", "21\n22\n");
     let mut again = responder.ask(&request.clone().last_id(&id));
     again.says(&["21", "22"]);
-    // Also among others, and from the query.
+    // Also with others, and from the query.
     folder.append("log", "23\n");
     again.says(&["23"]);
     let query = format!("lastEventId={id}");
@@ -82,7 +82,7 @@ fn a_bad_or_unknown_id_is_a_gap_and_no_error() {
     let doubled = request.clone().last_id("a").add("HTTP_LAST_EVENT_ID", "b");
     let mut client = responder.ask(&doubled);
     client.says(&["gap: {\"reason\":\"bad-id\"}", "2", "3"]);
-    // Nothing here answers to it: the file from its start.
+    // Nothing here corresponds to it: the file from its start.
     let unknown = request.last_id("4-0123456789abcdef");
     let mut client = responder.ask(&unknown);
     client.says(&["gap: {\"reason\":\"unknown-id\"}", "1", "2", "3"]);
@@ -191,7 +191,7 @@ fn a_location_wins_over_the_environment() {
         .set("SSE_STREAM", "tail")
         .set("SSE_FILE", &default)
         .start();
-    // nginx sends what is not set as an empty value.
+    // nginx sends unset parameters as empty values.
     let mut client = responder.ask(&Request::of("").set("SSE_FILE", ""));
     client.says(&["default"]);
     let mut client = responder.ask(&Request::tail(&own));
@@ -218,7 +218,7 @@ fn a_state_file_is_one_event_at_each_change_for_everybody() {
         }
     }
     let id = all[0].last_id().to_owned();
-    // Who has it does not get it again.
+    // A client that has it does not get it again.
     let mut again = responder.ask(&request.last_id(&id)).opened();
     folder.write("new", "four");
     folder.rename("new", "board");
@@ -254,7 +254,7 @@ fn who_filters_otherwise_has_a_stream_of_his_own() {
     for (client, expected) in &mut clients {
         client.says(expected);
     }
-    // One reading for each of the six, whoever follows it.
+    // One channel for each of the six, for any number of followers.
     let on_it = responder
         .descriptors()
         .iter()

@@ -1,5 +1,4 @@
-//! What a page is told when there is nothing to read, and by which event it knows that the
-//! connection lives.
+//! The events that tell a page that there is nothing to read, and that the connection is alive.
 
 use nix::sys::signal::Signal;
 
@@ -14,7 +13,7 @@ fn everybody_who_waits_for_a_missing_file_is_told_so_once() {
     let folder = Folder::in_memory();
     let responder = Responder::start(&folder);
     let request = Request::tail(&folder.path("log"));
-    // The first one reads, and the others share what it reads.
+    // The first one reads, and the others share its channel.
     let mut clients: Vec<_> = (0..3).map(|_| responder.ask(&request).opened()).collect();
     for client in &mut clients {
         client.says(&[MISSING]);
@@ -39,7 +38,7 @@ fn who_asks_for_the_heartbeat_shares_a_stream_with_who_does_not() {
     plain.says(&["a"]);
     // Both get what is read once.
     assert_eq!(responder.figure("catching_up"), 0);
-    // What a filter holds back moves the place, which a page does not see.
+    // Filtered records move the position, which a page does not see.
     let filtered = request.set("SSE_FILTER", "a").query("heartbeat=event");
     let mut filtered = [responder.ask(&filtered), responder.ask(&filtered)];
     for client in &mut filtered {

@@ -1,5 +1,5 @@
-//! FastCGI records, written and read here from the specification alone, so that nothing is
-//! proved by the code under test.
+//! FastCGI records, written and read here only from the specification, so that the code under
+//! test does not check itself.
 
 use fastrand::Rng;
 
@@ -64,7 +64,7 @@ pub fn stream(kind: u8, id: u16, mut content: &[u8], dice: &mut Rng) -> Vec<u8> 
     bytes
 }
 
-/// Name-value pairs, with lengths of four bytes here and there where one would do.
+/// Name-value pairs, sometimes with lengths of four bytes although one would suffice.
 pub fn pairs<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)], dice: &mut Rng) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in pairs {
@@ -81,7 +81,7 @@ pub fn pairs<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)], dice: &mut Rng) -
     bytes
 }
 
-/// Takes a whole record from the front of `bytes`, if there is one.
+/// Removes a complete record from the beginning of `bytes`, if there is one.
 pub fn take(bytes: &mut Vec<u8>) -> Option<Record> {
     let header: [u8; 8] = bytes.get(..8)?.try_into().ok()?;
     assert_eq!(header[0], 1, "the version in {header:?}");

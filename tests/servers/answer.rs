@@ -1,5 +1,5 @@
-//! An answer: its head exactly as sent, its body as bytes or as events, with
-//! the time each arrived. Every read has a deadline.
+//! A response: its head exactly as sent, its body as bytes or as events, with the time each
+//! arrived. Every read has a deadline.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use super::events::{Event, Parser};
 use crate::support::wait::PATIENCE;
 
-/// Where an answer's bytes come from. Dropping it must end the connection.
+/// The source of a response's bytes. Dropping it must end the connection.
 pub trait Peer: Read + Send {
     /// Limits the next read; never called with zero.
     fn limit_read(&mut self, limit: Duration);
-    /// What to add to a failure's message.
+    /// Text to add to a failure's message.
     fn about(&mut self) -> String {
         String::new()
     }
@@ -31,7 +31,7 @@ impl Peer for TcpStream {
     }
 }
 
-/// Whether the request was one whose answer has a body.
+/// Whether the response to the request has a body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
     Body,
@@ -72,7 +72,7 @@ impl Head {
     /// The field's value, whatever the case of its name.
     ///
     /// # Panics
-    /// When it is there twice.
+    /// When it occurs twice.
     #[track_caller]
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut values = self
@@ -104,7 +104,7 @@ enum Framing {
     },
 }
 
-/// What came of waiting for an event.
+/// The result of waiting for an event.
 #[derive(Debug)]
 pub enum Next {
     Event(Event),
@@ -118,11 +118,11 @@ pub enum Next {
 pub struct Answer {
     pub head: Head,
     pub parser: Parser,
-    /// The connection was closed before the body's framing said its end.
+    /// The connection was closed before the end of the body's framing.
     pub cut: bool,
     peer: Box<dyn Peer>,
     framing: Framing,
-    /// Received, not yet taken out of the framing.
+    /// Received, with the framing not removed yet.
     raw: Vec<u8>,
     /// The whole body so far.
     pub body: Vec<u8>,
@@ -185,7 +185,7 @@ impl Answer {
         answer
     }
 
-    /// The next event, or the end, or that neither came until `deadline`.
+    /// The next event, or the end, or neither until `deadline`.
     #[track_caller]
     pub fn wait(&mut self, deadline: Instant) -> Next {
         loop {
@@ -239,7 +239,7 @@ impl Answer {
         }
     }
 
-    /// Reads on until `count` comments have come.
+    /// Reads until `count` comments have arrived.
     #[track_caller]
     pub fn wait_for_comments(&mut self, count: u32, limit: Duration) {
         let deadline = Instant::now() + limit;
@@ -273,7 +273,7 @@ impl Answer {
         }
     }
 
-    /// Says that nothing more will be sent, and goes on reading.
+    /// Ends the sending side, and continues reading.
     pub fn shut_sending(&mut self) {
         self.peer.shut_sending();
     }
@@ -287,7 +287,7 @@ impl Answer {
         )
     }
 
-    /// Takes in what is there or comes before `deadline`; false: nothing came.
+    /// Reads what is available or arrives before `deadline`; false: nothing arrived.
     #[track_caller]
     fn more(&mut self, deadline: Instant) -> bool {
         match read_some(self.peer.as_mut(), &mut self.raw, deadline) {
@@ -307,7 +307,7 @@ impl Answer {
         self.body.extend(body);
     }
 
-    /// Takes the framing off what was received.
+    /// Removes the framing from what was received.
     #[track_caller]
     fn unframe(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
@@ -355,8 +355,8 @@ impl Answer {
         }
     }
 
-    /// A connection that was closed before the framing's end ends the body,
-    /// as it does for a browser's EventSource.
+    /// A connection that was closed before the framing's end ends the body, as for a browser's
+    /// EventSource.
     fn note_cut(&mut self) {
         if self.closed {
             self.cut = true;

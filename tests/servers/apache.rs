@@ -1,9 +1,9 @@
 //! Apache, started from the project's own apache/ files.
 //!
-//! What is generated here is only what Debian's apache2.conf would say: which
-//! modules, which user, which port. Everything about streams comes from
-//! `apache/sse-cgi.conf` or `apache/htaccess`, and the programs are put in
-//! place by `scripts/install`, so that the tests run what a user gets.
+//! Only the configuration that Debian's apache2.conf would contain is generated here: modules,
+//! user and port. Everything about streams comes from `apache/sse-cgi.conf` or
+//! `apache/htaccess`, and `scripts/install` installs the programs, so that the tests run what a
+//! user gets.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,7 +20,7 @@ use crate::support::wait::wait_until;
 
 pub use super::apache_base::Mpm;
 
-/// Which of the project's files makes the folder of programs one.
+/// The project's file that makes the folder a folder of programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SettingsFile {
     /// `apache/sse-cgi.conf`, included.
@@ -39,7 +39,7 @@ pub struct Builder {
     directives: Vec<String>,
 }
 
-/// Whether the folder of pages holds the project's.
+/// Whether the project's pages are in the folder of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pages {
     Installed,
@@ -65,7 +65,7 @@ impl Builder {
         self
     }
 
-    /// How many requests may be served at a time; 10 unless said.
+    /// How many requests may be served at a time; the default is 10.
     pub fn workers(mut self, workers: u32) -> Builder {
         self.workers = workers;
         self
@@ -76,7 +76,7 @@ impl Builder {
         self.directive(&format!("SetEnv {name} \"{value}\""))
     }
 
-    /// A line of the server's configuration, before the project's file is read.
+    /// A line of the server's configuration before the project's file.
     pub fn directive(mut self, line: &str) -> Builder {
         self.directives.push(line.to_owned());
         self
@@ -194,7 +194,7 @@ impl Apache {
         self.folder.join(name)
     }
 
-    /// The file that tail.cgi follows; not there until a test writes it.
+    /// The file that tail.cgi follows; it is missing until a test writes it.
     pub fn tail_file(&self) -> PathBuf {
         match self.settings_file {
             SettingsFile::Site => self.path("data/tail.txt"),
@@ -202,12 +202,12 @@ impl Apache {
         }
     }
 
-    /// All that was logged: by the site, by the server, and on its terminal.
+    /// Everything that was logged: by the site, by the server, and on its terminal.
     pub fn logs(&self) -> String {
         all_logs(&self.folder)
     }
 
-    /// The programs that this server has running.
+    /// The running programs of this server.
     pub fn programs(&self) -> Vec<Process> {
         running_from(&self.folder)
     }
@@ -224,8 +224,7 @@ impl Apache {
         self.daemon.signal(signal);
     }
 
-    /// Kills the server's own processes, as a crash or the kernel would, and none of
-    /// the programs.
+    /// Kills the server's own processes, like a crash or the kernel, and none of the programs.
     pub fn crash(&self) {
         let mut pids = children_of(self.daemon.pid());
         pids.push(self.daemon.pid());
@@ -246,7 +245,7 @@ impl Drop for Apache {
         if std::thread::panicking() {
             eprintln!("{}", self.logs());
         }
-        // Their threads wait for the programs; without them Apache ends at once.
+        // Their threads wait for the programs; without programs Apache ends at once.
         kill_running_from(&self.folder);
         self.daemon.end();
         kill_running_from(&self.folder);
@@ -270,7 +269,7 @@ fn install(cgi_bin: &Path, data: &Path, web: Option<&Path>, settings_file: Setti
     }
     match settings_file {
         SettingsFile::Site => command.arg("--data").arg(data),
-        // On a shared host the data lie beside the programs.
+        // On a shared host the data is beside the programs.
         SettingsFile::Htaccess => command.arg("--data").arg(cgi_bin).arg("--htaccess"),
     };
     let output = command.output().expect("bash runs scripts/install");

@@ -1,5 +1,5 @@
-//! What Debian's apache2.conf would say: which modules, which user, which port. Nothing
-//! here is about streams; that comes from the project's own files.
+//! The configuration that Debian's apache2.conf would contain: modules, user and port.
+//! Everything about streams comes from the project's own files.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::support::folder::Folder;
 const APACHE: &str = "/usr/sbin/apache2";
 const MODULES: &str = "/usr/lib/apache2/modules";
 
-/// Which of Apache's process models, and its module for running programs.
+/// One of Apache's process models, and its module for running programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mpm {
     EventWithCgid,
@@ -27,7 +27,7 @@ pub struct Base<'a> {
     pub directives: &'a [String],
 }
 
-/// Says what to install when the server or one of its modules is missing.
+/// Names the package to install when the server or one of its modules is missing.
 #[track_caller]
 pub fn require_apache(modules: &[(&str, &str)]) {
     require(APACHE, "apache2-bin");
@@ -52,7 +52,7 @@ impl Base<'_> {
     pub fn text(&self, folder: &Folder, port: u16) -> String {
         let root = folder.display();
         let workers = self.workers;
-        // What Debian enables by default and could meddle with streams is here
+        // The modules that Debian enables by default and that could affect streams are here
         // too: compression and request timeouts.
         let mut modules = vec![
             "alias",
@@ -87,7 +87,7 @@ impl Base<'_> {
             }
             Mpm::PreforkWithCgi => {
                 modules.extend(["mpm_prefork", "cgi"]);
-                // All at once, since it makes more only once a second.
+                // All at once, since it starts more only once a second.
                 format!(
                     "StartServers {workers}\nServerLimit {workers}\nMinSpareServers 1\n\
                      MaxSpareServers {workers}\nMaxRequestWorkers {workers}\n",

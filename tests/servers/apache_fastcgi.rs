@@ -7,9 +7,9 @@ use crate::support::folder::Folder;
 /// How Apache reaches the responder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// It connects to one that runs.
+    /// It connects to a running one.
     Proxy,
-    /// It starts as many as it needs, the program `bin/responder` of the folder.
+    /// It starts as many as it needs of the program `bin/responder` of the folder.
     Fcgid,
 }
 

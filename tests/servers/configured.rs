@@ -1,9 +1,9 @@
-//! The project's configuration files, with what a user would edit edited.
+//! The project's configuration files, with the edits of a user.
 
 use std::fs;
 
-/// Reads `file` of the project and makes each replacement, all of whose places must be
-/// there: a file that has moved on must not be tested by accident as it was.
+/// Reads `file` of the project and makes each replacement. Every old text must be in the file,
+/// so that a test does not silently run without its edit after the file has changed.
 #[track_caller]
 pub fn configured(file: &str, replacements: &[(&str, &str)]) -> String {
     let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));

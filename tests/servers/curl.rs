@@ -50,8 +50,8 @@ pub fn get_over_http2(port: u16, target: &str, fields: &[&str]) -> Answer {
     curl(&arguments, &format!("http://127.0.0.1:{port}{target}"))
 }
 
-/// Asks for `url`. Over HTTP/1.1, say `--raw`: curl takes off chunks, but not the field
-/// that tells of them.
+/// Requests `url`. Over HTTP/1.1, use `--raw`: curl removes the chunk framing, but not the
+/// field that announces it.
 #[track_caller]
 pub fn curl(arguments: &[&str], url: &str) -> Answer {
     // A socket instead of a pipe, because its reads can be limited in time.
@@ -68,7 +68,7 @@ pub fn curl(arguments: &[&str], url: &str) -> Answer {
             ErrorKind::NotFound => panic!("curl is missing: apt-get install curl"),
             _ => panic!("curl: {error}"),
         });
-    // The command holds a copy of their end, which would keep it open.
+    // The command has a copy of their end, which would keep it open.
     drop(command);
     Answer::read(Box::new(Curl { output, child }), Expect::Body)
 }

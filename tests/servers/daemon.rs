@@ -28,8 +28,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `command`, written as in a shell, with `stdin` as descriptor 0 and what it
-    /// says on its terminal in `logs/terminal.log`.
+    /// Starts `command`, written as in a shell, with `stdin` as descriptor 0 and its terminal
+    /// output in `logs/terminal.log`.
     #[track_caller]
     pub fn start(
         folder: &Folder,
@@ -43,7 +43,7 @@ impl Daemon {
             .append(true)
             .open(folder.join("logs/terminal.log"))
             .expect("the new folder can be written");
-        // Ends with the thread that started it, also when that is killed.
+        // It ends with the thread that started it, even if that is killed.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "TERM"])
             .args(command)
@@ -72,7 +72,7 @@ impl Daemon {
         kill(self.pid(), signal).unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
@@ -84,7 +84,7 @@ impl Daemon {
         wait_until(&what, limit, || self.ended().is_some());
     }
 
-    /// Ends it: politely, so that it collects its children, then not.
+    /// Ends it: first by SIGTERM, so that it reaps its children, then by SIGKILL.
     pub fn end(&mut self) {
         let deadline = Instant::now() + GRACE;
         if self.ended().is_none() {
@@ -107,7 +107,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Says which package to install when a file is missing.
+/// Names the package to install when a file is missing.
 #[track_caller]
 pub fn require(file: &str, package: &str) {
     assert!(
@@ -116,7 +116,7 @@ pub fn require(file: &str, package: &str) {
     );
 }
 
-/// Whether a server that is started from here is to become [`SERVER_USER`].
+/// Whether a server that is started from here must become [`SERVER_USER`].
 #[track_caller]
 pub fn becomes_server_user() -> bool {
     let is_root = Uid::effective().is_root();
@@ -130,8 +130,8 @@ pub fn becomes_server_user() -> bool {
     is_root
 }
 
-/// Starts a web server on a free port and waits until it shows that it is this one: it
-/// must serve a page that was just written to `folder`/pages.
+/// Starts a web server on a free port and waits until its identity is certain: it must serve a
+/// page that was just written to `folder`/pages.
 #[track_caller]
 pub fn start_on_free_port(
     folder: &Folder,
@@ -175,7 +175,7 @@ pub fn start_on_free_port(
     panic!("five free ports were taken by others");
 }
 
-/// All that was logged in `folder`/logs, and on terminals.
+/// Everything that was logged in `folder`/logs, and on terminals.
 pub fn all_logs(folder: &Folder) -> String {
     let entries = fs::read_dir(folder.join("logs")).into_iter().flatten();
     let mut paths: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).collect();

@@ -7,16 +7,16 @@ use crate::support::event_stream::{self, Item};
 /// A dispatched event.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// The last id in force when it was dispatched.
+    /// The last id at the time it was dispatched.
     pub id: String,
-    /// `message` when the stream named none.
+    /// `message` if the event has no name.
     pub name: String,
     pub data: String,
     /// When the bytes that completed it were read.
     pub arrived: Instant,
 }
 
-/// Bytes in, events out, in pieces of any size.
+/// A parser that accepts pieces of any size.
 #[derive(Default)]
 pub struct Parser {
     stream: event_stream::Parser,
@@ -47,7 +47,7 @@ impl Parser {
                 Item::Ignored(_) => {}
             }
         }
-        // Until this stream has told one, the id of the stream before it counts.
+        // Until this stream has sent an id, that of the previous stream counts.
         if !self.stream.last_id.is_empty() {
             self.last_id.clone_from(&self.stream.last_id);
         }

@@ -25,7 +25,7 @@ use super::responder::{self, Responder, connections_below, listen, socket};
 use crate::support::folder::Folder;
 use crate::support::wait::wait_until;
 
-/// Which server, and which of its ways to a responder.
+/// The server, and its protocol to a responder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gateway {
     Nginx,
@@ -57,7 +57,7 @@ impl Builder {
         self
     }
 
-    /// Uses another responder than ours.
+    /// Uses another responder instead of ours.
     pub fn responder(mut self, responder: Responder) -> Builder {
         self.responder = responder;
         self
@@ -76,8 +76,8 @@ impl Builder {
         self
     }
 
-    /// A line of the server's configuration, before the project's file is read (nginx:
-    /// in the `http` block; Apache; a global option of Caddy and HAProxy).
+    /// A line of the server's configuration before the project's file (nginx: in the `http`
+    /// block; Apache; a global option of Caddy and HAProxy).
     pub fn directive(mut self, line: &str) -> Builder {
         self.directives.push(line.to_owned());
         self.edits.http.push(line.to_owned());
@@ -102,8 +102,7 @@ impl Builder {
         self
     }
 
-    /// Lets clients speak HTTP/2: nginx over TLS, as the site's own lines have it, the
-    /// others without.
+    /// Lets clients use HTTP/2: nginx over TLS, with the site's own lines, the others without.
     pub fn with_http2(mut self) -> Builder {
         self.http2 = true;
         self.tls |= self.gateway == Gateway::Nginx;
@@ -113,12 +112,12 @@ impl Builder {
         }
     }
 
-    /// Starts the responder and the server and waits until the server answers.
+    /// Starts the responder and the server and waits until the server responds.
     #[track_caller]
     pub fn start(mut self) -> Site {
         let folder = Folder::new();
         folder.make("run");
-        // lighttpd opens its log as the user that it serves as.
+        // lighttpd opens its log as the user of the server.
         folder.make_public("logs");
         folder.make_public("data");
         folder.make_public("data/logs");
@@ -262,7 +261,7 @@ impl Site {
         self.folder.join(name)
     }
 
-    /// The file that /events/tail follows; not there until a test writes it.
+    /// The file that /events/tail follows; it is missing until a test writes it.
     pub fn tail_file(&self) -> PathBuf {
         self.path("data/events.jsonl")
     }
@@ -271,8 +270,8 @@ impl Site {
         all_logs(&self.folder)
     }
 
-    /// Starts a responder in a way of the test's own; in its words `{program}` stands for
-    /// the installed program and `{socket}` for where the server connects.
+    /// Starts a responder with a command of the test; in its words `{program}` is the installed
+    /// program and `{socket}` the socket to which the server connects.
     #[track_caller]
     pub fn run(&self, command: &[&str], stdin: Option<OwnedFd>) -> Daemon {
         let program = responder::program_in(&self.folder).display().to_string();
@@ -311,7 +310,7 @@ impl Site {
             .wait_until_ended(limit);
     }
 
-    /// Starts another responder on the same socket, which was held meanwhile, as systemd
+    /// Starts another responder on the same socket, which was held open meanwhile, as systemd
     /// does.
     #[track_caller]
     pub fn start_responder(&mut self) {
@@ -321,24 +320,24 @@ impl Site {
         self.responder = Some(responder);
     }
 
-    /// Gives the socket up, so that whoever connects is refused.
+    /// Closes the socket, so that connections are refused.
     pub fn let_socket_go(&mut self) {
         self.held = None;
         let _ = fs::remove_file(socket(&self.folder));
     }
 
-    /// Holds a new socket of the same name, and returns a copy of it.
+    /// Opens a new socket of the same name, and returns a copy of it.
     pub fn hold_socket(&mut self) -> UnixListener {
         let held = self.held.insert(listen(&socket(&self.folder)));
         held.try_clone().expect("a descriptor can be copied")
     }
 
-    /// Connections that the server has with its responders.
+    /// The connections between the server and its responders.
     pub fn connections(&self) -> usize {
         connections_below(&self.folder)
     }
 
-    /// Waits until somebody waits to be accepted.
+    /// Waits until a connection waits to be accepted.
     #[track_caller]
     pub fn wait_for_connections_waiting(&self, limit: Duration) {
         let held = self.held.as_ref().expect("a socket is held");
@@ -348,7 +347,7 @@ impl Site {
         assert!(ready > 0, "nobody connected within {limit:?}");
     }
 
-    /// What the status page says of a figure, such as `subscribers`.
+    /// A figure of the status page, such as `subscribers`.
     #[track_caller]
     pub fn status(&self, figure: &str) -> u64 {
         let page = self.get("/events/status").field("Connection", "close");
@@ -374,7 +373,7 @@ impl Drop for Site {
         if std::thread::panicking() {
             eprintln!("{:?}\n{}", self.gateway, self.logs());
         }
-        // Streams that end let the server end at once.
+        // When its streams have ended, the server ends at once.
         if let Some(responder) = &mut self.responder {
             responder.end();
         }

@@ -26,7 +26,7 @@ pub fn configure(
         "haproxy/sse-cgi.cfg",
         &[
             ("bind :80\n", &format!("bind 127.0.0.1:{port}\n")),
-            // The one page that is asked for while HAProxy starts.
+            // The page that is requested while HAProxy starts.
             ("server pages 127.0.0.1:8080", &format!("{mark}/mark.txt")),
             (
                 "unix@/run/sse-fcgi/sse-fcgi.sock",

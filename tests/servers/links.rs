@@ -1,4 +1,4 @@
-//! What the first page of a shipped site links to, and what those pages read.
+//! The links of the first page of a shipped site, and the streams that those pages read.
 
 use std::fs;
 use std::path::Path;

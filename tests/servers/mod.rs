@@ -1,10 +1,9 @@
 //! Real servers, and the peers that talk to them, for integration tests.
 //!
-//! A test starts a server of its own in a temporary folder on a port of its
-//! own, talks to it with a peer whose every wait has a deadline, and leaves
-//! nothing behind: whatever a value here started ends when it is dropped, also
-//! when the test panics. Nothing here imports the crate under test, so that the
-//! peers stay independent of what they judge.
+//! A test starts a server of its own in a temporary folder on a port of its own, talks to it
+//! with a peer whose every wait has a deadline, and leaves nothing behind: everything that a
+//! value here started ends when it is dropped, even if the test panics. Nothing here imports
+//! the crate under test, so that the peers stay independent of it.
 
 // Every test target compiles this module and uses only a part of it.
 #![allow(dead_code)]

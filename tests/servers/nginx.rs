@@ -10,7 +10,7 @@ use crate::support::folder::Folder;
 
 const NGINX: &str = "/usr/sbin/nginx";
 
-/// What a test changes.
+/// The changes of a test.
 #[derive(Clone, Default)]
 pub struct Edits {
     /// Lines of the `http` block before the site.
@@ -145,7 +145,7 @@ fn command(folder: &Folder, lines: &[String]) -> Vec<String> {
     [NGINX, "-p", &root, "-c", &file].map(str::to_owned).into()
 }
 
-/// Makes a certificate for localhost, `cert.pem` and `key.pem` of the folder.
+/// Creates a certificate for localhost, `cert.pem` and `key.pem` of the folder.
 #[track_caller]
 pub fn make_certificate(folder: &Folder) {
     let output = Command::new("openssl")

@@ -1,5 +1,5 @@
-//! Which programs of a folder are running: what a test counts to see that no
-//! process stayed behind.
+//! The running programs of a folder, which a test counts to check that no process is left
+//! behind.
 
 use std::fs;
 use std::path::Path;
@@ -17,8 +17,8 @@ pub struct Process {
 
 /// All processes whose executable lies inside `folder`.
 ///
-/// By /proc/PID/exe, which a process cannot change and which holds for one
-/// whose file was replaced meanwhile. A zombie has none: it is gone.
+/// By /proc/PID/exe, which a process cannot change and which is valid even if its file was
+/// replaced. A zombie has none and does not count.
 pub fn running_from(folder: &Path) -> Vec<Process> {
     let entries = fs::read_dir("/proc").expect("/proc is mounted");
     entries
@@ -50,7 +50,7 @@ pub fn children_of(parent: Pid) -> Vec<Pid> {
         .collect()
 }
 
-/// Ends, without mercy, what still runs from `folder`.
+/// Kills the processes that still run from `folder`.
 pub fn kill_running_from(folder: &Path) {
     for process in running_from(folder) {
         let _ = kill(process.pid, Signal::SIGKILL);

@@ -1,4 +1,4 @@
-//! One HTTP/1.x request, written by hand so that a test says every byte of it.
+//! One HTTP/1.x request, written by hand so that a test determines every byte of it.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
@@ -44,7 +44,7 @@ impl Request {
         request
     }
 
-    /// Adds a body in chunks, whose length is not said before its end.
+    /// Adds a chunked body, whose length is unknown before its end.
     pub fn chunked(self, chunks: &[&[u8]]) -> Request {
         let mut request = self.field("Transfer-Encoding", "chunked");
         for chunk in chunks.iter().chain([&&b""[..]]) {
@@ -56,13 +56,13 @@ impl Request {
         request
     }
 
-    /// Says HTTP/1.0 instead of HTTP/1.1.
+    /// Uses HTTP/1.0 instead of HTTP/1.1.
     pub fn http_1_0(mut self) -> Request {
         self.version = "HTTP/1.0";
         self
     }
 
-    /// Sends it and reads the answer's head.
+    /// Sends it and reads the response's head.
     #[track_caller]
     pub fn send(&self) -> Answer {
         let mut text = format!("{} {} {}\r\n", self.method, self.target, self.version);

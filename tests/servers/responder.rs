@@ -1,5 +1,4 @@
-//! FastCGI responders: ours, and the one on the crate `fastcgi`, which is its
-//! independent peer.
+//! FastCGI responders: ours, and the independent peer on the crate `fastcgi`.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -21,8 +20,8 @@ pub enum Responder {
 }
 
 impl Responder {
-    /// Puts the program into `folder`/bin: elsewhere another user might not reach it, nor
-    /// would a test know it by its path.
+    /// Copies the program to `folder`/bin: other users may not reach it elsewhere, and a test
+    /// recognises it by its path.
     #[track_caller]
     pub fn install(self, folder: &Folder) -> PathBuf {
         folder.make("bin");
@@ -66,17 +65,17 @@ pub fn start(folder: &Folder, socket: UnixListener, environment: &[(String, Stri
     Daemon::start(folder, &command, Some(OwnedFd::from(socket)), environment)
 }
 
-/// Where a test's responder is installed.
+/// The folder of a test's responder.
 pub fn program_in(folder: &Folder) -> PathBuf {
     folder.join("bin/responder")
 }
 
-/// Where the responder of a test listens.
+/// The socket of a test's responder.
 pub fn socket(folder: &Folder) -> PathBuf {
     folder.make_public("sockets").join("responder.sock")
 }
 
-/// A socket that every user may connect to: the server may be another one.
+/// A socket that every user may connect to, since the server may be another user.
 #[track_caller]
 pub fn listen(path: &Path) -> UnixListener {
     let listener =
@@ -85,8 +84,8 @@ pub fn listen(path: &Path) -> UnixListener {
     listener
 }
 
-/// How many connections are open at sockets below `folder`, as the kernel tells: one that
-/// only the server has closed counts until the responder has, too.
+/// How many connections are open at sockets below `folder`, according to the kernel: one that
+/// only the server has closed counts until the responder has closed it too.
 pub fn connections_below(folder: &Folder) -> usize {
     let list = fs::read_to_string("/proc/net/unix").expect("/proc is mounted");
     let folder = format!("{}/", folder.display());

@@ -1,4 +1,4 @@
-//! A session's command answers what is posted, behind real servers.
+//! A session's command responds to a message, behind real servers.
 
 use crate::servers::apache::Mpm;
 use crate::way::{Way, welcome};
@@ -21,7 +21,7 @@ fn what_is_posted_is_answered_by_the_session_s_command_line_by_line(way: &Way) {
         "done: 0",
     ];
     assert_eq!(said, expected);
-    // Nobody else has heard of it.
+    // No other session received it.
     way.created("session", &other_id, "mine");
     assert_eq!(other.event().data, "mine");
     assert_eq!(other.event().data, "said:mine");

@@ -1,4 +1,4 @@
-//! Fifty clients in one room, all of them talking.
+//! Fifty clients in one room, all of which send messages.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ const CLIENTS: usize = 50;
 /// How many post at the same time.
 const POSTERS: usize = 4;
 
-/// Far beyond what all of it takes.
+/// Far more than all of it takes.
 const LIMIT: Duration = Duration::from_secs(200);
 
 #[test]
@@ -32,14 +32,14 @@ fn each_of_fifty_hears_all_others_once_through_the_responder() {
     all_hear_all(&Way::nginx(), messages(10_000));
 }
 
-/// How many messages: `SSE_CHAT_MESSAGES`, for a long run, else as many as fit into an
+/// The number of messages: `SSE_CHAT_MESSAGES` for a long run, otherwise as many as fit into an
 /// ordinary one.
 fn messages(usual: usize) -> usize {
     let asked = std::env::var("SSE_CHAT_MESSAGES").ok();
     asked.map_or(usual, |number| number.parse().expect("a number"))
 }
 
-/// A client: what it has heard, as places and data.
+/// A client: what it has received, as positions and data.
 struct Client {
     session: String,
     tag: String,
@@ -63,7 +63,7 @@ impl Client {
         }
     }
 
-    /// Reads until it has heard `count` messages, losing its connection on the way.
+    /// Reads until it has received `count` messages; its connection breaks on the way.
     fn hear(&mut self, way: &Way, count: usize, deadline: Instant) {
         let mut lose_at = [count / 3, count / 2 + count / 5].into_iter().peekable();
         while self.heard.len() < count {
@@ -84,7 +84,7 @@ impl Client {
                 Next::Ended => self.stream = None,
                 Next::Late => panic!("heard {} of {count}", self.heard.len()),
             }
-            // Else all of it is kept.
+            // Otherwise all of it is kept.
             if let Some(stream) = &mut self.stream {
                 stream.body.clear();
             }
@@ -116,7 +116,7 @@ fn all_hear_all(way: &Way, messages: usize) {
             });
         }
     });
-    // One order: the file's.
+    // All have the same order, that of the file.
     let history = fs::read_to_string(way.path("data/room.jsonl")).expect("a history");
     let said: Vec<BTreeMap<String, Value>> = history
         .lines()
@@ -129,7 +129,7 @@ fn all_hear_all(way: &Way, messages: usize) {
         let expected: Vec<Value> = others.map(|record| record["data"].clone()).collect();
         let heard: Vec<Value> = client.heard.iter().map(|(_, data)| json(data)).collect();
         assert!(heard == expected, "{} heard something else", client.tag);
-        // Places only go up, so nothing came twice, nor comes again.
+        // Positions only increase, so nothing is repeated.
         let place = |(id, _): &(String, String)| -> u64 {
             id.split_once('-')
                 .expect("a place")
@@ -144,7 +144,7 @@ fn all_hear_all(way: &Way, messages: usize) {
                 .all(|two| place(&two[0]) < place(&two[1]))
         );
     }
-    // And nothing more: what comes next is what is said next.
+    // Nothing more arrives: the next event is the next message.
     let mut listener = way.open("room", "", &clients[0].last_id);
     let mut talker = way.open("room", "nick=last", "");
     let session = welcome(&mut talker);

@@ -1,5 +1,5 @@
-//! A session's command as a process: whatever it does, it ends, and so does what it has
-//! started.
+//! A session's command as a process: whatever it does, it ends, and so does everything that it
+//! has started.
 
 use std::fs;
 
@@ -8,8 +8,8 @@ use crate::spool::Place;
 use crate::stage::{Running, wait_for};
 use crate::support::process::runs;
 
-/// A post that a shell script answers. In the script `$0` is a file, to which it adds the
-/// numbers of processes.
+/// A message for a shell script. In the script `$0` is a file to which it adds the numbers of
+/// processes.
 fn post(place: &Place, session: &str, script: &str) -> Post {
     let pids = place.folder.path("pids");
     let words = ["sh", "-c", script, pids.to_str().unwrap()];
@@ -73,7 +73,7 @@ fn a_command_that_closes_its_output_and_runs_on_is_ended_at_its_timeout_and_leav
             (&said[0][..], &said.last().unwrap()[..]),
             ("one", "done: timeout")
         );
-        // All was over before the end was told.
+        // All processes had ended before the end was published.
         assert!(!runs(&noted(&place, 1)[0]), "{script}");
         post(&place, &id, "echo two")
             .set("SSE_COMMAND_MAX", "1")
@@ -184,7 +184,7 @@ fn a_command_that_nobody_waits_for_any_longer_does_not_outlive_its_session() {
     post(&place, &id, script).created();
     let pids = noted(&place, 1);
     drop(stream);
-    // Swept: its next line finds no file.
+    // The session was swept: its next line finds no file.
     fs::remove_dir_all(&place.sessions()[0]).unwrap();
     are_gone(&pids);
 }

@@ -1,4 +1,4 @@
-//! Private sessions and rooms: the way down and the way up, by different processes.
+//! Private sessions and rooms: streams and POSTs, by different processes.
 //!
 //! First as processes, as gateways start them; then behind real servers, Apache with the
 //! CGI programs and nginx with the responder, each started by the test.
@@ -6,7 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-// Made for the streams and for publishing; here both are used in part.
+// The stages of the streams and of publishing; both are used in part.
 #[allow(dead_code)]
 #[path = "../process/stage.rs"]
 mod stage;

@@ -1,4 +1,4 @@
-//! A room: all get what one says, in one order, and know who is here.
+//! A room: all members get each message, in one order, and know who is a member.
 
 use std::fs;
 
@@ -18,12 +18,12 @@ fn what_one_says_reaches_all_others_and_not_itself() {
     let event = bob.event();
     assert_eq!(said(&event), ("Ann".into(), "hello".into()));
     assert_eq!(event.name, "message");
-    // The same place of the same file.
+    // The same position in the same file.
     assert!(id.starts_with(&ann_id) && event.id.starts_with(&bob_id));
     assert_eq!(&id[32..], &event.id[32..]);
     place.say(&bob_id, "hi");
     assert_eq!(said(&ann.event()), ("Bob".into(), "hi".into()));
-    // Whoever can write the file says something to all.
+    // A process that can write the file sends to all.
     place
         .folder
         .append("room.jsonl", "{\"event\":\"notice\",\"data\":\"tea\"}\n");
@@ -54,7 +54,7 @@ fn a_late_comer_gets_the_history_and_who_is_here() {
     let nicks: Vec<_> = members.iter().map(|member| &member["nick"]).collect();
     assert_eq!(nicks, ["Ann", "Bob", "Zoe"]);
     assert!(members.iter().any(|member| member["tag"] == welcome["tag"]));
-    // Who came is told as well, but is nothing that was said.
+    // Joins are announced as well, but are not messages.
     let mut told = Vec::new();
     while told.len() < 5 {
         let event = zoe.event();
@@ -99,7 +99,7 @@ fn a_reconnect_is_neither_join_nor_leave() {
     drop(bob);
     let mut bob = place.get("room").last_id(&last).start();
     place.say(&bob_id, "back");
-    // It is still Bob, and does not hear itself.
+    // It is still Bob, and does not get its own messages.
     assert_eq!(said(&ann.event()), ("Bob".into(), "back".into()));
     place.folder.append("room.jsonl", "{\"data\":\"x\"}\n");
     // No second welcome.
@@ -133,7 +133,7 @@ fn a_nick_comes_out_as_data_whatever_it_holds() {
     assert_eq!(join.name, "join");
     let nick = said(&join).0;
     assert_eq!(nick, "<script>alert(1)</script> data:");
-    // In the body, for this time.
+    // In the body, for this message.
     let post = place.post("room", "").set("HTTP_X_SESSION_ID", &eve_id);
     let body = serde_json::json!({"data": "x", "nick": "\u{202E}E\nv\u{0}e\u{7}"});
     post.clone()
@@ -168,7 +168,7 @@ fn no_member_can_pretend_that_somebody_came_or_speak_for_another() {
         let body = format!("{{\"event\":\"{event}\",\"data\":{{}}}}");
         post(&ann_id, &body).is_error("400 Bad Request");
     }
-    // Another's tag in one's own record hides nothing from it, and is data.
+    // Another member's tag in a message hides nothing from that member, and is data.
     let tag = joined["tag"].as_str().unwrap();
     let body = format!("{{\"tag\":\"{tag}\",\"data\":{{\"tag\":\"{tag}\",\"nick\":\"Bob\"}}}}");
     post(&ann_id, &body).id();
@@ -268,7 +268,7 @@ fn a_get_of_a_room_below_a_root_writes_to_no_file_that_is_no_room_or_where_nobod
             assert!(head.starts_with("Status: 404"), "{name}: {head}");
         }
     }
-    // A room where nobody may publish is read, and its members are not announced.
+    // A room where nobody may publish can be read, and its members are not announced.
     // (A number alone makes no rotated file.)
     let mut numbered = get("two.1.jsonl").set("SSE_AWAIT", "yes").start();
     assert_eq!(json(&numbered.event().data)["count"], 1);
@@ -278,7 +278,7 @@ fn a_get_of_a_room_below_a_root_writes_to_no_file_that_is_no_room_or_where_nobod
     for name in names {
         assert_eq!(fs::read_to_string(root.join(name)).unwrap(), line, "{name}");
     }
-    // Who may speak may be announced.
+    // Members who may publish may be announced.
     let mut member = allowed("one.jsonl").query("nick=Bob").start();
     assert_eq!(json(&member.event().data)["count"], 2);
     member.says(&["said"]);
@@ -309,7 +309,7 @@ fn who_only_comes_and_goes_lets_the_history_grow_to_its_limit_and_no_further() {
             .set("SSE_FILE_KEEP", "2")
             .start();
         guest.event();
-        // The rotation loses nobody's coming.
+        // The rotation loses no join.
         assert_eq!(said(&witness.event()).0, format!("guest{number}"));
     }
     let rotated = |number: u32| place.folder.path(&format!("room.jsonl.{number}"));

@@ -1,4 +1,4 @@
-//! A session's stream: what is posted to it, for its client alone, in any process.
+//! A session's stream: the messages to it, for its client only, in any process.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -51,7 +51,7 @@ fn a_client_that_returns_has_its_session_again_in_another_process() {
     again.says(&["two", "three"]);
     post("four");
     again.says(&["four"]);
-    // And from its beginning: before the welcome there is a place as well.
+    // And from its beginning: the position before the welcome is valid as well.
     let mut first = place
         .get("session")
         .last_id(&format!("{id}.{}", start_of_a_file()));
@@ -62,7 +62,7 @@ fn a_client_that_returns_has_its_session_again_in_another_process() {
     assert_eq!(place.sessions().len(), 1);
 }
 
-/// The place of a stream that has said nothing yet.
+/// The position of a stream that has sent nothing yet.
 fn start_of_a_file() -> String {
     let place = Place::new();
     let mut stream = crate::stage::Program::tail(&place.history()).start();
@@ -127,7 +127,7 @@ fn only_the_session_that_is_named_gets_what_is_posted() {
         stream.says(&[&format!("for {number}")]);
         let post = place.post("session", "last");
         post.set("HTTP_X_SESSION_ID", id).created();
-        // Nothing came in between.
+        // Nothing arrived in between.
         stream.says(&["last"]);
     }
 }
@@ -182,7 +182,7 @@ fn the_limits_of_publishing_hold_for_sessions() {
         .body("text/html", "x")
         .send()
         .is_error("415 Unsupported Media Type");
-    // A client's posts are counted over all of its sessions.
+    // A client's POSTs are counted over all of its sessions.
     let (_other, other) = place.session();
     let rated = |id: &str| {
         let post = place.post("session", "x").set("HTTP_X_SESSION_ID", id);

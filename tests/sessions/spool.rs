@@ -10,7 +10,7 @@ use crate::post::Post;
 use crate::stage::{Folder, Program, Running};
 use crate::support::event_stream::Event;
 
-/// A folder with a spool that is not made yet, and a room's history.
+/// A folder with a spool that is not created yet, and a room's history.
 pub struct Place {
     pub folder: Folder,
 }
@@ -21,7 +21,7 @@ impl Place {
         Self { folder }
     }
 
-    /// Where making many files takes no disk's time.
+    /// A folder in memory, where creating many files does not wait for a disk.
     pub fn in_memory() -> Self {
         let folder = Folder::in_memory();
         Self { folder }
@@ -43,7 +43,7 @@ impl Place {
             .set("SSE_HEARTBEAT", "25s")
     }
 
-    /// A post to a stream's own address, which names no session yet.
+    /// A POST to a stream's own address, which names no session yet.
     pub fn post(&self, stream: &'static str, text: &str) -> Post {
         let binary = match stream {
             "room" => env!("CARGO_BIN_EXE_nph-room"),
@@ -62,14 +62,14 @@ impl Place {
         (stream, id)
     }
 
-    /// A member of the room: its stream, past the welcome, and its session's id.
+    /// A member of the room: its stream, after the welcome, and its session's id.
     pub fn member(&self, nick: &str) -> (Running, String) {
         let mut stream = self.get("room").query(&format!("nick={nick}")).start();
         let id = session_of(&stream.event());
         (stream, id)
     }
 
-    /// Says something in the room.
+    /// Sends a message to the room.
     #[track_caller]
     pub fn say(&self, session: &str, text: &str) -> String {
         self.post("room", text)
@@ -91,7 +91,7 @@ impl Place {
     }
 }
 
-/// The session that a welcome names.
+/// The session in a welcome.
 #[track_caller]
 pub fn session_of(event: &Event) -> String {
     assert_eq!(event.name, "welcome", "{event:?}");
@@ -106,7 +106,7 @@ pub fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
 }
 
-/// What somebody said: nick and data.
+/// A message: nickname and data.
 #[track_caller]
 pub fn said(event: &Event) -> (String, Value) {
     let mut data: BTreeMap<String, Value> = serde_json::from_str(&event.data).unwrap();

@@ -1,4 +1,4 @@
-//! Sessions that their clients left for good.
+//! Sessions whose clients do not return.
 
 use std::fs::{self, File, FileTimes};
 use std::path::Path;
@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::spool::{Place, json, said};
 use crate::stage::{Running, wait_for};
 
-/// Sets the time at which a session's stream was there last.
+/// Sets the time at which a session's stream was open last.
 fn set_away(session: &Path, time: Duration) {
     let at = SystemTime::now() - time;
     let times = FileTimes::new().set_modified(at).set_accessed(at);
@@ -41,7 +41,7 @@ fn ten_thousand_abandoned_sessions_are_gone_after_a_few_dozen_comings() {
         comings += 1;
         assert!(comings < 60, "{} are left", place.sessions().len());
     }
-    // What is left is what came since, and it is in use or was just now.
+    // The remaining ones are new, and are or were just in use.
     place
         .post("session", "x")
         .set("HTTP_X_SESSION_ID", &id)
@@ -56,7 +56,7 @@ fn a_session_that_is_in_use_stays_whoever_sweeps() {
     let id = crate::spool::session_of(&stream.event());
     let session = place.sessions().remove(0);
     let touched = session.metadata().unwrap().modified().unwrap();
-    // Its stream tells now and then that it is there: every quarter of the grace.
+    // Its stream updates the time every quarter of the grace.
     wait_for("a touch", || {
         (session.metadata().unwrap().modified().unwrap() > touched).then_some(())
     });
@@ -79,13 +79,13 @@ fn locations_that_share_a_spool_leave_each_other_s_sessions_their_own_grace() {
     let mut long = with_grace("1h").start();
     let id = crate::spool::session_of(&long.event());
     let session = place.sessions().remove(0);
-    // Its stream, which would tell that it is there after a quarter of an hour, is alive; for
-    // the shortest grace it would have been away for too long.
+    // Its stream, which would update the time after a quarter of an hour, is open; with the
+    // shortest grace it would have been away for too long.
     let at = SystemTime::now() - Duration::from_secs(60);
     let touched = FileTimes::new().set_modified(at);
     File::open(&session).unwrap().set_times(touched).unwrap();
     for _ in 0..3 {
-        // A sweep once in a tenth of a second.
+        // One sweep in a tenth of a second.
         std::thread::sleep(Duration::from_millis(110));
         with_grace("10s").start().event();
     }
@@ -94,7 +94,7 @@ fn locations_that_share_a_spool_leave_each_other_s_sessions_their_own_grace() {
     post.set("SSE_SESSION_GRACE", "10s").created();
     long.says(&["x"]);
     drop(long);
-    // Its own grace is over.
+    // Its own grace has passed.
     set_away(&session, 2 * HOUR);
     wait_for("the end of a session", || {
         with_grace("10s").start().event();
@@ -114,7 +114,7 @@ fn sweepers_at_the_same_time_and_clients_that_return_do_each_other_no_harm() {
     for session in place.sessions() {
         set_away(&session, HOUR);
     }
-    // All at once: half of them return, and everybody sweeps.
+    // All at once: half of them return, and each sweeps.
     let returned: Vec<Running> = sessions
         .iter()
         .step_by(2)
@@ -125,7 +125,7 @@ fn sweepers_at_the_same_time_and_clients_that_return_do_each_other_no_harm() {
         stranger.event();
     }
     for (mut stream, (id, _)) in returned.into_iter().zip(sessions.iter().step_by(2)) {
-        // Either it has its session again, or it is told and has a new one.
+        // It has either its session again, or a gap and a new session.
         let post = place.post("session", "x").set("HTTP_X_SESSION_ID", id);
         let answer = post.send();
         if answer.status == "201 Created" {
@@ -147,7 +147,7 @@ fn a_session_that_was_swept_under_its_stream_ends_it_and_the_client_gets_a_new_o
     let mut stream = program.start();
     let old = crate::spool::session_of(&stream.event());
     fs::remove_dir_all(&place.sessions()[0]).unwrap();
-    // No close, which would keep its client from returning.
+    // Without `close`, which would keep its client from returning.
     assert_eq!(stream.rest(), []);
     let mut again = place.get("session").last_id(stream.last_id()).start();
     assert_eq!(again.event().name, "gap");
@@ -167,7 +167,7 @@ fn who_left_a_room_is_told_once_to_all_others_after_the_grace() {
     let (mut ann, _) = member("Ann");
     let (mut bob, welcome) = member("Bob");
     assert_eq!(ann.event().name, "join");
-    // What was there before it came.
+    // Files that existed before.
     assert_eq!(said(&bob.event()).0, "Ann");
     let (mut eve, _) = member("Eve");
     for stream in [&mut ann, &mut bob] {
@@ -176,7 +176,7 @@ fn who_left_a_room_is_told_once_to_all_others_after_the_grace() {
     }
     eve.signal(Signal::SIGTERM);
     eve.code();
-    // The time of its folder, and not ours, decides.
+    // The time of its folder decides, and not ours.
     let gone = place.sessions().into_iter().find(|session| {
         let stored = fs::read_to_string(session.join("member.json")).unwrap();
         stored.contains("Eve")

@@ -1,4 +1,4 @@
-//! Down and up behind real servers, across a restart of whatever serves them.
+//! Streams and POSTs behind real servers, across a restart of the processes that serve them.
 
 use crate::servers::apache::Mpm;
 use crate::spool::json;
@@ -48,7 +48,7 @@ fn a_session_is_two_way_and_survives_a_restart(mut way: Way) {
     assert_eq!(stream.event().data, "while away");
     way.created("session", &id, "and back");
     assert_eq!(stream.event().data, "and back");
-    // The other one heard nothing of it.
+    // The other one received nothing of it.
     let mut other = way.open("session", "", &other.parser.last_id);
     way.created("session", &other_id, "for the other");
     assert_eq!(other.event().data, "for the other");

@@ -13,13 +13,13 @@ use crate::servers::gateway::{Gateway, Site};
 use crate::servers::request::Request;
 use crate::spool::json;
 
-/// Which way to the programs.
+/// The protocol between the server and the programs.
 pub enum Way {
     Apache(Apache),
     Nginx(Box<Site>),
 }
 
-/// Says what it is told, line by line.
+/// Repeats its message, line by line.
 const COMMAND: &str = "sed -u s/^/said:/";
 
 const LOCATIONS: &str = "location = /events/session {
@@ -30,22 +30,22 @@ const LOCATIONS: &str = "location = /events/session {
     }
     location = /events/clock {";
 
-/// The site's own room lets its visitors speak, sixty times a minute. Here anyone may, as
-/// often as they like.
+/// The site's own room permits its visitors sixty messages a minute. Here anyone may send any
+/// number.
 const ROOM: [&str; 2] = [
     "fastcgi_param SSE_PUBLISH_ALLOW same-origin;
         fastcgi_param SSE_PUBLISH_RATE  60/m;",
     "fastcgi_param SSE_PUBLISH_ALLOW anyone;",
 ];
 
-/// The same for Apache: a Location has the last word.
+/// The same for Apache: a Location takes precedence.
 const APACHE_ROOM: &str = "<LocationMatch \"/(nph-)?room[.]cgi$\">
     SetEnv SSE_PUBLISH_ALLOW anyone
     SetEnv SSE_PUBLISH_RATE \"\"
 </LocationMatch>";
 
 impl Way {
-    /// Every gateway process is another one: the way down, and each post.
+    /// Every gateway process is a separate one: the stream, and each POST.
     pub fn apache(mpm: Mpm, workers: u32) -> Self {
         let apache = Apache::with(mpm)
             .workers(workers)
@@ -56,7 +56,7 @@ impl Way {
         Self::Apache(apache.start())
     }
 
-    /// The same, and a command answers what is posted to a session.
+    /// The same, and a command responds to messages to a session.
     pub fn answering_apache(mpm: Mpm) -> Self {
         let apache = Apache::with(mpm)
             .workers(12)
@@ -89,7 +89,7 @@ impl Way {
 
     fn request(&self, method: &str, stream: &str, query: &str) -> Request {
         match self {
-            // nph speaks HTTP/1.1 itself; a post is as well answered by the plain program.
+            // nph speaks HTTP/1.1 itself; the plain program can respond to a POST as well.
             Self::Apache(apache) => match method {
                 "GET" => apache.request(method, &format!("nph-{stream}.cgi?{query}")),
                 _ => apache.request(method, &format!("{stream}.cgi?{query}")),
@@ -98,7 +98,7 @@ impl Way {
         }
     }
 
-    /// Opens a stream, as a client that was at `last_id`.
+    /// Opens a stream, with `last_id` if the client has one.
     #[track_caller]
     pub fn open(&self, stream: &str, query: &str, last_id: &str) -> Answer {
         let request = self.request("GET", stream, query);
@@ -116,7 +116,7 @@ impl Way {
         self.request(method, stream, "").send()
     }
 
-    /// Posts text by a session: the status and the answer.
+    /// Sends text by a session: the status and the response.
     #[track_caller]
     pub fn post(&self, stream: &str, session: &str, text: &str) -> (u16, Value) {
         let request = self
@@ -130,7 +130,7 @@ impl Way {
         (status, json(&answer.text()))
     }
 
-    /// The id of what was posted.
+    /// The id of a message.
     #[track_caller]
     pub fn created(&self, stream: &str, session: &str, text: &str) -> String {
         let (status, body) = self.post(stream, session, text);
@@ -146,7 +146,7 @@ impl Way {
         }
     }
 
-    /// Ends every process that has a stream, as an upgrade does.
+    /// Ends every process with a stream, like an upgrade.
     pub fn restart(&mut self) {
         match self {
             Self::Apache(apache) => {
@@ -164,7 +164,7 @@ impl Way {
     }
 }
 
-/// The session that a stream's first event names.
+/// The session in a stream's first event.
 #[track_caller]
 pub fn welcome(stream: &mut Answer) -> String {
     let event = stream.event();
