@@ -28,14 +28,14 @@ pub async fn run(
         Ok(_) => return Err(StatusCode::FORBIDDEN),
         Err(_) => return Err(StatusCode::NOT_FOUND),
     }
-    let place = ServerPaths {
+    let paths = ServerPaths {
         prefix,
         programs: folder,
         pages: &asked.site.pages,
         search_path: &asked.site.search_path,
     };
     let settings = asked.site.settings.of(&script.name);
-    let variables = asked.variables(place, script, settings);
+    let variables = asked.variables(paths, script, settings);
     let job = LaunchSpec {
         name: script.name.clone(),
         folder: folder.to_path_buf(),

@@ -53,7 +53,7 @@ pub struct ServerPaths<'a> {
 /// Builds the whole environment of a program: nothing else is passed to it.
 pub fn variables<'s>(
     request: Request,
-    place: ServerPaths,
+    paths: ServerPaths,
     script: &Script,
     settings: impl Iterator<Item = &'s Variable>,
 ) -> Variables {
@@ -61,13 +61,13 @@ pub fn variables<'s>(
     // As in Apache, meta-variables take precedence over SetEnv, so they come after the
     // settings.
     variables.extend(http_variables(request.headers));
-    variables.extend(meta_variables(request, place, script));
+    variables.extend(meta_variables(request, paths, script));
     variables
 }
 
 fn meta_variables(
     request: Request,
-    place: ServerPaths,
+    paths: ServerPaths,
     script: &Script,
 ) -> Vec<(OsString, OsString)> {
     let mut own: Vec<(OsString, OsString)> = Vec::with_capacity(32);
@@ -87,21 +87,21 @@ fn meta_variables(
     set("REQUEST_SCHEME", "http".as_ref());
     set("REQUEST_URI", request.uri.as_ref());
     set("QUERY_STRING", request.query.as_ref());
-    set("PATH", place.search_path);
+    set("PATH", paths.search_path);
 
-    let mut script_name = OsString::from(place.prefix);
+    let mut script_name = OsString::from(paths.prefix);
     script_name.push(&script.name);
     set("SCRIPT_NAME", &script_name);
     set(
         "SCRIPT_FILENAME",
-        place.programs.join(&script.name).as_os_str(),
+        paths.programs.join(&script.name).as_os_str(),
     );
-    set("DOCUMENT_ROOT", place.pages.as_os_str());
-    set("CONTEXT_PREFIX", place.prefix.as_ref());
-    set("CONTEXT_DOCUMENT_ROOT", place.programs.join("").as_os_str());
+    set("DOCUMENT_ROOT", paths.pages.as_os_str());
+    set("CONTEXT_PREFIX", paths.prefix.as_ref());
+    set("CONTEXT_DOCUMENT_ROOT", paths.programs.join("").as_os_str());
     if !script.path_info.is_empty() {
         set("PATH_INFO", &script.path_info);
-        let mut translated = place.pages.as_os_str().to_os_string();
+        let mut translated = paths.pages.as_os_str().to_os_string();
         translated.push(&script.path_info);
         set("PATH_TRANSLATED", &translated);
     }
@@ -236,7 +236,7 @@ mod tests {
             client: "127.0.0.1:4000".parse().unwrap(),
             server: "127.0.0.1:8080".parse().unwrap(),
         };
-        let place = ServerPaths {
+        let paths = ServerPaths {
             prefix: "/cgi-bin/",
             programs: Path::new("/p"),
             pages: Path::new("/w"),
@@ -250,7 +250,7 @@ mod tests {
         for setting in ["SSE_FILE=/f", "REQUEST_METHOD=EVIL", "b.cgi:SSE_FILE=/b"] {
             settings.add(setting.as_ref()).unwrap();
         }
-        variables(request, place, &script, settings.of(&script.name))
+        variables(request, paths, &script, settings.of(&script.name))
             .into_iter()
             .map(|(name, value)| format!("{}={}", name.display(), value.display()))
             .collect()

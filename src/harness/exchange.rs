@@ -162,7 +162,7 @@ impl RoutedRequest<'_> {
     /// The whole environment of the program or responder.
     pub fn variables<'s>(
         &self,
-        place: ServerPaths,
+        paths: ServerPaths,
         script: &Script,
         settings: impl Iterator<Item = &'s Variable>,
     ) -> Variables {
@@ -184,7 +184,7 @@ impl RoutedRequest<'_> {
             server: self.ends.server,
         };
         let mut variables = self.inherited.clone();
-        variables.extend(environment::variables(request, place, script, settings));
+        variables.extend(environment::variables(request, paths, script, settings));
         variables
     }
 }

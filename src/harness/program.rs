@@ -66,24 +66,26 @@ pub enum StartError {
 /// Starts programs, and counts the running ones.
 #[derive(Debug, Clone)]
 pub struct Launcher {
-    places: Arc<Semaphore>,
-    place_count: u32,
+    permits: Arc<Semaphore>,
+    permit_count: u32,
     stop: watch::Receiver<()>,
 }
 
 impl Launcher {
     /// When `stop` changes or its sender is dropped, every program is ended.
-    pub fn new(place_count: u32, stop: watch::Receiver<()>) -> Launcher {
+    pub fn new(permit_count: u32, stop: watch::Receiver<()>) -> Launcher {
         Launcher {
-            places: Arc::new(Semaphore::new(place_count as usize)),
-            place_count,
+            permits: Arc::new(Semaphore::new(permit_count as usize)),
+            permit_count,
             stop,
         }
     }
 
     pub fn start(&self, job: LaunchSpec) -> Result<Program, StartError> {
-        let place = Arc::clone(&self.places);
-        let place = place.try_acquire_owned().map_err(|_| StartError::TooMany)?;
+        let permit = Arc::clone(&self.permits);
+        let permit = permit
+            .try_acquire_owned()
+            .map_err(|_| StartError::TooMany)?;
         let name = printable(job.name.as_bytes());
         let (child, ours) = spawn(&job).map_err(StartError::System)?;
         let (output, input) = ours.into_split();
@@ -92,7 +94,7 @@ impl Launcher {
         } // Else dropping it says the end of file.
 
         let (ending, ended) = oneshot::channel();
-        let supervised = supervise(child, name.clone(), ended, self.stop.clone(), place);
+        let supervised = supervise(child, name.clone(), ended, self.stop.clone(), permit);
         tokio::spawn(supervised);
         Ok(Program {
             name,
@@ -103,7 +105,7 @@ impl Launcher {
 
     /// Waits until the last program is reaped; no other is started.
     pub async fn drained(&self) {
-        let _ = self.places.acquire_many(self.place_count).await;
+        let _ = self.permits.acquire_many(self.permit_count).await;
     }
 }
 
@@ -177,7 +179,7 @@ async fn supervise(
     name: String,
     mut ended: oneshot::Receiver<StopReason>,
     mut stop: watch::Receiver<()>,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 ) {
     let id = child.id().expect("nobody has waited for the child yet");
     let id = Pid::from_raw(id.cast_signed());
@@ -207,7 +209,7 @@ async fn supervise(
         // Processes that the program started itself (a shell's pipeline) would wait for ever.
         let _ = killpg(id, Signal::SIGKILL);
     }
-    drop(place);
+    drop(permit);
 }
 
 /// Sends SIGTERM, and then SIGKILL to it and its children if it does not end.

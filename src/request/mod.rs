@@ -17,10 +17,10 @@ mod last_id;
 mod meta;
 mod nick;
 mod origin;
-mod place;
 mod policy;
 mod publishing;
 mod query;
+mod requested;
 pub mod settings;
 mod status_page;
 mod units;
@@ -38,11 +38,11 @@ pub use meta::{MetaVariables, Value};
 pub use nick::Nick;
 pub(crate) use origin::split_port;
 pub use origin::{AllowedOrigin, Origin};
-pub use place::{RequestedStream, path_below};
 pub use policy::{Decision, Operations, decide, decide_among};
 pub(crate) use policy::{Granted, granted_to, preflight, with_cors};
 pub use publishing::{Durability, Grant, Publishing, Rate};
 pub use query::{Heartbeat, Query};
+pub use requested::{RequestedStream, path_below};
 pub use settings::{
     Absent, CommandSharing, Dividing, Format, Lifetime, LineEnd, Notice, Publishers, QueryFilter,
     Setting, SettingError, Settings, SourceId, TextEncoding, misplaced, subscribers_max,

@@ -62,13 +62,13 @@ impl Listener {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub(super) fn open(place: &ListenAddress) -> Result<Self, ListenError> {
+    pub(super) fn open(listen: &ListenAddress) -> Result<Self, ListenError> {
         let allowed = allowed().map_err(ListenError::Usage)?;
-        let (socket, made) = match place {
+        let (socket, made) = match listen {
             ListenAddress::Inherited => (inherited().map_err(ListenError::Usage)?, None),
             ListenAddress::Tcp(address) => (Socket::Tcp(tcp(*address)?), None),
-            ListenAddress::Unix(place) => {
-                let (socket, made) = unix(place)?;
+            ListenAddress::Unix(address) => {
+                let (socket, made) = unix(address)?;
                 (Socket::Unix(socket), Some(made))
             }
         };
@@ -198,11 +198,11 @@ fn tcp(address: SocketAddr) -> Result<TcpListener, String> {
     })
 }
 
-fn unix(place: &UnixAddress) -> Result<(UnixListener, Made), ListenError> {
-    let path = &place.path;
+fn unix(address: &UnixAddress) -> Result<(UnixListener, Made), ListenError> {
+    let path = &address.path;
     let shown = path.display();
     make_room(path)?;
-    make_folder(place)?;
+    make_folder(address)?;
     // Nobody else may connect before it has its mode. Only umask(2) ensures this from the
     // beginning, and no other thread is running yet.
     let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
@@ -217,20 +217,20 @@ fn unix(place: &UnixAddress) -> Result<(UnixListener, Made), ListenError> {
             identity: (metadata.dev(), metadata.ino()),
         })
         .map_err(|error| format!("--socket {shown}: {error}"))?;
-    if place.owner.is_some() || place.group.is_some() {
-        chown(path, place.owner, place.group).map_err(|error| {
+    if address.owner.is_some() || address.group.is_some() {
+        chown(path, address.owner, address.group).map_err(|error| {
             format!("--socket {shown}: --owner, --group: {error}; only root gives files away")
         })?;
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(place.mode))
+    fs::set_permissions(path, fs::Permissions::from_mode(address.mode))
         .map_err(|error| format!("--socket {shown}: --mode: {error}"))?;
     Ok((listener, made))
 }
 
 /// Creates the socket's folder for the user of `--user`, who can then remove the socket at the
 /// end: /run is empty after a start of the machine.
-fn make_folder(place: &UnixAddress) -> Result<(), String> {
-    let (Some(folder), Some(owner)) = (place.path.parent(), place.folder_owner) else {
+fn make_folder(address: &UnixAddress) -> Result<(), String> {
+    let (Some(folder), Some(owner)) = (address.path.parent(), address.folder_owner) else {
         return Ok(());
     };
     if folder.as_os_str().is_empty() || folder.exists() {
@@ -242,7 +242,7 @@ fn make_folder(place: &UnixAddress) -> Result<(), String> {
     made.map_err(|error| {
         format!(
             "--socket {}: make {}: {error}; name a path in a folder that exists",
-            place.path.display(),
+            address.path.display(),
             folder.display()
         )
     })

@@ -116,7 +116,7 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
         Err(problems) => return wrong(problems),
     };
     let is_systemd_s = std::env::var_os("LISTEN_FDS").is_some();
-    let listener = match Listener::open(&options.place) {
+    let listener = match Listener::open(&options.listen) {
         Ok(listener) => listener,
         Err(ListenError::Usage(problem)) => {
             log.startup_error(&problem);
@@ -142,7 +142,7 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
         log.startup_error(&problem);
         return exit::usage();
     }
-    if matches!(options.place, ListenAddress::Inherited) && !is_systemd_s {
+    if matches!(options.listen, ListenAddress::Inherited) && !is_systemd_s {
         log.stderr_is_the_web_server_s();
     }
     let Some((configuration, remarks)) = configured else {

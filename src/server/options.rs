@@ -26,7 +26,7 @@ pub(super) enum Invocation {
 
 /// Where to listen, and the limits of a peer.
 pub(super) struct Options {
-    pub(super) place: ListenAddress,
+    pub(super) listen: ListenAddress,
     /// How long streams may take to end after SIGTERM.
     pub(super) drain: Duration,
     /// How long a web server may take to send a request.
@@ -100,7 +100,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
     let (mut socket, mut listen) = (None, None);
     let (mut mode, mut owner, mut group) = (None, None, None);
     let mut options = Options {
-        place: ListenAddress::Inherited,
+        listen: ListenAddress::Inherited,
         drain: Duration::from_secs(5),
         request_timeout: Duration::from_secs(10),
         params_bytes: 256 * 1024,
@@ -159,7 +159,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
         }
     }
     let has_rights = mode.is_some() || owner.is_some() || group.is_some();
-    options.place = match (socket, listen) {
+    options.listen = match (socket, listen) {
         (Some(_), Some(_)) => return Err("--socket and --listen: choose one of them".into()),
         (Some(path), None) => ListenAddress::Unix(UnixAddress {
             path,
@@ -283,7 +283,7 @@ mod tests {
     fn check(arguments: &[&str], expected: &str) {
         let arguments = arguments.iter().map(OsString::from).collect();
         let got = match read("sse-fcgi", arguments) {
-            Invocation::Serve(options) => match options.place {
+            Invocation::Serve(options) => match options.listen {
                 ListenAddress::Inherited => "inherited".into(),
                 ListenAddress::Tcp(address) => address.to_string(),
                 ListenAddress::Unix(place) => format!("{} {:o}", place.path.display(), place.mode),

@@ -93,8 +93,8 @@ pub trait Source {
     fn position(&self) -> Option<EventId<'static>>;
 
     /// Whether this is the source's position, under any of its ids.
-    fn is_at(&self, place: &EventId<'_>) -> bool {
-        self.position().is_some_and(|own| own == *place)
+    fn is_at(&self, id: &EventId<'_>) -> bool {
+        self.position().is_some_and(|own| own == *id)
     }
 
     /// Whether it can be opened again at a [`Source::position`] that it has passed. A source that

@@ -143,19 +143,19 @@ fn is_coming_or_going(line: &[u8]) -> bool {
 /// The kind of the sessions that are members of a request's room.
 #[must_use]
 pub fn members_of(settings: &Settings, request: &Request) -> SessionKind {
-    let mut place = Vec::new();
+    let mut location = Vec::new();
     match (&settings.file, &settings.root) {
-        (Some(file), _) => place.extend_from_slice(file.as_os_str().as_bytes()),
+        (Some(file), _) => location.extend_from_slice(file.as_os_str().as_bytes()),
         (None, Some(root)) => {
-            place.extend_from_slice(root.as_os_str().as_bytes());
-            place.push(0);
+            location.extend_from_slice(root.as_os_str().as_bytes());
+            location.push(0);
             let name = request.path_info.as_deref().unwrap_or_default();
-            place.extend_from_slice(name.trim_ascii_start());
+            location.extend_from_slice(name.trim_ascii_start());
         }
         (None, None) => {}
     }
     SessionKind::Member {
-        room: xxh3_64(&place),
+        room: xxh3_64(&location),
     }
 }
 
@@ -229,15 +229,15 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     let announcing = Announcing::of(opening.settings);
     let kind = members_of(opening.settings, opening.request);
     let spool = open_spool(opening, kind)?;
-    let comer = SessionClient::of(opening, &*spool)?;
+    let client = SessionClient::of(opening, &*spool)?;
     let trouble = |error: io::Error| trouble(opening, &error);
     let secret = || opening.host.secret().map_err(trouble);
-    let (author, last_id) = match &comer {
-        &SessionClient::Returned(id, place) => {
+    let (author, last_id) = match &client {
+        &SessionClient::Returned(id, position) => {
             let stored = spool.read(id).map_err(trouble)?;
             let author = Author::parse(&stored)
                 .ok_or_else(|| trouble(io::Error::other("a member's session holds none")))?;
-            (author, LastId::Given(place.event_id()))
+            (author, LastId::Given(position.event_id()))
         }
         SessionClient::New(_) => {
             // Random as well, and not derived from the session's id, because it is public.
@@ -271,7 +271,7 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     if opening.request.method != Method::Get {
         return Ok(Opened::Stream(Box::new(EmptySource), None));
     }
-    let (id, is_new, gap) = match comer {
+    let (id, is_new, gap) = match client {
         SessionClient::Returned(id, _) => (id, false, inner_gap),
         SessionClient::New(gap) => {
             let id = SessionId::of(secret()?);

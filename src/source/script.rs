@@ -244,8 +244,8 @@ impl Script {
         )
     }
 
-    fn id(&self, place: impl std::fmt::Display) -> Option<EventId<'static>> {
-        EventId::new(format!("{}-{place}", self.start_unix_ms)).ok()
+    fn id(&self, position: impl std::fmt::Display) -> Option<EventId<'static>> {
+        EventId::new(format!("{}-{position}", self.start_unix_ms)).ok()
     }
 }
 

@@ -43,8 +43,8 @@ fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     // Sessions that cannot be swept now are swept when the next client connects.
     let _ = spool.sweep(opening.now, &mut |_| Ok(()));
     match SessionClient::of(opening, &*spool)? {
-        SessionClient::Returned(id, place) => {
-            open_at(opening, spool, id, LastId::Given(place.event_id()), None)
+        SessionClient::Returned(id, position) => {
+            open_at(opening, spool, id, LastId::Given(position.event_id()), None)
         }
         SessionClient::New(gap) => {
             let id = SessionId::of(
@@ -129,14 +129,14 @@ impl SessionClient {
     /// When the session cannot be read now.
     pub(super) fn of(opening: &Opening<'_>, spool: &dyn Spool) -> Result<Self, OpenError> {
         let (point, gap) = resume_point(&opening.request.last_id, |text| {
-            let (id, place) = text.split_once('.')?;
-            Some((SessionId::parse(id.as_bytes())?, TailId::parse(place)?))
+            let (id, position) = text.split_once('.')?;
+            Some((SessionId::parse(id.as_bytes())?, TailId::parse(position)?))
         });
-        let Some((id, place)) = point else {
+        let Some((id, position)) = point else {
             return Ok(Self::New(gap));
         };
         match spool.touch(id) {
-            Ok(()) => Ok(Self::Returned(id, place)),
+            Ok(()) => Ok(Self::Returned(id, position)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Ok(Self::New(Some(Gap::new(Reason::UnknownId))))
             }

@@ -513,7 +513,7 @@ impl Source for LogSource {
 // ---- Clients ------------------------------------------------------------------------
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reading {
+enum ReadPace {
     Fast,
     /// It reads a part of what it is sent at a time.
     Slow,
@@ -524,7 +524,7 @@ enum Reading {
 struct Client {
     filter: usize,
     backlog: usize,
-    reading: Reading,
+    reading: ReadPace,
     /// The received bytes of an incomplete block.
     unread: Vec<u8>,
     last_id: String,
@@ -983,9 +983,9 @@ impl Driver {
         let client = &mut self.clients[connection.client];
         let all = connection.output.len();
         let taken = match client.reading {
-            Reading::Fast => all,
-            Reading::Slow => self.random.usize(0..=all),
-            Reading::Paused => 0,
+            ReadPace::Fast => all,
+            ReadPace::Slow => self.random.usize(0..=all),
+            ReadPace::Paused => 0,
         };
         let bytes: Vec<u8> = connection.output.drain(..taken).collect();
         connection.is_blocked = taken < all;
@@ -1224,7 +1224,7 @@ impl Driver {
             let Some(last) = chunks.last() else {
                 return Delivered::All;
             };
-            if self.clients[connection.client].reading == Reading::Paused {
+            if self.clients[connection.client].reading == ReadPace::Paused {
                 // Its socket is full, and nothing is queued.
                 connection.is_blocked = true;
                 return Delivered::Blocked;
@@ -1455,7 +1455,7 @@ impl Driver {
         self.clients.push(Client {
             filter,
             backlog,
-            reading: Reading::Fast,
+            reading: ReadPace::Fast,
             unread: Vec::new(),
             last_id: String::new(),
             had: Vec::new(),
@@ -1487,7 +1487,7 @@ impl Driver {
             client.nexts = BTreeSet::from([index + 1]);
             client.last_id = id;
         }
-        client.reading = Reading::Fast;
+        client.reading = ReadPace::Fast;
         self.open_while_others_write(number);
     }
 
@@ -1503,7 +1503,7 @@ impl Driver {
             return;
         };
         let client = self.connections[&id].client;
-        let readings = [Reading::Fast, Reading::Slow, Reading::Paused];
+        let readings = [ReadPace::Fast, ReadPace::Slow, ReadPace::Paused];
         self.clients[client].reading = readings[self.random.usize(0..3)];
     }
 
@@ -1515,7 +1515,7 @@ impl Driver {
                 continue;
             };
             let reading = self.clients[connection.client].reading;
-            if connection.is_blocked && reading != Reading::Paused {
+            if connection.is_blocked && reading != ReadPace::Paused {
                 connection.is_blocked = false;
                 self.perform(id, Action::Flush);
             }
@@ -1526,7 +1526,7 @@ impl Driver {
     fn settle(&mut self) {
         while self.place.rotate() {}
         for client in &mut self.clients {
-            client.reading = Reading::Fast;
+            client.reading = ReadPace::Fast;
         }
         for client in 0..self.clients.len() {
             if self.clients[client].connection.is_none() && !self.clients[client].is_closed {
@@ -1665,7 +1665,7 @@ fn chunks_are_kept_for_a_slow_reader_of_a_program_when_one_who_waited_has_left()
     driver.open(slow);
     driver.open(other);
     driver.run();
-    driver.clients[slow].reading = Reading::Paused;
+    driver.clients[slow].reading = ReadPace::Paused;
     driver.place.line("=a");
     driver.turn();
     driver.turn();

@@ -57,7 +57,7 @@ pub(super) fn run(options: &Options) -> Result<End, Failure> {
     let ending = Shutdown::watch(move || shut.shutdown())
         .map_err(|error| Failure::new(Exit::System, format!("watch for signals: {error}")))?;
     let kept = state.as_ref().map_or("", State::id);
-    let mut reading = Reading {
+    let mut reading = Reader {
         last_id: if kept.is_empty() {
             &*options.last_id
         } else {
@@ -78,7 +78,7 @@ pub(super) fn run(options: &Options) -> Result<End, Failure> {
     reading.run()
 }
 
-struct Reading<'a> {
+struct Reader<'a> {
     options: &'a Options,
     agent: Agent,
     ending: Shutdown,
@@ -95,7 +95,7 @@ struct Reading<'a> {
     has_been_answered: bool,
 }
 
-impl Reading<'_> {
+impl Reader<'_> {
     fn run(&mut self) -> Result<End, Failure> {
         let mut failures = 0;
         loop {

@@ -38,14 +38,14 @@ pub async fn run(
     );
     // As in nginx: the URL's path, below the folder of the pages.
     let programs = asked.site.pages.join(prefix.trim_matches('/'));
-    let place = ServerPaths {
+    let paths = ServerPaths {
         prefix,
         programs: &programs,
         pages: &asked.site.pages,
         search_path: &asked.site.search_path,
     };
     let settings = asked.site.settings.of_stream(&script.name);
-    let mut variables = asked.variables(place, script, settings);
+    let mut variables = asked.variables(paths, script, settings);
     if script.name == "status" {
         // The name alone does not select the status page; here everybody may see it.
         let stream = variables.entry("SSE_STREAM".into());
