@@ -46,12 +46,12 @@
 //! |---|---|---|
 //! | 0 | [`event`] | events and their text |
 //! | 1 | [`request`] | the request and the settings; the head of the response |
-//! | 2 | [`source`] | where events come from |
-//! | 3 | [`publish`] | publishing: who may add a record, and which |
+//! | 2 | [`source`] | the sources of events |
+//! | 3 | [`publish`] | publishing: who may append a record, and its content |
 //! | 3 | [`stream`] | a subscription, and channels that subscribers share |
 //! | 4 | [`gateway`] | framing for nph and CGI |
 //! | 5 | `system` | the operating system: clock, descriptors, processes, signals, log |
-//! | 6 | `store` | what is kept in files: followed files, records, sessions |
+//! | 6 | `store` | followed files, appended records, sessions |
 //! | 7 | `cgi` | one subscriber on descriptor 1; [`run_cgi`] |
 //! | 7 | `server` | many subscribers in one process; [`run_responder`] |
 //!

@@ -115,7 +115,7 @@ struct Program {
 }
 
 impl Program {
-    /// `completed`: what is wrong with the settings file, if anything is.
+    /// `completed`: the problem of the settings file, if there is one.
     fn answer(
         &self,
         meta: &MetaVariables,

@@ -251,7 +251,7 @@ impl Program {
         }
     }
 
-    /// `completed`: what is wrong with the settings file, if anything is.
+    /// `completed`: the problem of the settings file, if there is one.
     fn finish(
         &self,
         meta: &MetaVariables,

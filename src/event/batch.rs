@@ -1,4 +1,4 @@
-//! Batch: encoded output that is to be sent to a client.
+//! Batch: encoded output for a client.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -63,7 +63,7 @@ pub struct Now {
     pub unix_ms: u64,
 }
 
-/// When a source is to be polled again.
+/// When a source must be polled again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// As soon as the batch has been sent: there is more.

@@ -4,7 +4,7 @@
 //! GET  ──► welcome {session, tag, nick, members} ──► history ──► live, without one's own
 //! POST, X-Session-ID ──► one line of the history, with the member's tag and nick
 //!
-//! streams ──► alive ──► whoever looks: join, leave, as lines of the history
+//! streams ──► alive ──► sweep: join, leave, as lines of the history
 //! ```
 //!
 //! The history is a file like any other, and its order is the order that all members see. A

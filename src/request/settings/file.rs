@@ -8,8 +8,8 @@
 //! [/events/log]                  for this path and all below it   (--config of a server)
 //! ```
 //!
-//! The whole of a file is understood, or it has one [`FileError`]: nothing of it is used
-//! then. Which values a setting can have is known to the readers of settings, not to this.
+//! A file is used as a whole, or not at all and then it has one [`FileError`]. The readers of
+//! settings know which values a setting can have; this module does not.
 
 use std::fmt;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ use super::table::{NAMES, OF_RESPONDERS, PATHS, PROCESS_SETTINGS};
 use super::unknown::nearest;
 use crate::request::MetaVariables;
 
-/// What the sections of a file are for.
+/// The kind of a file's sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sections {
     /// CGI programs in the file's folder, by their file names.
@@ -39,14 +39,14 @@ pub struct SettingsFile {
 /// Settings for some programs or paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Section {
-    /// The names of its head, as they are compared: paths without a slash at the end.
+    /// The names in its head, normalised for comparison: paths without a slash at the end.
     pub names: Vec<Vec<u8>>,
-    /// The line of its head.
+    /// The line number of its head.
     pub line: u32,
     entries: Vec<Entry>,
 }
 
-/// One line that sets something.
+/// One line with a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     name: &'static str,
@@ -54,7 +54,7 @@ struct Entry {
     line: u32,
 }
 
-/// Where a value stands: `FILE:LINE`.
+/// The place of a value: `FILE:LINE`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     file: Rc<str>,
@@ -68,28 +68,28 @@ pub struct FileError {
     log: Option<Vec<u8>>,
 }
 
-/// A section that a request's path leads to.
+/// The section for a request's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place<'a> {
     /// Its settings.
     pub section: &'a Section,
     /// The path of the section, without a slash at the end; empty for `[/]`.
     pub path: &'a [u8],
-    /// What the request's path has after it: empty, or with a slash at the beginning.
+    /// The rest of the request's path: empty, or with a slash at the beginning.
     pub below: &'a [u8],
 }
 
 impl SettingsFile {
-    /// The largest file.
+    /// The maximum size of a file.
     pub const MAX_BYTES: usize = 64 << 10;
 
-    /// The most names in the heads of all sections.
+    /// The maximum number of names in the heads of all sections.
     pub const SECTION_NAMES_MAX: usize = 1000;
 
-    /// Reads a file. `name` is what messages call it, its path.
+    /// Reads a file. Messages call it by `name`, its path.
     ///
     /// # Errors
-    /// The first line that is wrong.
+    /// The first invalid line.
     pub fn parse(name: &str, bytes: &[u8], sections: Sections) -> Result<Self, FileError> {
         let mut reading = Reading {
             file: Self {
@@ -103,7 +103,7 @@ impl SettingsFile {
         match reading.all(bytes) {
             Ok(()) => Ok(reading.file),
             Err(mut error) => {
-                // What is wrong is to be read in the log that the lines before it name.
+                // The error must be written to the log that earlier lines set.
                 let mut top = reading.file.top.into_iter();
                 error.log = top.find(|entry| entry.name == "SSE_LOG").map(|e| e.value);
                 Err(error)
@@ -111,7 +111,7 @@ impl SettingsFile {
         }
     }
 
-    /// What messages call it.
+    /// The file's name in messages.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -130,8 +130,8 @@ impl SettingsFile {
         self.sections.iter().find(has)
     }
 
-    /// The section for a decoded path: the one with the longest name that is the path, or
-    /// that a slash follows in it.
+    /// The section for a decoded path: the one with the longest name that is the path or an
+    /// ancestor of it.
     #[must_use]
     pub fn path<'a>(&'a self, path: &'a [u8]) -> Option<Place<'a>> {
         let names = self.sections.iter().flat_map(|section| {
@@ -150,7 +150,8 @@ impl SettingsFile {
         places.max_by_key(|place| place.path.len())
     }
 
-    /// Adds to `meta` what it does not set itself: of the section, then of the file's top.
+    /// Adds to `meta` the settings that it does not contain: of the section, then of the file's
+    /// top.
     pub fn complete(&self, meta: &mut MetaVariables, section: Option<&Section>) {
         let section = section.map_or(&[][..], |section| &section.entries);
         for entries in [section, &self.top] {
@@ -165,7 +166,7 @@ impl SettingsFile {
         }
     }
 
-    /// The error that a section names something that is not there.
+    /// The error that a section names something that does not exist.
     #[must_use]
     pub fn unknown(&self, section: &Section, name: &[u8], remedy: &str) -> FileError {
         let what = format!("[{}]: {remedy}", printable(name));
@@ -183,7 +184,7 @@ impl SettingsFile {
 }
 
 impl FileError {
-    /// A file that cannot be read at all.
+    /// The error of a file that cannot be read.
     #[must_use]
     pub fn of_file(name: &str, problem: &str) -> Self {
         Self {
@@ -192,7 +193,7 @@ impl FileError {
         }
     }
 
-    /// The `SSE_LOG` that is set at the file's top, before the line that is wrong.
+    /// The `SSE_LOG` at the file's top, before the invalid line.
     #[must_use]
     pub fn log(&self) -> Option<&[u8]> {
         self.log.as_deref()
@@ -213,7 +214,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A file that is being read.
+/// The state of reading a file.
 struct Reading {
     file: SettingsFile,
     kind: Sections,
@@ -227,7 +228,7 @@ impl Reading {
             let name = &self.file.name;
             return Err(FileError::of_file(name, "longer than 64K; shorten it"));
         }
-        // Editors on Windows begin a file with it.
+        // Editors on Windows put it at the beginning of a file.
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         for (line, number) in text.split_inclusive(|b| *b == b'\n').zip(1..) {
             self.line(line, number)?;
@@ -338,7 +339,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Why a setting has no effect where it stands.
+    /// Why a setting has no effect in its place.
     fn misplaced(&self, name: &'static str) -> Option<&'static str> {
         let is_in_section = !self.file.sections.is_empty();
         let is_process_s = || PROCESS_SETTINGS.iter().any(|row| row.spec.name == name);
@@ -372,7 +373,7 @@ impl Reading {
     }
 }
 
-/// Why a path in the head of a section is that of no request.
+/// Why no request has the path in the head of a section.
 fn unreachable_path(path: &[u8]) -> Option<&'static str> {
     let mut parts = path[1..].split(|b| *b == b'/').rev();
     // A slash at the end, and `/` itself.
@@ -390,10 +391,10 @@ fn unreachable_path(path: &[u8]) -> Option<&'static str> {
     None
 }
 
-/// A value as it is used: a relative path is one from the folder of the file.
+/// A value as it is used: a relative path is relative to the folder of the file.
 ///
 /// # Errors
-/// Why it is no path, for a setting that is one.
+/// Why the value of a path setting is not a path.
 fn value_of(file: &str, name: &str, value: &[u8]) -> Result<Vec<u8>, &'static str> {
     if !PATHS.contains(&name) || value.is_empty() {
         return Ok(value.to_vec());
@@ -443,7 +444,7 @@ SSE_HEARTBEAT = 5s
         parsed.map_err(|error| error.to_string())
     }
 
-    /// What a program gets, in order of the names: name, value, origin.
+    /// The settings of a program, in order of the names: name, value, origin.
     fn completed(file: &SettingsFile, program: &str, own: &[(&str, &str)]) -> Vec<String> {
         let mut meta = MetaVariables::of(own);
         file.complete(&mut meta, file.program(program.as_bytes()));
