@@ -124,18 +124,18 @@ fn help() -> String {
     format!(
         "usage: publish [--json] [OPTIONS] FILE
 
-Adds what comes on standard input to a stream's file as one record, and prints the id
-that its event has. FILE ends in .jsonl.
+Appends standard input to a stream's file as one record, and prints the id of its event.
+FILE ends in .jsonl.
 
-  --json   the input is an object with event, a name, and data, anything.
-           Default: it is text, and all of it but a last newline is the data
+  --json   the input is a JSON object with event, a name, and data, any value.
+           Default: the input is text; without a newline at its end it is the data
 
-Under a web server it takes the same from a POST: see SSE_PUBLISH_ALLOW.
+Under a web server the input is a POST: see SSE_PUBLISH_ALLOW.
 Its settings are options too:
 {}  -V, --version
   -h, --help
 
-Exit codes: 0 done, 100 wrong option, setting or input, 111 the system refused.
+Exit codes: 0 done, 100 wrong option, setting or input, 111 error of the system.
 ",
         options_help(publish_settings())
     )

@@ -93,14 +93,14 @@ fn help(stream: &Stream) -> String {
     format!(
         "nph-{name}: {}, as Server-Sent Events\n\n\
          usage: nph-{name} [OPTIONS]{argument}\n\n\
-         In a terminal the stream is written to stdout. Copied into cgi-bin as\n\
-         nph-{name}.cgi or {name}.cgi it serves browsers; settings then come from the\n\
+         In a terminal the stream is written to stdout. In a cgi-bin folder, as\n\
+         nph-{name}.cgi or {name}.cgi, it serves browsers; settings then come from the\n\
          server's configuration, under the names on the right, and the command line is\n\
-         not read.\n\noptions:\n\
+         ignored.\n\noptions:\n\
          {}  --last-event-id ID             Last-Event-ID\n      \
          resume after this event, as a browser does when it reconnects\n  \
          -V, --version\n  -h, --help\n\n\
-         exit codes: 0 done, 100 wrong option or setting, 111 the system refused\n",
+         exit codes: 0 done, 100 wrong option or setting, 111 error of the system\n",
         stream.summary,
         options_help(stream.all_settings()),
     )

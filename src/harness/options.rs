@@ -10,39 +10,39 @@ use super::settings::{SettingError, Settings};
 use super::site::Limits;
 
 pub const HELP: &str = "\
-sse-harness: pages, CGI and FastCGI on this machine, with no web server installed
+sse-harness: pages, CGI and FastCGI on this machine, without an installed web server
 
 usage: sse-harness [option]...
 
-It answers as Apache with mod_cgid does, so that what runs here runs there. It is
-for local use and not for the internet: no TLS, no passwords, no access rules.
+It responds like Apache with mod_cgid, so that programs that work here work there. It
+is for local use and not for the internet: no TLS, no passwords, no access rules.
 
   --web DIR             pages, served at / [./web]
   --cgi-bin DIR         programs, served at /cgi-bin/ [./cgi-bin]
                         links may lead out of this folder, those in --web may not
   --fcgi PROGRAM        FastCGI responder [sse-fcgi beside this program], served at
-                        /events/NAME: the stream NAME, or what SSE_STREAM says;
-                        the first request starts it, and so does its death
-  --listen ADDR:PORT    [127.0.0.1:8080] nobody else can reach 127.0.0.1;
-                        port 0 takes a free one and prints it
+                        /events/NAME: the stream NAME, or that of SSE_STREAM;
+                        the first request starts it, and it is restarted if it ends
+  --listen ADDR:PORT    [127.0.0.1:8080] other machines cannot reach 127.0.0.1;
+                        port 0 selects a free one and prints it
   --set NAME=VALUE      a variable for all programs, like Apache's SetEnv;
-                        SSE_* of the own environment are passed on without this
+                        SSE_* of its own environment are passed on without this
   --set FILE.cgi:NAME=VALUE
-                        for one program, and for /events/FILE; wins over one for
-                        all
+                        for one program, and for /events/FILE; takes precedence
+                        over one for all
   --timeout TIME        longest silence of a program before it is ended, as Apache's
-                        Timeout [300s, as Debian has it]; ms, s, m and h are known
+                        Timeout [300s, as in Debian]; units: ms, s, m, h
   --max-header SIZE     longest request head [16K: twice Apache's longest line]
   --max-body SIZE       longest request body [1M: it is kept in memory]
-  --max-programs N      programs that run at once [256: more is a mistake on one
-                        machine]; the next request gets 503
+  --max-programs N      programs that run at once [256: more on one machine is
+                        probably a mistake]; the next request gets 503
   --help, --version
 
-stdout: one line with the address, when it can be used
-stderr: the access log (Common Log Format and seconds), what programs write to
-        their stderr, and what went wrong
+stdout: one line with the address, when it is ready
+stderr: the access log (Common Log Format and seconds), the stderr of programs, and
+        errors
 exit:   0 after SIGINT or SIGTERM, when every program has ended (SIGTERM, and
-        SIGKILL after 3 s); 100 wrong usage; 111 the system refused something
+        SIGKILL after 3 s); 100 wrong usage; 111 error of the system
 ";
 
 /// The meaning of the command line.

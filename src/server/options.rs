@@ -231,9 +231,9 @@ SSE_STREAM, SSE_FILE and SSE_ROOT, or in a settings file, for each path. The web
 parameters win, then the section of the path, then the top of the file, then this process's
 environment. See README.
 
-Whoever can connect to the socket chooses these parameters, and so reads, and with
-SSE_STREAM=publish appends to, every file that this process may read or write. Give the
-socket to the web server's user only, and confine the responder with --user and --beneath.
+A client of the socket determines these parameters. So it can read every file that this
+process may read and, with SSE_STREAM=publish, append to every file that it may write. Give
+the socket to the web server's user only, and confine the responder with --user and --beneath.
 
 options:
   --config FILE           a settings file; SIGHUP reads it again. If it has a mistake, nothing
@@ -245,14 +245,15 @@ options:
   --mode MODE             its mode; default 0660
   --owner USER, --group GROUP
                           its owner and group; default: those of --user, else this
-                          process's. Names are those of /etc/passwd and /etc/group; a
-                          number always does
-  --listen ADDRESS:PORT   a TCP socket; the address's default is 127.0.0.1. Nobody but the
-                          web server may reach it: FCGI_WEB_SERVER_ADDRS lists who may
-  --user USER[:GROUP]     become this user once the socket is bound, with its groups in
-                          /etc/group; SSE_LOG is opened as this user. Root must name one.
-                          The socket's folder is made for it where that is missing
-  --allow-root            serve as root all the same
+                          process's. Names are looked up in /etc/passwd and /etc/group; a
+                          number is always accepted
+  --listen ADDRESS:PORT   a TCP socket; the default address is 127.0.0.1. Only the web
+                          server must reach it: FCGI_WEB_SERVER_ADDRS lists the permitted
+                          addresses
+  --user USER[:GROUP]     become this user after the socket is bound, with its groups in
+                          /etc/group; SSE_LOG is opened as this user. Required for root.
+                          The socket's folder is created for this user if it is missing
+  --allow-root            serve as root nevertheless
   --allow-commands        run the programs that requests name by SSE_COMMAND. Default: only
                           those that SSE_COMMAND in its own environment or file names
   --beneath DIR           refuse files, folders and token files that are not below DIR, by
@@ -260,8 +261,8 @@ options:
   --drain DURATION        after SIGTERM, how long streams may take to end; default 5s
   --request-timeout DURATION
                           how long a web server may take to send a request; default 10s
-  --params-max SIZE       bytes of a request's parameters; default 256K
-  --pairs-max N           how many parameters; default 2000
+  --params-max SIZE       maximum bytes of a request's parameters; default 256K
+  --pairs-max N           maximum number of parameters; default 2000
   -V, --version
   -h, --help
 
@@ -270,7 +271,7 @@ environment, or above the first section of the settings file, for the whole proc
 signals: SIGTERM and SIGINT end every stream at the end of an event, a second one at
 once; SIGHUP opens the log anew and reads the settings file again
 
-exit codes: 0 done, 100 wrong option, 111 the system refused
+exit codes: 0 done, 100 wrong option, 111 error of the system
 ",
         environment_help(PROCESS_SETTINGS.iter().copied())
     )

@@ -11,28 +11,29 @@ use super::super::endpoint::Endpoint;
 use super::super::units::duration;
 
 pub(super) const HELP: &str = "\
-sse-cat: prints a stream of Server-Sent Events, and goes on where it was
+sse-cat: prints a stream of Server-Sent Events, and resumes it after a disconnect
 
 usage: sse-cat [option]... URL [--exec PROGRAM [ARGUMENT]...]
 
 It prints the data of each event and a newline, until the stream's event `close`, or
-until the server says by 204 that there is no more. When a connection ends it comes
-back after the stream's `retry:` time (0.75 to 1.5 times that), after failures up to
-a minute later, and misses nothing that the server still has.
+until the server ends the stream by the status 204. When a connection ends it reconnects
+after the stream's `retry:` time (0.75 to 1.5 times that), after repeated failures within
+a minute, and misses no event that the server still has.
 
   --json             prints each event as one line {\"id\",\"event\",\"data\"}; `gap`,
                      `unavailable` and `close` too. Without --json, the first two
                      are reported on stderr only, and `close` is not reported
-  --event NAME       only events of this name; more than once for more names. Those
-                     without a name are called message
-  --state FILE       begins after the id in FILE, and keeps there the id of the last
-                     event that was printed, or that the command has done with. One
-                     at a time can use a FILE. An id and a newline; none at first
-  --last-id ID       begins after this id; a FILE that holds one wins
+  --event NAME       only events of this name; may be repeated. An event without a
+                     name is called message
+  --state FILE       begins after the id in FILE, and stores there the id of the last
+                     event that was printed, or that the command has processed. Only
+                     one sse-cat can use a FILE at a time. FILE contains an id and a
+                     newline; it need not exist
+  --last-id ID       begins after this id; an id in FILE takes precedence
   --count N          ends after N events
   --timeout TIME     ends after this time, such as 500ms, 30s, 5m, 1h
-  --silence TIME     how long a server may be silent until it is taken for dead [60s:
-                     twice the longest time between two signs of life of sse-cgi]
+  --silence TIME     how long a server may be silent before the connection counts as
+                     lost [60s: more than twice the longest heartbeat of sse-cgi]
   --token-file FILE  sends the token in FILE as Authorization: Bearer
   --header TEXT      sends a field, 'Name: value'; @FILE: each line of FILE, which
                      other users of the machine cannot see in the list of processes.
@@ -40,22 +41,21 @@ a minute later, and misses nothing that the server still has.
                      URL's own scheme, host and port only
   --exec PROGRAM [ARGUMENT]...
                      runs this for every event, one after another, instead of
-                     printing it. It takes all that follows, and no shell is asked:
-                     for one, write --exec sh -c '...'. The data and a newline (with
+                     printing it. Everything that follows belongs to it. No shell is
+                     used: for one, write --exec sh -c '...'. The data and a newline (with
                      --json: the line) are its stdin, and SSE_EVENT and SSE_ID are in
                      its environment; it inherits stdout and stderr. If it fails,
                      sse-cat ends, and its event is not counted as done
-  --keep-going       goes on when the command fails
+  --keep-going       continues when the command fails
   --help, --version
 
-stderr: what went wrong, each gap in the stream, and why the server has nothing now
-exit:   0 the stream is over, --count is reached, --timeout is up, or nobody reads
-        any more; 1 the command failed; 22 the server refused (its status is told),
-        or it is no event stream, for example a login page; 100 wrong usage; 111 the
-        system refused something,
-        or --timeout was up before the server answered; 124 --timeout was up before
-        --count events. SIGINT and SIGTERM let it finish the event in hand, then end
-        it as such; the second one ends it at once
+stderr: errors, each gap in the stream, and why the server has nothing to send
+exit:   0 the stream has ended, --count or --timeout is reached, or stdout was closed;
+        1 the command failed; 22 the server refused (its status is printed), or the
+        response is not an event stream, for example a login page; 100 wrong usage;
+        111 an error of the system, or --timeout before the server responded; 124
+        --timeout before --count events. After SIGINT or SIGTERM it finishes the
+        current event and ends by the signal; a second one ends it at once
 ";
 
 /// The meaning of the command line.

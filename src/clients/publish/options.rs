@@ -12,34 +12,34 @@ use super::super::units::duration;
 use super::record::DataFormat;
 
 pub(super) const HELP: &str = "\
-sse-publish: publishes to a stream, and prints the ids of what it published
+sse-publish: publishes to a stream, and prints the ids of the events
 
 usage: sse-publish [option]... URL [TEXT]
 
 URL is that of publish.cgi, or of a location of sse-fcgi with SSE_STREAM=publish. The
-text is TEXT, or else all of stdin without the newline at its end. The id is the one
-that the event has when it comes down.
+text is TEXT, or else all of stdin without the newline at its end. The id is that of
+the event in the stream.
 
-  --event NAME       the event's name; without it, it has none
-  --json             the text is JSON, and becomes the data as it is; without it, the
+  --event NAME       the event's name; default: no name
+  --json             the text is JSON, and becomes the data unchanged; default: the
                      data is text. Bytes that are not UTF-8 become U+FFFD
-  --lines            every line of stdin is an event, published as it comes, over one
-                     connection; with --json, empty lines are passed over. The first
-                     that fails is the last
+  --lines            every line of stdin is an event, published when it is read, over
+                     one connection; with --json, empty lines are skipped. It ends
+                     at the first failure
   --token-file FILE  sends the token in FILE as Authorization: Bearer
   --header TEXT      sends a field, 'Name: value'; @FILE: each line of FILE, which
                      other users of the machine cannot see in the list of processes
-  --retry TIME       when the server says 429 or 503, or cannot be reached, tries
-                     again for so long, such as 30s; as late as Retry-After says
-                     [not at all]. Where nobody can know whether it was published,
-                     never: nothing is published twice
+  --retry TIME       after 429, 503 or a failed connection, tries again for so long,
+                     such as 30s, not before the time of Retry-After [not at all].
+                     If it is unknown whether the text was published, it does not
+                     try again, so nothing is published twice
   --help, --version
 
 stdout: an id for each event
-stderr: what went wrong
-exit:   0 all is published; 22 the server refused (it is told why); 100 wrong usage,
-        or the text is no JSON; 111 the system, the network or the server has trouble,
-        which may pass
+stderr: errors
+exit:   0 everything is published; 22 the server refused (its reason is printed); 100
+        wrong usage, or the text is not JSON; 111 an error of the system, the network
+        or the server that may be temporary
 ";
 
 /// The longest text, in bytes. A server's limit is lower, by default 64K.
