@@ -226,9 +226,9 @@ usage: {program} --socket PATH [--mode 0660] [--owner USER] [--group GROUP] [--u
        {program} --listen ADDRESS:PORT
        {program}                        the socket is inherited: systemd, spawn-fcgi, lighttpd
 
-What it serves is configured in the web server, for each location, by parameters such as
-SSE_STREAM, SSE_FILE and SSE_ROOT, or in a settings file, for each path. The web server's
-parameters win, then the section of the path, then the top of the file, then this process's
+Settings such as SSE_STREAM, SSE_FILE and SSE_ROOT select a stream: as parameters for each
+location of the web server, or in a settings file for each path. The web server's parameters
+take precedence, then the section of the path, then the top of the file, then this process's
 environment. See README.
 
 A client of the socket determines these parameters. So it can read every file that this
@@ -256,8 +256,8 @@ options:
   --allow-root            serve as root nevertheless
   --allow-commands        run the programs that requests name by SSE_COMMAND. Default: only
                           those that SSE_COMMAND in its own environment or file names
-  --beneath DIR           refuse files, folders and token files that are not below DIR, by
-                          whatever links; may be repeated. Default: anywhere
+  --beneath DIR           refuse files, folders and token files that are not below DIR,
+                          also by links; may be repeated. Default: no restriction
   --drain DURATION        after SIGTERM, how long streams may take to end; default 5s
   --request-timeout DURATION
                           how long a web server may take to send a request; default 10s
@@ -269,7 +269,7 @@ options:
 environment, or above the first section of the settings file, for the whole process:
 {}
 signals: SIGTERM and SIGINT end every stream at the end of an event, a second one at
-once; SIGHUP opens the log anew and reads the settings file again
+once; SIGHUP reopens the log and reads the settings file again
 
 exit codes: 0 done, 100 wrong option, 111 error of the system
 ",
