@@ -7,6 +7,7 @@
 //!     └── serve: one epoll ◄── signals, the reader, the watcher ───┘
 //! ```
 
+mod check;
 mod program;
 mod publish;
 mod serve;

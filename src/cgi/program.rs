@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use super::check;
 use super::serve::Server;
 use super::terminal::{self, CommandLine};
 use crate::event::{Batch, Unavailable};
@@ -69,6 +70,17 @@ pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> E
                 }
             }
             CommandLine::Print(text) => return finish(&log, output::print(&text)),
+            CommandLine::Check(folder) => {
+                let folder = folder.map_or_else(|| check::folder_of(&program), PathBuf::from);
+                let checked = check::check(&folder, &meta).and_then(|report| {
+                    output::print(&report.text)?;
+                    Ok(match report.errors {
+                        0 => exit::done(),
+                        _ => exit::usage(),
+                    })
+                });
+                return finish(&log, checked);
+            }
             CommandLine::Wrong(problem) => {
                 log.line(Level::Error, &problem);
                 return exit::usage();

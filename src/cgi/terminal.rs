@@ -13,6 +13,8 @@ use crate::source::Stream;
 pub(crate) enum CommandLine {
     /// Run with these settings: names and values of meta-variables.
     Run(Vec<(String, Vec<u8>)>),
+    /// Check the settings file of this folder of programs; `None`: of the program's own.
+    Check(Option<OsString>),
     /// Print this text.
     Print(String),
     /// An invalid command line, and the reason.
@@ -35,6 +37,14 @@ fn parse(stream: &Stream, arguments: Vec<OsString>) -> Result<CommandLine, lexop
             Arg::Short('V') | Arg::Long("version") => {
                 let version = format!("sse-cgi {}\n", env!("CARGO_PKG_VERSION"));
                 return Ok(CommandLine::Print(version));
+            }
+            Arg::Long("check") => {
+                let folder = match parser.next()? {
+                    Some(Arg::Value(folder)) => Some(folder),
+                    Some(other) => return Err(other.unexpected()),
+                    None => None,
+                };
+                return Ok(CommandLine::Check(folder));
             }
             Arg::Long("last-event-id") => {
                 settings.push(("HTTP_LAST_EVENT_ID".into(), parser.value()?.into_vec()));
@@ -99,6 +109,9 @@ fn help(stream: &Stream) -> String {
          ignored.\n\noptions:\n\
          {}  --last-event-id ID             Last-Event-ID\n      \
          resume after this event, as a browser does when it reconnects\n  \
+         --check [FOLDER]               report the settings of the programs in a folder, by default\n      \
+         that of this program: which apply, where they come from (.htsse, the environment,\n      \
+         defaults), and whether the files can be read\n  \
          -V, --version\n  -h, --help\n\n\
          exit codes: 0 done, 100 wrong option or setting, 111 error of the system\n",
         stream.summary,
@@ -124,7 +137,9 @@ mod tests {
                         settings,
                         [(setting.spec.name.to_owned(), b"value".to_vec())]
                     ),
-                    CommandLine::Print(_) => panic!("{} {option}: help", stream.name),
+                    CommandLine::Print(_) | CommandLine::Check(_) => {
+                        panic!("{} {option}: help", stream.name)
+                    }
                     CommandLine::Wrong(problem) => panic!("{} {option}: {problem}", stream.name),
                 }
                 assert!(help(stream).contains(&format!("\n  {option} ")), "{option}");

@@ -39,6 +39,15 @@ pub(crate) fn read(path: &Path) -> Result<SettingsFile, FileError> {
     parse(path, open(path, Links::Followed), Sections::Paths)
 }
 
+/// Reads the file in a folder of CGI programs; `None` if there is none.
+pub(crate) fn beside(folder: &Path) -> Option<Result<SettingsFile, FileError>> {
+    let path = folder.join(NAME);
+    match open(&path, Links::Refused) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        opened => Some(parse_beside(&path, opened)),
+    }
+}
+
 /// Adds the settings of the file beside a CGI program to those of its environment, which take
 /// precedence. `program` is the first of its arguments, by which the server names it. The
 /// file's folder is that of this path or, if it has none, the working directory (RFC 3875
@@ -70,16 +79,22 @@ fn add(
     opened: io::Result<File>,
     program: &Path,
 ) -> Result<(), FileError> {
-    let file = parse(path, opened, Sections::Programs)?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    check_programs(&file, folder)?;
+    let file = parse_beside(path, opened)?;
     let name = program.file_name().unwrap_or_default();
     file.complete(meta, file.program(name.as_bytes()));
     Ok(())
 }
 
+/// Reads the file beside CGI programs, whose names must be in the folder.
+fn parse_beside(path: &Path, opened: io::Result<File>) -> Result<SettingsFile, FileError> {
+    let file = parse(path, opened, Sections::Programs)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    check_programs(&file, folder)?;
+    Ok(file)
+}
+
 /// Checks that the folder contains every program that a section names.
-pub(crate) fn check_programs(file: &SettingsFile, folder: &Path) -> Result<(), FileError> {
+fn check_programs(file: &SettingsFile, folder: &Path) -> Result<(), FileError> {
     for section in file.sections() {
         for name in &section.names {
             if access(&folder.join(OsStr::from_bytes(name)), AccessFlags::F_OK).is_err() {

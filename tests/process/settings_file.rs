@@ -346,3 +346,93 @@ fn publishing_and_rooms_work_by_the_file_alone() {
     assert!(reply.starts_with("Status: 201 Created"), "{reply}");
     while room.event().data != "hello" {}
 }
+
+/// `nph-tail --check` with these arguments: exit code and what it printed.
+fn checked(folder: &Folder, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(folder.path("nph-tail.cgi"))
+        .arg("--check")
+        .args(arguments)
+        .env_clear()
+        .env("SSE_RETRY", "7s")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), said)
+}
+
+#[test]
+fn check_reports_for_each_program_which_settings_apply_and_where_they_come_from() {
+    let folder = Folder::new();
+    drop(tail(&folder, "nph-tail.cgi"));
+    // A link and a copy under names that say nothing.
+    symlink("nph-tail.cgi", folder.path("nph-builds.cgi")).unwrap();
+    let clock = env!("CARGO_BIN_EXE_nph-clock");
+    for name in ["clock.cgi", "time.cgi"] {
+        let status = Command::new("cp")
+            .arg(clock)
+            .arg(folder.path(name))
+            .status();
+        assert!(status.unwrap().success());
+    }
+    folder.write("app.log", "a\n");
+    folder.write("notes.txt", "no program\n");
+    folder.write(
+        ".htsse",
+        "SSE_HEARTBEAT = 20s\n[nph-tail.cgi]\nSSE_FILE = app.log\nSSE_COUNT = 5\n\
+         [nph-builds.cgi]\nSSE_FILE = missing.log\n",
+    );
+    let (code, said) = checked(&folder, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    let root = folder.display().to_string();
+    let file = format!("{root}/.htsse");
+    let parts: Vec<&str> = said.split("\n\n").collect();
+    assert_eq!(parts.len(), 4, "{said}");
+    let has = |part: &str, line: &str| {
+        assert!(part.lines().any(|own| own == line), "{line}\n{part}");
+    };
+    has(parts[0], &format!("{file}: no mistake; sections: 2"));
+    has(parts[1], "clock.cgi (clock), time.cgi (clock)");
+    has(parts[1], "  SSE_INTERVAL: 1s (default)");
+    has(parts[2], "nph-builds.cgi (tail)");
+    let missing = format!("  SSE_FILE = {root}/missing.log ({file}:6; not there yet)");
+    has(parts[2], &missing);
+    has(parts[3], "nph-tail.cgi (tail)");
+    has(
+        parts[3],
+        &format!("  SSE_FILE = {root}/app.log ({file}:3; readable)"),
+    );
+    has(parts[3], &format!("  SSE_HEARTBEAT = 20s ({file}:1)"));
+    has(parts[3], "  SSE_RETRY = 7s (environment)");
+    has(parts[3], "  SSE_BACKLOG: 10 (default)");
+    let unread = format!("  SSE_COUNT = 5 ({file}:4; this program does not read it)");
+    has(parts[3], &unread);
+    assert!(!said.contains("notes.txt"), "{said}");
+}
+
+#[test]
+fn check_names_what_is_wrong_and_fails() {
+    let folder = Folder::new();
+    drop(tail(&folder, "nph-tail.cgi"));
+    let file = folder.write(".htsse", "[nph-tail.cgi]\nSSE_HEARTBEAT = 15\n");
+    // The folder can be named, too.
+    let (code, said) = checked(&folder, &[folder.to_str().unwrap()]);
+    assert_eq!(code, Some(100), "{said}");
+    let expected = format!(
+        "  error: {}:2: SSE_HEARTBEAT=15: not a duration",
+        file.display()
+    );
+    assert!(said.contains(&expected), "{said}");
+    assert!(
+        said.contains("  SSE_FILE is not set: clients get a 500"),
+        "{said}"
+    );
+    folder.write(".htsse", "SSE_NO = 1\n");
+    let (code, said) = checked(&folder, &[]);
+    assert_eq!(code, Some(100), "{said}");
+    let expected = format!("  error: {}:1: SSE_NO=1: no such setting", file.display());
+    assert!(said.contains(&expected), "{said}");
+    fs::remove_file(&file).unwrap();
+    let (code, said) = checked(&folder, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("/.htsse: there is none"), "{said}");
+}

@@ -31,7 +31,7 @@ pub use process::{misplaced, subscribers_max};
 pub use reader::Dividing;
 pub(super) use reader::Reader;
 pub(crate) use row::option_name;
-pub use row::{DefaultValue, Kind, Scope, Setting, Sharing, Spec, Streams};
+pub use row::{Brief, DefaultValue, Kind, PROGRAMS, Scope, Setting, Sharing, Spec, Streams};
 pub use table::{COMMON, PROCESS_SETTINGS, Rows, TABLE, count, select, setting};
 pub use values::{
     Absent, CommandSharing, Format, LineEnd, Publishers, QueryFilter, SourceId, TextEncoding,

@@ -107,6 +107,49 @@ pub enum Sharing {
     Ignored,
 }
 
+/// The parts of a row that a report of a program's settings needs: all but the help.
+#[derive(Clone, Copy, Debug)]
+pub struct Brief {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default in words; empty if there is none.
+    pub default: &'static str,
+    pub(super) streams: Streams,
+}
+
+impl Brief {
+    /// All of them, in the order of the table.
+    pub const ALL: &'static [Self] = super::table::BRIEFS;
+
+    /// Whether the stream of this name reads it.
+    #[must_use]
+    pub const fn is_for(&self, stream: &str) -> bool {
+        self.streams.include(stream)
+    }
+}
+
+/// The streams of the CGI programs, which are also the programs' names.
+pub const PROGRAMS: [&str; 8] = [
+    "clock",
+    "command",
+    "countdown",
+    "publish",
+    "room",
+    "script",
+    "session",
+    "tail",
+];
+
+impl Streams {
+    const fn include(self, stream: &str) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Only(names) => contains(names, stream),
+            Self::Responder => false,
+        }
+    }
+}
+
 impl Setting {
     /// Its option in a terminal, such as `--max-age`.
     #[must_use]
@@ -117,11 +160,7 @@ impl Setting {
     /// Whether the stream of this name reads it.
     #[must_use]
     pub const fn is_for(&self, stream: &str) -> bool {
-        match self.streams {
-            Streams::Every => true,
-            Streams::Only(names) => contains(names, stream),
-            Streams::Responder => false,
-        }
+        self.streams.include(stream)
     }
 
     /// Its default in words; empty if there is none.

@@ -14,7 +14,7 @@ use super::row::Kind::{
 use super::row::Scope::{Location, Process};
 use super::row::Sharing::{BySource, Divides, Ignored};
 use super::row::Streams::{Every, Only, Responder};
-use super::row::{Kind, Setting, Spec, is_same};
+use super::row::{Brief, Kind, Setting, Spec, is_same};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -56,6 +56,17 @@ macro_rules! table {
                 streams: $streams,
                 scope: $scope,
                 help: $help,
+            },
+        )*];
+
+        /// The rows without the texts of their help.
+        pub(super) const BRIEFS: &[Brief] = &[$(
+            Brief {
+                name: $name,
+                default: match $default {
+                    Value(text) | Unset(text) => text,
+                },
+                streams: $streams,
             },
         )*];
 
