@@ -93,4 +93,4 @@ pub mod harness;
 
 pub use cgi::{run_cgi, run_cgi_with_programs, run_publish, run_two_way};
 pub use run::run;
-pub use server::run_responder;
+pub use server::{run_httpd, run_responder};

@@ -4,6 +4,7 @@
 
 mod cgi;
 pub mod fastcgi;
+pub mod http;
 mod protocol;
 
 pub use cgi::Framing;

@@ -10,8 +10,9 @@
 
 use std::fmt;
 
-use super::{Framing, fastcgi};
+use super::{Framing, fastcgi, http};
 use crate::request::{Head, MetaVariables};
+use crate::stream::Chunk;
 
 pub use fastcgi::After;
 
@@ -29,6 +30,9 @@ pub enum Incoming<'i> {
     /// A request that cannot be served was refused; the response is in `reply`. With
     /// [`After::Close`], close the connection after it has been sent.
     Refused(After),
+    /// A request that is answered by [`http::Rejection::response`] instead of being served;
+    /// then the connection is closed.
+    Rejected(http::Rejection),
 }
 
 /// A violation of the protocol by the peer: close the connection.
@@ -36,12 +40,15 @@ pub enum Incoming<'i> {
 pub enum Malformed {
     /// In FastCGI.
     FastCgi(fastcgi::Malformed),
+    /// In HTTP.
+    Http(http::Malformed),
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FastCgi(malformed) => malformed.fmt(f),
+            Self::Http(malformed) => malformed.fmt(f),
         }
     }
 }
@@ -51,24 +58,30 @@ impl std::error::Error for Malformed {}
 /// A frame around the bytes of a body that is the same for many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SharedFrame {
+    /// None: a stream over HTTP is its bytes.
+    Bare,
     /// FastCGI STDOUT records with the request id that every web server uses.
     FastCgi,
 }
 
 impl SharedFrame {
-    /// Its number, for [`crate::stream::Chunk::framed`].
+    /// Its number: 0 or 1.
     #[must_use]
-    pub fn slot(self) -> usize {
+    pub fn number(self) -> usize {
         match self {
-            Self::FastCgi => 0,
+            Self::Bare => 0,
+            Self::FastCgi => 1,
         }
     }
 
     /// The function that appends the framed bytes.
     #[must_use]
-    pub fn frame(self) -> fn(&[u8], &mut Vec<u8>) {
+    pub fn around(self, chunk: &Chunk) -> &[u8] {
         match self {
-            Self::FastCgi => |body, out| fastcgi::stdout(COMMON_REQUEST_ID, body, out),
+            Self::Bare => &chunk.bytes,
+            Self::FastCgi => chunk.framed(0, |body, out| {
+                fastcgi::stdout(COMMON_REQUEST_ID, body, out);
+            }),
         }
     }
 }
@@ -81,6 +94,8 @@ const COMMON_REQUEST_ID: u16 = 1;
 pub enum Protocol {
     /// FastCGI 1.0, as a responder.
     FastCgi(fastcgi::Connection),
+    /// HTTP/1.1, as a server.
+    Http(http::Connection),
 }
 
 impl Protocol {
@@ -106,6 +121,15 @@ impl Protocol {
                     fastcgi::Incoming::Refused(after) => Incoming::Refused(after),
                 }))
             }
+            Self::Http(connection) => {
+                let taken = connection.take(input, reply).map_err(Malformed::Http)?;
+                Ok(taken.map(|incoming| match incoming {
+                    http::Incoming::Request(meta) => Incoming::Request(meta),
+                    http::Incoming::Body(bytes) => Incoming::Body(bytes),
+                    http::Incoming::BodyEnd => Incoming::BodyEnd,
+                    http::Incoming::Rejected(rejection) => Incoming::Rejected(rejection),
+                }))
+            }
         }
     }
 
@@ -115,6 +139,7 @@ impl Protocol {
     pub fn is_incomplete(&self) -> bool {
         match self {
             Self::FastCgi(connection) => connection.is_incomplete(),
+            Self::Http(connection) => connection.is_incomplete(),
         }
     }
 
@@ -123,15 +148,30 @@ impl Protocol {
     pub fn held_bytes(&self) -> usize {
         match self {
             Self::FastCgi(connection) => connection.held_bytes(),
+            Self::Http(connection) => connection.held_bytes(),
         }
     }
 
     /// The bytes of a response head, which are sent as the beginning of the body: see
     /// [`Protocol::body`]. `date` is the value of the `Date` field.
     #[must_use]
-    pub fn head(&self, head: &Head, date: &str) -> Vec<u8> {
+    pub fn stream_head(&mut self, head: &Head, date: &str) -> Vec<u8> {
         match self {
             Self::FastCgi(_) => Framing::Parsed.write(head, date),
+            Self::Http(connection) => connection.stream_head(head, date),
+        }
+    }
+
+    /// The bytes of a whole response, to be sent as a body: see [`Protocol::body`].
+    #[must_use]
+    pub fn response(&mut self, head: &Head, date: &str, body: &[u8]) -> Vec<u8> {
+        match self {
+            Self::FastCgi(_) => {
+                let mut bytes = Framing::Parsed.write(head, date);
+                bytes.extend_from_slice(body);
+                bytes
+            }
+            Self::Http(connection) => connection.response(head, date, body),
         }
     }
 
@@ -139,6 +179,32 @@ impl Protocol {
     pub fn body(&self, content: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::FastCgi(connection) => fastcgi::stdout(request_id(connection), content, out),
+            Self::Http(_) => out.extend_from_slice(content),
+        }
+    }
+
+    /// Whether requests are served one after the other, in the order in which they come.
+    #[must_use]
+    pub fn is_serial(&self) -> bool {
+        matches!(self, Self::Http(_))
+    }
+
+    /// The connection is to be closed after the response that has not begun, where the
+    /// server may decide that.
+    pub fn keep_no_longer(&mut self) {
+        match self {
+            Self::FastCgi(_) => {}
+            Self::Http(connection) => connection.keep_no_longer(),
+        }
+    }
+
+    /// Whether what comes now is the next request, and has to wait for the end of this one's
+    /// response.
+    #[must_use]
+    pub fn is_served_in_order(&self) -> bool {
+        match self {
+            Self::FastCgi(_) => false,
+            Self::Http(connection) => connection.is_served(),
         }
     }
 
@@ -147,6 +213,7 @@ impl Protocol {
     pub fn takes_log_lines(&self) -> bool {
         match self {
             Self::FastCgi(connection) => connection.takes_stderr(),
+            Self::Http(_) => false,
         }
     }
 
@@ -158,6 +225,7 @@ impl Protocol {
             Self::FastCgi(connection) => {
                 fastcgi::stderr(request_id(connection), line.as_bytes(), out);
             }
+            Self::Http(_) => {}
         }
     }
 
@@ -166,6 +234,7 @@ impl Protocol {
     pub fn finish(&mut self, out: &mut Vec<u8>) -> After {
         match self {
             Self::FastCgi(connection) => connection.finish(0, out),
+            Self::Http(connection) => connection.finish(),
         }
     }
 
@@ -178,6 +247,7 @@ impl Protocol {
                 let is_common = request_id(connection) == COMMON_REQUEST_ID;
                 is_common.then_some(SharedFrame::FastCgi)
             }
+            Self::Http(_) => Some(SharedFrame::Bare),
         }
     }
 }

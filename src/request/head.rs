@@ -32,10 +32,20 @@ pub enum Status {
     UnsupportedMediaType,
     /// The client exceeds its rate.
     TooManyRequests,
+    /// The request is for a host that this server does not answer to.
+    MisdirectedRequest,
+    /// The head of the request exceeds its limits.
+    FieldsTooLarge,
+    /// An expectation other than `100-continue`.
+    ExpectationFailed,
     /// A setting is wrong; the server's log says which.
     InternalServerError,
+    /// A transfer coding or a method that the server does not know.
+    NotImplemented,
     /// The file cannot be written now.
     ServiceUnavailable,
+    /// Not HTTP/1.1.
+    VersionNotSupported,
 }
 
 /// The body of a 500: without it, a user of `curl` would see nothing. A parser of event streams
@@ -59,9 +69,14 @@ impl Status {
             Self::RequestTimeout => "408 Request Timeout",
             Self::ContentTooLarge => "413 Content Too Large",
             Self::UnsupportedMediaType => "415 Unsupported Media Type",
+            Self::ExpectationFailed => "417 Expectation Failed",
+            Self::MisdirectedRequest => "421 Misdirected Request",
             Self::TooManyRequests => "429 Too Many Requests",
+            Self::FieldsTooLarge => "431 Request Header Fields Too Large",
             Self::InternalServerError => "500 Internal Server Error",
+            Self::NotImplemented => "501 Not Implemented",
             Self::ServiceUnavailable => "503 Service Unavailable",
+            Self::VersionNotSupported => "505 HTTP Version Not Supported",
         }
     }
 }

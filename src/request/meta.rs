@@ -156,6 +156,12 @@ impl MetaVariables {
         self.pairs.iter().map(|(name, _)| name.as_slice())
     }
 
+    /// Has `name` stand for `value` and nothing else; for nothing if it is empty.
+    pub fn set(&mut self, name: &str, value: &[u8]) {
+        self.pairs.retain(|(own, _)| own != name.as_bytes());
+        self.push(name, value);
+    }
+
     /// Adds a pair after all others, so that it takes precedence over an earlier one.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         self.pairs.push((name.as_bytes().to_vec(), value.to_vec()));

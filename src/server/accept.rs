@@ -1,12 +1,14 @@
 //! Accepts connections, and evicts connections to make room.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
+use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 
 use super::connection::{Action, Connection};
 use super::event_loop::Server;
@@ -14,7 +16,7 @@ use super::listen::{Accepted, Listener};
 use super::options::Options;
 use super::poller::Poller;
 use super::token::{ConnectionId, Token};
-use crate::gateway::{Protocol, fastcgi};
+use crate::gateway::{Protocol, fastcgi, http};
 use crate::source::Now;
 use crate::system::descriptors;
 use crate::system::log::Level;
@@ -67,36 +69,44 @@ impl Descriptors {
     }
 }
 
+/// What peers speak, with the limits of a request.
+enum Language {
+    FastCgi(Rc<fastcgi::Limits>),
+    Http(Rc<http::Limits>),
+}
+
 /// The listening socket, and its limit of connections.
 pub(super) struct Acceptor {
-    /// `None` after shutdown has begun.
-    listener: Option<Listener>,
+    /// None after shutdown has begun.
+    listeners: Vec<Listener>,
     is_registered: bool,
     /// The limit of connections. The remaining descriptors are reserved for files.
     connections_max: usize,
     pub(super) descriptors: Descriptors,
     /// The limit of streams.
     pub(super) subscribers_max: usize,
-    /// The limits of a request.
-    limits: Rc<fastcgi::Limits>,
+    language: Language,
 }
 
 impl Acceptor {
-    /// Raises the limit on descriptors to its maximum; the other limits follow from it.
-    pub(super) fn new(listener: Listener, subscribers_max: usize, options: &Options) -> Self {
+    /// Raises the limit on descriptors as far as it goes; the other limits follow from it.
+    pub(super) fn new(listeners: Vec<Listener>, subscribers_max: usize, options: &Options) -> Self {
         let limit = descriptors::raise_limit();
         let connections_max = (limit.saturating_sub(OWN_DESCRIPTORS) as usize).max(1);
         let mut acceptor = Self {
-            listener: Some(listener),
+            listeners,
             is_registered: false,
             connections_max,
             descriptors: Descriptors { limit },
             subscribers_max,
-            limits: Rc::new(fastcgi::Limits {
-                params_bytes: options.params_bytes,
-                pairs: options.pairs,
-                connections_max: u32::try_from(subscribers_max).unwrap_or(u32::MAX),
-            }),
+            language: match &options.site {
+                Some(_) => Language::Http(Rc::new(http::Limits::default())),
+                None => Language::FastCgi(Rc::new(fastcgi::Limits {
+                    params_bytes: options.params_bytes,
+                    pairs: options.pairs,
+                    connections_max: u32::try_from(subscribers_max).unwrap_or(u32::MAX),
+                })),
+            },
         };
         acceptor.limit_subscribers(subscribers_max);
         acceptor
@@ -110,10 +120,15 @@ impl Acceptor {
         self.subscribers_max = most.min(places.max(1));
     }
 
+    /// The sockets.
+    pub(super) fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
     /// The address of the listening socket, for the log.
     pub(super) fn address(&self) -> String {
-        let address = self.listener.as_ref().map(Listener::address);
-        address.unwrap_or_default()
+        let addresses: Vec<String> = self.listeners.iter().map(Listener::address).collect();
+        addresses.join(", ")
     }
 
     /// Accepts connections from now on, unless shutdown has begun.
@@ -121,10 +136,10 @@ impl Acceptor {
     /// # Errors
     /// The error of epoll.
     pub(super) fn resume(&mut self, poller: &Poller) -> io::Result<()> {
-        if let Some(listener) = &self.listener
-            && !self.is_registered
-        {
-            poller.add(listener, EpollFlags::EPOLLIN, Token::Listener)?;
+        if !self.is_registered {
+            for listener in &self.listeners {
+                poller.add(listener, EpollFlags::EPOLLIN, Token::Listener)?;
+            }
             self.is_registered = true;
         }
         Ok(())
@@ -132,10 +147,10 @@ impl Acceptor {
 
     /// Accepts no connections for now: they wait in the listen backlog.
     fn pause(&mut self, poller: &Poller) -> io::Result<()> {
-        if let Some(listener) = &self.listener
-            && self.is_registered
-        {
-            poller.delete(listener)?;
+        if self.is_registered {
+            for listener in &self.listeners {
+                poller.delete(listener)?;
+            }
             self.is_registered = false;
         }
         Ok(())
@@ -144,7 +159,19 @@ impl Acceptor {
     /// Stops accepting connections.
     pub(super) fn close(&mut self, poller: &Poller) {
         let _ = self.pause(poller);
-        self.listener = None;
+        self.listeners.clear();
+    }
+
+    /// The protocol of a connection that has been accepted.
+    fn protocol(&self, socket: &OwnedFd) -> Protocol {
+        match &self.language {
+            Language::FastCgi(limits) => {
+                Protocol::FastCgi(fastcgi::Connection::new(Rc::clone(limits)))
+            }
+            Language::Http(limits) => {
+                Protocol::Http(http::Connection::new(Rc::clone(limits), peer_of(socket)))
+            }
+        }
     }
 }
 
@@ -157,17 +184,20 @@ impl Server {
     /// Accepts waiting connections, up to a limit. While descriptors are short, each replaces
     /// the oldest connection whose request has not arrived.
     pub(super) fn accept(&mut self, now: Now) {
-        let in_excess = self.accept_waiting(now);
+        let listeners = self.acceptor.listeners.len();
+        let in_excess = (0..listeners)
+            .map(|index| self.accept_waiting(index, now))
+            .sum();
         if in_excess > 0 {
             self.evict(in_excess, now);
         }
     }
 
     /// Returns how many of them have descriptors from the end of the reserve.
-    fn accept_waiting(&mut self, now: Now) -> usize {
+    fn accept_waiting(&mut self, index: usize, now: Now) -> usize {
         let mut in_excess = 0;
         for count in 0..ACCEPTS_MAX {
-            let Some(listener) = &self.acceptor.listener else {
+            let Some(listener) = self.acceptor.listeners.get(index) else {
                 break;
             };
             if self.connections.len() >= self.acceptor.connections_max {
@@ -236,7 +266,12 @@ impl Server {
             .filter(|(since, _)| *since + BACK_OFF < now.monotonic)
             .collect();
         if waiting.len() > most {
-            waiting.select_nth_unstable_by_key(most, |(since, _)| *since);
+            // Kept connections first: their clients expect that, and come again.
+            waiting.select_nth_unstable_by_key(most, |(since, id)| {
+                let is_idle = |connection: &Connection| connection.is_kept_idle();
+                let is_wanted = !self.connections.get(*id).is_some_and(is_idle);
+                (is_wanted, *since)
+            });
             waiting.truncate(most);
         }
         for (_, id) in &waiting {
@@ -252,8 +287,7 @@ impl Server {
     }
 
     fn open_connection(&mut self, socket: OwnedFd, now: Now) {
-        let limits = Rc::clone(&self.acceptor.limits);
-        let protocol = Protocol::FastCgi(fastcgi::Connection::new(limits));
+        let protocol = self.acceptor.protocol(&socket);
         let connection = Connection::new(socket, protocol, now);
         let id = self.connections.insert(connection);
         let Some(connection) = self.connections.get(id) else {
@@ -288,6 +322,25 @@ impl Server {
             self.perform(renewed, Action::Flush, now);
         }
         renewed
+    }
+}
+
+/// Who is at the other end of a socket, as far as the system says.
+fn peer_of(socket: &OwnedFd) -> http::Peer {
+    let address = |found: nix::Result<SockaddrStorage>| {
+        let found = found.ok()?;
+        let v4 = found
+            .as_sockaddr_in()
+            .map(|v4| SocketAddr::V4((*v4).into()));
+        v4.or_else(|| {
+            found
+                .as_sockaddr_in6()
+                .map(|v6| SocketAddr::V6((*v6).into()))
+        })
+    };
+    http::Peer {
+        client: address(getpeername(socket.as_raw_fd())),
+        server: address(getsockname(socket.as_raw_fd())),
     }
 }
 

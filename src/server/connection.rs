@@ -6,6 +6,8 @@
 //!               └──── kept (keep_conn) ◄──┘
 //! ```
 
+mod output;
+
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
-use nix::sys::socket::{MsgFlags, Shutdown, recv, send, sendmsg, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 use super::shared_pages::SharedPages;
 use crate::gateway::{After, Incoming, Malformed, Protocol, SharedFrame};
@@ -21,6 +23,7 @@ use crate::request::{Head, Label};
 use crate::source::Now;
 use crate::store::post::PostHandler;
 use crate::stream::{Channels, Chunk, Ring, Scheduled, Subscriber};
+use output::{Output, framed, write, write_all_of};
 
 /// A connection.
 pub(super) struct Connection {
@@ -45,6 +48,10 @@ pub(super) struct Connection {
     /// A peer that accepts nothing for so long is disconnected.
     send_timeout_ms: u32,
     generation: u32,
+    /// What came of the next request before the end of this one's response.
+    held_input: Option<Box<[u8]>>,
+    /// The peer sends nothing more.
+    has_input_ended: bool,
 }
 
 /// The state of its request.
@@ -98,6 +105,8 @@ pub(super) enum Action {
     Yield,
     /// Send its output, then advance.
     Flush,
+    /// Take what came of its next request.
+    Receive,
     /// All of its output has been sent: continue according to its state.
     Advance,
     /// Send its subscriber what is due.
@@ -141,19 +150,6 @@ pub(super) enum Offence {
     ReadsNothing,
 }
 
-enum Output {
-    Nothing,
-    Bytes {
-        bytes: Vec<u8>,
-        from: usize,
-    },
-    Chunk {
-        chunk: Rc<Chunk>,
-        frame: SharedFrame,
-        from: usize,
-    },
-}
-
 /// The maximum number of chunks in one system call.
 const CHUNKS_MAX: usize = 64;
 
@@ -163,45 +159,6 @@ const UNREAD_MAX_BYTES: u32 = 256 * 1024;
 
 /// The estimated size of a response before it is known.
 const RESPONSE_BYTES: usize = 1024;
-
-impl Output {
-    fn push(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Bytes { bytes: queued, .. } => queued.extend_from_slice(bytes),
-            Self::Nothing if bytes.is_empty() => {}
-            Self::Nothing => {
-                *self = Self::Bytes {
-                    bytes: bytes.to_vec(),
-                    from: 0,
-                };
-            }
-            Self::Chunk { chunk, frame, from } => {
-                let mut queued = framed(chunk, *frame)[*from..].to_vec();
-                queued.extend_from_slice(bytes);
-                *self = Self::Bytes {
-                    bytes: queued,
-                    from: 0,
-                };
-            }
-        }
-    }
-
-    fn push_body(&mut self, protocol: &Protocol, content: &[u8]) {
-        if let Self::Bytes { bytes, .. } = self {
-            return protocol.body(content, bytes);
-        }
-        let mut bytes = Vec::with_capacity(content.len() + 16);
-        protocol.body(content, &mut bytes);
-        match self {
-            Self::Nothing if !bytes.is_empty() => *self = Self::Bytes { bytes, from: 0 },
-            _ => self.push(&bytes),
-        }
-    }
-}
-
-fn framed(chunk: &Chunk, frame: SharedFrame) -> &[u8] {
-    chunk.framed(frame.slot(), frame.frame())
-}
 
 impl Connection {
     /// A connection that has been accepted at `now`.
@@ -223,6 +180,8 @@ impl Connection {
             held_bytes: 0,
             unread_reply_bytes: 0,
             generation: 0,
+            held_input: None,
+            has_input_ended: false,
         }
     }
 
@@ -239,12 +198,14 @@ impl Connection {
 
     /// The events that epoll must report for it.
     pub(super) fn interest(&self) -> EpollFlags {
-        let always = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
-        if self.awaits_room {
-            always | EpollFlags::EPOLLOUT
-        } else {
-            always
+        let mut interest = EpollFlags::empty();
+        if self.held_input.is_none() && !self.has_input_ended {
+            interest |= EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
         }
+        if self.awaits_room {
+            interest |= EpollFlags::EPOLLOUT;
+        }
+        interest
     }
 
     /// Registers or unregisters it for room; returns whether that changes [`Self::interest`].
@@ -297,9 +258,65 @@ impl Connection {
                 self.began_ds = u32::try_from(began_ds).unwrap_or(u32::MAX);
             }
             Some(Incoming::BodyEnd) => self.is_request_read = true,
+            Some(Incoming::Rejected(_)) => self.is_request_read = false,
             _ => {}
         }
         Ok((taken, !reply.is_empty()))
+    }
+
+    /// Whether its peer sends requests before it has the responses, and these have to wait:
+    /// for [`Connection::hold_input`].
+    pub(super) fn holds_input(&self) -> bool {
+        match self.state {
+            State::Streaming { .. } => false,
+            State::Finishing { after, .. } => after == After::Keep && self.protocol.is_serial(),
+            _ => self.protocol.is_served_in_order(),
+        }
+    }
+
+    /// Keeps input until its state is [`State::Reading`]; nothing more is read meanwhile.
+    pub(super) fn hold_input(&mut self, input: &[u8]) {
+        self.held_input = Some(input.into());
+    }
+
+    /// What was kept.
+    pub(super) fn take_held_input(&mut self) -> Option<Box<[u8]>> {
+        self.held_input.take()
+    }
+
+    /// Whether input was kept.
+    pub(super) fn has_held_input(&self) -> bool {
+        self.held_input.is_some()
+    }
+
+    /// Its peer sends nothing more. Says whether it may wait for a response all the same:
+    /// over HTTP a client may close its side once it has sent a request, but a client of a
+    /// stream that does so has left.
+    pub(super) fn end_input(&mut self) -> bool {
+        let awaits_response = match &self.state {
+            State::Receiving(_) => self.is_request_read,
+            State::Finishing { report, .. } => report.is_none(),
+            _ => false,
+        };
+        self.has_input_ended = awaits_response && self.protocol.is_serial();
+        self.has_input_ended
+    }
+
+    /// See [`Connection::end_input`].
+    pub(super) fn has_input_ended(&self) -> bool {
+        self.has_input_ended
+    }
+
+    /// Whether its client has had a response, and has not begun to send another request.
+    pub(super) fn is_kept_idle(&self) -> bool {
+        let is_reading = matches!(self.state, State::Reading { .. });
+        is_reading && self.is_closed_when_idle() && self.request.number > 0 && !self.is_incomplete()
+    }
+
+    /// Whether it is closed when no request comes for a while; otherwise its peer decides how
+    /// long it is kept.
+    pub(super) fn is_closed_when_idle(&self) -> bool {
+        self.protocol.is_serial()
     }
 
     /// Whether a request is incomplete.
@@ -328,7 +345,10 @@ impl Connection {
     pub(super) fn note_held(&mut self, received_bytes: usize) {
         let held = match &self.state {
             State::Receiving(_) => self.held_bytes as usize + received_bytes,
-            _ => self.protocol.held_bytes(),
+            _ => {
+                let held_input = self.held_input.as_ref().map_or(0, |input| input.len());
+                self.protocol.held_bytes() + held_input
+            }
         };
         self.held_bytes = u32::try_from(held).unwrap_or(u32::MAX);
     }
@@ -373,16 +393,20 @@ impl Connection {
         matches!(self.output, Output::Nothing)
     }
 
-    /// Queues a response head and the beginning of a body.
-    pub(super) fn push_head(&mut self, head: &Head, date: &str, body: &[u8]) {
-        let mut bytes = self.head(head, date);
-        bytes.extend_from_slice(body);
+    /// Queues a whole response.
+    pub(super) fn push_response(&mut self, head: &Head, date: &str, body: &[u8]) {
+        let bytes = self.protocol.response(head, date, body);
         self.push_body(&bytes);
     }
 
-    /// The bytes of a response head.
-    pub(super) fn head(&self, head: &Head, date: &str) -> Vec<u8> {
-        self.protocol.head(head, date)
+    /// The bytes of a stream's head.
+    pub(super) fn stream_head(&mut self, head: &Head, date: &str) -> Vec<u8> {
+        self.protocol.stream_head(head, date)
+    }
+
+    /// The connection is closed after the response that comes now.
+    pub(super) fn keep_no_longer(&mut self) {
+        self.protocol.keep_no_longer();
     }
 
     /// Queues a piece of the response.
@@ -631,16 +655,6 @@ impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-fn write(socket: &OwnedFd, bytes: &[u8]) -> nix::Result<usize> {
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    send(socket.as_raw_fd(), bytes, flags)
-}
-
-fn write_all_of(socket: &OwnedFd, pieces: &[IoSlice<'_>]) -> nix::Result<usize> {
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    sendmsg::<()>(socket.as_raw_fd(), pieces, &[], flags, None)
 }
 
 #[cfg(test)]

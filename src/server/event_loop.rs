@@ -13,8 +13,9 @@ use nix::sys::epoll::{EpollFlags, EpollTimeout};
 
 use super::accept::Acceptor;
 use super::configuration::Configuration;
-use super::connection::Action;
+use super::connection::{Action, Connection};
 use super::connections::Connections;
+use super::http::Site;
 use super::listen::Listener;
 use super::notify::Notify;
 use super::options::Options;
@@ -56,6 +57,8 @@ pub(super) struct Counters {
 pub(super) struct Server {
     pub(super) streams: &'static [&'static Stream],
     pub(super) options: Options,
+    /// What is served at which path, over HTTP.
+    pub(super) site: Option<Rc<Site>>,
     /// The settings of the process's environment and file.
     pub(super) configuration: Configuration,
     pub(super) clock: Clock,
@@ -85,14 +88,14 @@ pub(super) struct Parts {
     pub(super) streams: &'static [&'static Stream],
     pub(super) options: Options,
     pub(super) configuration: Configuration,
-    pub(super) listener: Listener,
+    pub(super) listeners: Vec<Listener>,
     pub(super) log: Rc<Log>,
 }
 
 impl Server {
     /// # Errors
-    /// When the system has no descriptor left.
-    pub(super) fn new(parts: Parts) -> io::Result<Self> {
+    /// When the system refuses a descriptor.
+    pub(super) fn new(mut parts: Parts) -> io::Result<Self> {
         let signals = Signals::take()?;
         let poller = Poller::new(&signals)?;
         let host = Rc::new(SystemHost::new(Rc::clone(&parts.log), Capabilities::ALL));
@@ -100,11 +103,12 @@ impl Server {
         let mut server = Self {
             streams: parts.streams,
             acceptor: Acceptor::new(
-                parts.listener,
+                parts.listeners,
                 parts.configuration.subscribers_max(),
                 &parts.options,
             ),
             shutdown: Shutdown::new(Notify::from_environment(), parts.options.drain),
+            site: parts.options.site.take().map(Rc::new),
             options: parts.options,
             configuration: parts.configuration,
             clock,
@@ -244,6 +248,7 @@ impl Server {
                 Action::Wait => return,
                 Action::Yield => return self.queue(id),
                 Action::Flush => self.flush(id, now),
+                Action::Receive => return self.receive_held(id, now),
                 Action::Advance => self.advance(id, now),
                 Action::Serve => self.serve(id, now),
                 Action::Finish(reason) => self.finish(id, reason, now),
@@ -294,6 +299,11 @@ impl Server {
 
     fn on_event(&mut self, id: ConnectionId, events: EpollFlags, now: Now) {
         let gone = EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP;
+        // Whose input has ended is not read any more, and would say so again and again.
+        let has_ended = |connection: &Connection| connection.has_input_ended();
+        if events.intersects(gone) && self.connections.get(id).is_some_and(has_ended) {
+            return self.close(id, "left", now);
+        }
         if events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | gone) {
             self.read(id, now);
         }

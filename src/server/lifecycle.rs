@@ -47,6 +47,13 @@ impl Server {
         if let Some(connection) = self.connections.get_mut(id)
             && connection.set_awaits_room(on)
         {
+            self.update_interest(id);
+        }
+    }
+
+    /// What epoll is to report of a connection has changed.
+    pub(super) fn update_interest(&self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get(id) {
             let _ = self.poller.update(connection, id);
         }
     }
@@ -69,14 +76,19 @@ impl Server {
         let (after, report) = (*after, report.take());
         log_end(&self.log, &connection.request, report);
         match after {
-            // A server that is shutting down serves no further request.
-            After::Keep if !is_draining => {
+            // A server that shuts down serves no further request.
+            After::Keep if !is_draining && !connection.has_input_ended() => {
                 connection.state = State::Reading {
                     since: now.monotonic,
                 };
+                if connection.has_held_input() {
+                    return Action::Receive;
+                }
                 if connection.is_incomplete() {
                     // The peer began the next request before this one had ended.
                     self.wake_at(id, now.monotonic + self.options.request_timeout);
+                } else if connection.is_closed_when_idle() {
+                    self.wake_at(id, now.monotonic + self.options.idle_timeout);
                 }
                 Action::Wait
             }
@@ -114,10 +126,13 @@ impl Server {
             State::Lingering { since } => (*since + LINGER, "done"),
             State::Reading { since } => {
                 let has_never_asked = connection.request.number == 0;
-                if !(connection.is_incomplete() || has_never_asked) {
+                if connection.is_incomplete() || has_never_asked {
+                    (*since + request_timeout, "slow request")
+                } else if connection.is_closed_when_idle() {
+                    (*since + self.options.idle_timeout, "idle")
+                } else {
                     return Action::Wait;
                 }
-                (*since + request_timeout, "slow request")
             }
         };
         if now.monotonic < at {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use listenfd::ListenFd;
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname};
@@ -62,16 +62,24 @@ impl Listener {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub(super) fn open(listen: &ListenAddress) -> Result<Self, ListenError> {
-        let allowed = allowed().map_err(ListenError::Usage)?;
-        let (socket, made) = match listen {
-            ListenAddress::Inherited => (inherited().map_err(ListenError::Usage)?, None),
+    pub(super) fn open(place: &ListenAddress) -> Result<Vec<Self>, ListenError> {
+        let (socket, made) = match place {
+            ListenAddress::Inherited => {
+                let sockets = inherited().map_err(ListenError::Usage)?;
+                let listeners = sockets.into_iter().map(|socket| Self::of(socket, None));
+                return listeners.collect();
+            }
             ListenAddress::Tcp(address) => (Socket::Tcp(tcp(*address)?), None),
             ListenAddress::Unix(address) => {
                 let (socket, made) = unix(address)?;
                 (Socket::Unix(socket), Some(made))
             }
         };
+        Ok(vec![Self::of(socket, made)?])
+    }
+
+    fn of(socket: Socket, made: Option<Made>) -> Result<Self, ListenError> {
+        let allowed = allowed().map_err(ListenError::Usage)?;
         match &socket {
             Socket::Unix(listener) => listener.set_nonblocking(true),
             Socket::Tcp(listener) => listener.set_nonblocking(true),
@@ -97,6 +105,14 @@ impl Listener {
                     path.display().to_string()
                 })
             }),
+        }
+    }
+
+    /// Where it listens, for clients of HTTP.
+    pub(super) fn tcp_address(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(listener) => listener.local_addr().ok(),
+            Socket::Unix(_) => None,
         }
     }
 
@@ -146,22 +162,20 @@ impl Drop for Listener {
     }
 }
 
-/// A socket from systemd, or descriptor 0 (FastCGI 1.0 §2.2).
-fn inherited() -> Result<Socket, String> {
+/// The sockets from systemd, or descriptor 0 (FastCGI 1.0 §2.2).
+fn inherited() -> Result<Vec<Socket>, String> {
     let mut passed = ListenFd::from_env();
-    if passed.len() > 1 {
-        // Clients of the other sockets would wait for ever.
-        let text = "LISTEN_FDS: more than one socket; write one ListenStream= for a service";
-        return Err(text.into());
-    }
     if passed.len() > 0 {
-        if let Ok(Some(listener)) = passed.take_unix_listener(0) {
-            return Ok(Socket::Unix(listener));
-        }
-        return match passed.take_tcp_listener(0) {
-            Ok(Some(listener)) => Ok(Socket::Tcp(listener)),
-            _ => Err("LISTEN_FDS: no listening stream socket; use ListenStream=".into()),
-        };
+        let taken = (0..passed.len()).map(|index| {
+            if let Ok(Some(listener)) = passed.take_unix_listener(index) {
+                return Ok(Socket::Unix(listener));
+            }
+            match passed.take_tcp_listener(index) {
+                Ok(Some(listener)) => Ok(Socket::Tcp(listener)),
+                _ => Err("LISTEN_FDS: no listening stream socket; use ListenStream=".into()),
+            }
+        });
+        return taken.collect();
     }
     let missing = "descriptor 0 is no listening socket; use --socket PATH or --listen ADDRESS, \
                    or let spawn-fcgi, systemd or the web server open it";
@@ -170,10 +184,10 @@ fn inherited() -> Result<Socket, String> {
         .as_fd()
         .try_clone_to_owned()
         .map_err(|error| format!("descriptor 0: {error}"))?;
-    Ok(match family {
+    Ok(vec![match family {
         AddressFamily::Unix => Socket::Unix(socket.into()),
         _ => Socket::Tcp(socket.into()),
-    })
+    }])
 }
 
 /// The family of descriptor 0, if it is a listening socket.
@@ -198,32 +212,32 @@ fn tcp(address: SocketAddr) -> Result<TcpListener, String> {
     })
 }
 
-fn unix(address: &UnixAddress) -> Result<(UnixListener, Made), ListenError> {
-    let path = &address.path;
-    let shown = path.display();
-    make_room(path)?;
-    make_folder(address)?;
+fn unix(place: &UnixAddress) -> Result<(UnixListener, Made), ListenError> {
+    let path = &place.path;
+    let shown = place.shown();
+    make_room(place)?;
+    make_folder(place)?;
     // Nobody else may connect before it has its mode. Only umask(2) ensures this from the
     // beginning, and no other thread is running yet.
     let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
     let bound = UnixListener::bind(path);
     nix::sys::stat::umask(before);
     let listener = bound.map_err(|error| {
-        format!("--socket {shown}: {error}; name a path in a folder that this user can write to")
+        format!("{shown}: {error}; name a path in a folder that this user can write to")
     })?;
     let made = fs::symlink_metadata(path)
         .map(|metadata| Made {
             path: path.clone(),
             identity: (metadata.dev(), metadata.ino()),
         })
-        .map_err(|error| format!("--socket {shown}: {error}"))?;
-    if address.owner.is_some() || address.group.is_some() {
-        chown(path, address.owner, address.group).map_err(|error| {
-            format!("--socket {shown}: --owner, --group: {error}; only root gives files away")
+        .map_err(|error| format!("{shown}: {error}"))?;
+    if place.owner.is_some() || place.group.is_some() {
+        chown(path, place.owner, place.group).map_err(|error| {
+            format!("{shown}: --owner, --group: {error}; only root gives files away")
         })?;
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(address.mode))
-        .map_err(|error| format!("--socket {shown}: --mode: {error}"))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(place.mode))
+        .map_err(|error| format!("{shown}: --mode: {error}"))?;
     Ok((listener, made))
 }
 
@@ -241,34 +255,35 @@ fn make_folder(address: &UnixAddress) -> Result<(), String> {
         .and_then(|()| chown(folder, Some(owner), None));
     made.map_err(|error| {
         format!(
-            "--socket {}: make {}: {error}; name a path in a folder that exists",
-            address.path.display(),
+            "{}: make {}: {error}; name a path in a folder that exists",
+            address.shown(),
             folder.display()
         )
     })
 }
 
-/// Removes a socket that no process listens on. (A second process that does so at the same
-/// moment could remove ours: then our clients connect to it, and nothing is lost.)
-fn make_room(path: &Path) -> Result<(), String> {
-    let shown = path.display();
+/// Removes a socket that nobody listens on any more. (A second one that does so at the same
+/// moment could remove ours: then our clients go to it, and nothing is lost.)
+fn make_room(place: &UnixAddress) -> Result<(), String> {
+    let (path, shown) = (&place.path, place.shown());
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(format!("--socket {shown}: {error}")),
+        Err(error) => return Err(format!("{shown}: {error}")),
     };
     if !metadata.file_type().is_socket() {
         return Err(format!(
-            "--socket {shown}: there is something that is no socket; remove it, or name another path"
+            "{shown}: there is something that is no socket; remove it, or name another path"
         ));
     }
     match UnixStream::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)
-            .map_err(|error| format!("--socket {shown}: a stale socket: {error}")),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|error| format!("{shown}: a stale socket: {error}"))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         // Also if its queue is full, or this user may not connect: it is in use.
         _ => Err(format!(
-            "--socket {shown}: somebody is listening there; stop that one, or name another path"
+            "{shown}: somebody is listening there; stop that one, or name another path"
         )),
     }
 }

@@ -17,6 +17,7 @@ mod connection;
 mod connections;
 mod event_loop;
 mod fan_out;
+mod http;
 mod lifecycle;
 mod listen;
 mod notify;
@@ -50,8 +51,9 @@ use crate::system::privilege;
 use configuration::Configuration;
 use event_loop::{Parts, Server};
 use listen::{ListenError, Listener};
-use options::{CommandsOption, Invocation, ListenAddress};
+use options::{CommandsOption, Invocation, ListenAddress, Options};
 
+pub use http::run_httpd;
 pub(crate) use listen::is_inherited;
 pub(crate) use options::asks_for_one;
 
@@ -68,15 +70,10 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
     if let Some(code) = answering::run_if_asked() {
         return code;
     }
-    let mut arguments = std::env::args_os();
-    let program = arguments.next().unwrap_or_default();
-    let name = std::path::Path::new(&program).file_name().map_or_else(
-        || "sse-fcgi".into(),
-        |name| name.to_string_lossy().into_owned(),
-    );
+    let (name, arguments) = command_line("sse-fcgi");
     let log = Rc::new(Log::new(&name, Style::Process));
-    let options = match options::read(&name, arguments.collect()) {
-        Invocation::Serve(options) => *options,
+    let options = match options::read(&name, arguments) {
+        Invocation::Serve(options) => options,
         Invocation::Print(text) => {
             return print(&text).unwrap_or_else(|_| exit::system());
         }
@@ -86,6 +83,28 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
             return exit::usage();
         }
     };
+    serve(streams, &log, *options, |_| ())
+}
+
+/// The name of this program, and its arguments.
+fn command_line(usual_name: &str) -> (String, Vec<OsString>) {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let name = std::path::Path::new(&program).file_name().map_or_else(
+        || usual_name.into(),
+        |name| name.to_string_lossy().into_owned(),
+    );
+    (name, arguments.collect())
+}
+
+/// Serves until a signal asks for the end. `started` is called once it listens, and signals
+/// are blocked for threads that it starts.
+fn serve(
+    streams: &'static [&'static Stream],
+    log: &Rc<Log>,
+    options: Options,
+    started: impl FnOnce(&Server),
+) -> ExitCode {
     if let Err(problem) = privilege::check(options.user.as_ref(), options.may_be_root) {
         log.startup_error(&problem);
         return exit::usage();
@@ -116,17 +135,26 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
         Err(problems) => return wrong(problems),
     };
     let is_systemd_s = std::env::var_os("LISTEN_FDS").is_some();
-    let listener = match Listener::open(&options.listen) {
-        Ok(listener) => listener,
-        Err(ListenError::Usage(problem)) => {
-            log.startup_error(&problem);
-            return exit::usage();
+    let mut listeners = Vec::new();
+    for place in &options.places {
+        match Listener::open(place) {
+            Ok(opened) => listeners.extend(opened),
+            Err(ListenError::Usage(problem)) => {
+                log.startup_error(&problem);
+                return exit::usage();
+            }
+            Err(ListenError::System(problem)) => {
+                log.startup_error(&problem);
+                return exit::system();
+            }
         }
-        Err(ListenError::System(problem)) => {
-            log.startup_error(&problem);
-            return exit::system();
-        }
-    };
+    }
+    if options.site.is_none() && listeners.len() > 1 {
+        // Whoever connected to the others would wait for ever.
+        let text = "LISTEN_FDS: more than one socket; write one ListenStream= for a service";
+        log.startup_error(text);
+        return exit::usage();
+    }
     if let Some(user) = &options.user {
         if let Err(problem) = privilege::become_account(user) {
             log.startup_error(&problem);
@@ -142,7 +170,7 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
         log.startup_error(&problem);
         return exit::usage();
     }
-    if matches!(options.listen, ListenAddress::Inherited) && !is_systemd_s {
+    if matches!(options.places[..], [ListenAddress::Inherited]) && !is_systemd_s {
         log.stderr_is_the_web_server_s();
     }
     let Some((configuration, remarks)) = configured else {
@@ -155,10 +183,14 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
         streams,
         options,
         configuration,
-        listener,
-        log: Rc::clone(&log),
+        listeners,
+        log: Rc::clone(log),
     };
-    finish(&log, Server::new(parts).and_then(Server::run))
+    let result = Server::new(parts).and_then(|server| {
+        started(&server);
+        server.run()
+    });
+    finish(log, result)
 }
 
 fn own_environment() -> MetaVariables {

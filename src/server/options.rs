@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt as _};
 
+use super::http::Site;
 use crate::request::settings::{PROCESS_SETTINGS, environment_help};
 use crate::request::{duration, size};
 use crate::system::accounts::{self, Account};
@@ -26,11 +27,14 @@ pub(super) enum Invocation {
 
 /// Where to listen, and the limits of a peer.
 pub(super) struct Options {
-    pub(super) listen: ListenAddress,
+    pub(super) places: Vec<ListenAddress>,
     /// How long streams may take to end after SIGTERM.
     pub(super) drain: Duration,
     /// How long a web server may take to send a request.
     pub(super) request_timeout: Duration,
+    /// How long a client's connection is kept without a request. (A web server's is kept as
+    /// long as the web server wants.)
+    pub(super) idle_timeout: Duration,
     /// The maximum number of bytes of a request's PARAMS.
     pub(super) params_bytes: usize,
     /// The maximum number of their pairs.
@@ -44,6 +48,8 @@ pub(super) struct Options {
     pub(super) beneath: Vec<PathBuf>,
     /// The settings file.
     pub(super) config: Option<PathBuf>,
+    /// What is served at which path, over HTTP; `None`: web servers say it, over FastCGI.
+    pub(super) site: Option<Site>,
 }
 
 /// Whether `--allow-commands` is set.
@@ -63,6 +69,8 @@ pub(super) enum ListenAddress {
 
 /// A socket in the file system.
 pub(super) struct UnixAddress {
+    /// What stands before the path on the command line: `--socket `.
+    pub(super) option: &'static str,
     pub(super) path: PathBuf,
     pub(super) mode: u32,
     /// The socket's user and group as numbers; `None`: those of `--user`, else of this process.
@@ -70,6 +78,13 @@ pub(super) struct UnixAddress {
     pub(super) group: Option<u32>,
     /// The user of `--user`, for whom its folder is created if it is missing.
     pub(super) folder_owner: Option<u32>,
+}
+
+impl UnixAddress {
+    /// As it was written, for messages.
+    pub(super) fn shown(&self) -> String {
+        format!("{}{}", self.option, self.path.display())
+    }
 }
 
 /// The mode of a socket: a user who can write to it determines the settings of requests.
@@ -100,9 +115,10 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
     let (mut socket, mut listen) = (None, None);
     let (mut mode, mut owner, mut group) = (None, None, None);
     let mut options = Options {
-        listen: ListenAddress::Inherited,
+        places: Vec::new(),
         drain: Duration::from_secs(5),
         request_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::MAX,
         params_bytes: 256 * 1024,
         pairs: 2000,
         user: None,
@@ -110,6 +126,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
         commands: CommandsOption::Absent,
         beneath: Vec::new(),
         config: None,
+        site: None,
     };
     while let Some(argument) = parser.next()? {
         let name = match argument {
@@ -138,16 +155,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
             "check" => return Ok(Invocation::Check(path(&name, &mut parser)?)),
             "beneath" => options.beneath.push(path(&name, &mut parser)?),
             "drain" => options.drain = span(&name, &parser.value()?.string()?)?,
-            "request-timeout" => {
-                let text = parser.value()?.string()?;
-                options.request_timeout = span(&name, &text)?;
-                if options.request_timeout < Duration::from_millis(100) {
-                    return Err(format!(
-                        "--request-timeout {text}: too short; write 100ms at least"
-                    )
-                    .into());
-                }
-            }
+            "request-timeout" => options.request_timeout = timeout(&name, &mut parser)?,
             "params-max" => {
                 let text = parser.value()?.string()?;
                 let read = size(&text).and_then(|bytes| usize::try_from(bytes).ok());
@@ -159,9 +167,10 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
         }
     }
     let has_rights = mode.is_some() || owner.is_some() || group.is_some();
-    options.listen = match (socket, listen) {
+    let place = match (socket, listen) {
         (Some(_), Some(_)) => return Err("--socket and --listen: choose one of them".into()),
         (Some(path), None) => ListenAddress::Unix(UnixAddress {
+            option: "--socket ",
             path,
             mode: mode.unwrap_or(MODE),
             folder_owner: options.user.as_ref().map(|user| user.uid),
@@ -174,12 +183,13 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
         (None, Some(address)) => ListenAddress::Tcp(address),
         (None, None) => ListenAddress::Inherited,
     };
+    options.places.push(place);
     Ok(Invocation::Serve(Box::new(options)))
 }
 
-/// Reads the value of an option that is a path. An empty one is probably an unset variable of a
-/// start script.
-fn path(option: &str, parser: &mut Parser) -> Result<PathBuf, lexopt::Error> {
+/// Reads the value of an option that is a path. An empty one is probably a variable of a
+/// start script that is not set.
+pub(super) fn path(option: &str, parser: &mut Parser) -> Result<PathBuf, lexopt::Error> {
     let path = PathBuf::from(parser.value()?);
     if path.as_os_str().is_empty() {
         return Err(format!("--{option}: the path is empty; name one").into());
@@ -187,12 +197,22 @@ fn path(option: &str, parser: &mut Parser) -> Result<PathBuf, lexopt::Error> {
     Ok(path)
 }
 
-fn span(name: &str, text: &str) -> Result<Duration, lexopt::Error> {
+pub(super) fn span(name: &str, text: &str) -> Result<Duration, lexopt::Error> {
     duration(text).ok_or_else(|| format!("--{name} {text}: no duration such as 5s").into())
 }
 
+/// Reads the value of an option that says how long somebody may take.
+pub(super) fn timeout(option: &str, parser: &mut Parser) -> Result<Duration, lexopt::Error> {
+    let text = parser.value()?.string()?;
+    let read = span(option, &text)?;
+    if read < Duration::from_millis(100) {
+        return Err(format!("--{option} {text}: too short; write 100ms at least").into());
+    }
+    Ok(read)
+}
+
 /// Reads the value of an option that names a user or a group.
-fn named<T>(
+pub(super) fn named<T>(
     option: &str,
     parser: &mut Parser,
     find: impl FnOnce(&str) -> Result<T, String>,
@@ -207,7 +227,7 @@ fn octal(text: &str) -> Result<u32, lexopt::Error> {
         .ok_or_else(|| format!("--mode {text}: no octal mode such as 0660").into())
 }
 
-fn address(text: &str) -> Result<SocketAddr, lexopt::Error> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, lexopt::Error> {
     let is_port = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let full = match text.strip_prefix(':') {
         Some(port) => format!("127.0.0.1:{port}"),
@@ -284,7 +304,7 @@ mod tests {
     fn check(arguments: &[&str], expected: &str) {
         let arguments = arguments.iter().map(OsString::from).collect();
         let got = match read("sse-fcgi", arguments) {
-            Invocation::Serve(options) => match options.listen {
+            Invocation::Serve(options) => match &options.places[0] {
                 ListenAddress::Inherited => "inherited".into(),
                 ListenAddress::Tcp(address) => address.to_string(),
                 ListenAddress::Unix(place) => format!("{} {:o}", place.path.display(), place.mode),

@@ -1,8 +1,9 @@
 //! Reads and processes the input of peers.
 
-use super::connection::{Action, Offence, Read, State};
+use super::connection::{Action, Offence, Read, RequestLog, State};
 use super::event_loop::Server;
 use super::token::ConnectionId;
+use crate::gateway::http::Rejection;
 use crate::gateway::{After, Incoming};
 use crate::source::Now;
 use crate::system::log::Level;
@@ -25,7 +26,14 @@ impl Server {
                 self.note_held(id, count, now);
             }
             Read::Nothing => {}
-            Read::End => self.close(id, "left", now),
+            Read::End => {
+                let connection = self.connections.get_mut(id);
+                if connection.is_some_and(|connection| connection.end_input()) {
+                    self.update_interest(id);
+                } else {
+                    self.close(id, "left", now);
+                }
+            }
         }
     }
 
@@ -72,6 +80,11 @@ impl Server {
             if matches!(connection.state, State::Lingering { .. }) {
                 return id;
             }
+            if !input.is_empty() && connection.holds_input() {
+                connection.hold_input(input);
+                self.update_interest(id);
+                return id;
+            }
             let received = connection.receive(&mut input, now);
             let has_had_request = connection.request.number > 0;
             let (incoming, has_reply) = match received {
@@ -93,6 +106,7 @@ impl Server {
                 Some(Incoming::BodyEnd) => self.take_body(id, None, now),
                 Some(Incoming::Abort) => self.abort(id),
                 Some(Incoming::Refused(after)) => self.refused(id, after),
+                Some(Incoming::Rejected(rejection)) => self.reject(id, rejection),
                 None => {
                     let action = self.await_more(id, now);
                     self.perform(id, action, now);
@@ -104,6 +118,36 @@ impl Server {
             };
             self.perform(id, action, now);
         }
+    }
+
+    /// Takes what came of the next request while the one before was served.
+    pub(super) fn receive_held(&mut self, id: ConnectionId, now: Now) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if let Some(input) = connection.take_held_input() {
+            self.update_interest(id);
+            let id = self.receive(id, &input, now);
+            self.note_held(id, 0, now);
+        }
+    }
+
+    /// A request is not served: its client is told why, and the connection is closed.
+    fn reject(&mut self, id: ConnectionId, rejection: Rejection) -> Action {
+        self.counters.dropped += 1;
+        let text = format!("a client sent a malformed request: {rejection}; disconnected");
+        self.log.rate_limited(Level::Warning, "rejected", &text);
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Action::Wait;
+        };
+        match connection.state {
+            // Nothing is known of this one.
+            State::Reading { .. } => connection.request = RequestLog::default(),
+            State::Receiving(_) => {}
+            _ => return Action::Close("malformed"),
+        }
+        let (head, body) = rejection.response();
+        self.respond(id, &head, body.as_bytes())
     }
 
     /// The web server aborts a request.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::configuration::{Resolved, unknown_stream};
 use super::connection::{Action, Connection, RequestLog, State};
 use super::event_loop::Server;
+use super::http::Routed;
 use super::token::{ConnectionId, Token};
 use crate::event::{Batch, Unavailable};
 use crate::request::{
@@ -56,13 +57,23 @@ impl Server {
         let Some(connection) = self.connections.get_mut(id) else {
             return Action::Wait;
         };
-        let misplaced = misplaced(&params, self.configuration.process());
-        let Resolved { meta, is_unlisted } = self.configuration.resolve(params);
         connection.request = RequestLog {
             number,
-            label: Label::of(&meta),
+            label: Label::of(&params),
             ..RequestLog::default()
         };
+        let params = match &self.site {
+            None => params,
+            Some(site) => match site.route(params, self.configuration.process()) {
+                Routed::Section(params) => params,
+                Routed::Response(head, body) => return self.respond(id, &head, &body),
+            },
+        };
+        let misplaced = misplaced(&params, self.configuration.process());
+        let Resolved { meta, is_unlisted } = self.configuration.resolve(params);
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.request.label = Label::of(&meta);
+        }
         let (settings, notices) = match Settings::parse(&meta, Lifetime::Unlimited) {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse_setting(id, &error),
@@ -233,7 +244,7 @@ impl Server {
         let Some(connection) = self.connections.get_mut(id) else {
             return Action::Wait;
         };
-        let head = connection.head(&head, &clock::http_date());
+        let head = connection.stream_head(&head, &clock::http_date());
         let subscriber = Subscriber::new(share, subscription, watching, &head, now);
         let changes = subscriber.changes();
         connection.set_send_timeout(settings.send_timeout);
@@ -318,8 +329,12 @@ impl Server {
 
     /// Sends a complete response.
     pub(super) fn respond(&mut self, id: ConnectionId, head: &Head, body: &[u8]) -> Action {
+        let is_draining = self.shutdown.has_begun();
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.push_head(head, &clock::http_date(), body);
+            if is_draining {
+                connection.keep_no_longer();
+            }
+            connection.push_response(head, &clock::http_date(), body);
         }
         Action::Finish("answered")
     }

@@ -34,7 +34,7 @@ impl<'r> NewestPages<'r> {
 
     /// The chunk in this frame, if a file for it costs less than it saves.
     pub(super) fn in_frame(&self, frame: SharedFrame) -> Option<&SharedPages> {
-        let pages = &self.pages[frame.slot()];
+        let pages = &self.pages[frame.number()];
         pages
             .get_or_init(|| SharedPages::newest(self.ring, frame, self.subscribers))
             .as_ref()
@@ -61,7 +61,7 @@ impl SharedPages {
     fn newest(ring: &Ring, frame: SharedFrame, subscribers: usize) -> Option<Self> {
         let number = ring.next().checked_sub(1)?;
         let chunk = ring.from(number)?.next()?;
-        let bytes = chunk.framed(frame.slot(), frame.frame());
+        let bytes = frame.around(chunk);
         if subscribers < SUBSCRIBERS_MIN || bytes.len() < BYTES_MIN {
             return None;
         }
@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn what_was_taken_is_the_beginning_of_the_chunk_and_no_more_is_taken_than_there_is_room() {
         let bytes: Vec<u8> = (0..1_000_003_u32).map(|at| (at % 251) as u8).collect();
-        let pages = newest(&ring_of(bytes.clone()), SUBSCRIBERS_MIN).unwrap();
+        let ring = ring_of(bytes.clone());
+        let pages = newest(&ring, SUBSCRIBERS_MIN).unwrap();
         let (socket, mut reader) = UnixStream::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
         let socket = OwnedFd::from(socket);
@@ -127,9 +128,8 @@ mod tests {
         drop((pages, socket));
         let mut read = Vec::new();
         reader.read_to_end(&mut read).unwrap();
-        let mut framed = Vec::new();
-        SharedFrame::FastCgi.frame()(&bytes, &mut framed);
-        assert!(read == framed[..taken]);
+        let chunk = ring.from(0).unwrap().next().unwrap();
+        assert!(read == SharedFrame::FastCgi.around(chunk)[..taken]);
     }
 
     #[test]

@@ -278,7 +278,7 @@ impl Log {
             let last = Key::of(&[b"end of stderr", program.as_bytes()]);
             repeats::settle(bucket, key, last, most, now_ms())
         };
-        if let Verdict::Write { suppressed } = self.shared.own.judge(key, judge) {
+        if let Admission::Write { suppressed } = self.shared.own.judge(key, judge) {
             let text = format!("{program}: {suppressed} bytes of its stderr were left out");
             self.write(Level::Warning, &text);
         }

@@ -1,0 +1,25 @@
+//! What a client may make this machine hold.
+
+/// The limits of one connection. They are those of RFC 9112's advice (§3, §5: at least 8000
+/// bytes of a request line) with room for the cookies of a large site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest head of a request, with the empty line that ends it. Default 16 KiB.
+    pub head_bytes: usize,
+    /// The most fields of a head. Default 64.
+    pub fields: usize,
+    /// How much of a body that nobody wanted is read before the next request on the
+    /// connection. Default 64 KiB; a longer rest closes the connection. (How long a body that
+    /// is wanted may be, `SSE_PUBLISH_MAX` says.)
+    pub unwanted_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes: 16 * 1024,
+            fields: 64,
+            unwanted_bytes: 64 * 1024,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What a server without a web server in front serves, by path.
+
+use std::net::IpAddr;
+
+use super::hosts::Hosts;
+use crate::request::{Head, MetaVariables, Status};
+
+/// A path, and the settings of what is served at it and below it: what a location is to a web
+/// server.
+#[derive(Clone, Debug)]
+pub(in crate::server) struct Section {
+    /// Decoded; it begins with a slash, and does not end with one.
+    pub(super) path: Vec<u8>,
+    pub(super) settings: Vec<(String, Vec<u8>)>,
+}
+
+/// All that is served.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Site {
+    pub(super) sections: Vec<Section>,
+    pub(super) hosts: Hosts,
+    /// The page of the command line's streams.
+    pub(super) page: Option<Box<dyn Pages>>,
+}
+
+/// Pages beside the sections. It is a trait so that the responder, which has none, need not
+/// hold their text.
+pub(super) trait Pages: std::fmt::Debug {
+    /// The response to a request for this path; `None`: there is no such page.
+    fn respond(&self, method: &[u8], path: &[u8]) -> Option<(Head, Vec<u8>)>;
+}
+
+/// Where a request leads.
+#[derive(Debug)]
+pub(in crate::server) enum Routed {
+    /// To a section: this is the request with its settings.
+    Section(MetaVariables),
+    /// To this response.
+    Response(Head, Vec<u8>),
+}
+
+impl Section {
+    pub(super) fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) {
+        self.settings.push((name.into(), value.into()));
+    }
+
+    /// What of `path` lies below it; empty for its own path.
+    fn rest<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        let rest = path.strip_prefix(&self.path[..])?;
+        (rest.is_empty() || rest[0] == b'/').then_some(rest)
+    }
+
+    fn says(&self, name: &str) -> bool {
+        let mut settings = self.settings.iter();
+        settings.any(|(own, value)| own == name && !value.is_empty())
+    }
+}
+
+impl Site {
+    /// Finds what a request is for. `defaults` are the settings of the process.
+    pub(in crate::server) fn route(&self, meta: MetaVariables, defaults: &MetaVariables) -> Routed {
+        let server = meta.get("SERVER_ADDR").last();
+        let server = server.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        if !self.is_for_us(&meta, server) {
+            let text = "this server does not answer to this name; see --host\n";
+            return respond(Status::MisdirectedRequest, text);
+        }
+        let path = meta.get("PATH_INFO").last().unwrap_or_default();
+        let method = meta.get("REQUEST_METHOD").last().unwrap_or_default();
+        if path == b"*" {
+            let head = Head::new(Status::NoContent).with("Allow", "GET, HEAD, POST, OPTIONS");
+            return Routed::Response(head, Vec::new());
+        }
+        if self.sections.is_empty() {
+            // The settings file knows the paths.
+            return Routed::Section(meta);
+        }
+        let found = (self.sections.iter())
+            .filter_map(|section| Some((section, section.rest(path)?)))
+            .max_by_key(|(section, _)| section.path.len());
+        if let Some((section, rest)) = found {
+            let is_below = section.says("SSE_ROOT")
+                || (!section.says("SSE_FILE") && defaults.get("SSE_ROOT").last().is_some());
+            // A stream that takes no name is at one address only.
+            if !rest.is_empty() && !is_below {
+                return respond(Status::NotFound, "no such stream\n");
+            }
+            let rest = rest.to_vec();
+            return Routed::Section(section.given(meta, &rest));
+        }
+        match self
+            .page
+            .as_ref()
+            .and_then(|page| page.respond(method, path))
+        {
+            Some((head, body)) => Routed::Response(head, body),
+            None => respond(Status::NotFound, "no such stream\n"),
+        }
+    }
+
+    fn is_for_us(&self, meta: &MetaVariables, server: Option<IpAddr>) -> bool {
+        self.hosts.allow(meta.get("HTTP_HOST").last(), server)
+    }
+}
+
+impl Section {
+    /// A request for it, as a web server would pass it on.
+    fn given(&self, mut meta: MetaVariables, rest: &[u8]) -> MetaVariables {
+        meta.set("SCRIPT_NAME", &self.path);
+        meta.set("PATH_INFO", rest);
+        // Of a path without a rest nothing is left, whatever it looks like.
+        meta.set("SSE_PREFIX", &self.path);
+        for (name, value) in &self.settings {
+            meta.set(name, value);
+        }
+        meta
+    }
+}
+
+fn respond(status: Status, text: &str) -> Routed {
+    let head = Head::new(status).with("Content-Type", "text/plain; charset=utf-8");
+    Routed::Response(head, text.as_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Value, path_below};
+
+    fn site() -> Site {
+        let section = |path: &str, name: &str, value: &str| Section {
+            path: path.into(),
+            settings: vec![(name.into(), value.into())],
+        };
+        Site {
+            sections: vec![
+                section("/events/app.log", "SSE_FILE", "/var/app.log"),
+                section("/logs", "SSE_ROOT", "/var/log"),
+                section("/logs/inner", "SSE_ROOT", "/srv"),
+            ],
+            ..Site::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(path: &str, expected: Option<(&str, Option<&str>)>) {
+        let meta = MetaVariables::of(&[("REQUEST_METHOD", "GET"), ("PATH_INFO", path)]);
+        match (site().route(meta, &MetaVariables::default()), expected) {
+            (Routed::Section(meta), Some((script, below))) => {
+                assert_eq!(
+                    meta.get("SCRIPT_NAME"),
+                    Value::One(script.as_bytes()),
+                    "{path}"
+                );
+                let found = path_below(&meta);
+                assert_eq!(found.as_deref(), below.map(str::as_bytes), "{path}");
+            }
+            (Routed::Response(head, _), None) => assert_eq!(head.status, Status::NotFound),
+            (found, expected) => panic!("{path}: {found:?}, not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_section_is_found_at_a_slash_and_the_longest_wins() {
+        check("/events/app.log", Some(("/events/app.log", None)));
+        check("/logs", Some(("/logs", None)));
+        check("/logs/", Some(("/logs", Some("/"))));
+        check("/logs/a/b.log", Some(("/logs", Some("/a/b.log"))));
+        check("/logs/inner/x", Some(("/logs/inner", Some("/x"))));
+        check("/logs/innerx", Some(("/logs", Some("/innerx"))));
+        for path in [
+            "/",
+            "/events",
+            "/events/",
+            "/events/app.logs",
+            "/events/app.log/",
+            "/logsx",
+            "/events/app.log/x",
+            "//logs/a",
+            "/x/../logs/a",
+            "/LOGS/a",
+        ] {
+            check(path, None);
+        }
+    }
+
+    #[test]
+    fn a_client_cannot_set_what_the_section_sets() {
+        let meta = MetaVariables::of(&[
+            ("PATH_INFO", "/logs/a"),
+            ("SSE_ROOT", "/etc"),
+            ("SSE_PREFIX", "/l"),
+        ]);
+        let Routed::Section(meta) = site().route(meta, &MetaVariables::default()) else {
+            panic!("no section");
+        };
+        assert_eq!(meta.get("SSE_ROOT"), Value::One(b"/var/log"));
+        assert_eq!(meta.get("SSE_PREFIX"), Value::One(b"/logs"));
+    }
+}

@@ -1,0 +1,104 @@
+//! `sse-httpd --config FILE`: what only a settings file can serve.
+
+use std::fs;
+
+use crate::stage::{Client, Folder, Httpd, Start, get};
+
+/// One that serves what this settings file says; `{folder}` stands for its folder.
+fn configured(folder: &Folder, text: &str) -> Httpd {
+    let text = text.replace("{folder}", &folder.path("").display().to_string());
+    fs::write(folder.path("streams.conf"), text).unwrap();
+    let start = Start::new(folder).argument("--config");
+    start.argument(folder.path("streams.conf")).start()
+}
+
+const FILE: &str = "\
+[/events/flights]
+SSE_STREAM = tail
+SSE_FILE = {folder}/flights.jsonl
+[/events/flights/publish]
+SSE_STREAM = publish
+SSE_FILE = {folder}/flights.jsonl
+SSE_PUBLISH_ALLOW = anyone
+SSE_PUBLISH_MAX = 100000
+[/events/status]
+SSE_STREAM = status
+";
+
+fn post(client: &mut Client, fields: &str, body: &str) -> u16 {
+    client.send(format!(
+        "POST /events/flights/publish HTTP/1.1\r\nHost: localhost\r\n\
+         Content-Type: text/plain\r\n{fields}\r\n{body}"
+    ));
+    let response = client.response();
+    response.status()
+}
+
+#[test]
+fn streams_publishing_and_figures_are_at_the_paths_of_the_file_and_nothing_elsewhere() {
+    let folder = Folder::new();
+    fs::write(folder.path("flights.jsonl"), "").unwrap();
+    let httpd = configured(&folder, FILE);
+    let mut reader = httpd.ask(get("/events/flights"));
+    reader.until("\r\n\r\n");
+    let mut client = httpd.connect();
+    // One connection for all of them, whose bodies are of every kind.
+    assert_eq!(post(&mut client, "Content-Length: 3\r\n", "one"), 201);
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    assert_eq!(
+        post(&mut client, chunked, "2\r\ntw\r\n1\r\no\r\n0\r\n\r\n"),
+        201
+    );
+    client.send(
+        "POST /events/flights/publish HTTP/1.1\r\nHost: localhost\r\n\
+         Content-Type: text/plain\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+    );
+    assert_eq!(client.until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send("three");
+    assert_eq!(client.response().status(), 201);
+    let long = "x".repeat(90_000);
+    let fields = format!("Content-Length: {}\r\n", long.len());
+    assert_eq!(post(&mut client, &fields, &long), 201);
+    for data in ["one", "two", "three", &long] {
+        reader.until(&format!("data: {data}\n"));
+    }
+    // A body that is too long is not read.
+    assert_eq!(post(&mut client, "Content-Length: 100001\r\n", ""), 413);
+    assert_eq!(client.rest(), b"");
+    let status = httpd.get("/events/status");
+    assert!(
+        status.text().contains("\"subscribers\""),
+        "{}",
+        status.text()
+    );
+    for path in ["/", "/events", "/log.js", "/events/other", "/style.css"] {
+        assert_eq!(httpd.get(path).status(), 404, "{path}");
+    }
+}
+
+#[test]
+fn posts_that_are_sent_together_are_answered_in_order() {
+    let folder = Folder::new();
+    fs::write(folder.path("flights.jsonl"), "").unwrap();
+    let httpd = configured(&folder, &(FILE.to_owned() + "SSE_PUBLISH_SYNC = yes\n"));
+    let request = |number: usize| {
+        let body = format!("number {number}");
+        format!(
+            "POST /events/flights/publish HTTP/1.1\r\nHost: localhost\r\n\
+             Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let requests: String = (0..100).map(request).collect();
+    let mut client = httpd.ask(requests + &get("/events/flights"));
+    for _ in 0..100 {
+        assert_eq!(client.response().status(), 201);
+    }
+    // The last ten are a new page's backlog.
+    client.until("data: number 99\n");
+    let text = fs::read_to_string(folder.path("flights.jsonl")).unwrap();
+    assert_eq!(text.lines().count(), 100);
+    for (number, line) in text.lines().enumerate() {
+        assert!(line.contains(&format!("number {number}\"")), "{line}");
+    }
+}

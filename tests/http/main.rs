@@ -1,0 +1,12 @@
+//! HTTP/1.1: the machine without a socket, and `sse-httpd` as a process.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod codec;
+mod configured;
+mod connections;
+mod first_minute;
+mod hostile;
+mod machine;
+mod stage;
