@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { until } from '../browser/until.js';
 
 const script = fileURLToPath(new URL('../../scripts/test', import.meta.url));
 
@@ -37,5 +38,18 @@ describe('a file of tests', () => {
     const { status, stdout, runs, flaky } = run(t, 'echo "output of run $1"; exit 3');
     assert.deepEqual([status, runs, flaky], [1, 2, '']);
     assert.match(stdout, /output of run 2\n==> a\.test\.js failed again \(3\)\n$/);
+  });
+
+  test('leaves no process behind', async (t) => {
+    const { stdout } = run(t, 'sleep 600 >/dev/null 2>&1 & echo $!');
+    const isThere = () => {
+      try {
+        // A zombie, which nobody may collect in a container, is none.
+        return !/\) Z /.test(readFileSync(`/proc/${stdout.trim()}/stat`, 'utf8'));
+      } catch {
+        return false;
+      }
+    };
+    await until('it has ended', () => !isThere());
   });
 });
