@@ -114,7 +114,13 @@ pub(super) fn admit(
 
 /// How much was suppressed under a key that [`admit`] counts, once in [`PERIOD_MS`]: `last` is
 /// the key of when that was told last, in the same bucket. It is not told again.
-pub(super) fn settle(bucket: &mut Bucket, key: Key, last: Key, most: u64, now_ms: u64) -> Admission {
+pub(super) fn settle(
+    bucket: &mut Bucket,
+    key: Key,
+    last: Key,
+    most: u64,
+    now_ms: u64,
+) -> Admission {
     let (place, mut slot) = find(bucket, key);
     if slot.count <= most || repeat(bucket, last, now_ms) == Admission::Suppress {
         return Admission::Suppress;
