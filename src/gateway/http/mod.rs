@@ -47,9 +47,10 @@
 //!     connection.take(&mut input, &mut reply)?,
 //!     Some(Incoming::BodyEnd)
 //! ));
-//! let head = connection.head(&Head::new(Status::NotFound), "Sat, 21 Nov 2026 08:00:00 GMT");
+//! let head = Head::new(Status::NotFound);
+//! let response = connection.response(&head, "Sat, 21 Nov 2026 08:00:00 GMT", b"");
 //! assert_eq!(
-//!     String::from_utf8_lossy(&head),
+//!     String::from_utf8_lossy(&response),
 //!     "HTTP/1.1 404 Not Found\r\nDate: Sat, 21 Nov 2026 08:00:00 GMT\r\n\
 //!      Content-Length: 0\r\n\r\n"
 //! );
