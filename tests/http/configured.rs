@@ -77,6 +77,30 @@ fn streams_publishing_and_figures_are_at_the_paths_of_the_file_and_nothing_elsew
 }
 
 #[test]
+fn only_a_trusted_proxy_says_who_its_client_is() {
+    let status = |arguments: &[&str]| {
+        let folder = Folder::new();
+        fs::write(folder.path("flights.jsonl"), "").unwrap();
+        let text = FILE.replace("= anyone", "= same-origin");
+        let text = text.replace("{folder}", &folder.path("").display().to_string());
+        fs::write(folder.path("streams.conf"), text).unwrap();
+        let start = Start::new(&folder).argument("--config");
+        let start = start.argument(folder.path("streams.conf"));
+        let httpd = (arguments.iter())
+            .fold(start, |start, word| start.argument(word))
+            .start();
+        // The page's host is the proxy's word.
+        let fields = "Origin: https://site.example\r\nX-Forwarded-Proto: https\r\n\
+                      X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: site.example\r\n\
+                      Content-Length: 3\r\n";
+        post(&mut httpd.connect(), fields, "one")
+    };
+    assert_eq!(status(&[]), 403);
+    assert_eq!(status(&["--trusted-proxy", "10.0.0.0/8"]), 403);
+    assert_eq!(status(&["--trusted-proxy", "127.0.0.0/8"]), 201);
+}
+
+#[test]
 fn posts_that_are_sent_together_are_answered_in_order() {
     let folder = Folder::new();
     fs::write(folder.path("flights.jsonl"), "").unwrap();

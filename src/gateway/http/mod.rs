@@ -60,6 +60,7 @@
 
 mod chunked;
 mod connection;
+mod forwarded;
 mod head;
 mod limits;
 mod malformed;
@@ -70,6 +71,7 @@ mod scan;
 mod target;
 
 pub use connection::{Connection, Incoming};
+pub use forwarded::{Network, apply as apply_forwarded};
 pub use limits::Limits;
 pub use malformed::Malformed;
 pub use peer::Peer;

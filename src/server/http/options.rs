@@ -11,6 +11,7 @@ use lexopt::{Arg, Parser, ValueExt as _};
 use super::page::{Listed, Page};
 use super::site::{Section, Site};
 use super::stdin::StdinFile;
+use crate::gateway::http::Network;
 use crate::request::settings::{PROCESS_SETTINGS, environment_help};
 use crate::server::options::{
     CommandsOption, ListenAddress, Options, UnixAddress, address, named, path, span, timeout,
@@ -100,6 +101,13 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
             }
             "config" => options.config = Some(path(&name, &mut parser)?),
             "host" => site.hosts.add(&parser.value()?.string()?),
+            "trusted-proxy" => {
+                let text = parser.value()?.string()?;
+                let network = Network::parse(&text).ok_or_else(|| {
+                    format!("--trusted-proxy {text}: no address or network such as 10.0.0.0/8")
+                })?;
+                site.trusted.push(network);
+            }
             "user" => options.user = Some(named(&name, &mut parser, accounts::account)?),
             "allow-root" => options.may_be_root = MayBeRoot::Yes,
             "beneath" => options.beneath.push(path(&name, &mut parser)?),
@@ -279,6 +287,11 @@ options:
   --host NAME             answer requests for this host on a loopback address, too; * for
                           any. Default: localhost and loopback addresses only, so that no
                           page of another site can read the streams (DNS rebinding)
+  --trusted-proxy ADDRESS[/BITS]
+                          believe what such a proxy says of its client: Forwarded, else
+                          X-Forwarded-For, -Proto, -Host. The client is the last address
+                          that is not trusted. May be repeated; with it, the peers of
+                          unix:PATH are believed, too
   --user USER[:GROUP]     become this user once the sockets are bound. Root must name one
   --allow-root            serve as root all the same
   --beneath DIR           refuse files that are not below DIR, by whatever links; may be
@@ -363,6 +376,10 @@ mod tests {
             (
                 &["a", "--listen", "unix:"],
                 "--listen unix:: the path is empty",
+            ),
+            (
+                &["a", "--trusted-proxy", "x"],
+                "--trusted-proxy x: no address",
             ),
             (&["a", "--drain", "soon"], "--drain soon: no duration"),
             (

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::hosts::Hosts;
+use crate::gateway::http::{Network, apply_forwarded};
 use crate::request::{Head, MetaVariables, Status};
 
 /// A path, and the settings of what is served at it and below it: what a location is to a web
@@ -19,6 +20,8 @@ pub(in crate::server) struct Section {
 pub(in crate::server) struct Site {
     pub(super) sections: Vec<Section>,
     pub(super) hosts: Hosts,
+    /// The proxies that are believed what they say of a client.
+    pub(super) trusted: Vec<Network>,
     /// The page of the command line's streams.
     pub(super) page: Option<Box<dyn Pages>>,
 }
@@ -58,13 +61,18 @@ impl Section {
 
 impl Site {
     /// Finds what a request is for. `defaults` are the settings of the process.
-    pub(in crate::server) fn route(&self, meta: MetaVariables, defaults: &MetaVariables) -> Routed {
+    pub(in crate::server) fn route(
+        &self,
+        mut meta: MetaVariables,
+        defaults: &MetaVariables,
+    ) -> Routed {
         let server = meta.get("SERVER_ADDR").last();
         let server = server.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         if !self.is_for_us(&meta, server) {
             let text = "this server does not answer to this name; see --host\n";
             return respond(Status::MisdirectedRequest, text);
         }
+        apply_forwarded(&self.trusted, &mut meta);
         let path = meta.get("PATH_INFO").last().unwrap_or_default();
         let method = meta.get("REQUEST_METHOD").last().unwrap_or_default();
         if path == b"*" {
