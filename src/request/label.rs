@@ -18,13 +18,11 @@ const PATH_MAX_BYTES: usize = 200;
 /// It never contains the query, which may hold secrets. The default, for a program without
 /// a request, is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Label(Option<Rc<Named>>);
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Named {
-    text: String,
-    /// Where its settings stand, of those that a settings file has set.
-    origins: Vec<(&'static str, Origin)>,
+pub struct Label {
+    text: Rc<str>,
+    /// Where its settings stand, of those that a settings file has set. A server keeps a label
+    /// for each subscriber, and most have none: so this is one pointer.
+    origins: Option<Rc<Vec<(&'static str, Origin)>>>,
 }
 
 impl Label {
@@ -43,32 +41,32 @@ impl Label {
                 visible(&path, PATH_MAX_BYTES)
             }
         };
-        Self(Some(Rc::new(Named {
-            text: format!("{client} {method} {path}"),
-            origins: meta.origins().to_vec(),
-        })))
+        let origins = meta.origins();
+        Self {
+            text: format!("{client} {method} {path}").into(),
+            origins: (!origins.is_empty()).then(|| Rc::new(origins.to_vec())),
+        }
     }
 
     /// Whether there is no request.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.text.is_empty()
     }
 
     /// A message about a setting of the request, with the line of the settings file that it
     /// comes from before it. Such messages begin with the setting's name.
     #[must_use]
     pub fn locate<'a>(&self, message: &'a str) -> Cow<'a, str> {
-        let origins = self.0.as_ref().map_or(&[][..], |named| &named.origins);
+        let origins = self
+            .origins
+            .as_ref()
+            .map_or(&[][..], |origins| &origins[..]);
         let name = message.split(['=', ':']).next();
         match origins.iter().find(|(own, _)| Some(*own) == name) {
             Some((_, origin)) => format!("{origin}: {message}").into(),
             None => message.into(),
         }
-    }
-
-    fn text(&self) -> &str {
-        self.0.as_ref().map_or("", |named| &named.text)
     }
 
     /// The client's address; `-` if the gateway does not provide it.
@@ -90,13 +88,13 @@ impl Label {
     }
 
     fn part(&self, number: usize) -> &str {
-        self.text().split(' ').nth(number).unwrap_or_default()
+        self.text.split(' ').nth(number).unwrap_or_default()
     }
 }
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text())
+        f.write_str(&self.text)
     }
 }
 
