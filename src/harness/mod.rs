@@ -61,7 +61,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::parse(arguments) {
         Ok(Command::Help) => print(options::HELP),
         Ok(Command::Version) => print(concat!("sse-harness ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(Command::Serve(options)) => match server::run(options) {
+        Ok(Command::Serve(options)) => match server::run(*options) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(EXIT_SYSTEM, &error.to_string()),
         },

@@ -23,6 +23,9 @@ is for local use and not for the internet: no TLS, no passwords, no access rules
   --fcgi PROGRAM        FastCGI responder [sse-fcgi beside this program], served at
                         /events/NAME: the stream NAME, or that of SSE_STREAM;
                         the first request starts it, and it is restarted if it ends
+  --config FILE         the responder's settings file, with a section for each path,
+                        such as [/events/log]; --set takes precedence over it.
+                        SIGHUP has it read again. (Programs in --cgi-bin have .htsse)
   --listen ADDR:PORT    [127.0.0.1:8080] other machines cannot reach 127.0.0.1;
                         port 0 selects a free one and prints it
   --set NAME=VALUE      a variable for all programs, like Apache's SetEnv;
@@ -48,7 +51,7 @@ exit:   0 after SIGINT or SIGTERM, when every program has ended (SIGTERM, and
 /// The meaning of the command line.
 #[derive(Debug)]
 pub enum Command {
-    Serve(Options),
+    Serve(Box<Options>),
     Help,
     Version,
 }
@@ -59,6 +62,8 @@ pub struct Options {
     pub cgi_bin: PathBuf,
     /// `None`: the one in the folder of this program.
     pub fcgi: Option<PathBuf>,
+    /// The responder's settings file.
+    pub config: Option<PathBuf>,
     pub listen: String,
     pub settings: Settings,
     pub limits: Limits,
@@ -70,6 +75,7 @@ impl Default for Options {
             web: "./web".into(),
             cgi_bin: "./cgi-bin".into(),
             fcgi: None,
+            config: None,
             listen: "127.0.0.1:8080".to_string(),
             settings: Settings::default(),
             limits: Limits {
@@ -93,6 +99,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Long("web") => options.web = parser.value()?.into(),
             Long("cgi-bin") => options.cgi_bin = parser.value()?.into(),
             Long("fcgi") => options.fcgi = Some(parser.value()?.into()),
+            Long("config") => options.config = Some(parser.value()?.into()),
             Long("listen") => options.listen = parser.value()?.string()?,
             Long("set") => options.settings.add(&parser.value()?)?,
             Long("timeout") => {
@@ -117,7 +124,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(Command::Serve(options))
+    Ok(Command::Serve(Box::new(options)))
 }
 
 fn parsed<T>(

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ async fn serve(options: Options) -> Result<(), Failure> {
     let listen = options.listen.clone();
     let site = Arc::new(site(options, stopping.clone())?);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::of_signals)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(Failure::of_signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::of_signals)?;
     let listener = bind(&listen).await?;
     let address = listener
@@ -64,6 +66,10 @@ async fn serve(options: Options) -> Result<(), Failure> {
             accepted = listener.accept() => accepted,
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            _ = hang_up.recv() => {
+                site.responder.reload();
+                continue;
+            }
         };
         match accepted {
             Ok((stream, _)) => {
@@ -100,6 +106,8 @@ fn site(options: Options, stopping: watch::Receiver<()>) -> Result<Site, Failure
     let programs = programs.map_err(|error| refused("--cgi-bin", &options.cgi_bin, error))?;
 
     let responder = responder_program(options.fcgi)?;
+    let config = options.config.map(|file| settings_file(&responder, &file));
+    let config = config.transpose()?;
 
     let mut settings = options.settings;
     settings.inherit(std::env::vars_os());
@@ -108,7 +116,12 @@ fn site(options: Options, stopping: watch::Receiver<()>) -> Result<Site, Failure
     // The responder reads settings of the whole process (SSE_LOG) from its environment.
     let mut variables: Variables = settings.of_all().cloned().collect();
     variables.insert("PATH".into(), search_path.clone());
-    let responder = Arc::new(Responder::new(responder, variables, stopping.clone()));
+    let responder = Arc::new(Responder::new(
+        responder,
+        config,
+        variables,
+        stopping.clone(),
+    ));
     Ok(Site {
         routes: Routes(vec![
             ("/cgi-bin/", Route::Programs(programs)),
@@ -139,6 +152,26 @@ fn responder_program(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
         let action = format!("open {}", named.display());
         Failure::new(action, error).with("name the responder with --fcgi PROGRAM")
     })
+}
+
+/// The absolute path of a settings file in which the responder finds nothing wrong.
+fn settings_file(responder: &Path, file: &Path) -> Result<PathBuf, Failure> {
+    let action = format!("--config {}", file.display());
+    let failure = |error| Failure::new(&action, error);
+    let path = std::path::absolute(file).map_err(failure)?;
+    let mut check = Command::new(responder);
+    let checked = check
+        .arg("--check")
+        .arg(&path)
+        .stdout(Stdio::null())
+        .status();
+    match checked.map_err(failure)?.success() {
+        true => Ok(path),
+        false => {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "not usable");
+            Err(failure(error).with("the lines above say why"))
+        }
+    }
 }
 
 async fn bind(listen: &str) -> Result<TcpListener, Failure> {

@@ -8,6 +8,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 /// ones, and those for one program over those for all.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// Of the server's own environment.
+    inherited: Vec<Variable>,
     for_all: Vec<Variable>,
     for_one: Vec<(OsString, Variable)>,
 }
@@ -22,7 +24,7 @@ impl Settings {
         let inherited = environment
             .into_iter()
             .filter(|(name, _)| name.as_bytes().starts_with(b"SSE_"));
-        self.for_all.splice(0..0, inherited);
+        self.inherited.extend(inherited);
     }
 
     /// Adds `NAME=VALUE` or `PROGRAM.cgi:NAME=VALUE`.
@@ -50,24 +52,32 @@ impl Settings {
     /// The variables of the program with this file name; later ones take precedence.
     pub fn of<'a>(&'a self, program: &'a OsStr) -> impl Iterator<Item = &'a Variable> {
         let own = self.for_one.iter().filter(move |(name, _)| name == program);
-        self.for_all.iter().chain(own.map(|(_, variable)| variable))
+        self.of_all().chain(own.map(|(_, variable)| variable))
     }
 
     /// The variables of a responder's stream with this name: those of the program `NAME.cgi`,
-    /// so that both ways to one stream need only one setup, and those of the bare name.
-    pub fn of_stream<'a>(&'a self, name: &'a OsStr) -> impl Iterator<Item = &'a Variable> {
+    /// so that both ways to one stream need only one setup, and those of the bare name. Those
+    /// of the environment are not among them if the responder has a settings file
+    /// (`has_file`): it has that environment, too, and its file takes precedence over it.
+    pub fn of_stream<'a>(
+        &'a self,
+        name: &'a OsStr,
+        has_file: bool,
+    ) -> impl Iterator<Item = &'a Variable> {
         let is_meant = move |program: &OsStr| {
             let bare = program.as_bytes().strip_suffix(b".cgi");
             program == name || bare == Some(name.as_bytes())
         };
         let own = self.for_one.iter();
         let own = own.filter(move |(program, _)| is_meant(program));
-        self.for_all.iter().chain(own.map(|(_, variable)| variable))
+        let inherited = if has_file { &[] } else { &self.inherited[..] };
+        let for_all = inherited.iter().chain(&self.for_all);
+        for_all.chain(own.map(|(_, variable)| variable))
     }
 
     /// The variables for all programs.
     pub fn of_all(&self) -> impl Iterator<Item = &Variable> {
-        self.for_all.iter()
+        self.inherited.iter().chain(&self.for_all)
     }
 }
 
@@ -144,10 +154,23 @@ mod tests {
             ("nph-tail.cgi", &["all", "3"]),
             ("clock", &["all"]),
         ] {
-            let values = settings.of_stream(OsStr::new(name));
+            let values = settings.of_stream(OsStr::new(name), true);
             let values: Vec<_> = values.map(|(_, value)| value).collect();
             assert_eq!(values, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn the_environment_is_below_a_settings_file() {
+        let mut settings = Settings::default();
+        settings.add(OsStr::new("SSE_RETRY=1s")).unwrap();
+        settings.inherit([("SSE_FILE".into(), "/a".into())]);
+        let names = |has_file| -> Vec<_> {
+            let all = settings.of_stream(OsStr::new("tail"), has_file);
+            all.map(|(name, _)| name.to_str().unwrap()).collect()
+        };
+        assert_eq!(names(false), ["SSE_FILE", "SSE_RETRY"]);
+        assert_eq!(names(true), ["SSE_RETRY"]);
     }
 
     #[test]

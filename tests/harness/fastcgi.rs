@@ -1,6 +1,7 @@
 //! The streams of `/events/`, from the real responder, and the output of an unusual one, from a
 //! stand-in.
 
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -185,6 +186,43 @@ fn another_name_serves_the_stream_that_its_settings_say() {
         .start();
     harness.get("/events/flights").until("data: first\n\n");
     harness.get("/events/flights.cgi").until("data: first\n\n");
+}
+
+#[test]
+fn a_settings_file_says_what_each_path_serves_and_is_read_again_after_sighup() {
+    let stage = Stage::new();
+    let config = stage.folder.join("streams.conf");
+    std::fs::write(stage.folder.join("a.log"), "from the file\n").unwrap();
+    let first = "[/events/log]\nSSE_STREAM = tail\nSSE_FILE = a.log\n";
+    std::fs::write(&config, first).unwrap();
+    let harness = stage
+        .options(&["--config", config.to_str().unwrap()])
+        .variable("SSE_FILE", "/nonexistent/log")
+        .start();
+    harness
+        .get("/events/log?n=1")
+        .until("data: from the file\n\n");
+    assert_eq!(harness.status("/events/other"), 404);
+
+    let second = "[/events/other]\nSSE_STREAM = tail\nSSE_FILE = a.log\n";
+    std::fs::write(&config, second).unwrap();
+    harness.signal(Signal::SIGHUP);
+    wait_for("the second file", || {
+        (harness.status("/events/other") == 200).then_some(())
+    });
+    assert_eq!(harness.status("/events/log"), 404);
+}
+
+#[test]
+fn a_settings_file_with_a_mistake_is_reported_and_nothing_is_served() {
+    let stage = Stage::new();
+    let config = stage.folder.join("streams.conf");
+    std::fs::write(&config, "[/events/log]\nSSE_FIEL = a.log\n").unwrap();
+    let arguments = ["--web", "/", "--cgi-bin", "/", "--config"].map(OsStr::new);
+    let (code, said) = refused(&[&arguments[..], &[config.as_os_str()]].concat());
+    assert_eq!(code, Some(111));
+    let line = "streams.conf:2: SSE_FIEL=a.log: no such setting; did you mean SSE_FILE?";
+    assert!(said.contains(line), "{said}");
 }
 
 #[test]

@@ -188,10 +188,14 @@ impl Harness {
         })
     }
 
+    /// Sends the server a signal that does not end it.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
     /// Ends the server and returns how it ended.
     pub fn end(&mut self, signal: Signal) -> ExitStatus {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
-        kill(pid, signal).unwrap();
+        self.signal(signal);
         wait_for("the end of the server", || self.child.try_wait().unwrap())
     }
 }

@@ -44,7 +44,10 @@ pub async fn run(
         pages: &asked.site.pages,
         search_path: &asked.site.search_path,
     };
-    let settings = asked.site.settings.of_stream(&script.name);
+    let settings = asked
+        .site
+        .settings
+        .of_stream(&script.name, responder.has_settings_file());
     let mut variables = asked.variables(paths, script, settings);
     if script.name == "status" {
         // The name alone does not select the status page; here everybody may see it.

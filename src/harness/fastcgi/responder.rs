@@ -14,6 +14,7 @@
 //!
 //! If the server is killed by SIGKILL, the process stays.
 
+use std::ffi::OsStr;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,7 +25,7 @@ use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -53,6 +54,7 @@ const RIGHTS: [&str; 2] = ["--allow-root", "--allow-commands"];
 pub struct Responder {
     job: ResponderProgram,
     stop: watch::Receiver<()>,
+    reload: watch::Sender<()>,
     running: Mutex<Option<Running>>,
 }
 
@@ -60,6 +62,7 @@ pub struct Responder {
 #[derive(Debug, Clone)]
 struct ResponderProgram {
     program: PathBuf,
+    config: Option<PathBuf>,
     variables: Variables,
 }
 
@@ -70,20 +73,40 @@ struct Running {
 }
 
 impl Responder {
-    /// `variables` is its whole environment. When `stop` changes or its sender is dropped, the
-    /// process is ended.
-    pub fn new(program: PathBuf, variables: Variables, stop: watch::Receiver<()>) -> Responder {
+    /// `config` is its settings file, and `variables` its whole environment. When `stop` changes
+    /// or its sender is dropped, the process is ended.
+    pub fn new(
+        program: PathBuf,
+        config: Option<PathBuf>,
+        variables: Variables,
+        stop: watch::Receiver<()>,
+    ) -> Responder {
         Responder {
-            job: ResponderProgram { program, variables },
+            job: ResponderProgram {
+                program,
+                config,
+                variables,
+            },
             stop,
+            reload: watch::Sender::new(()),
             running: Mutex::new(None),
         }
+    }
+
+    /// Whether it was given one.
+    pub fn has_settings_file(&self) -> bool {
+        self.job.config.is_some()
     }
 
     /// A connection to the process, which is started if necessary.
     pub async fn connect(&self) -> io::Result<UnixStream> {
         let socket = self.socket()?;
         UnixStream::connect(socket).await
+    }
+
+    /// Has the process read its settings file again, if it runs. (A new one reads it anyway.)
+    pub fn reload(&self) {
+        self.reload.send_replace(());
     }
 
     /// Waits until the process is reaped; no other is started.
@@ -119,7 +142,7 @@ impl Responder {
         };
         *running = Some(Running {
             socket: socket.clone(),
-            keeper: tokio::spawn(keeper.keep(child, self.stop.clone())),
+            keeper: tokio::spawn(keeper.keep(child, self.stop.clone(), self.reload.subscribe())),
         });
         Ok(socket)
     }
@@ -135,6 +158,11 @@ impl ResponderProgram {
         let started = Command::new(&self.program)
             .arg(DRAIN)
             .args(RIGHTS)
+            .args(
+                self.config
+                    .iter()
+                    .flat_map(|file| [OsStr::new("--config"), file.as_os_str()]),
+            )
             .env_clear()
             .envs(&self.variables)
             .current_dir("/")
@@ -166,20 +194,30 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn keep(self, mut child: Child, mut stop: watch::Receiver<()>) {
+    async fn keep(
+        self,
+        mut child: Child,
+        mut stop: watch::Receiver<()>,
+        mut reload: watch::Receiver<()>,
+    ) {
         let name = self.job.name();
         let mut short_lives = 0;
         loop {
             let started = Instant::now();
             let id = child.id().expect("nobody has waited for the child yet");
             let id = Pid::from_raw(id.cast_signed());
-            let exit = tokio::select! {
-                exit = child.wait() => exit,
+            let exit = loop {
+                tokio::select! {
+                exit = child.wait() => break exit,
+                Ok(()) = reload.changed() => {
+                    let _ = kill(id, Signal::SIGHUP);
+                }
                 _ = stop.changed() => {
                     terminate(&mut child, id, &name).await;
                     // The processes that it has started would survive.
                     let _ = killpg(id, Signal::SIGKILL);
                     return;
+                }
                 }
             };
             let _ = killpg(id, Signal::SIGKILL);
