@@ -175,7 +175,8 @@ impl Program {
             } => (head, source, gap, params),
             Answered::End(head) => return self.end_with(&output, &head),
             Answered::Mistaken(error) => {
-                return Ok(self.refuse_setting(&output, meta, &error.to_string()));
+                let problem = self.without_settings(meta, error.to_string());
+                return Ok(self.refuse_setting(&output, meta, &problem));
             }
             Answered::Later {
                 head,
@@ -204,6 +205,18 @@ impl Program {
         };
         server.serve(subscription, batch)?;
         Ok(exit::done())
+    }
+
+    /// Adds the remedy for a server that passes no setting to its programs.
+    fn without_settings(&self, meta: &MetaVariables, problem: String) -> String {
+        let has_setting = meta.names().any(|name| name.starts_with(b"SSE_"));
+        if has_setting || self.framing == Framing::Bare {
+            return problem;
+        }
+        format!(
+            "{problem}; the server passes no setting (suEXEC, for example), so write it into \
+             .htsse beside this program"
+        )
     }
 
     /// Apache passes an nph program's output to its HTTP/2 layer in blocks of about 40 kB, or

@@ -54,6 +54,17 @@ fn each_program_gets_the_settings_of_its_section_and_those_of_the_top() {
 }
 
 #[test]
+fn where_the_server_passes_no_setting_the_log_names_the_file_to_write() {
+    let folder = Folder::new();
+    let said = refused(tail(&folder, "nph-tail.cgi"));
+    assert!(said.contains("SSE_FILE: not set; "), "{said}");
+    assert!(said.contains("write it into .htsse beside this"), "{said}");
+    // Something is passed: then the setting was forgotten.
+    let said = refused(tail(&folder, "nph-tail.cgi").set("SSE_RETRY", "9s"));
+    assert!(!said.contains(".htsse"), "{said}");
+}
+
+#[test]
 fn what_the_server_sets_wins_over_the_file() {
     let folder = Folder::new();
     folder.write("a.log", "a\n");
