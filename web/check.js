@@ -41,12 +41,12 @@ function protocol() {
  * Opens a stream and notes when its first events arrive.
  *
  * @param {string} url
- * @returns {Promise<{ status: number, type: string, times: number[] }>}
+ * @returns {Promise<{ status: number, type: string, times: number[], hasEnded: boolean }>}
  */
 async function listen(url) {
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), PATIENCE_MS);
-  const heard = { status: 0, type: '', times: /** @type {number[]} */ ([]) };
+  const heard = { status: 0, type: '', times: /** @type {number[]} */ ([]), hasEnded: false };
   try {
     const response = await fetch(url, { cache: 'no-store', signal: abort.signal });
     heard.status = response.status;
@@ -54,7 +54,10 @@ async function listen(url) {
     const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
     while (reader && heard.times.length < EVENTS) {
       const { done, value } = await reader.read();
-      if (done) break;
+      if (done) {
+        heard.hasEnded = true;
+        break;
+      }
       const now = performance.now();
       for (const _ of value.matchAll(/^data:/gm)) heard.times.push(now);
     }
@@ -73,7 +76,7 @@ async function listen(url) {
  */
 async function checkEvents(url) {
   const what = `Events from ${url}`;
-  const { status, type, times } = await listen(url);
+  const { status, type, times, hasEnded } = await listen(url);
   const fails = (result, remedy) => ({ what, works: false, result, remedy });
   if (status === 0) return fails('no answer', 'Is the server reached at all? A proxy may hold the answer back.');
   if (status === 403) return fails('403', 'The server may not run programs here: see .htaccess, and the mode 755.');
@@ -86,6 +89,12 @@ async function checkEvents(url) {
   // One pair may have been delayed by the browser.
   const together = times.slice(1).filter((time, index) => time - times[index] < APART_MS);
   if (together.length > 1) return fails('in batches', batches(url));
+  if (times.length < EVENTS && !hasEnded) {
+    return fails('slowly', `Fewer than ${EVENTS} events in ${PATIENCE_MS / 1000} s. If SSE_INTERVAL is not longer: ${batches(url)}`);
+  }
+  if (times.length < EVENTS && !url.includes('nph-')) {
+    return fails('ends early', 'A time limit of the server or of a proxy ends the answer; the server’s error log may say which.');
+  }
   // A program that gives short answers over HTTP/2, because Apache holds the rest back.
   if (times.length < EVENTS) return { what, works: true, result: 'in short answers', remedy: 'Use the name without nph-.' };
   return { what, works: true, result: 'at once' };

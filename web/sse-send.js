@@ -1,5 +1,5 @@
 /**
- * The way up beside an event stream: POST to a publish address.
+ * Publishing: POST to a publish address, beside an event stream.
  *
  *     import { send } from './sse-send.js';
  *

@@ -24,7 +24,7 @@
  *  - a page that the browser puts aside (back/forward cache, freezing) lets go
  *    of its connection, and goes on after its last event when it returns.
  *
- * The way up, where the server has one, is `send()` (sse-send.js).
+ * Publishing, where the server allows it, is `send()` (sse-send.js).
  *
  * Sharing needs Web Locks, which a browser has on https and on localhost only.
  * Elsewhere each tab has a connection of its own, and lets go of it while it

@@ -25,7 +25,7 @@ use crate::request::{Format, LastId, Method, SettingError, Settings};
 /// The stream `session`.
 pub static STREAM: Stream = Stream {
     name: "session",
-    summary: "a private stream for each client, and a way up to it",
+    summary: "a private stream for each client, and POSTs to it",
     open,
     settings: settings_of!("session"),
     argument: Some("SSE_SPOOL"),

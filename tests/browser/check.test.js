@@ -43,6 +43,21 @@ describe('the page that checks a server', () => {
     );
   });
 
+  test('an answer that is cut short is told, and not that of an nph- name, which may be short', async (t) => {
+    const head = { 'Content-Type': 'text/event-stream' };
+    const cut = (_, response) => response.writeHead(200, head).end('data: 1\n\n');
+    const stub = await startStub({
+      '/cgi-bin/nph-clock.cgi': cut,
+      '/cgi-bin/clock.cgi': cut,
+    });
+    t.after(() => stub.end());
+    const { results } = await checked(t, stub.base);
+    assert.deepEqual(
+      results.slice(1, 3).map(([, result]) => result),
+      ['in short answers', 'ends early'],
+    );
+  });
+
   test('batches, a lost id, a refusal and a program that is shown are told, with what to do', async (t) => {
     const head = { 'Content-Type': 'text/event-stream' };
     const lost = (_, response) => response.writeHead(200, head).write('data: 10\n\n');
