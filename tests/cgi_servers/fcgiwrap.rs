@@ -2,11 +2,22 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, killpg};
+
 use crate::servers::daemon::{Daemon, require};
 use crate::servers::nginx;
 use crate::servers::processes::running_from;
 use crate::stage::Site;
 use crate::support::wait::wait_until;
+
+/// fcgiwrap, whose workers outlive a SIGTERM of the process that started them.
+struct Wrapper(Daemon);
+
+impl Drop for Wrapper {
+    fn drop(&mut self) {
+        let _ = killpg(self.0.pid(), Signal::SIGKILL);
+    }
+}
 
 #[test]
 fn fcgiwrap_streams_by_the_plain_names() {
@@ -18,7 +29,7 @@ fn fcgiwrap_streams_by_the_plain_names() {
         wrapper.get_or_insert_with(|| {
             // Everybody may connect, and so nginx.
             let command = format!("umask 0; exec fcgiwrap -f -c 5 -s unix:{root}/wrap.sock");
-            Daemon::start(folder, &["sh", "-c", &command], None, &[])
+            Wrapper(Daemon::start(folder, &["sh", "-c", &command], None, &[]))
         });
         nginx::configure_fcgiwrap(folder, port)
     });
