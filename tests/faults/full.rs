@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use crate::disk::Disk;
 use crate::post::Post;
 use crate::spool::Place;
 use crate::stage::Program;
+use crate::support::disk::Disk;
 use crate::support::root::can;
 
 /// Checks that a file contains only complete records, and their number.

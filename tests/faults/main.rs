@@ -19,7 +19,5 @@ mod post;
 #[path = "../sessions/spool.rs"]
 mod spool;
 
-mod disk;
-
 mod errors;
 mod full;

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 
 use crate::stage::{Folder, Httpd, Start, get, wait_for};
+use crate::support::disk::Disk;
 
 #[test]
 fn files_of_the_command_line_are_streams_and_nothing_else_is_served() {
@@ -118,6 +119,36 @@ fn standard_input_is_a_stream_and_leaves_no_file_behind() {
     httpd.signal(Signal::SIGINT);
     assert_eq!(httpd.code(), 0);
     assert_eq!(folders(), 0);
+}
+
+#[test]
+fn on_a_full_disk_standard_input_waits_and_nothing_of_it_is_lost() {
+    let Some(disk) = Disk::of("tmpfs") else {
+        return;
+    };
+    let folder = Folder::new();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let httpd = Start::new(&folder)
+        .set("TMPDIR", disk.path(""))
+        .stdin(Stdio::from(reader))
+        .argument("-")
+        .start();
+    let mut client = httpd.ask(get("/events/stdin"));
+    writer.write_all(b"one\n").unwrap();
+    client.until("data: one\n\n");
+    disk.leave_blocks(0);
+    // More than the rest of the file's last block.
+    let long = "x".repeat(10_000);
+    writer
+        .write_all(format!("{long}\ntwo\n").as_bytes())
+        .unwrap();
+    wait_for("a line about the disk", || {
+        let said = httpd.stderr();
+        (said.contains("No space left on device") && said.contains("TMPDIR")).then_some(())
+    });
+    disk.free();
+    client.until(&format!("data: {long}\n\n"));
+    client.until("data: two\n\n");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 // Each test target compiles this module and uses its own part of it.
 #![allow(dead_code)]
 
+pub mod disk;
 pub mod event_stream;
 pub mod folder;
 pub mod process;

@@ -3,14 +3,20 @@
 //! A thread copies it to a file in a folder of its own, so that a client that returns finds
 //! what it missed. The file is rotated, since input may never end.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
-/// How large the file may become before it is rotated once.
+/// The size at which the file is rotated, at the next end of a line. One rotated file is kept.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// The pause before a write that failed is tried again. Meanwhile nothing is read, so that the
+/// program that writes to us waits, and nothing is lost.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The folder and the file; removed when it is dropped.
 #[derive(Debug)]
@@ -35,11 +41,13 @@ impl StdinFile {
         self.folder.join("stdin")
     }
 
-    /// Copies in a thread of its own, until the input ends.
+    /// Copies in a thread of its own, until the input ends. The log gets an error of the input.
     pub(super) fn fill(&self) {
         let path = self.path();
         thread::spawn(move || {
-            let _ = copy(&path);
+            if let Err(error) = copy(io::stdin().lock(), &path) {
+                report(format_args!("stdin: {error}; the stream gets nothing more"));
+            }
         });
     }
 }
@@ -50,13 +58,38 @@ impl Drop for StdinFile {
     }
 }
 
+/// Tries until it succeeds; the first failure is reported.
+fn until_done<T>(path: &Path, mut attempt: impl FnMut() -> io::Result<T>) -> T {
+    let mut is_reported = false;
+    loop {
+        match attempt() {
+            Ok(done) => return done,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                if !is_reported {
+                    let path = path.display();
+                    report(format_args!(
+                        "{path}: {error}; standard input waits; free space there, or set TMPDIR"
+                    ));
+                    is_reported = true;
+                }
+                thread::sleep(RETRY_AFTER);
+            }
+        }
+    }
+}
+
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
-fn copy(path: &Path) -> io::Result<()> {
-    let mut input = io::stdin().lock();
-    let mut file = open(path)?;
+/// Writes an error to stderr. (The log belongs to the thread of the event loop.)
+fn report(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "sse-httpd: error: {text}");
+}
+
+fn copy(mut input: impl Read, path: &Path) -> io::Result<()> {
+    let mut file = until_done(path, || open(path));
     let (mut buffer, mut bytes) = (vec![0; 64 * 1024], 0);
     let mut ends_line = true;
     loop {
@@ -66,12 +99,17 @@ fn copy(path: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        if bytes > FILE_BYTES_MAX && ends_line {
-            fs::rename(path, path.with_extension("1"))?;
-            file = open(path)?;
+        // A line that never ends must not fill the disk: it is longer than SSE_MAX_LINE anyway.
+        if bytes > FILE_BYTES_MAX && (ends_line || bytes > 2 * FILE_BYTES_MAX) {
+            until_done(path, || fs::rename(path, path.with_extension("1")));
+            file = until_done(path, || open(path));
             bytes = 0;
         }
-        file.write_all(&buffer[..count])?;
+        let mut rest = &buffer[..count];
+        while !rest.is_empty() {
+            let written = until_done(path, || file.write(rest));
+            rest = &rest[written..];
+        }
         bytes += count as u64;
         ends_line = buffer[count - 1] == b'\n';
     }

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::stage::Folder;
-use crate::support::root::can;
+use super::folder::Folder;
+use super::root::can;
 
 /// A mounted file system, which is unmounted at the end.
 pub struct Disk {
