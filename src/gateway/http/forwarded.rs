@@ -166,12 +166,14 @@ fn x_forwarded_hops(addresses: &str, schemes: &str, hosts: &str) -> Vec<Hop> {
     addresses.iter().enumerate().map(hop).collect()
 }
 
-/// Words between separators that are not within quotes.
+/// Words between separators that are not within quotes. Where a quote has no end, none counts:
+/// else a client that sends one would hide what the proxies append.
 fn divide(text: &str, separator: char) -> Vec<&str> {
+    let is_balanced = text.matches('"').count().is_multiple_of(2);
     let (mut words, mut start, mut is_quoted) = (Vec::new(), 0, false);
     for (at, character) in text.char_indices() {
         match character {
-            '"' => is_quoted = !is_quoted,
+            '"' if is_balanced => is_quoted = !is_quoted,
             _ if character == separator && !is_quoted => {
                 words.push(text[start..at].trim());
                 start = at + character.len_utf8();
@@ -264,6 +266,10 @@ mod tests {
         );
         any("for=_hidden;proto=https", ["10.0.0.1", "https", "own"]);
         any("for=192.0.2.9;host=\"a b\"", ["192.0.2.9", "http", "own"]);
+        any(
+            "for=\", for=192.0.2.9;proto=https",
+            ["192.0.2.9", "https", "own"],
+        );
         any("for=\"192.0.2.9, 198.51.100.1", ["10.0.0.1", "http", "own"]);
     }
 
