@@ -1,12 +1,11 @@
 //! nginx with fcgiwrap, started from the project's own nginx/fcgiwrap.conf.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 
 use crate::servers::daemon::{Daemon, require};
 use crate::servers::nginx;
-use crate::servers::processes::running_from;
 use crate::stage::Site;
 use crate::support::wait::wait_until;
 
@@ -40,19 +39,5 @@ fn fcgiwrap_streams_by_the_plain_names() {
     let mut stream = site.get("tail.cgi").send();
     assert_eq!(stream.head.status, 200);
     assert_eq!(stream.event().data, "1");
-    let last_id = stream.parser.last_id.clone();
-    for number in 2..7 {
-        let written = Instant::now();
-        site.folder.append("data/app.log", format!("{number}\n"));
-        let event = stream.event();
-        assert_eq!(event.data, number.to_string());
-        assert!(event.arrived - written < Duration::from_secs(1));
-    }
-    let mut again = site.get("tail.cgi").field("Last-Event-ID", &last_id).send();
-    assert_eq!(again.data_of(2), ["2", "3"]);
-    drop((stream, again));
-    let folder = site.folder.join("pages/cgi-bin");
-    wait_until("no program is left", Duration::from_millis(4500), || {
-        running_from(&folder).is_empty()
-    });
+    site.delivers_at_once_and_resumes(stream);
 }

@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use crate::servers::answer::Answer;
 use crate::servers::daemon::{Daemon, all_logs, start_on_free_port};
-use crate::servers::processes::kill_running_from;
+use crate::servers::processes::{kill_running_from, running_from};
 use crate::servers::request::Request;
 use crate::support::folder::Folder;
+use crate::support::wait::wait_until;
 
 /// A running server; it ends when dropped, and so do its programs.
 pub struct Site {
@@ -42,6 +45,28 @@ impl Site {
     /// A GET of what lies beside the programs.
     pub fn get(&self, name: &str) -> Request {
         Request::new(self.port, "GET", &format!("/cgi-bin/{name}"))
+    }
+
+    /// Appends lines to data/app.log, whose stream this is and which has one line, `1`: each
+    /// arrives at once, a client resumes by its last id, and the programs of clients that have
+    /// left end.
+    #[track_caller]
+    pub fn delivers_at_once_and_resumes(&self, mut stream: Answer) {
+        let last_id = stream.parser.last_id.clone();
+        for number in 2..7 {
+            let written = Instant::now();
+            self.folder.append("data/app.log", format!("{number}\n"));
+            let event = stream.event();
+            assert_eq!(event.data, number.to_string());
+            assert!(event.arrived - written < Duration::from_secs(1));
+        }
+        let mut again = self.get("tail.cgi").field("Last-Event-ID", &last_id).send();
+        assert_eq!(again.data_of(2), ["2", "3"]);
+        drop((stream, again));
+        let folder = self.folder.join("pages/cgi-bin");
+        wait_until("no program is left", Duration::from_millis(4500), || {
+            running_from(&folder).is_empty()
+        });
     }
 
     pub fn logs(&self) -> String {

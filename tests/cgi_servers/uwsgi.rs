@@ -2,13 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
 
 use crate::servers::configured::configured;
 use crate::servers::daemon::{becomes_server_user, require};
-use crate::servers::processes::running_from;
 use crate::stage::Site;
-use crate::support::wait::{PATIENCE, wait_until};
+use crate::support::wait::PATIENCE;
 
 const UWSGI: &str = "/usr/bin/uwsgi-core";
 
@@ -39,21 +37,7 @@ fn uwsgi_streams_by_the_plain_names_alone() {
     site.folder.write("data/app.log", "1\n");
     let mut stream = site.get("tail.cgi").send();
     assert_eq!(stream.event().data, "1");
-    let last_id = stream.parser.last_id.clone();
-    for number in 2..7 {
-        let written = Instant::now();
-        site.folder.append("data/app.log", format!("{number}\n"));
-        let event = stream.event();
-        assert_eq!(event.data, number.to_string());
-        assert!(event.arrived - written < Duration::from_secs(1));
-    }
-    let mut again = site.get("tail.cgi").field("Last-Event-ID", &last_id).send();
-    assert_eq!(again.data_of(2), ["2", "3"]);
-    drop((stream, again));
-    let folder = site.folder.join("pages/cgi-bin");
-    wait_until("no program is left", Duration::from_millis(4500), || {
-        running_from(&folder).is_empty()
-    });
+    site.delivers_at_once_and_resumes(stream);
     let hidden = site.get(".htsse").field("Connection", "close").send();
     assert_eq!(hidden.head.status, 403);
 
