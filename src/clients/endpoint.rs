@@ -78,7 +78,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Sends the token in a file as `Authorization: Bearer` (RFC 6750 §2.1).
+    /// Reads a token from a file, to send it as `Authorization: Bearer` (RFC 6750 §2.1).
     pub(super) fn token_file(&mut self, path: &Path) -> Result<(), UsageError> {
         let wrong = |what: &dyn std::fmt::Display| {
             UsageError(format!("--token-file {}: {what}", path.display()))

@@ -81,7 +81,7 @@ impl SessionKind {
     }
 }
 
-/// The members of a room.
+/// The members of a room, as its welcome reports them.
 #[derive(Clone, Debug, Default)]
 pub struct Members {
     /// How many there are.

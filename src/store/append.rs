@@ -69,10 +69,10 @@ pub(crate) enum Presence {
 /// What to do if the file is missing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MissingFile {
-    /// Create it.
-    Made,
-    /// Report an error.
-    Told,
+    /// The first record creates it.
+    Create,
+    /// It is an error.
+    Report,
 }
 
 /// How records are appended.
@@ -178,7 +178,7 @@ impl Target {
         Ok(Self {
             folder,
             name,
-            missing: MissingFile::Made,
+            missing: MissingFile::Create,
             named_by: NamedBy::Administrator,
         })
     }
@@ -211,7 +211,7 @@ impl Target {
         Self {
             folder,
             name: name.into(),
-            missing: MissingFile::Told,
+            missing: MissingFile::Report,
             named_by: NamedBy::Ourselves,
         }
     }
@@ -280,8 +280,8 @@ impl Target {
             // Between two steps of a rotation the file is missing for a moment.
             Err(Errno::ENOENT) if self.state(&self.nth(1)).is_ok() => Ok(Presence::There),
             Err(Errno::ENOENT) => match self.missing {
-                MissingFile::Made => Ok(Presence::ToCome),
-                MissingFile::Told => Err(AppendError::NotFound),
+                MissingFile::Create => Ok(Presence::ToCome),
+                MissingFile::Report => Err(AppendError::NotFound),
             },
             Err(error) => Err(self.no_file(error)),
         }
@@ -293,7 +293,7 @@ impl Target {
             Err(Errno::ENOENT) => {
                 // Between two steps of a rotation the file is missing for a moment.
                 let may_make =
-                    self.missing == MissingFile::Made || self.state(&self.nth(1)).is_ok();
+                    self.missing == MissingFile::Create || self.state(&self.nth(1)).is_ok();
                 if !may_make {
                     return Err(AppendError::NotFound);
                 }

@@ -252,8 +252,8 @@ pub(crate) fn target(settings: &Settings, request: &Request) -> Result<Target, P
             .filter(|name| is_jsonl(name.as_path()))
             .ok_or(PublishError::NotFound)?;
         let missing = match settings.absent {
-            Absent::Awaited => MissingFile::Made,
-            Absent::NotFound => MissingFile::Told,
+            Absent::Awaited => MissingFile::Create,
+            Absent::NotFound => MissingFile::Report,
         };
         return Target::below(root, &name, missing).map_err(|trouble| match trouble {
             AppendError::System(error) => unavailable(&root.display(), &error),

@@ -44,8 +44,8 @@ const OURS: Mode = Mode::S_IRWXU;
 /// A spool must not be writable for others, who could put folders there.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// The number of sessions that one sweep checks, at most; and those that the system returns
-/// together with the last one, which are some hundred.
+/// The number of sessions after which a sweep stops. It checks up to some hundred more: those
+/// that the system returned together with the last one.
 const LOOKED_MAX: usize = 2_048;
 
 /// The maximum number that it removes, which takes a few milliseconds. 10 000 abandoned

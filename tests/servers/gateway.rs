@@ -337,7 +337,7 @@ impl Site {
         connections_below(&self.folder)
     }
 
-    /// Waits until a connection waits to be accepted.
+    /// Waits until a connection is in the queue of the listening socket.
     #[track_caller]
     pub fn wait_for_connections_waiting(&self, limit: Duration) {
         let held = self.held.as_ref().expect("a socket is held");

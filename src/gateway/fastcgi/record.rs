@@ -71,7 +71,7 @@ fn header(kind: u8, request_id: u16, content_bytes: u16) -> [u8; HEADER_BYTES] {
     [VERSION, kind, id1, id0, content1, content0, 0, 0]
 }
 
-/// Appends one record. `content` is at most 65 535 bytes, which callers ensure.
+/// Appends one record. Callers pass at most 65 535 bytes of `content`.
 pub(super) fn record(kind: u8, request_id: u16, content: &[u8], out: &mut Vec<u8>) {
     let content_bytes = u16::try_from(content.len()).expect("content that was cut or bounded");
     out.extend_from_slice(&header(kind, request_id, content_bytes));

@@ -80,7 +80,7 @@ pub struct Place<'a> {
 }
 
 impl SettingsFile {
-    /// The maximum size of a file.
+    /// The maximum size of a file, in bytes.
     pub const MAX_BYTES: usize = 64 << 10;
 
     /// The maximum number of names in the heads of all sections.

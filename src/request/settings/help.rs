@@ -32,7 +32,7 @@ pub(crate) fn environment_help(settings: impl Iterator<Item = &'static Setting>)
 fn meaning(setting: &Setting) -> String {
     let mut text = setting.help.to_owned();
     let range = setting.spec.kind.range();
-    // The placeholder of a choice already lists its words.
+    // The placeholder of a choice already shows its values, such as `yes|no`.
     if !range.is_empty() && !matches!(setting.spec.kind, Kind::YesNo | Kind::Choice(_)) {
         text.push_str(&format!("; {range}"));
     }
