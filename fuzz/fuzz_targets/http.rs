@@ -1,8 +1,8 @@
 //! Arbitrary bytes on an HTTP connection, split anywhere: the same requests, the same
 //! answers, no second answer to a request, and no panic.
 //!
-//! The first byte of the input says when a request is answered, the second how the rest is
-//! split.
+//! The first byte of the input says when a request is answered and whether a PROXY protocol
+//! header precedes the first one, the second byte how the rest is split.
 
 #![no_main]
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ const LIMITS: Limits = Limits {
     head_bytes: 1000,
     fields: 8,
     unwanted_bytes: 50,
+    proxy_header_bytes: 100,
 };
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,8 +27,12 @@ struct Outcome {
     has_ended: bool,
 }
 
-fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>, answers_at_head: bool) -> Outcome {
-    let mut connection = Connection::new(LIMITS, Peer::default());
+fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>, choices: u8) -> Outcome {
+    let answers_at_head = choices & 1 == 0;
+    let mut connection = match choices & 2 == 0 {
+        true => Connection::new(LIMITS, Peer::default()),
+        false => Connection::behind_proxy(LIMITS, Peer::default()),
+    };
     let mut outcome = Outcome::default();
     let (mut requests, mut reply) = (0, Vec::new());
     for mut input in pieces {
@@ -47,6 +52,7 @@ fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>, answers_at_head: bool) ->
                     for name in meta.names() {
                         outcome.seen.extend(name);
                     }
+                    outcome.seen.extend(meta.joined("REMOTE_ADDR").unwrap_or_default());
                     status = answers_at_head.then_some(Status::Ok);
                 }
                 Incoming::Body(piece) => {
@@ -79,12 +85,11 @@ fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>, answers_at_head: bool) ->
 }
 
 fuzz_target!(|input: &[u8]| {
-    let [answers, seed, wire @ ..] = input else {
+    let [choices, seed, wire @ ..] = input else {
         return;
     };
-    let answers_at_head = answers % 2 == 0;
-    let whole = outcome(std::iter::once(wire), answers_at_head);
-    assert_eq!(outcome(wire.chunks(1), answers_at_head), whole);
+    let whole = outcome(std::iter::once(wire), *choices);
+    assert_eq!(outcome(wire.chunks(1), *choices), whole);
     let size = usize::from(*seed) + 1;
-    assert_eq!(outcome(wire.chunks(size), answers_at_head), whole);
+    assert_eq!(outcome(wire.chunks(size), *choices), whole);
 });

@@ -1,14 +1,14 @@
 //! Accepts connections, and evicts connections to make room.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
-use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
+use nix::sys::socket::{SockaddrStorage, getsockname};
 
 use super::connection::{Action, Connection};
 use super::event_loop::Server;
@@ -72,7 +72,12 @@ impl Descriptors {
 /// What peers speak, with the limits of a request.
 enum Language {
     FastCgi(Rc<fastcgi::Limits>),
-    Http(Rc<http::Limits>),
+    Http {
+        limits: Rc<http::Limits>,
+        /// The proxies that send a PROXY protocol header, if `--proxy-protocol` is given: nobody
+        /// else is served.
+        proxies: Option<Box<[http::Network]>>,
+    },
 }
 
 /// The listening socket, and its limit of connections.
@@ -100,7 +105,10 @@ impl Acceptor {
             descriptors: Descriptors { limit },
             subscribers_max,
             language: match &options.site {
-                Some(_) => Language::Http(Rc::new(http::Limits::default())),
+                Some(site) => Language::Http {
+                    limits: Rc::new(http::Limits::default()),
+                    proxies: site.proxies().map(Into::into),
+                },
                 None => Language::FastCgi(Rc::new(fastcgi::Limits {
                     params_bytes: options.params_bytes,
                     pairs: options.pairs,
@@ -162,15 +170,27 @@ impl Acceptor {
         self.listeners.clear();
     }
 
-    /// The protocol of a connection that has been accepted.
-    fn protocol(&self, socket: &OwnedFd) -> Protocol {
-        match &self.language {
+    /// The protocol of a connection that has been accepted from `client`.
+    ///
+    /// # Errors
+    /// The address of a peer that is no trusted proxy, where only these are served.
+    fn protocol(&self, socket: &OwnedFd, client: Option<SocketAddr>) -> Result<Protocol, IpAddr> {
+        let (limits, proxies) = match &self.language {
             Language::FastCgi(limits) => {
-                Protocol::FastCgi(fastcgi::Connection::new(Rc::clone(limits)))
+                let connection = fastcgi::Connection::new(Rc::clone(limits));
+                return Ok(Protocol::FastCgi(connection));
             }
-            Language::Http(limits) => {
-                Protocol::Http(http::Connection::new(Rc::clone(limits), peer_of(socket)))
-            }
+            Language::Http { limits, proxies } => (Rc::clone(limits), proxies),
+        };
+        let server = own_address(socket);
+        let peer = http::Peer { client, server };
+        let Some(proxies) = proxies else {
+            return Ok(Protocol::Http(http::Connection::new(limits, peer)));
+        };
+        let is_trusted = |address| proxies.iter().any(|network| network.contains(address));
+        match client {
+            Some(client) if !is_trusted(client.ip()) => Err(client.ip()),
+            _ => Ok(Protocol::Http(http::Connection::behind_proxy(limits, peer))),
         }
     }
 }
@@ -208,10 +228,20 @@ impl Server {
                 break;
             }
             match listener.accept() {
-                Ok(Accepted::Peer(socket)) => {
+                Ok(Accepted::Peer(socket, client)) => {
                     let number = socket.as_raw_fd() as u64;
                     in_excess += usize::from(self.acceptor.descriptors.is_nearly_exhausted(number));
-                    self.open_connection(socket, now);
+                    match self.acceptor.protocol(&socket, client) {
+                        Ok(protocol) => self.open_connection(socket, protocol, now),
+                        Err(address) => self.log.rate_limited(
+                            Level::Warning,
+                            "no proxy",
+                            &format!(
+                                "{address}: not one of --trusted-proxy, and with --proxy-protocol \
+                                 nobody else is served; disconnected"
+                            ),
+                        ),
+                    }
                 }
                 Ok(Accepted::Stranger(address)) => self.log.rate_limited(
                     Level::Warning,
@@ -286,8 +316,7 @@ impl Server {
         waiting.len()
     }
 
-    fn open_connection(&mut self, socket: OwnedFd, now: Now) {
-        let protocol = self.acceptor.protocol(&socket);
+    fn open_connection(&mut self, socket: OwnedFd, protocol: Protocol, now: Now) {
         let connection = Connection::new(socket, protocol, now);
         let id = self.connections.insert(connection);
         let Some(connection) = self.connections.get(id) else {
@@ -325,23 +354,17 @@ impl Server {
     }
 }
 
-/// Who is at the other end of a socket, as far as the system says.
-fn peer_of(socket: &OwnedFd) -> http::Peer {
-    let address = |found: nix::Result<SockaddrStorage>| {
-        let found = found.ok()?;
-        let v4 = found
-            .as_sockaddr_in()
-            .map(|v4| SocketAddr::V4((*v4).into()));
-        v4.or_else(|| {
-            found
-                .as_sockaddr_in6()
-                .map(|v6| SocketAddr::V6((*v6).into()))
-        })
-    };
-    http::Peer {
-        client: address(getpeername(socket.as_raw_fd())),
-        server: address(getsockname(socket.as_raw_fd())),
-    }
+/// The address that a peer has connected to; `None` for a socket in the file system.
+fn own_address(socket: &OwnedFd) -> Option<SocketAddr> {
+    let found: SockaddrStorage = getsockname(socket.as_raw_fd()).ok()?;
+    let v4 = found
+        .as_sockaddr_in()
+        .map(|v4| SocketAddr::V4((*v4).into()));
+    v4.or_else(|| {
+        found
+            .as_sockaddr_in6()
+            .map(|v6| SocketAddr::V6((*v6).into()))
+    })
 }
 
 #[cfg(test)]

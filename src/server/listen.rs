@@ -38,7 +38,8 @@ struct Made {
 
 /// A new connection.
 pub(super) enum Accepted {
-    Peer(OwnedFd),
+    /// Its socket, and the address of its peer; over a socket in the file system there is none.
+    Peer(OwnedFd, Option<SocketAddr>),
     /// Its address is not permitted.
     Stranger(IpAddr),
 }
@@ -125,7 +126,7 @@ impl Listener {
             Socket::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
-                Ok(Accepted::Peer(stream.into()))
+                Ok(Accepted::Peer(stream.into(), None))
             }
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
@@ -136,7 +137,7 @@ impl Listener {
                 // An event is a small write that nothing follows for a while.
                 stream.set_nodelay(true)?;
                 stream.set_nonblocking(true)?;
-                Ok(Accepted::Peer(stream.into()))
+                Ok(Accepted::Peer(stream.into(), Some(peer)))
             }
         }
     }

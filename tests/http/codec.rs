@@ -225,6 +225,7 @@ const SMALL: Limits = Limits {
     head_bytes: 200,
     fields: 4,
     unwanted_bytes: 20,
+    proxy_header_bytes: 100,
 };
 
 /// A line or a piece of one that is as likely to fit as not.

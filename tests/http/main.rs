@@ -9,4 +9,5 @@ mod connections;
 mod first_minute;
 mod hostile;
 mod machine;
+mod proxy_protocol;
 mod stage;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::chunked::{Chunked, Taken};
 use super::head::{Framing, RequestHead, Version};
+use super::proxy_protocol::{ProxyHeader, Said};
 use super::response::{self, Persistence};
 use super::{Limits, Malformed, Peer, Rejection, head, scan};
 use crate::gateway::After;
@@ -36,11 +37,15 @@ pub struct Connection {
     response: Response,
     /// An empty line came before the request (RFC 9112 §2.2 has us ignore one).
     has_skipped_line: bool,
+    /// A PROXY protocol header has been received, and no whole head after it.
+    follows_proxy_header: bool,
 }
 
 /// Where in a request we are.
 #[derive(Debug)]
 enum Part {
+    /// The PROXY protocol header is received.
+    ProxyHeader(Box<ProxyHeader>),
     /// The head is received; so many of its bytes have come. Empty: between requests.
     Head(Vec<u8>),
     /// The body is received, and handed out.
@@ -91,6 +96,17 @@ impl Connection {
             part: Part::Head(Vec::new()),
             response: Response::TO_NONSENSE,
             has_skipped_line: false,
+            follows_proxy_header: false,
+        }
+    }
+
+    /// A connection from a proxy that sends a PROXY protocol header before the first request.
+    /// The client is who the header names, if it names one, else `peer`.
+    #[must_use]
+    pub fn behind_proxy(limits: impl Into<Rc<Limits>>, peer: impl Into<Rc<Peer>>) -> Self {
+        Self {
+            part: Part::ProxyHeader(Box::default()),
+            ..Self::new(limits, peer)
         }
     }
 
@@ -102,8 +118,8 @@ impl Connection {
     /// `reply`.
     ///
     /// # Errors
-    /// [`Malformed`]: the rest of a body, which was answered already, is not what it has to
-    /// be; the connection is to be closed.
+    /// [`Malformed`]: the rest of a body, which was answered already, or the header of the
+    /// PROXY protocol is not what it has to be; the connection is to be closed.
     pub fn take<'i>(
         &mut self,
         input: &mut &'i [u8],
@@ -111,6 +127,16 @@ impl Connection {
     ) -> Result<Option<Incoming<'i>>, Malformed> {
         loop {
             match &mut self.part {
+                Part::ProxyHeader(header) => {
+                    let Some(said) = header.take(input, self.limits.proxy_header_bytes)? else {
+                        return Ok(None);
+                    };
+                    if let Said::Addresses(peer) = said {
+                        self.peer = Rc::new(peer);
+                    }
+                    self.part = Part::Head(Vec::new());
+                    self.follows_proxy_header = true;
+                }
                 Part::Head(bytes) => match take_head(bytes, input, &self.limits) {
                     Ok(HeadTaken::More) => return Ok(None),
                     Ok(HeadTaken::EmptyLine) if !self.has_skipped_line => {
@@ -169,6 +195,7 @@ impl Connection {
 
     fn begin<'i>(&mut self, head: RequestHead) -> Incoming<'i> {
         self.has_skipped_line = false;
+        self.follows_proxy_header = false;
         self.response = Response {
             is_head: head.is_head,
             version: head.version,
@@ -195,12 +222,13 @@ impl Connection {
         matches!(self.part, Part::Whole)
     }
 
-    /// Whether the client owes us something: the rest of a head, or the rest of a body that
-    /// nobody wanted. Who stays in this state for long is to be disconnected.
+    /// Whether the client owes us something: the rest of a PROXY protocol header, the head after
+    /// it, the rest of a head, or the rest of a body that nobody wanted. Who stays in this state for long is to be disconnected.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         match &self.part {
-            Part::Head(bytes) => !bytes.is_empty(),
+            Part::ProxyHeader(header) => !header.is_empty(),
+            Part::Head(bytes) => !bytes.is_empty() || self.follows_proxy_header,
             Part::Unwanted(..) => true,
             Part::Body(_) | Part::Whole | Part::Closing => false,
         }
@@ -273,7 +301,7 @@ impl Part {
             Self::Body(_) if response.owes_continue => false,
             Self::Body(Body::Length(length)) => *length <= limits.unwanted_bytes,
             Self::Body(Body::Chunked(_)) => true,
-            Self::Head(_) | Self::Unwanted(..) | Self::Closing => false,
+            Self::ProxyHeader(_) | Self::Head(_) | Self::Unwanted(..) | Self::Closing => false,
         }
     }
 }

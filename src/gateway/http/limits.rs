@@ -12,6 +12,10 @@ pub struct Limits {
     /// connection. Default 64 KiB; a longer rest closes the connection. (How long a body that
     /// is wanted may be, `SSE_PUBLISH_MAX` says.)
     pub unwanted_bytes: u64,
+    /// The longest PROXY protocol header of version 2. The specification allows 64 KiB of
+    /// fields after the addresses, which are skipped; proxies send a few hundred bytes. Default
+    /// 4096.
+    pub proxy_header_bytes: usize,
 }
 
 impl Default for Limits {
@@ -20,6 +24,7 @@ impl Default for Limits {
             head_bytes: 16 * 1024,
             fields: 64,
             unwanted_bytes: 64 * 1024,
+            proxy_header_bytes: 4096,
         }
     }
 }

@@ -1,14 +1,21 @@
-//! What ends a connection without a response, since one has been sent already.
+//! What ends a connection without a response: one has been sent already, or it is not known
+//! whether the peer would understand one.
 
 use std::fmt;
 
-/// Why the rest of a body that nobody wanted ends its connection.
+/// Why a connection is closed without a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// It is no chunked body.
+    /// The rest of a body that nobody wanted is no chunked body.
     Unwanted,
     /// It is longer than [`super::Limits::unwanted_bytes`].
     UnwantedTooLong,
+    /// A trusted proxy has to send a PROXY protocol header first, and sent something else.
+    NoProxyHeader,
+    /// A PROXY protocol header does not follow its specification.
+    ProxyHeader,
+    /// It is longer than [`super::Limits::proxy_header_bytes`].
+    ProxyHeaderTooLong,
 }
 
 impl fmt::Display for Malformed {
@@ -16,6 +23,11 @@ impl fmt::Display for Malformed {
         f.write_str(match self {
             Self::Unwanted => "a malformed chunk in a body that was answered",
             Self::UnwantedTooLong => "a long body that was answered before its end",
+            Self::NoProxyHeader => {
+                "no PROXY protocol header; have the proxy send one, or omit --proxy-protocol"
+            }
+            Self::ProxyHeader => "malformed PROXY protocol header",
+            Self::ProxyHeaderTooLong => "a PROXY protocol header longer than 4096 bytes",
         })
     }
 }

@@ -18,6 +18,8 @@
 //!                          └── finish(), unless the connection is kept
 //! ```
 //!
+//! Behind a proxy that sends a PROXY protocol header, the first state is that header.
+//!
 //! Two readers of one connection must never disagree where a request ends. So what RFC 9112
 //! lets a server be lenient about is rejected, and after a rejection nothing is read: see
 //! [`Rejection`].
@@ -65,6 +67,7 @@ mod head;
 mod limits;
 mod malformed;
 mod peer;
+mod proxy_protocol;
 mod rejection;
 mod response;
 mod scan;

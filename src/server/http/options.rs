@@ -108,6 +108,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
                 })?;
                 site.trusted.push(network);
             }
+            "proxy-protocol" => site.awaits_proxy_header = true,
             "user" => options.user = Some(named(&name, &mut parser, accounts::account)?),
             "allow-root" => options.may_be_root = MayBeRoot::Yes,
             "beneath" => options.beneath.push(path(&name, &mut parser)?),
@@ -135,6 +136,14 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
             true => ListenAddress::Inherited,
             false => ListenAddress::Tcp(ADDRESS),
         });
+    }
+    let is_tcp = |place: &ListenAddress| matches!(place, ListenAddress::Tcp(_));
+    if site.awaits_proxy_header && site.trusted.is_empty() && options.places.iter().any(is_tcp) {
+        return Err(
+            "--proxy-protocol: no --trusted-proxy, so nobody would be served; name the \
+                    proxy's address"
+                .into(),
+        );
     }
     if options.config.is_some() {
         if !streams.sections.is_empty() {
@@ -292,6 +301,10 @@ options:
                           X-Forwarded-For, -Proto, -Host. The client is the last address
                           that is not trusted. May be repeated; with it, the peers of
                           unix:PATH are believed, too
+  --proxy-protocol        every connection begins with a PROXY protocol header, version 1 or 2,
+                          which names the client. Only a --trusted-proxy and the peers of
+                          unix:PATH may connect; others are disconnected, with or without a
+                          header
   --user USER[:GROUP]     become this user once the sockets are bound. Root must name one
   --allow-root            serve as root all the same
   --beneath DIR           refuse files that are not below DIR, by whatever links; may be
@@ -381,6 +394,7 @@ mod tests {
                 &["a", "--trusted-proxy", "x"],
                 "--trusted-proxy x: no address",
             ),
+            (&["a", "--proxy-protocol"], "--proxy-protocol: no --trusted"),
             (&["a", "--drain", "soon"], "--drain soon: no duration"),
             (
                 &["a", "--idle-timeout", "1ms"],

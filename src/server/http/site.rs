@@ -22,6 +22,8 @@ pub(in crate::server) struct Site {
     pub(super) hosts: Hosts,
     /// The proxies that are believed what they say of a client.
     pub(super) trusted: Vec<Network>,
+    /// They send a PROXY protocol header (`--proxy-protocol`).
+    pub(super) awaits_proxy_header: bool,
     /// The page of the command line's streams.
     pub(super) page: Option<Box<dyn Pages>>,
 }
@@ -60,6 +62,11 @@ impl Section {
 }
 
 impl Site {
+    /// The proxies that send a PROXY protocol header; `None`: nobody does.
+    pub(in crate::server) fn proxies(&self) -> Option<&[Network]> {
+        self.awaits_proxy_header.then_some(&self.trusted[..])
+    }
+
     /// Finds what a request is for. `defaults` are the settings of the process.
     pub(in crate::server) fn route(
         &self,
