@@ -10,7 +10,7 @@ use crate::servers::answer::Answer;
 use crate::servers::apache::{Apache, Builder, Mpm};
 use crate::servers::caddy;
 use crate::servers::daemon::{Daemon, all_logs, start_on_free_port};
-use crate::servers::nginx::{self, Edits};
+use crate::servers::nginx::{self, Edits, InFrontOf};
 use crate::servers::request::Request;
 use crate::support::folder::{Folder, append};
 use crate::support::wait::PATIENCE;
@@ -49,7 +49,7 @@ impl Site {
             Proxy::Caddy => caddy::configure_in_front,
         };
         let (daemon, port) = start_on_free_port(&folder, &[], |port| {
-            configure(&folder, port, apache.port(), edits)
+            configure(&folder, port, InFrontOf::Cgi, apache.port(), edits)
         });
         Self {
             _proxy: daemon,

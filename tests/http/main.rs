@@ -3,6 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../servers/mod.rs"]
+mod servers;
+
+mod behind;
 mod codec;
 mod configured;
 mod connections;

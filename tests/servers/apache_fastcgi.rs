@@ -64,3 +64,23 @@ pub fn configure(
     ));
     command(folder, &text)
 }
+
+/// Writes the configuration of a proxy for the `sse-httpd` on another port, and returns the
+/// command.
+#[track_caller]
+pub fn configure_in_front(folder: &Folder, port: u16, behind: u16) -> Vec<String> {
+    require_apache(&[("proxy_http", "apache2-bin"), ("headers", "apache2-bin")]);
+    folder.make("run");
+    let base = Base {
+        mpm: Mpm::EventWithCgid,
+        modules: &["proxy", "proxy_http", "headers"],
+        workers: WORKERS,
+        directives: &[],
+    };
+    let text = base.text(folder, port)
+        + &format!(
+            "Define EVENTS_HTTPD 127.0.0.1:{behind}\nInclude {}/apache/in-front-of-httpd.conf\n",
+            env!("CARGO_MANIFEST_DIR"),
+        );
+    command(folder, &text)
+}

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::configured::configured;
 use super::daemon::require;
-use super::nginx::Edits;
+use super::nginx::{Edits, InFrontOf};
 use super::responder::socket;
 use crate::support::folder::Folder;
 
@@ -45,16 +45,25 @@ pub fn configure(
 
 /// Writes the configuration of a proxy for the server on another port, and returns the command.
 #[track_caller]
-pub fn configure_in_front(folder: &Folder, port: u16, behind: u16, edits: &Edits) -> Vec<String> {
+pub fn configure_in_front(
+    folder: &Folder,
+    port: u16,
+    of: InFrontOf,
+    behind: u16,
+    edits: &Edits,
+) -> Vec<String> {
     require(CADDY, "caddy");
     let site = configured(
-        "caddy/in-front-of-cgi.Caddyfile",
+        match of {
+            InFrontOf::Cgi => "caddy/in-front-of-cgi.Caddyfile",
+            InFrontOf::Httpd => "caddy/in-front-of-httpd.Caddyfile",
+        },
         &[
             (
                 "\n:80 {\n",
                 &format!("\nhttp://:{port} {{\n\tbind 127.0.0.1\n"),
             ),
-            ("127.0.0.1:8080\n", &format!("127.0.0.1:{behind}\n")),
+            ("127.0.0.1:8080", &format!("127.0.0.1:{behind}")),
         ],
     );
     let site = edits.site.iter().fold(site, |text, (from, to)| {
@@ -65,7 +74,7 @@ pub fn configure_in_front(folder: &Folder, port: u16, behind: u16, edits: &Edits
 }
 
 /// Writes the site with global options before it, and returns the command.
-fn command(folder: &Folder, site: &str, directives: &[String]) -> Vec<String> {
+pub fn command(folder: &Folder, site: &str, directives: &[String]) -> Vec<String> {
     let root = folder.display().to_string();
     let directives = directives.join("\n\t");
     let text = format!(

@@ -136,10 +136,24 @@ pub fn becomes_server_user() -> bool {
 pub fn start_on_free_port(
     folder: &Folder,
     environment: &[(String, String)],
-    mut configure: impl FnMut(u16) -> Vec<String>,
+    configure: impl FnMut(u16) -> Vec<String>,
 ) -> (Daemon, u16) {
     let mark = format!("{}-{:?}", std::process::id(), Instant::now());
     fs::write(folder.make("pages").join("mark.txt"), &mark).expect("the folder can be written");
+    start_until(folder, environment, configure, |port| {
+        let request = Request::new(port, "GET", "/mark.txt").field("Connection", "close");
+        request.send().text() == mark
+    })
+}
+
+/// Starts a web server on a free port and waits until what answers there is this server.
+#[track_caller]
+pub fn start_until(
+    folder: &Folder,
+    environment: &[(String, String)],
+    mut configure: impl FnMut(u16) -> Vec<String>,
+    is_it: impl Fn(u16) -> bool,
+) -> (Daemon, u16) {
     // Another process may take the free port before the server does.
     for _ in 0..5 {
         let port = free_port();
@@ -154,13 +168,7 @@ pub fn start_on_free_port(
                 assert!(taken, "{}: {status}\n{log}", words[0]);
                 break;
             }
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
-                && Request::new(port, "GET", "/mark.txt")
-                    .field("Connection", "close")
-                    .send()
-                    .text()
-                    == mark
-            {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() && is_it(port) {
                 return (daemon, port);
             }
             assert!(

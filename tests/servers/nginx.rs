@@ -10,6 +10,15 @@ use crate::support::folder::Folder;
 
 const NGINX: &str = "/usr/sbin/nginx";
 
+/// What a proxy passes requests on to over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InFrontOf {
+    /// A server with CGI programs.
+    Cgi,
+    /// `sse-httpd`.
+    Httpd,
+}
+
 /// The changes of a test.
 #[derive(Clone, Default)]
 pub struct Edits {
@@ -58,12 +67,21 @@ pub fn configure(folder: &Folder, port: u16, edits: &Edits) -> Vec<String> {
 
 /// Writes the configuration of a proxy for the server on another port, and returns the command.
 #[track_caller]
-pub fn configure_in_front(folder: &Folder, port: u16, behind: u16, edits: &Edits) -> Vec<String> {
+pub fn configure_in_front(
+    folder: &Folder,
+    port: u16,
+    of: InFrontOf,
+    behind: u16,
+    edits: &Edits,
+) -> Vec<String> {
     require(NGINX, "nginx-light");
     folder.make("etc");
     folder.make("run");
     let site = configured(
-        "nginx/in-front-of-cgi.conf",
+        match of {
+            InFrontOf::Cgi => "nginx/in-front-of-cgi.conf",
+            InFrontOf::Httpd => "nginx/in-front-of-httpd.conf",
+        },
         &[
             ("listen 80;", &format!("listen 127.0.0.1:{port};")),
             ("    listen [::]:80;\n", ""),
