@@ -87,10 +87,10 @@ fn the_page_of_settings_is_made_from_the_table() {
 }
 
 #[test]
-fn readme_has_each_setting_with_the_range_and_the_default_of_the_table() {
-    let readme = fs::read_to_string(path("README.md")).unwrap();
+fn the_table_of_settings_has_each_with_its_range_and_default() {
+    let page = fs::read_to_string(path("docs/settings-file.md")).unwrap();
     // A pipe within a cell is written `\|`.
-    let rows: Vec<Vec<&str>> = readme
+    let rows: Vec<Vec<&str>> = page
         .lines()
         .filter(|line| line.starts_with("| `SSE_") && line.matches(" |").count() >= 4)
         .map(|line| {
@@ -104,7 +104,7 @@ fn readme_has_each_setting_with_the_range_and_the_default_of_the_table() {
         let name = row[0].trim_matches('`');
         assert!(
             missing.remove(name),
-            "README: {name} is no setting, or comes twice"
+            "docs/settings-file.md: {name} is no setting, or comes twice"
         );
         let setting = TABLE
             .iter()
@@ -114,8 +114,11 @@ fn readme_has_each_setting_with_the_range_and_the_default_of_the_table() {
         assert_eq!(
             [row[0], row[2], row[3]],
             [name.as_str(), range.as_str(), default.as_str()],
-            "README: name, range and default"
+            "docs/settings-file.md: name, range and default"
         );
     }
-    assert!(missing.is_empty(), "README lacks {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "docs/settings-file.md lacks {missing:?}"
+    );
 }

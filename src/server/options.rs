@@ -249,7 +249,7 @@ usage: {program} --socket PATH [--mode 0660] [--owner USER] [--group GROUP] [--u
 Settings such as SSE_STREAM, SSE_FILE and SSE_ROOT select a stream: as parameters for each
 location of the web server, or in a settings file for each path. The web server's parameters
 take precedence, then the section of the path, then the top of the file, then this process's
-environment. See README.
+environment. See docs/settings-file.md.
 
 A client of the socket determines these parameters. So it can read every file that this
 process may read and, with SSE_STREAM=publish, append to every file that it may write. Give

@@ -1,4 +1,4 @@
-//! `docs/settings.md`, and a setting's row in README's table.
+//! `docs/settings.md`, and a setting's row in the table of docs/settings-file.md.
 
 use super::row::{Scope, Setting, Streams};
 use super::table::TABLE;
@@ -11,7 +11,7 @@ const HEAD: &str = "# Settings
 Settings are environment variables of a program: Apache `SetEnv`, nginx `fastcgi_param`,
 lighttpd `setenv`, or the shell. A client cannot set them. In a terminal, each setting of a
 program is an option too: `SSE_MAX_AGE` is `--max-age`. Or they are in a settings file: `.htsse`
-beside a CGI program, `--config FILE` of `sse-fcgi` (README describes it). The order, first
+beside a CGI program, `--config FILE` of `sse-fcgi` and `sse-httpd`. [settings-file.md](settings-file.md) describes it. The order, first
 wins: the request's settings, the file's section, the file's top, the process's environment.
 (The environment of a CGI program is the request's settings.)
 
@@ -63,7 +63,7 @@ pub fn page() -> String {
     text
 }
 
-/// Name, range and default of a setting, as in the columns of README's table.
+/// Name, range and default of a setting, as in the columns of that table.
 #[must_use]
 pub fn table_row(setting: &Setting) -> [String; 3] {
     [

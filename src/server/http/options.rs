@@ -289,7 +289,8 @@ and start it with --host logs.example.org.
 options:
   -c, --command COMMAND   run it by /bin/sh when the first client comes, for all of them
   --config FILE           serve what a settings file says, whose sections are paths: streams,
-                          publish, rooms, status. SIGHUP reads it again. See README
+                          publish, rooms, status. SIGHUP reads it again. See
+                          docs/settings-file.md
   --listen ADDRESS:PORT   where to listen; default 127.0.0.1:8080. Port 0 takes a free one;
                           unix:PATH is a socket in the file system, for a proxy. May be
                           repeated. Sockets that systemd passes on are used without it

@@ -1,0 +1,164 @@
+//! The documentation is true: every command and snippet of README and docs/ runs, and every
+//! link leads somewhere.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod links;
+mod page;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use page::Step;
+use support::folder::Folder;
+use support::root::can;
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The pages of the project: README, what is beside it, and docs/.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = Vec::new();
+    for folder in [
+        "",
+        "docs",
+        "docs/ja",
+        "apache",
+        "nginx",
+        "web",
+        "examples/react-flights",
+    ] {
+        for entry in fs::read_dir(project().join(folder)).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|end| end == "md") {
+                pages.push(path.strip_prefix(project()).unwrap().to_owned());
+            }
+        }
+    }
+    pages.sort();
+    pages
+}
+
+/// Those whose commands and snippets are run.
+fn is_run(page: &Path) -> bool {
+    page.starts_with("docs") || page.to_string_lossy().starts_with("README")
+}
+
+fn read(page: &Path) -> String {
+    fs::read_to_string(project().join(page)).unwrap()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut problems = Vec::new();
+    for page in pages() {
+        let file = project().join(&page);
+        for (line, target) in links::links(&read(&page)) {
+            if let Some(problem) = links::problem(&file, &target) {
+                problems.push(format!("{}:{line}: {problem}", page.display()));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn readme_is_short() {
+    let lines = read(Path::new("README.md")).lines().count();
+    assert!(lines < 200, "README.md has {lines} lines");
+}
+
+/// Runs what the page shows, in its order, on a machine of its own.
+#[track_caller]
+fn run(page: &str) {
+    let steps = page::steps(&read(Path::new(page))).unwrap_or_else(|what| panic!("{page}: {what}"));
+    for (line, step) in &steps {
+        if let Step::In { file, text } = step {
+            let whole = read(Path::new(file));
+            let has = page::without_indents(&whole).contains(&page::without_indents(text));
+            assert!(has, "{page}:{line}: {file} has no such lines");
+        }
+    }
+    let unshare = [
+        "unshare",
+        "--mount",
+        "--net",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+    ];
+    let tried = [&unshare[..], &["true"]].concat();
+    if !can("a machine of its own", &tried) {
+        return;
+    }
+    let folder = Folder::new();
+    let script = folder.write("page.sh", page::program(page, &steps));
+    let programs = Path::new(env!("CARGO_BIN_EXE_sse-fcgi")).parent().unwrap();
+    let output = Command::new("timeout")
+        .arg("--kill-after=5")
+        .arg("150")
+        .args(unshare)
+        .arg(project().join("tests/docs/machine.sh"))
+        .args([project(), programs, &script])
+        .output()
+        .unwrap();
+    if std::env::var_os("SSE_DOCS_TRACE").is_some() {
+        println!("{}", String::from_utf8_lossy(&output.stdout));
+    }
+    assert!(
+        output.status.success(),
+        "{}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// One test for each page, so that they run at the same time.
+macro_rules! run_pages {
+    ($($name:ident $page:literal)*) => {
+        $(
+            #[test]
+            fn $name() {
+                run($page);
+            }
+        )*
+
+        #[test]
+        fn every_page_is_run() {
+            let known = [$($page),*];
+            for page in pages() {
+                let is_known = known.iter().any(|known| Path::new(known) == page);
+                assert!(is_known || !is_run(&page), "no test runs {}", page.display());
+            }
+        }
+    };
+}
+
+run_pages! {
+    readme "README.md"
+    at_scale "docs/running-at-scale.md"
+    behind_a_proxy "docs/behind-a-proxy.md"
+    command_line_tools "docs/command-line-tools.md"
+    comparison "docs/comparison.md"
+    events_and_ids "docs/events-and-ids.md"
+    getting_started "docs/getting-started.md"
+    index "docs/README.md"
+    pages_of_your_own "docs/in-a-page.md"
+    limits "docs/limits.md"
+    permissions "docs/permissions.md"
+    publishing "docs/publishing.md"
+    security "docs/security.md"
+    settings "docs/settings.md"
+    settings_file "docs/settings-file.md"
+    shared_hosting "docs/shared-hosting.md"
+    tail_compared "docs/tail-compared.md"
+    troubleshooting "docs/troubleshooting.md"
+    two_way "docs/two-way.md"
+    upgrading "docs/upgrading.md"
+    without_a_web_server "docs/without-a-web-server.md"
+}
