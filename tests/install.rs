@@ -37,6 +37,7 @@ fn install(folder: &Folder, arguments: &[&str]) -> Output {
         "publish",
         "sse-cat",
         "sse-fcgi",
+        "sse-httpd",
         "sse-publish",
     ] {
         let file = built.join(name);
@@ -289,6 +290,23 @@ fn root_need_not_have_rustc_to_install_what_was_built() {
     fs::write(built, "#!/bin/sh\n").expect("written");
     said(&without_rustc(&folder, &["--responder", &target]), 0);
     assert_eq!(names_in(&folder.join("bin")), ["sse-fcgi"]);
+}
+
+#[test]
+fn the_units_run_sse_httpd_where_it_was_put() {
+    let folder = Folder::new();
+    let arguments = ["--httpd", "{}/bin", "--systemd", "{}/units"];
+    let text = said(&install(&folder, &arguments), 0);
+    assert!(text.contains("3 written, 0 up to date, 0 kept"), "{text}");
+    let units = folder.join("units");
+    assert_eq!(names_in(&units), ["sse-httpd.service", "sse-httpd.socket"]);
+    let service = read(&units.join("sse-httpd.service"));
+    let expected = format!("\nExecStart={}/bin/sse-httpd ", folder.display());
+    assert!(service.contains(&expected), "{service}");
+    assert!(
+        !service.contains("/usr/local/bin/sse-httpd --"),
+        "{service}"
+    );
 }
 
 #[test]

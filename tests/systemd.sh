@@ -119,6 +119,7 @@ boot() {
     # A root that was used before: nothing of the last run stays.
     rm -rf -- "$root"/etc/systemd/system/sse-* "$root"/var/lib/sse-cgi \
         "$root"/var/lib/private/sse-cgi "$root"/var/log/private/sse-fcgi \
+        "$root"/etc/sse-cgi "$root"/var/lib/sse-httpd "$root"/var/lib/private/sse-httpd \
         "$root"/var/log/sse-fcgi "$root"/etc/systemd/system/*.wants/sse-*
     mkdir -p -- "$root/mnt/project" "$root/mnt/programs"
     SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0 systemd-nspawn -q --register=no --keep-unit \
@@ -174,7 +175,7 @@ fi
 
 step "scripts/install puts programs and units there, and the socket is held"
 inside /mnt/project/scripts/install --from /mnt/programs --responder /usr/local/bin \
-    --systemd /etc/systemd/system --data /var/lib/sse-cgi >/dev/null
+    --httpd /usr/local/bin --systemd /etc/systemd/system --data /var/lib/sse-cgi >/dev/null
 inside systemctl daemon-reload
 inside systemctl enable --now sse-fcgi.socket 2>/dev/null
 [[ $(inside systemctl is-active sse-fcgi || true) == inactive ]] || fail "started without a client"
@@ -245,5 +246,47 @@ pid=$(inside systemctl show -p MainPID --value sse-user)
 [[ $(users_of "$pid") == $'33\t33\t33\t33' ]] || fail "not www-data: $(users_of "$pid")"
 inside systemctl stop sse-user
 inside test ! -e /run/sse-user/socket || fail "the socket stays behind"
+
+# http PATH [CURL'S ARGUMENT]...: the head and the body of a response of sse-httpd.
+http() {
+    local path=$1
+    shift
+    inside curl --silent --show-error --include --no-buffer --max-time 10 "$@" \
+        "http://127.0.0.1:8080$path" || true
+}
+
+step "sse-httpd starts with its first client, as a user of its own, and serves the settings file"
+inside sh -c 'mkdir -p /etc/sse-cgi && cat >/etc/sse-cgi/streams.conf' <<'EOT'
+[/events/log]
+SSE_STREAM = tail
+SSE_FILE = /var/log/app.log
+[/events/publish]
+SSE_STREAM = publish
+SSE_FILE = /var/lib/sse-httpd/events.jsonl
+SSE_PUBLISH_ALLOW = anyone
+[/events/elsewhere]
+SSE_STREAM = tail
+SSE_FILE = /etc/passwd
+EOT
+inside systemctl enable --now sse-httpd.socket 2>/dev/null
+[[ $(inside systemctl is-active sse-httpd || true) == inactive ]] || fail "started without a client"
+has "$(http /events/log --max-time 2 2>/dev/null)" 'data: one'
+pid=$(inside systemctl show -p MainPID --value sse-httpd)
+[[ $(users_of "$pid") != 0* ]] || fail "serves as root"
+has "$(http /events/publish --data 'two' --header 'Content-Type: text/plain')" 'HTTP/1.1 201 '
+has "$(http /events/elsewhere)" 'HTTP/1.1 500 '
+
+step "a restart of sse-httpd ends open streams in peace, and whoever comes meanwhile is served"
+http /events/log --max-time 30 >"$scratch/stream" &
+client=$!
+until_true 10 "the stream" grep -q 'data: one' "$scratch/stream"
+inside systemctl restart sse-httpd &
+restart=$!
+has "$(http /events/publish --data 'three' --header 'Content-Type: text/plain')" 'HTTP/1.1 201 '
+wait "$restart" || fail "the restart failed"
+wait "$client" || fail "the open stream was not ended"
+client=''
+has "$(tail -n 5 "$scratch/stream")" '^retry: '
+inside systemctl stop sse-httpd.socket sse-httpd
 
 echo "systemd: all in $SECONDS s"

@@ -122,6 +122,33 @@ fn standard_input_is_a_stream_and_leaves_no_file_behind() {
 }
 
 #[test]
+fn standard_input_is_read_as_another_user_below_a_folder() {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    let folder = Folder::new();
+    let temporary = folder.make_public("temporary");
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let mut httpd = Start::new(&folder)
+        .set("TMPDIR", &temporary)
+        .stdin(Stdio::from(reader))
+        .argument("--user")
+        .argument("www-data")
+        .argument("--beneath")
+        .argument("/var")
+        .argument("-")
+        .start();
+    let mut client = httpd.ask(get("/events/stdin"));
+    writer.write_all(b"one\n").unwrap();
+    client.until("data: one\n\n");
+    drop(writer);
+    httpd.signal(Signal::SIGINT);
+    assert_eq!(httpd.code(), 0);
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+}
+
+#[test]
 fn on_a_full_disk_standard_input_waits_and_nothing_of_it_is_lost() {
     let Some(disk) = Disk::of("tmpfs") else {
         return;
@@ -208,6 +235,34 @@ fn a_page_of_another_site_cannot_read_by_making_its_name_ours() {
     assert_eq!(status(&format!("localhost:{port}")), 200);
     assert_eq!(status("127.0.0.1"), 200);
     assert_eq!(status("box.example"), 200);
+    assert_eq!(status(&format!("BOX.Example.:{port}")), 200);
+    assert_eq!(status(&format!("[::1]:{port}")), 200);
+    assert_eq!(status("[::2]"), 421);
+    assert_eq!(status("localhost.evil.example"), 421);
+
+    let status = |head: &str| {
+        let request = format!("{head}\r\nConnection: close\r\n\r\n");
+        httpd.ask(request).response().status()
+    };
+    // The absolute form is no way round it.
+    assert_eq!(status("HEAD http://evil.example/ HTTP/1.0"), 421);
+    assert_eq!(
+        status("HEAD http://evil.example/ HTTP/1.1\r\nHost: evil.example"),
+        421
+    );
+    assert_eq!(
+        status("HEAD http://evil.example/ HTTP/1.1\r\nHost: localhost"),
+        400
+    );
+    assert_eq!(
+        status("HEAD http://localhost/ HTTP/1.1\r\nHost: localhost"),
+        200
+    );
+    // Nor are fields that a page of another site can set.
+    for field in ["X-Forwarded-Host: localhost", "Forwarded: host=localhost"] {
+        let head = format!("HEAD / HTTP/1.1\r\nHost: evil.example\r\n{field}");
+        assert_eq!(status(&head), 421, "{field}");
+    }
 }
 
 #[test]

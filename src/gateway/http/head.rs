@@ -224,6 +224,9 @@ fn meta(
     if let Framing::Length(length @ 1..) = framing {
         meta.push("CONTENT_LENGTH", length.to_string().as_bytes());
     }
+    if let (None, Some(host)) = (fields.values("Host").next(), target.host) {
+        meta.push("HTTP_HOST", host.as_bytes());
+    }
     for field in fields.0 {
         let Some(name) = variable(field.name) else {
             continue;

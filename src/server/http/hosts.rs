@@ -14,9 +14,10 @@ pub(in crate::server) struct Hosts {
 }
 
 impl Hosts {
-    /// Answers to this name, too; to any by `*`.
+    /// Answers to this name, too, with any port; to any name by `*`.
     pub(super) fn add(&mut self, name: &str) {
-        self.names.push(name.to_ascii_lowercase());
+        let bare = split_port(name).map_or(name, |(name, _)| name);
+        self.names.push(plain(bare));
     }
 
     /// Whether a request with this `Host` that has come to the address `server` is answered. A
@@ -30,8 +31,7 @@ impl Hosts {
         let Some((name, _)) = split_port(text) else {
             return false;
         };
-        let name = name.to_ascii_lowercase();
-        let name = name.strip_suffix('.').unwrap_or(&name);
+        let name = plain(name);
         let bare = name.trim_start_matches('[').trim_end_matches(']');
         let is_loopback_address = bare
             .parse::<IpAddr>()
@@ -39,8 +39,14 @@ impl Hosts {
         is_loopback_address
             || name == "localhost"
             || name.ends_with(".localhost")
-            || self.names.iter().any(|own| own == name || own == "*")
+            || self.names.iter().any(|own| *own == name || own == "*")
     }
+}
+
+/// A name in lower case, without the dot of a full name.
+fn plain(name: &str) -> String {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -50,7 +56,8 @@ mod tests {
     #[test]
     fn on_a_loopback_address_only_loopback_names_and_ours_are_answered() {
         let mut hosts = Hosts::default();
-        hosts.add("Box.example");
+        hosts.add("Box.example.");
+        hosts.add("[2001:DB8::1]:8080");
         let local = Some(IpAddr::from([127, 0, 0, 1]));
         let check = |host: &str, server, expected| {
             assert_eq!(
@@ -69,6 +76,8 @@ mod tests {
             "[::1]:8080",
             "[::ffff:127.0.0.1]",
             "box.example:80",
+            "BOX.EXAMPLE.",
+            "[2001:db8::1]",
         ] {
             check(good, local, true);
             check(good, Some("::1".parse().unwrap()), true);
@@ -82,6 +91,10 @@ mod tests {
             "sub.box.example",
             "[::2]",
             "xlocalhost:80",
+            "localhost..",
+            "box.example..",
+            "[2001:db8::2]",
+            "",
         ] {
             check(bad, local, false);
             check(bad, Some("::ffff:127.0.0.1".parse().unwrap()), false);

@@ -145,6 +145,15 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
                 .into(),
         );
     }
+    if let Some(stdin) = &streams.stdin {
+        if let Some(user) = &options.user {
+            let given = stdin.give_to(user);
+            given.map_err(|error| format!("-: give the folder to --user: {error}"))?;
+        }
+        if !options.beneath.is_empty() {
+            options.beneath.push(stdin.folder().to_owned());
+        }
+    }
     if options.config.is_some() {
         if !streams.sections.is_empty() {
             return Err("--config, or files and commands: choose one of them".into());

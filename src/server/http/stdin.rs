@@ -6,10 +6,12 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+
+use crate::system::accounts::Account;
 
 /// The size at which the file is rotated, at the next end of a line. One rotated file is kept.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -39,6 +41,20 @@ impl StdinFile {
 
     pub(super) fn path(&self) -> PathBuf {
         self.folder.join("stdin")
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes it the property of a user, whom this process becomes later.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn give_to(&self, user: &Account) -> io::Result<()> {
+        let (uid, gid) = (Some(user.uid), Some(user.gid));
+        chown(self.path(), uid, gid)?;
+        chown(&self.folder, uid, gid)
     }
 
     /// Copies in a thread of its own, until the input ends. The log gets an error of the input.
