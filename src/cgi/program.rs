@@ -14,10 +14,12 @@ use crate::event::{Batch, Unavailable};
 use crate::gateway::Framing;
 use crate::request::settings::FileError;
 use crate::request::{
-    Head, Label, Lifetime, MetaVariables, Method, Request, Settings, WRONG_SETTING,
+    Decision, Head, Label, Lifetime, MetaVariables, Method, Purpose, Request, Settings, Status,
+    WRONG_SETTING, carries_secret, decide, refuse_access,
 };
 use crate::source::{Host, Opening, Stream};
 use crate::store::host::{Capabilities, SystemHost};
+use crate::store::key_file::{AccessError, KeyFiles};
 use crate::store::settings_file;
 use crate::stream::open::{Answered, open};
 use crate::stream::{Delivery, StreamParams, Subscription};
@@ -95,6 +97,7 @@ pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> E
             (completed, Label::of(&meta))
         }
     };
+    keep_secrets(&log, &meta);
     let log = Rc::new(log.for_request(&label));
     let program = Program {
         stream,
@@ -108,6 +111,14 @@ pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> E
         body::discard(&meta);
     }
     code
+}
+
+/// fcgiwrap passes a program's stderr to nginx, which writes the whole request beside each line.
+pub(super) fn keep_secrets(log: &Log, meta: &MetaVariables) {
+    let server = meta.get("SERVER_SOFTWARE").last().unwrap_or_default();
+    if server.starts_with(b"nginx") && carries_secret(meta) {
+        log.keep_from_stderr();
+    }
 }
 
 /// The exit code of a result.
@@ -153,11 +164,35 @@ impl Program {
         for notice in notices {
             self.log.line(Level::Warning, &notice.to_string());
         }
-        let request = Request::from_meta(meta);
+        let mut request = Request::from_meta(meta);
+        let delivery = self.delivery(&request);
+        // In a terminal there is no client, and a preflight cannot bring a link.
+        if self.framing != Framing::Bare && request.method != Method::Options {
+            let now = self.clock.now();
+            match KeyFiles::default().admit(meta, &settings.access, Purpose::Read, now) {
+                Ok(admission) => request.admission = admission,
+                Err(AccessError::Refused(refusal)) => {
+                    self.log.line(Level::Warning, refusal.as_str());
+                    return self.end_with(&output, &refuse_access(&request, &settings));
+                }
+                Err(AccessError::Setting(error)) => {
+                    return Ok(self.refuse_setting(&output, meta, &error.to_string()));
+                }
+                Err(AccessError::Temporary(text)) => {
+                    self.log.line(Level::Warning, &text);
+                    let Decision::Stream(head) = decide(&request, &settings) else {
+                        let head = Head::new(Status::ServiceUnavailable);
+                        return self.end_with(&output, &head);
+                    };
+                    let params = StreamParams::new(&request, &settings, delivery, fastrand::f64());
+                    let reason = Unavailable::Restarting;
+                    return self.come_back_later(&output, &head, params, reason);
+                }
+            }
+        }
         let host = Rc::new(SystemHost::new(Rc::clone(&self.log), self.capabilities));
         let now = self.clock.now();
         let shared = Rc::clone(&host) as Rc<dyn Host>;
-        let delivery = self.delivery(&request);
         let opening = Opening {
             settings: &settings,
             request: &request,

@@ -17,17 +17,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::alarm;
 
-use super::program::run_with;
+use super::program::{keep_secrets, run_with};
 use super::terminal::{options_of, setting_of};
 use crate::gateway::Framing;
 use crate::publish::{PostFields, Replies, Reply};
 use crate::request::settings::{COMMON, FileError, Rows, count, options_help, select};
 use crate::request::{
-    Label, Lifetime, MetaVariables, Method, Publishing, Request, Setting, Settings, Status,
+    Label, Lifetime, MetaVariables, Method, Publishing, Purpose, Request, Setting, Settings, Status,
 };
 use crate::source::{Recipients, Stream};
 use crate::store::answering;
 use crate::store::host::Capabilities;
+use crate::store::key_file::{AccessError, KeyFiles};
 use crate::store::post::{PostHandler, Rest, Step};
 use crate::store::publish_location::PublishLocation;
 use crate::store::settings_file;
@@ -243,6 +244,7 @@ impl Program {
             Framing::Bare => Label::default(),
             _ => Label::of(meta),
         };
+        keep_secrets(log, meta);
         Self {
             framing,
             log: Rc::new(log.for_request(&label)),
@@ -278,7 +280,7 @@ impl Program {
         if let Some(path) = Settings::log(meta) {
             self.log.open(&path);
         }
-        let request = Request::from_meta(meta);
+        let mut request = Request::from_meta(meta);
         let parsed = completed.map_err(|error| error.to_string()).and_then(|()| {
             let read = Settings::parse(meta, Lifetime::Hour);
             read.and_then(|read| Ok((read, Publishing::parse(meta)?)))
@@ -297,6 +299,11 @@ impl Program {
         for notice in notices.iter().chain(&more) {
             self.log.line(Level::Warning, &notice.to_string());
         }
+        if let Err(reply) = self.admit(meta, &mut request, &settings) {
+            self.write(&output, &reply)?;
+            body::discard(meta);
+            return Ok(self.exit_code(reply.head.status));
+        }
         let location = Rc::new(PublishLocation {
             settings,
             publishing,
@@ -309,6 +316,39 @@ impl Program {
             body::discard(meta);
         }
         Ok(self.exit_code(reply.head.status))
+    }
+
+    /// Checks whether the client has access, if that is required.
+    fn admit(
+        &self,
+        meta: &MetaVariables,
+        request: &mut Request,
+        settings: &Settings,
+    ) -> Result<(), Reply> {
+        // In a terminal there is no client, and a preflight cannot bring a link.
+        if self.framing == Framing::Bare || request.method == Method::Options {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let replies = Replies::to(request, settings);
+        match KeyFiles::default().admit(meta, &settings.access, Purpose::Publish, now) {
+            Ok(admission) => {
+                request.admission = admission;
+                Ok(())
+            }
+            Err(AccessError::Refused(refusal)) => {
+                self.log.line(Level::Warning, refusal.as_str());
+                Err(replies.forbidden())
+            }
+            Err(AccessError::Setting(error)) => {
+                self.log.line(Level::Error, &error.to_string());
+                Err(replies.misconfigured())
+            }
+            Err(AccessError::Temporary(text)) => {
+                self.log.line(Level::Warning, &text);
+                Err(replies.unavailable())
+            }
+        }
     }
 
     fn exit_code(&self, status: Status) -> ExitCode {

@@ -120,6 +120,21 @@ impl Batch {
         self.bytes.push(b'\n');
     }
 
+    /// Appends the event `expired`: the client's access ends in `left`, and the stream with it.
+    /// The same block brings the time after which the client may reconnect by itself, as in
+    /// [`Batch::come_again`]. It has no id, so the client's position stays.
+    pub fn expired(&mut self, left: Duration, retry_ms: u64) {
+        let data = format!("{{\"ends_in_ms\":{}}}", left.as_millis());
+        self.event(&Event {
+            id: None,
+            name: Some(EventName::EXPIRED),
+            data: data.as_bytes(),
+        });
+        self.bytes.pop();
+        self.retry(retry_ms);
+        self.bytes.push(b'\n');
+    }
+
     /// Appends the event `heartbeat`. Its data is the interval at which it is sent while there
     /// is no other event. It has no id and is not counted as an event, like a comment.
     pub fn heartbeat(&mut self, interval: Duration) {
@@ -324,6 +339,15 @@ mod tests {
         batch.come_again(Unavailable::Full, 3000);
         let expected = "event: unavailable\ndata: {\"reason\":\"too many subscribers\"}\n\
                         retry: 3000\n\n";
+        assert_eq!(batch.as_bytes(), expected.as_bytes());
+        assert_eq!(batch.events(), 1);
+    }
+
+    #[test]
+    fn the_end_of_access_is_an_event_with_a_time_to_reconnect() {
+        let mut batch = Batch::new();
+        batch.expired(Duration::from_millis(12_345), 20_000);
+        let expected = "event: expired\ndata: {\"ends_in_ms\":12345}\nretry: 20000\n\n";
         assert_eq!(batch.as_bytes(), expected.as_bytes());
         assert_eq!(batch.events(), 1);
     }

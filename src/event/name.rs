@@ -22,6 +22,8 @@ impl<'a> EventName<'a> {
     pub const HEARTBEAT: EventName<'static> = EventName(Cow::Borrowed("heartbeat"));
     /// There is nothing to serve now; see [`crate::event::Unavailable`].
     pub const UNAVAILABLE: EventName<'static> = EventName(Cow::Borrowed("unavailable"));
+    /// The client's access ends soon; see [`crate::event::Batch::expired`].
+    pub const EXPIRED: EventName<'static> = EventName(Cow::Borrowed("expired"));
     /// The id of the position, if no other event has brought it; a page may ignore it.
     pub const PLACE: EventName<'static> = EventName(Cow::Borrowed("place"));
     /// A line of a `jsonl` file that is not a JSON object.
@@ -53,12 +55,13 @@ impl<'a> EventName<'a> {
     /// The names that neither a publisher nor a file may give to an event: those that the
     /// stream itself uses and a page reacts to, and `open` and `error`, which EventSource
     /// dispatches to the same listeners.
-    pub const RESERVED: [EventName<'static>; 7] = [
+    pub const RESERVED: [EventName<'static>; 8] = [
         Self::CLOSE,
         Self::GAP,
         Self::UNAVAILABLE,
         Self::HEARTBEAT,
         Self::PLACE,
+        Self::EXPIRED,
         EventName(Cow::Borrowed("open")),
         EventName(Cow::Borrowed("error")),
     ];
@@ -99,7 +102,15 @@ mod tests {
 
     #[test]
     fn the_names_that_a_page_acts_on_are_reserved() {
-        for name in ["close", "gap", "unavailable", "place", "open", "error"] {
+        for name in [
+            "close",
+            "gap",
+            "unavailable",
+            "place",
+            "expired",
+            "open",
+            "error",
+        ] {
             assert!(EventName::new(name).unwrap().is_reserved(), "{name}");
         }
         for name in ["message", "Close", "closed", "invalid", "errors"] {

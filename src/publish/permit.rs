@@ -5,13 +5,16 @@
 //! page of another origin is refused unless `SSE_ALLOW_ORIGIN` names it. A token is sent only
 //! by a client that knows it.
 //!
+//! A signed link has been checked before this (`Request::admission`). It suffices if
+//! `SSE_PUBLISH_ALLOW` is not set; otherwise one of the grants is needed in addition.
+//!
 //! A browser names the page in `Origin` and `Sec-Fetch-Site`. Old browsers, and forms, send
 //! neither: then `Referer` is used.
 
 use super::fields::{PostFields, Transport};
 use super::token::Tokens;
 use crate::request::{
-    Grant, Granted, Origin, Publishing, Request, Settings, granted_to, split_port,
+    Carrier, Grant, Granted, Origin, Publishing, Request, Settings, granted_to, split_port,
 };
 
 /// Whether a client may publish.
@@ -36,23 +39,31 @@ pub fn permit(
 ) -> Permission {
     let page = Page::of(request, fields);
     let relation = page.relation(fields);
+    let from_other = relation == PageOrigin::Other;
     let granted = match &page {
         Page::At(origin) => granted_to(Some(origin), settings),
         Page::Unreadable => granted_to(None, settings),
         Page::Unnamed => None,
     };
+    if let Some(admission) = request.admission {
+        // A browser sends a cookie by itself, like a name and password.
+        let is_forged = admission.carrier == Carrier::Cookie && from_other;
+        if is_forged && granted != Some(Granted::ByName) {
+            return Permission::Denied;
+        }
+        if publishing.allow.is_empty() {
+            return Permission::Granted;
+        }
+    }
     let holds = |grant: &Grant| match grant {
         Grant::Token => fields
             .authorization
             .as_ref()
             .is_some_and(|sent| tokens.admit(sent)),
         // `*` is for pages that read without credentials.
-        Grant::User => {
-            fields.user.is_some()
-                && (relation != PageOrigin::Other || granted == Some(Granted::ByName))
-        }
+        Grant::User => fields.user.is_some() && (!from_other || granted == Some(Granted::ByName)),
         Grant::SameOrigin => relation == PageOrigin::Same,
-        Grant::Anyone => relation != PageOrigin::Other || granted.is_some(),
+        Grant::Anyone => !from_other || granted.is_some(),
     };
     if publishing.allow.iter().any(holds) {
         return Permission::Granted;
@@ -156,7 +167,7 @@ fn is_own(origin: &Origin, fields: &PostFields, fetched: PageOrigin) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::{Lifetime, MetaVariables};
+    use crate::request::{Admission, Lifetime, MetaVariables};
 
     const HOST: (&str, &str) = ("HTTP_HOST", "example.org:8080");
     const OWN: (&str, &str) = ("HTTP_ORIGIN", "http://example.org:8080");
@@ -357,6 +368,45 @@ mod tests {
         // No browser sends a token by itself.
         let token = ("HTTP_AUTHORIZATION", "Bearer a-long-secret");
         check("token", &[token, foreign[0]], Granted);
+    }
+
+    #[test]
+    fn a_signed_link_suffices_unless_a_grant_is_set_or_another_site_s_page_used_its_cookie() {
+        let check = |carrier, pairs: &[(&str, &str)], expected| {
+            let meta = MetaVariables::of(&[&[HOST], pairs].concat());
+            let request = Request {
+                admission: Some(Admission {
+                    carrier,
+                    until_unix_s: 1,
+                }),
+                ..Request::from_meta(&meta)
+            };
+            let got = permit(
+                &request,
+                &PostFields::from_meta(&meta),
+                &Settings::parse(&meta, Lifetime::Hour).unwrap().0,
+                &Publishing::parse(&meta).unwrap().0,
+                &Tokens::default(),
+            );
+            assert_eq!(got, expected, "{carrier:?}: {pairs:?}");
+        };
+        let user = ("SSE_PUBLISH_ALLOW", "user");
+        let named = ("SSE_ALLOW_ORIGIN", "https://evil.example");
+        let any = ("SSE_ALLOW_ORIGIN", "*");
+        for carrier in [Carrier::Query, Carrier::Cookie, Carrier::Bearer] {
+            check(carrier, &[], Granted);
+            check(carrier, &[OWN, SAME], Granted);
+            check(carrier, &[user], Denied);
+            check(carrier, &[user, USER], Granted);
+            let from_other = match carrier {
+                Carrier::Cookie => Denied,
+                _ => Granted,
+            };
+            for other in [&[OTHER][..], &[CROSS], &[OTHER, any]] {
+                check(carrier, other, from_other);
+            }
+            check(carrier, &[OTHER, CROSS, named], Granted);
+        }
     }
 
     #[test]

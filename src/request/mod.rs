@@ -8,6 +8,7 @@
 //! Everything is a function of bytes. Nothing here uses a file, a socket or a clock.
 
 mod accept;
+mod access;
 mod below;
 mod commands;
 mod filter;
@@ -28,6 +29,10 @@ mod units;
 pub(crate) use query::fields;
 pub(crate) use units::{duration, size};
 
+pub use access::{
+    AccessSettings, Admission, Carrier, InvalidKeys, Purpose, Refusal, SigningKeys, admit,
+    carries_secret,
+};
 pub use below::BelowRoot;
 pub use commands::Commands;
 pub use filter::{Filter, InvalidFilter, Verdict};
@@ -38,7 +43,7 @@ pub use meta::{MetaVariables, Value};
 pub use nick::Nick;
 pub(crate) use origin::split_port;
 pub use origin::{AllowedOrigin, Origin};
-pub use policy::{Decision, Operations, decide, decide_among};
+pub use policy::{Decision, Operations, decide, decide_among, refuse_access};
 pub(crate) use policy::{Granted, granted_to, preflight, with_cors};
 pub use publishing::{Durability, Grant, Publishing, Rate};
 pub use query::{Heartbeat, Query};
@@ -82,6 +87,9 @@ pub struct Request {
     /// Whether `SERVER_PROTOCOL` is HTTP/2 or later, over which Apache buffers an nph program's
     /// output.
     pub multiplexed: bool,
+    /// The access that its client has shown, where that is required ([`AccessSettings`]).
+    /// Whoever has checked it sets it.
+    pub admission: Option<Admission>,
 }
 
 impl Request {
@@ -107,6 +115,7 @@ impl Request {
             query,
             path_info: meta.get("PATH_INFO").last().map(<[u8]>::to_vec),
             multiplexed: protocol.starts_with(b"HTTP/2") || protocol.starts_with(b"HTTP/3"),
+            admission: None,
         }
     }
 }

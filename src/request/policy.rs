@@ -87,6 +87,15 @@ pub fn decide_among(operations: Operations, request: &Request, settings: &Settin
     }
 }
 
+/// The response to a client that has no access, whatever the reason. A page of another origin
+/// can see it.
+#[must_use]
+pub fn refuse_access(request: &Request, settings: &Settings) -> Head {
+    // A link for the same address may be valid a moment later.
+    let head = Head::new(Status::Forbidden).with("Cache-Control", "no-store");
+    with_cors(head, request, settings)
+}
+
 /// The response to OPTIONS (Fetch §4.8).
 pub(crate) fn preflight(request: &Request, settings: &Settings, operations: Operations) -> Head {
     let head = Head::new(Status::NoContent).with("Allow", operations.methods());

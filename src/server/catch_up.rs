@@ -139,6 +139,7 @@ pub(super) fn reason(ended: Ended) -> &'static str {
     match ended {
         Ended::Finished => "finished",
         Ended::Aged => "aged",
+        Ended::Expired => "expired",
         Ended::Full => "full",
         Ended::HeldBack => "held back",
     }

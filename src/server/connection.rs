@@ -84,6 +84,8 @@ pub(super) struct RequestLog {
     pub(super) number: u64,
     /// Its label in log lines.
     pub(super) label: Label,
+    /// Its query contains a link, so nginx, which logs the whole request, is sent no lines.
+    pub(super) has_secret: bool,
     pub(super) stream: &'static str,
     pub(super) events: u64,
     /// The bytes that the kernel has accepted, including the protocol's frames.
@@ -416,7 +418,7 @@ impl Connection {
 
     /// Whether the web server can be sent lines for its error log.
     pub(super) fn takes_log_lines(&self) -> bool {
-        self.protocol.takes_log_lines()
+        self.protocol.takes_log_lines() && !self.request.has_secret
     }
 
     /// Queues a line for the web server's error log.

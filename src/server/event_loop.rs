@@ -25,6 +25,7 @@ use super::shutdown::Shutdown;
 use super::token::{ConnectionId, Token};
 use crate::source::{Changes, Now, Stream};
 use crate::store::host::{Capabilities, SystemHost};
+use crate::store::key_file::KeyFiles;
 use crate::store::publish_queue::PublishQueue;
 use crate::stream::Channels;
 use crate::system::clock::Clock;
@@ -73,6 +74,8 @@ pub(super) struct Server {
     pub(super) connections: Connections,
     pub(super) channels: Channels,
     pub(super) publish_queue: PublishQueue,
+    /// The keys of signed links.
+    pub(super) key_files: KeyFiles,
     pub(super) subscribers: usize,
     /// The approximate memory of all incomplete requests.
     pub(super) held_bytes: usize,
@@ -121,6 +124,7 @@ impl Server {
             connections: Connections::new(),
             channels: Channels::new(),
             publish_queue: PublishQueue::new(),
+            key_files: KeyFiles::default(),
             subscribers: 0,
             held_bytes: 0,
             counters: Counters::default(),

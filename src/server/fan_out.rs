@@ -20,29 +20,35 @@ impl Server {
         let Some(subscriber) = connection.subscriber() else {
             return Action::Wait;
         };
-        let (heartbeat_at, aged_at) = (subscriber.heartbeat_at(), subscriber.aged_at());
+        let (heartbeat_at, ends) = (subscriber.heartbeat_at(), subscriber.ends(now));
         let Some((number, _)) = subscriber.live() else {
             return Action::Wait;
         };
         let Some(channel) = self.channels.get(number) else {
             return Action::Wait;
         };
-        if aged_at.is_some_and(|at| now.monotonic >= at) {
-            if let Some(unsent) = subscriber.unsent_id() {
-                let mut batch = Batch::new();
-                batch.place(unsent);
-                connection.push_body(batch.as_bytes());
-            }
-            return Action::Finish(reason(Ended::Aged));
-        }
         let mut notice = Batch::new();
-        if let Some(subscriber) = connection.subscriber_mut()
-            && subscriber.notice_at().is_some()
-        {
-            subscriber.notice(channel.unavailable(), &mut notice, now);
+        if let Some(subscriber) = connection.subscriber_mut() {
+            subscriber.tell_expiry(&mut notice, now);
+            match ends {
+                Some(_) => {
+                    if let Some(unsent) = subscriber.unsent_id() {
+                        notice.place(unsent);
+                    }
+                }
+                None if subscriber.notice_at().is_some() => {
+                    subscriber.notice(channel.unavailable(), &mut notice, now);
+                }
+                None => {}
+            }
         }
         if !notice.is_empty() {
             connection.push_body(notice.as_bytes());
+        }
+        if let Some(ended) = ends {
+            return Action::Finish(reason(ended));
+        }
+        if !notice.is_empty() {
             return Action::Flush;
         }
         let (bytes, events) = (connection.request.bytes, connection.request.events);
@@ -110,10 +116,7 @@ impl Server {
         // Subscribers that fall silent together are woken together.
         let step = subscriber.params().heartbeat / 64;
         let heartbeat_at = rounded_up(subscriber.heartbeat_at(), step);
-        let at = [subscriber.aged_at(), subscriber.notice_at()]
-            .into_iter()
-            .flatten()
-            .fold(heartbeat_at, Duration::min);
+        let at = (subscriber.due_at().into_iter()).fold(heartbeat_at, Duration::min);
         self.wake_at(id, at);
     }
 

@@ -63,7 +63,12 @@ impl Server {
     }
 
     /// A setting is wrong: the client gets a 500 in JSON, and the log the reason.
-    fn refuse_post(&mut self, id: ConnectionId, request: &Request, error: &SettingError) -> Action {
+    pub(super) fn refuse_post(
+        &mut self,
+        id: ConnectionId,
+        request: &Request,
+        error: &SettingError,
+    ) -> Action {
         self.say(id, Level::Error, &error.to_string());
         let reply = Replies::without_settings(request).misconfigured();
         self.reply(id, &reply)
@@ -146,7 +151,7 @@ impl Server {
         }
     }
 
-    fn reply(&mut self, id: ConnectionId, reply: &Reply) -> Action {
+    pub(super) fn reply(&mut self, id: ConnectionId, reply: &Reply) -> Action {
         self.respond(id, &reply.head, &reply.body)
     }
 }

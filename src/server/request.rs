@@ -10,12 +10,14 @@ use super::event_loop::Server;
 use super::http::Routed;
 use super::token::{ConnectionId, Token};
 use crate::event::{Batch, Unavailable};
+use crate::publish::Replies;
 use crate::request::{
-    Decision, Head, Label, Lifetime, MetaVariables, Method, Notice, Request, RequestedStream,
-    SettingError, Settings, Status, StatusAnswer, StatusFormat, WRONG_SETTING, decide,
-    decide_status, misplaced, path_below,
+    Decision, Head, Label, Lifetime, MetaVariables, Method, Notice, Purpose, Request,
+    RequestedStream, SettingError, Settings, Status, StatusAnswer, StatusFormat, WRONG_SETTING,
+    carries_secret, decide, decide_status, misplaced, path_below, refuse_access,
 };
 use crate::source::{Now, Recipients, Stream};
+use crate::store::key_file::AccessError;
 use crate::stream::open::{Answered, open};
 use crate::stream::{
     self, Delivery, ReopenParams, StreamParams, Subscriber, Subscription, Watching,
@@ -60,6 +62,7 @@ impl Server {
         connection.request = RequestLog {
             number,
             label: Label::of(&params),
+            has_secret: carries_secret(&params),
             ..RequestLog::default()
         };
         let params = match &self.site {
@@ -107,6 +110,25 @@ impl Server {
         }
         let mut request = Request::from_meta(&meta);
         request.path_info = path_below(&meta);
+        let publishes = match &service {
+            Service::Publish => true,
+            Service::Stream(stream) => {
+                request.method == Method::Post && Recipients::of(stream).is_some()
+            }
+            Service::Status => false,
+        };
+        let purpose = match publishes {
+            true => Purpose::Publish,
+            false => Purpose::Read,
+        };
+        // This precedes everything that tells whether the stream exists. A preflight cannot
+        // bring a link's cookie or token.
+        if request.method != Method::Options {
+            match self.key_files.admit(&meta, &settings.access, purpose, now) {
+                Ok(admission) => request.admission = admission,
+                Err(error) => return self.refuse_access(id, &request, &settings, purpose, error),
+            }
+        }
         match service {
             Service::Publish => self.begin_post(id, None, &meta, &request, settings, now),
             Service::Status => self.respond_status(id, &request, &settings, now),
@@ -117,6 +139,50 @@ impl Server {
                 self.begin_post(id, recipients, &meta, &request, settings, now)
             }
             Service::Stream(stream) => self.open(id, stream, &request, &settings, now),
+        }
+    }
+
+    /// A client has no access, or that cannot be decided.
+    fn refuse_access(
+        &mut self,
+        id: ConnectionId,
+        request: &Request,
+        settings: &Settings,
+        purpose: Purpose,
+        error: AccessError,
+    ) -> Action {
+        match (error, purpose) {
+            (AccessError::Refused(refusal), _) => {
+                // Clients can invent paths.
+                let log = self.log_for(id);
+                let text = refusal.as_str();
+                log.rate_limited(Level::Warning, text, text);
+                self.pass_on(id, &log.take_copies());
+                match purpose {
+                    Purpose::Publish => self.reply(id, &Replies::to(request, settings).forbidden()),
+                    Purpose::Read => self.respond(id, &refuse_access(request, settings), b""),
+                }
+            }
+            (AccessError::Setting(error), Purpose::Publish) => {
+                self.refuse_post(id, request, &error)
+            }
+            (AccessError::Setting(error), Purpose::Read) => self.refuse_setting(id, &error),
+            (AccessError::Temporary(text), Purpose::Publish) => {
+                self.say(id, Level::Warning, &text);
+                self.reply(id, &Replies::to(request, settings).unavailable())
+            }
+            (AccessError::Temporary(text), Purpose::Read) => {
+                self.say(id, Level::Warning, &text);
+                match decide(request, settings) {
+                    Decision::Stream(head) => {
+                        let jitter = fastrand::f64();
+                        let params =
+                            StreamParams::new(request, settings, Delivery::Immediate, jitter);
+                        self.respond(id, &head, &come_again(params, Unavailable::Restarting))
+                    }
+                    _ => self.respond(id, &Head::new(Status::ServiceUnavailable), b""),
+                }
+            }
         }
     }
 
@@ -160,6 +226,7 @@ impl Server {
             ("SSE_FILE", &settings.file),
             ("SSE_ROOT", &settings.root),
             ("SSE_SPOOL", &settings.spool),
+            ("SSE_KEYS", &settings.access.keys),
         ];
         for (name, path) in paths {
             if let Some(path) = path {

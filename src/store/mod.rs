@@ -6,6 +6,7 @@ pub(crate) mod answering;
 pub(crate) mod append;
 pub(crate) mod disk;
 pub(crate) mod host;
+pub(crate) mod key_file;
 mod listing;
 pub(crate) mod post;
 pub(crate) mod publish_location;

@@ -10,6 +10,7 @@
 
 mod channel;
 mod channels;
+mod expiry;
 #[cfg(test)]
 mod model;
 pub(crate) mod open;
@@ -21,6 +22,7 @@ mod subscription;
 
 pub use channel::{Channel, Polled, Scheduled};
 pub use channels::{CatchUp, CaughtUp, Channels};
+pub use expiry::Expiry;
 pub use reopen::ReopenParams;
 pub use ring::{Chunk, FRAMINGS_MAX, Ring};
 pub use status::StatusReport;

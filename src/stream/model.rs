@@ -18,8 +18,8 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::{
-    CatchUp, Channels, Delivery, Ended, ReopenParams, Ring, StreamParams, Subscriber, Subscription,
-    Watching,
+    CatchUp, Channels, Delivery, Ended, Expiry, ReopenParams, Ring, StreamParams, Subscriber,
+    Subscription, Watching,
 };
 use crate::event::{Batch, Event, EventId, Gap, Reason};
 use crate::request::{BelowRoot, Heartbeat, LastId, Lifetime, MetaVariables, Request, Settings};
@@ -585,7 +585,7 @@ impl Client {
             "" => self.line(data, place),
             "gap" => self.gap(data, place),
             "close" => self.is_closed = true,
-            "heartbeat" | "unavailable" | "place" => {}
+            "heartbeat" | "unavailable" | "place" | "expired" => {}
             other => panic!("{other}"),
         }
     }
@@ -776,6 +776,11 @@ impl Driver {
             preamble_bytes: 0,
             size_limit_bytes: is_limited.then(|| self.random.u64(0..20_000)),
             delivery: Delivery::Immediate,
+            expiry: (self.has_limits && self.random.u8(0..4) == 0).then(|| {
+                let now = self.now();
+                let until = now.unix_ms / 1000 + self.random.u64(1..40);
+                Expiry::new(until, Delivery::Immediate, self.random.f64(), now)
+            }),
         };
         let stream = self.stream();
         let host = |place: &Rc<Place>, watching| -> Rc<dyn Host> {
@@ -1150,26 +1155,30 @@ impl Driver {
         let Some(subscriber) = &mut connection.subscriber else {
             return Action::Wait;
         };
-        let (heartbeat_at, aged_at) = (subscriber.heartbeat_at(), subscriber.aged_at());
+        let (heartbeat_at, ends) = (subscriber.heartbeat_at(), subscriber.ends(now));
         let Some((number, _)) = subscriber.live() else {
             return Action::Wait;
         };
         let channel = self.channels.get(number).expect("its channel");
-        if aged_at.is_some_and(|at| now.monotonic >= at) {
-            if let Some(unsent) = subscriber.unsent_id() {
-                let mut batch = Batch::new();
-                batch.place(unsent);
-                connection.output.extend_from_slice(batch.as_bytes());
-            }
-            return Action::Finish(Ended::Aged);
-        }
         let mut notice = Batch::new();
-        if subscriber.notice_at().is_some() {
-            subscriber.notice(channel.unavailable(), &mut notice, now);
+        subscriber.tell_expiry(&mut notice, now);
+        match ends {
+            Some(_) => {
+                if let Some(unsent) = subscriber.unsent_id() {
+                    notice.place(unsent);
+                }
+            }
+            None if subscriber.notice_at().is_some() => {
+                subscriber.notice(channel.unavailable(), &mut notice, now);
+            }
+            None => {}
+        }
+        connection.events += notice.events();
+        connection.output.extend_from_slice(notice.as_bytes());
+        if let Some(ended) = ends {
+            return Action::Finish(ended);
         }
         if !notice.is_empty() {
-            connection.events += notice.events();
-            connection.output.extend_from_slice(notice.as_bytes());
             return Action::Flush;
         }
         match self.deliver(id, number) {
@@ -1268,10 +1277,7 @@ impl Driver {
         else {
             return;
         };
-        let at = [subscriber.aged_at(), subscriber.notice_at()]
-            .into_iter()
-            .flatten()
-            .fold(subscriber.heartbeat_at(), Duration::min);
+        let at = (subscriber.due_at().into_iter()).fold(subscriber.heartbeat_at(), Duration::min);
         self.wake_at(id, at);
     }
 

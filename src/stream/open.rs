@@ -47,7 +47,11 @@ pub fn open(stream: &Stream, opening: &Opening<'_>, delivery: Delivery, jitter: 
         Decision::HeadOnly(head) => (head, true),
         Decision::Stream(head) => (head, false),
     };
-    let params = StreamParams::new(request, settings, delivery, jitter);
+    let params = StreamParams::new(request, settings, delivery, jitter).ending(
+        request.admission,
+        jitter,
+        opening.now,
+    );
     let instead = |status| {
         Answered::End(Head {
             status,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::channel::Channel;
 use super::reopen::ReopenParams;
-use super::{StreamParams, Subscription};
+use super::{Ended, StreamParams, Subscription};
 use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
 use crate::request::Heartbeat;
 use crate::source::{Changes, Host, Now, OpenError, Opened, Source};
@@ -142,6 +142,35 @@ impl Subscriber {
             self.last_sent_at = now.monotonic;
             self.last_event_at = now.monotonic;
         }
+    }
+
+    /// While it is live: tells its client once, in time, that its access ends.
+    pub fn tell_expiry(&mut self, out: &mut Batch, now: Now) {
+        if self.params.tell_expiry(now, out) {
+            self.last_sent_at = now.monotonic;
+            self.last_event_at = now.monotonic;
+        }
+    }
+
+    /// Why its stream ends now, if it does.
+    #[must_use]
+    pub fn ends(&self, now: Now) -> Option<Ended> {
+        if self.params.has_expired(now) {
+            return Some(Ended::Expired);
+        }
+        let is_aged = self.aged_at().is_some_and(|at| now.monotonic >= at);
+        is_aged.then_some(Ended::Aged)
+    }
+
+    /// While it is live: the time of the next thing that its clock alone brings, besides
+    /// heartbeats.
+    #[must_use]
+    pub fn due_at(&self) -> Option<Duration> {
+        let expiry_at = self.params.expiry.map(|expiry| expiry.next_at());
+        [self.aged_at(), self.notice_at, expiry_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// When it reaches its maximum age.
@@ -310,6 +339,7 @@ impl Subscriber {
         match std::mem::replace(&mut self.state, State::Live(at)) {
             State::CatchingUp(own) => {
                 self.has_unsent_id = !own.batch.ends_at(&position);
+                self.params = own.subscription.params();
                 self.last_event_at = own.subscription.last_event_at();
                 self.notice_at = own.subscription.notice_at();
                 Some(own.subscription.into_source())

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::Expiry;
 use crate::event::{Batch, EventId, Gap};
-use crate::request::{Heartbeat, Request, Settings};
+use crate::request::{Admission, Heartbeat, Request, Settings};
 use crate::source::{Changes, Next, Now, Source};
 
 /// The parameters of a stream, fixed when it opens.
@@ -24,6 +25,8 @@ pub struct StreamParams {
     pub size_limit_bytes: Option<u64>,
     /// Whether the gateway forwards output at once.
     pub delivery: Delivery,
+    /// When the client's access ends, if it ends.
+    pub expiry: Option<Expiry>,
 }
 
 /// Whether output reaches the client at once.
@@ -57,7 +60,31 @@ impl StreamParams {
             preamble_bytes: u16::try_from(request.query.preamble_bytes).unwrap_or(u16::MAX),
             size_limit_bytes: request.query.size_limit_bytes,
             delivery,
+            expiry: None,
         }
+    }
+
+    /// The same for a client whose access ends. `jitter` is as of [`StreamParams::new`].
+    #[must_use]
+    pub fn ending(self, admission: Option<Admission>, jitter: f64, now: Now) -> Self {
+        let expiry = admission
+            .map(|admission| Expiry::new(admission.until_unix_s, self.delivery, jitter, now));
+        Self { expiry, ..self }
+    }
+
+    /// Tells a client once, in time, that its access ends. Returns whether that was now.
+    pub(super) fn tell_expiry(&mut self, now: Now, out: &mut Batch) -> bool {
+        let Some(expiry) = self.expiry.as_mut().filter(|one| one.is_to_be_told(now)) else {
+            return false;
+        };
+        let (left, retry_ms) = expiry.tell(self.retry_ms, now);
+        out.expired(left, retry_ms);
+        true
+    }
+
+    /// Whether the client's access has ended.
+    pub(super) fn has_expired(&self, now: Now) -> bool {
+        self.expiry.is_some_and(|expiry| expiry.is_over(now))
     }
 }
 
@@ -68,6 +95,8 @@ pub enum Ended {
     Finished,
     /// It reached its maximum age.
     Aged,
+    /// Its client's access has ended.
+    Expired,
     /// It reached the size limit that its client asked for.
     Full,
     /// The gateway holds output back until the end, and there is an event to deliver.
@@ -253,8 +282,11 @@ impl Subscription {
             self.position_sent_at = now.monotonic;
         }
         self.notice(now, out);
+        if self.params.tell_expiry(now, out) {
+            self.last_event_at = now.monotonic;
+        }
         let turn = self.turn(now, next, out);
-        if let Turn::End(Ended::Aged | Ended::HeldBack) = turn {
+        if let Turn::End(Ended::Aged | Ended::Expired | Ended::HeldBack) = turn {
             self.append_position(out);
         }
         turn
@@ -336,6 +368,9 @@ impl Subscription {
         if next == Next::End {
             return Turn::End(Ended::Finished);
         }
+        if self.params.has_expired(now) {
+            return Turn::End(Ended::Expired);
+        }
         let aged_at = self.params.max_age.map(|age| self.opened_at + age);
         if aged_at.is_some_and(|at| now.monotonic >= at) {
             return Turn::End(Ended::Aged);
@@ -370,7 +405,8 @@ impl Subscription {
             Next::At(at) => Some(at),
             _ => None,
         };
-        let wake = [source_at, aged_at, self.notice_at]
+        let expiry_at = self.params.expiry.map(|expiry| expiry.next_at());
+        let wake = [source_at, aged_at, expiry_at, self.notice_at]
             .into_iter()
             .flatten()
             .fold(silent_at, Duration::min);
@@ -432,6 +468,7 @@ mod tests {
         preamble_bytes: 0,
         size_limit_bytes: None,
         delivery: Delivery::Immediate,
+        expiry: None,
     };
 
     /// Runs a stream on a fake clock for at most 100 s and records what is sent when.
@@ -650,6 +687,58 @@ mod tests {
         };
         let opening = format!(":  \n{OPENING}id: 1\ndata: a\n\n");
         check(padded, None, says(&[(0, "a")]), &[(0, &opening)], "0 Full");
+    }
+
+    fn ending_at(seconds: u64) -> StreamParams {
+        let admission = Admission {
+            carrier: crate::request::Carrier::Query,
+            until_unix_s: seconds,
+        };
+        let now = Now {
+            monotonic: Duration::ZERO,
+            unix_ms: 0,
+        };
+        PARAMS.ending(Some(admission), 0.0, now)
+    }
+
+    #[test]
+    fn a_client_whose_access_ends_is_told_before_and_its_stream_ends_at_an_event_boundary() {
+        let opening = format!("{OPENING}id: 1\ndata: a\n\n");
+        let expected = [
+            (0, opening.as_str()),
+            (15, ":\n"),
+            (30, ":\n"),
+            (45, ":\n"),
+            (60, ":\n"),
+            (
+                70,
+                "event: expired\ndata: {\"ends_in_ms\":10000}\nretry: 8000\n\n",
+            ),
+            (75, "id: 2\ndata: b\n\n"),
+        ];
+        let source = says(&[(0, "a"), (75, "b"), (81, "c")]);
+        check(ending_at(80), None, source, &expected, "80 Expired");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_ends_a_stream_and_its_client_is_told_then() {
+        let at = |seconds, unix_ms| Now {
+            monotonic: Duration::from_secs(seconds),
+            unix_ms,
+        };
+        let source = Box::new(says(&[(0, "a")]));
+        let mut stream = Subscription::new(source, None, ending_at(80), at(0, 0));
+        let mut out = Batch::new();
+        let _ = stream.poll(at(0, 0), &mut out);
+        out.clear();
+        assert_eq!(
+            stream.poll(at(1, 3_600_000), &mut out),
+            Turn::End(Ended::Expired)
+        );
+        assert_eq!(
+            out.as_bytes(),
+            b"event: expired\ndata: {\"ends_in_ms\":0}\nretry: 8000\n\n"
+        );
     }
 
     #[test]

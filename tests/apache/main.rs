@@ -23,6 +23,7 @@ macro_rules! under_both {
     };
 }
 
+mod access;
 mod behind_a_proxy;
 mod command;
 mod crowd;

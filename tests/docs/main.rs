@@ -154,6 +154,7 @@ run_pages! {
     publishing "docs/publishing.md"
     security "docs/security.md"
     settings "docs/settings.md"
+    signed_links "docs/signed-links.md"
     settings_file "docs/settings-file.md"
     shared_hosting "docs/shared-hosting.md"
     tail_compared "docs/tail-compared.md"

@@ -37,6 +37,7 @@ macro_rules! behind_all {
     };
 }
 
+mod access;
 mod caddy;
 mod crowd;
 mod down;

@@ -14,4 +14,5 @@ mod first_minute;
 mod hostile;
 mod machine;
 mod proxy_protocol;
+mod signed_links;
 mod stage;

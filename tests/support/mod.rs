@@ -12,4 +12,5 @@ pub mod folder;
 pub mod process;
 pub mod random;
 pub mod root;
+pub mod signed;
 pub mod wait;

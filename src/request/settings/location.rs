@@ -12,6 +12,7 @@ use super::{
 };
 use crate::event::EventName;
 use crate::request::MetaVariables;
+use crate::request::access::AccessSettings;
 use crate::request::origin::AllowedOrigin;
 
 /// The settings of one location, with defaults filled in. Ranges and defaults are in the table.
@@ -73,6 +74,8 @@ pub struct Settings {
     pub max_age: Option<Duration>,
     /// `SSE_ALLOW_ORIGIN`: the origins whose pages may read across origins.
     pub allow_origin: Vec<AllowedOrigin>,
+    /// Whether a client must show that it has access, and by what.
+    pub access: AccessSettings,
     /// `SSE_COMMAND`: the program to run and its arguments; empty if it is not set.
     pub command: Vec<String>,
     /// `SSE_COMMAND_SHARED`: in a responder, whether one run serves all subscribers.
@@ -196,6 +199,7 @@ impl Settings {
                 Lifetime::Unlimited => None,
             }),
             allow_origin: read.origins(&row::ALLOW_ORIGIN)?,
+            access: AccessSettings::read(&mut read)?,
             command: read.command(&row::COMMAND)?,
             command_sharing: match read.is_yes(&row::COMMAND_SHARED)? {
                 true => CommandSharing::Shared,
@@ -213,6 +217,10 @@ impl Settings {
         };
         let (mut notices, dividing) = read.finish();
         settings.dividing = dividing;
+        // A signed link permits publishing too.
+        if settings.access.is_required() {
+            settings.publishers = Publishers::Some;
+        }
         notices.extend(unknown_names(meta));
         Ok((settings, notices))
     }

@@ -240,6 +240,14 @@ table! {
     Every, Location, Ignored;
     "origins whose pages may read the stream, separated by spaces; * is any, without credentials"
 
+    KEYS "SSE_KEYS" Path, = Unset("everybody may read"), "";
+    Every, Location, Ignored;
+    "the file of the keys of signed links, one on each line; without a valid link a client gets 403"
+
+    COOKIE "SSE_COOKIE" Words, = Unset("none"), "";
+    Every, Location, Ignored;
+    "the cookies that may contain a signed link, separated by spaces"
+
     LOG "SSE_LOG" Path, = Unset("the server's log, in a terminal stderr"), "";
     Every, Process, Ignored;
     "a file to log to, as JSON lines; SIGHUP makes sse-fcgi reopen it"

@@ -94,6 +94,8 @@ struct Shared {
     path: RefCell<Option<PathBuf>>,
     file: RefCell<Option<File>>,
     stderr_is_the_client: bool,
+    /// See [`Log::keep_from_stderr`].
+    is_kept_from_stderr: Cell<bool>,
     /// See [`Log::stderr_is_the_web_server_s`].
     stderr_is_the_web_server_s: Cell<bool>,
     /// Lines of requests: of this process, or of all processes of this user.
@@ -112,6 +114,7 @@ impl Log {
             path: RefCell::new(None),
             file: RefCell::new(None),
             stderr_is_the_client: style == Style::Gateway && stderr::is_the_client(),
+            is_kept_from_stderr: Cell::new(false),
             stderr_is_the_web_server_s: Cell::new(false),
             requests: RefCell::new(Table::in_memory()),
             own: Table::in_memory(),
@@ -162,6 +165,12 @@ impl Log {
     /// FCGI_STDERR must not be written to stderr, where they would appear a second time.
     pub(crate) fn stderr_is_the_web_server_s(&self) {
         self.shared.stderr_is_the_web_server_s.set(true);
+    }
+
+    /// The web server of a CGI program logs its stderr with the request beside it, and the
+    /// request contains a secret: lines go to `SSE_LOG` only.
+    pub(crate) fn keep_from_stderr(&self) {
+        self.shared.is_kept_from_stderr.set(true);
     }
 
     /// From now on, lines name the options of a command line instead of settings: pairs of a
@@ -351,7 +360,7 @@ impl Shared {
             let mut record = self.record(level, label);
             record.push(("message", json!(message)));
             self.to_file(&record);
-        } else if !self.stderr_is_the_client {
+        } else if !self.stderr_is_the_client && !self.is_kept_from_stderr.get() {
             stderr::write(&self.text_line(level, label, &message));
         }
     }
