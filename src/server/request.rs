@@ -129,6 +129,16 @@ impl Server {
                 Err(error) => return self.refuse_access(id, &request, &settings, purpose, error),
             }
         }
+        // A stream that takes no name is at one address only. (Behind a web server, that decides
+        // which paths lead here.)
+        let is_below = meta.get("SSE_PREFIX").last().is_some()
+            && request
+                .path_info
+                .as_ref()
+                .is_some_and(|below| !below.is_empty());
+        if self.site.is_some() && is_below && settings.root.is_none() {
+            return self.respond(id, &Head::new(Status::NotFound), b"");
+        }
         match service {
             Service::Publish => self.begin_post(id, None, &meta, &request, settings, now),
             Service::Status => self.respond_status(id, &request, &settings, now),

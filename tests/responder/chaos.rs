@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::client::{COMPLETE, Client, Request};
-use crate::stage::{Folder, Responder, Start, wait_for};
-use crate::wire;
+use super::peer::{
+    COMPLETE, Client, Folder, Protocol as _, Request, Responder, Spoken, Start, wait_for,
+};
 
 /// The maximum that can be open at once.
 const DESCRIPTORS: u32 = 256;
 
-fn closes(client: &mut Client) {
+pub fn closes(client: &mut Client) {
     client.may_break();
     client.is_closed_soon();
     assert_eq!(client.end, None);
@@ -27,6 +27,8 @@ fn with_no_descriptor_left_those_who_are_served_go_on_and_others_wait() {
     let mut first = responder.ask(&request);
     first.says(&["0"]);
     let mut dice = Rng::with_seed(1);
+    // The settings of this request are known before there is no descriptor left.
+    let whole = first.bytes_of(&request);
     let mut held = Vec::new();
     for number in 0..3_000_u32 {
         let Ok(mut client) = responder.try_connect() else {
@@ -35,12 +37,11 @@ fn with_no_descriptor_left_those_who_are_served_go_on_and_others_wait() {
             continue;
         };
         client.may_break();
-        let whole = request.bytes(&mut dice);
         // A connection that is closed meanwhile cannot be written.
         let _ = match number % 7 {
             0 | 1 => Ok(0),
             2 => client.send_some(&whole[..dice.usize(..whole.len())]),
-            3 => client.send_some(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+            3 => client.send_some(b"\x02GET HTTP/1.1\nHost a\r\n\r\n"),
             4 => client.send_some(&whole),
             5 => client.send_some(&[&whole, &[1, 2, 0, 1, 0, 0, 0, 0][..]].concat()),
             _ => client.send_some(&whole[..5]),
@@ -94,8 +95,8 @@ fn half_a_request_is_closed_after_its_time_and_a_kept_connection_is_not() {
     kept.ask(&Request::of("clock").method("HEAD").keep());
     assert_eq!(kept.whole(), COMPLETE);
     let start = Instant::now();
-    let bytes = Request::of("clock").bytes(kept.dice());
-    let mut half: Vec<Client> = [0, 1, 7, 8, 15, 16, 100]
+    let bytes = kept.bytes_of(&Request::of("clock"));
+    let mut half: Vec<Client> = [0, 1, 7, 8, 15, 16, 50]
         .iter()
         .map(|count| {
             let mut client = responder.connect();
@@ -131,102 +132,16 @@ fn closes_after(client: &mut Client) {
 }
 
 #[test]
-fn a_request_has_at_most_so_many_params() {
-    let folder = Folder::in_memory();
-    let file = folder.write("log", "1\n");
-    let responder = Responder::start(&folder);
-    let long = "x".repeat(255 * 1024);
-    let one = Request::tail(&file).set("HTTP_LONG", &long);
-    responder.ask(&one).says(&["1"]);
-    let mut many = Request::tail(&file);
-    for number in 0..1_980 {
-        many = many.add(format!("HTTP_{number}"), "");
-    }
-    responder.ask(&many).says(&["1"]);
-    let longer = Request::tail(&file).set("HTTP_LONG", "x".repeat(257 * 1024));
-    let mut more = Request::tail(&file);
-    let mut empty = Request::tail(&file);
-    for number in 0..2_001 {
-        more = more.add(format!("HTTP_{number}"), "1");
-    }
-    for _ in 0..10_000 {
-        empty = empty.add("", "");
-    }
-    for (dropped, request) in [longer, more, empty].iter().enumerate() {
-        let mut client = responder.connect();
-        client.may_break();
-        let bytes = request.bytes(client.dice());
-        let mut rest = bytes.as_slice();
-        while let Ok(count @ 1..) = client.send_some(rest) {
-            rest = &rest[count..];
-        }
-        closes(&mut client);
-        assert_eq!(responder.figure("dropped"), dropped as u64 + 1);
-    }
-    assert_eq!(responder.warnings().len(), 1, "{}", responder.stderr());
-}
-
-#[test]
-fn a_body_that_nobody_asked_for_is_read_and_forgotten() {
-    let folder = Folder::in_memory();
-    let file = folder.write("log", "1\n");
-    let responder = Responder::start(&folder);
-    let body = vec![b'x'; 20_000_000];
-    let mut client = responder.ask(&Request::tail(&file).body(&body));
-    client.says(&["1"]);
-    let mut refused = responder.ask(&Request::tail(&file).method("POST").keep().body(&body));
-    assert_eq!((refused.status(), refused.whole()), (405, COMPLETE));
-    refused.ask(&Request::tail(&file));
-    refused.says(&["1"]);
-    let most = responder.proc_status("VmHWM");
-    assert!(most < 20_000, "{most} kB");
-}
-
-#[test]
-fn who_asks_on_and_on_and_takes_no_answer_costs_no_memory() {
-    let folder = Folder::in_memory();
-    let file = folder.write("log", "1\n");
-    let responder = Responder::start(&folder);
-    for is_serving in [false, true] {
-        let mut client = responder.connect();
-        client.may_break();
-        if is_serving {
-            client.ask(&Request::tail(&file));
-            client.says(&["1"]);
-        }
-        let asked = wire::pairs(&[("FCGI_MAX_CONNS", "")], client.dice());
-        let asked = wire::record(wire::GET_VALUES, 0, &asked, client.dice());
-        let asked = asked.repeat(1_000);
-        let (mut sent, start) = (0, Instant::now());
-        while sent < 30_000_000 && start.elapsed() < Duration::from_secs(5) {
-            match client.send_some(&asked) {
-                Ok(count) => sent += count,
-                Err(nix::errno::Errno::EAGAIN) => std::thread::sleep(Duration::from_millis(1)),
-                Err(_) => break,
-            }
-        }
-        let most = responder.proc_status("VmHWM");
-        assert!(
-            most < 20_000,
-            "{most} kB after {sent} bytes, serving {is_serving}"
-        );
-    }
-    responder.ask(&Request::tail(&file)).says(&["1"]);
-}
-
-#[test]
 fn unfinished_requests_of_many_connections_take_a_bounded_amount_of_memory() {
     let folder = Folder::in_memory();
     let file = folder.write("log", "1\n");
     let records = folder.write("a.jsonl", "");
     let responder = Responder::start(&folder);
-    // Two bytes on the wire are a hundred in memory.
     let mut heads = Vec::new();
     for _ in 0..800 {
         let mut client = responder.connect();
         client.may_break();
-        let mut bytes = wire::begin(1, wire::RESPONDER, 0, client.dice());
-        bytes.extend(wire::record(wire::PARAMS, 1, &[0; 3_900], client.dice()));
+        let bytes = Spoken::unfinished_head(client.dice());
         client.send(&bytes);
         heads.push(client);
     }
@@ -241,8 +156,8 @@ fn unfinished_requests_of_many_connections_take_a_bounded_amount_of_memory() {
     for _ in 0..1_600 {
         let mut client = responder.connect();
         client.may_break();
-        let head = post.head_bytes(client.dice());
-        let body = wire::record(wire::STDIN, 1, &body, client.dice());
+        let head = client.head_of(&post);
+        let body = client.piece_of_body(&body);
         client.send(&head);
         let _ = client.send_some(&body);
         bodies.push(client);

@@ -6,15 +6,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::client::{COMPLETE, Client, Request};
-use crate::stage::{DEADLINE, Folder, Start, wait_for};
+use super::peer::{COMPLETE, Client, DEADLINE, Folder, Request, Start, wait_for};
 use crate::support::event_stream::Item;
 use crate::support::process::{processor_ticks, runs};
 
 /// A script whose `$0` is a file to which each run adds its number.
 fn command(folder: &Folder, text: &str) -> Request {
     let pids = folder.path("pids");
-    let script = format!("echo $$ >>\"$0\"\n{text}");
+    let script = format!("echo $$ >>\"$0\"; {text}");
     let words = ["sh", "-c", &script, pids.to_str().unwrap()];
     Request::of("command")
         .set("SSE_COMMAND", shlex::try_join(words).unwrap())
@@ -156,7 +155,8 @@ fn one_too_many_is_asked_to_come_again() {
     let is_unavailable =
         |item: &Item| matches!(item, Item::Event(event) if event.name == "unavailable");
     assert!(items.iter().any(is_unavailable), "{items:?}");
-    assert!(third.stderr.contains("SSE_COMMAND_MAX"), "{}", third.stderr);
+    let said = responder.said_of(&third);
+    assert!(said.contains("SSE_COMMAND_MAX"), "{said}");
     pids(&folder, 2);
     drop(first);
     // (A client that returns too soon is asked to reconnect.)
@@ -191,7 +191,7 @@ fn errors_are_the_logs_and_a_missing_program_is_a_500_that_names_the_setting() {
     let mut client = responder.ask(&Request::of("command").set("SSE_COMMAND", "no-such-program"));
     assert_eq!(client.status(), 500);
     client.whole();
-    let said = &client.stderr;
+    let said = responder.said_of(&client);
     assert!(said.contains("SSE_COMMAND=no-such-program: "), "{said}");
     assert!(
         said.contains("name a program that this user can run"),

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::Request;
-use crate::stage::{Folder, Responder};
+use super::peer::{Folder, Request, Responder};
 
 /// The longest delay of one of these lines at an ordinary subscriber.
 fn latency(folder: &Folder, responder: &Responder, lines: usize) -> Duration {

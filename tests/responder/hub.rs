@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::client::Request;
-use crate::crowd::{Crowd, Member};
-use crate::stage::{DEADLINE, Folder, Responder, wait_for};
+use super::peer::{Crowd, DEADLINE, Folder, Member, Request, Responder, wait_for};
 
 const BACKLOG: usize = 5;
 

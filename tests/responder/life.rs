@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 
-use crate::client::{COMPLETE, Client, Request};
-use crate::crowd::Crowd;
-use crate::stage::{DEADLINE, Folder, Responder, Start, wait_for};
+use super::peer::{COMPLETE, Client, Crowd, DEADLINE, Folder, Request, Responder, Start, wait_for};
 use crate::support::event_stream::Item;
 
 /// The items of a stream that was asked to end: `retry:` is last.
@@ -139,45 +137,6 @@ fn a_socket_that_is_another_s_by_now_is_not_removed() {
     responder.signal(Signal::SIGTERM);
     assert_eq!(responder.code(), 0);
     assert!(folder.path("socket").exists());
-}
-
-#[test]
-fn sighup_opens_the_log_anew_and_nothing_else_changes() {
-    let folder = Folder::in_memory();
-    let log = folder.path("own-log");
-    let file = folder.write("log", "1\n");
-    let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();
-    let mut client = responder.ask(&Request::tail(&file));
-    client.says(&["1"]);
-    let fails = |path: &str| {
-        let request = Request::of("nonsense").set("REQUEST_URI", path);
-        responder.ask(&request).whole();
-    };
-    fails("/a");
-    folder.rename("own-log", "own-log.1");
-    fails("/b");
-    assert_eq!(folder.read("own-log.1").matches("nonsense").count(), 2);
-    responder.signal(Signal::SIGHUP);
-    wait_for("a new log", || log.exists().then_some(()));
-    // A line of the old file is not a repeat in the new one.
-    fails("/b");
-    assert_eq!(folder.read("own-log.1").matches("nonsense").count(), 2);
-    assert_eq!(folder.read("own-log").matches("nonsense").count(), 1);
-    folder.append("log", "2\n");
-    client.says(&["2"]);
-    drop(client);
-    // At the end of each stream, with the reason.
-    wait_for("a stream's end", || {
-        let ends = folder.read("own-log");
-        let line = ends.lines().find(|line| line.contains("stream ended"))?;
-        let end: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(
-            (&end["reason"], &end["stream"]),
-            (&"left".into(), &"tail".into())
-        );
-        assert_eq!(end["events"], 2);
-        Some(())
-    });
 }
 
 #[test]

@@ -1,32 +1,11 @@
-//! The FastCGI responder as a process; the tests use its socket like a web server.
+//! The server for many subscribers as a process: `sse-fcgi`, whose socket the tests use like a
+//! web server, and `sse-httpd`, whose clients they are. See `tests/peer`.
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod accounts;
-mod chaos;
-mod client;
-mod crowd;
-mod stage;
-mod wire;
+#[path = "../peer/mod.rs"]
+mod peer;
 
-mod command;
-mod configured;
-mod container;
-mod costly;
-mod hub;
-mod kept;
-mod life;
-mod listening;
-mod messages;
-mod named;
-mod permits;
-mod protocol;
-mod quiet;
-mod replaced;
-mod scarce;
-mod slow;
-mod slow_disk;
-mod status;
-mod streams;
-mod unavailable;
+mod fastcgi;
+mod http;

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::{COMPLETE, Client, Request};
-use crate::stage::{Folder, Responder, wait_for};
+use super::peer::{COMPLETE, Client, Folder, Request, Responder, wait_for};
 use crate::support::event_stream::Item;
 
 /// Waits for a heartbeat, and returns when it arrived.

@@ -5,8 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::client::Request;
-use crate::stage::{Folder, Start};
+use super::peer::{Folder, Protocol as _, Request, Spoken, Start};
 
 #[test]
 fn a_session_s_command_answers_after_the_program_was_replaced_on_disk() {
@@ -14,7 +13,7 @@ fn a_session_s_command_answers_after_the_program_was_replaced_on_disk() {
     let copy = folder.path("responder");
     // By another process: an open copy would keep the program busy (ETXTBSY).
     let mut cp = Command::new("cp");
-    let copied = cp.arg(env!("CARGO_BIN_EXE_sse-fcgi")).arg(&copy).status();
+    let copied = cp.arg(Spoken::PROGRAM).arg(&copy).status();
     assert!(copied.unwrap().success());
     let script = "shift; exec \"$0\" \"$@\"";
     let responder = Start::at_socket(&folder)

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::client::{Client, Request};
-use crate::stage::{Folder, Responder, Start};
+use super::peer::{Client, Folder, Request, Responder, Start};
 use crate::support::root::can;
 
 /// A 404 or a 500 ends an `EventSource` permanently; a client that is asked to reconnect does.
@@ -33,7 +32,7 @@ fn who_comes_when_no_descriptor_is_left_for_its_file_is_asked_to_come_again() {
     let request = Request::of("tail")
         .set("SSE_ROOT", root.to_str().unwrap())
         .set("PATH_INFO", "/30.log");
-    let mut client = crate::stage::wait_for("room", || {
+    let mut client = super::peer::wait_for("room", || {
         let mut client = responder.ask(&request);
         assert_eq!(client.status(), 200);
         let is_stream = client.next().is_some() && client.end.is_none();
@@ -90,11 +89,12 @@ fn bodies_that_do_not_come_do_not_hold_all_descriptors() {
         .set("SSE_PUBLISH_ALLOW", "anyone")
         .set("CONTENT_TYPE", "text/plain")
         .set("CONTENT_LENGTH", "10");
+    responder.know(&post);
+    responder.know(&Request::of("clock"));
     let slow: Vec<_> = (0..150)
         .map(|_| {
             let mut client = responder.connect();
-            let head = post.head_bytes(client.dice());
-            client.send(&head);
+            client.begin(&post);
             client
         })
         .collect();
@@ -129,12 +129,12 @@ fn an_epoll_ctl_that_fails_ends_no_responder() {
         let strace = ["strace", "-D", "-qq", "-o", "/dev/null", "-e", &inject];
         let responder = Start::at_socket(&folder).by(&strace).start();
         for line in ["1", "2", "3"] {
-            crate::stage::wait_for("a stream", || {
+            super::peer::wait_for("a stream", || {
                 let mut client = responder.try_connect().ok()?;
                 client.may_break();
                 let request = Request::tail(&file).set("SSE_BACKLOG", "1");
                 client.try_ask(&request).ok()?;
-                crate::stage::wait_for("an event or the end", || {
+                super::peer::wait_for("an event or the end", || {
                     client.read_some(4096);
                     let item = client.ready();
                     (client.is_closed || item.is_some()).then_some(item)

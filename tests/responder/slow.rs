@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::{COMPLETE, Request};
-use crate::crowd::{Crowd, Member};
-use crate::stage::{DEADLINE, Folder, Responder, Start, wait_for};
+use super::peer::{COMPLETE, Crowd, DEADLINE, Folder, Member, Request, Responder, Start, wait_for};
 
 #[test]
 fn who_stops_reading_costs_the_others_nothing_and_loses_nothing() {
@@ -126,6 +124,6 @@ fn who_reads_slowly_but_steadily_stays() {
     for _ in 0..3_000 {
         client.event();
     }
-    client.send_record(crate::wire::ABORT_REQUEST, 1, b"");
+    client.leave();
     assert_eq!(client.whole(), COMPLETE);
 }

@@ -2,8 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::client::Request;
-use crate::stage::{Folder, Responder, Start};
+use super::peer::{Folder, Request, Responder, Start};
 
 const BEAT: &str = "heartbeat: {\"interval_ms\":1000}";
 const MISSING: &str = "unavailable: {\"reason\":\"the file does not exist yet\"}";

@@ -1,8 +1,7 @@
 //! The FastCGI connection: request ids, kept connections, aborts and what cannot be served.
 
-use crate::client::{COMPLETE, Request};
-use crate::stage::{Folder, Responder, wait_for};
-use crate::wire::{self, Record};
+use super::peer::{COMPLETE, Folder, Request, Responder, wait_for};
+use crate::peer::wire::{self, Record};
 
 #[test]
 fn every_request_id_gets_its_records() {
@@ -74,7 +73,7 @@ fn an_abort_ends_the_request_and_the_connection_serves_the_next() {
         assert_eq!(responder.figure("subscribers"), 0);
     }
     // In the middle of its PARAMS.
-    let bytes = Request::tail(&file).keep().head_bytes(client.dice());
+    let bytes = client.head_of(&Request::tail(&file).keep());
     client.send(&bytes[..100]);
     drop(client);
     let mut client = responder.connect();

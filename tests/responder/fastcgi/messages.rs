@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 
-use crate::client::Request;
-use crate::stage::{Folder, Start, wait_for};
+use super::peer::{COMPLETE, Folder, Request, Start, wait_for};
+use crate::peer::{FastCgi, Protocol as _};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sse-fcgi");
 
@@ -113,7 +113,7 @@ fn a_stderr_that_nobody_reads_blocks_nobody() {
         .spawn()
         .unwrap();
     let mut client = wait_for("a connection", || {
-        crate::client::Client::unix(&path, 1).ok()
+        super::peer::Client::unix(&path, FastCgi::new(&()), 1).ok()
     });
     client.ask(&Request::of("nonsense"));
     assert_eq!(client.status(), 500);
@@ -329,4 +329,68 @@ fn an_empty_path_of_a_socket_is_a_wrong_option() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn a_bad_setting_is_a_500_whose_reason_only_the_server_learns() {
+    let folder = Folder::in_memory();
+    let log = folder.path("own-log");
+    let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();
+    for (request, name) in [
+        (Request::of("tail"), "SSE_FILE"),
+        (Request::of("nonsense"), "SSE_STREAM=nonsense"),
+        (
+            Request::of("clock").set("SSE_INTERVAL", "often"),
+            "SSE_INTERVAL=often",
+        ),
+    ] {
+        let mut client = responder.ask(&request);
+        assert_eq!(client.status(), 500);
+        assert_eq!(client.whole(), COMPLETE);
+        assert!(client.stderr.contains(name), "{:?}", client.stderr);
+        assert!(client.stderr.ends_with('\n'));
+        assert!(!client.head().contains("SSE_"), "{}", client.head());
+        let body = String::from_utf8_lossy(&client.body);
+        assert_eq!(body, "error: see the server's error log\n");
+        assert!(folder.read("own-log").contains(name));
+    }
+}
+
+#[test]
+fn sighup_opens_the_log_anew_and_nothing_else_changes() {
+    let folder = Folder::in_memory();
+    let log = folder.path("own-log");
+    let file = folder.write("log", "1\n");
+    let responder = Start::at_socket(&folder).set("SSE_LOG", &log).start();
+    let mut client = responder.ask(&Request::tail(&file));
+    client.says(&["1"]);
+    let fails = |path: &str| {
+        let request = Request::of("nonsense").set("REQUEST_URI", path);
+        responder.ask(&request).whole();
+    };
+    fails("/a");
+    folder.rename("own-log", "own-log.1");
+    fails("/b");
+    assert_eq!(folder.read("own-log.1").matches("nonsense").count(), 2);
+    responder.signal(Signal::SIGHUP);
+    wait_for("a new log", || log.exists().then_some(()));
+    // A line of the old file is not a repeat in the new one.
+    fails("/b");
+    assert_eq!(folder.read("own-log.1").matches("nonsense").count(), 2);
+    assert_eq!(folder.read("own-log").matches("nonsense").count(), 1);
+    folder.append("log", "2\n");
+    client.says(&["2"]);
+    drop(client);
+    // At the end of each stream, with the reason.
+    wait_for("a stream's end", || {
+        let ends = folder.read("own-log");
+        let line = ends.lines().find(|line| line.contains("stream ended"))?;
+        let end: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            (&end["reason"], &end["stream"]),
+            (&"left".into(), &"tail".into())
+        );
+        assert_eq!(end["events"], 2);
+        Some(())
+    });
 }

@@ -8,8 +8,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use nix::unistd::{Group, User, geteuid};
 
-use crate::client::Request;
-use crate::stage::{Folder, Place, Responder, Start, wait_for};
+use super::peer::{Folder, Place, Request, Responder, Start, wait_for};
 
 /// Whether this test can run; otherwise prints the reason.
 fn is_root() -> bool {

@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::client::{Client, Request};
-use crate::stage::Responder;
+use super::client::Client;
+use super::protocol::Protocol;
+use super::request::Request;
+use super::stage::Responder;
 use crate::support::event_stream::Item;
 
 /// One subscriber.
-pub struct Member {
-    pub client: Client,
+pub struct Member<P: Protocol> {
+    pub client: Client<P>,
     /// The number of lines before it connected.
     pub before: usize,
     /// What it has received: names and data of events.
@@ -25,12 +27,12 @@ pub struct Member {
 }
 
 /// Many subscribers. An index belongs to one subscriber as long as that is connected.
-pub struct Crowd {
+pub struct Crowd<P: Protocol> {
     epoll: Epoll,
-    pub members: Vec<Option<Member>>,
+    pub members: Vec<Option<Member<P>>>,
 }
 
-impl Crowd {
+impl<P: Protocol> Crowd<P> {
     pub fn new() -> Self {
         Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap(),
@@ -40,11 +42,11 @@ impl Crowd {
 
     /// Adds one that has sent its request.
     #[track_caller]
-    pub fn join(&mut self, responder: &Responder, request: &Request) -> usize {
+    pub fn join(&mut self, responder: &Responder<P>, request: &Request) -> usize {
         self.take_in(responder.ask(request))
     }
 
-    pub fn take_in(&mut self, client: Client) -> usize {
+    pub fn take_in(&mut self, client: Client<P>) -> usize {
         let free = self.members.iter().position(Option::is_none);
         let place = free.unwrap_or_else(|| {
             self.members.push(None);
@@ -77,11 +79,11 @@ impl Crowd {
         self.epoll.add(member.client.as_fd(), event).unwrap();
     }
 
-    pub fn member(&mut self, place: usize) -> &mut Member {
+    pub fn member(&mut self, place: usize) -> &mut Member<P> {
         self.members[place].as_mut().expect("a member")
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+    pub fn iter(&self) -> impl Iterator<Item = &Member<P>> {
         self.members.iter().flatten()
     }
 
@@ -121,11 +123,11 @@ impl Crowd {
         what: &str,
         limit: Duration,
         written: usize,
-        condition: impl Fn(&Member) -> bool,
+        condition: impl Fn(&Member<P>) -> bool,
     ) {
         let end = Instant::now() + limit;
         loop {
-            let missing = |m: &&Member| !m.is_paused && !condition(m);
+            let missing = |m: &&Member<P>| !m.is_paused && !condition(m);
             let left = self.iter().filter(missing).count();
             if left == 0 {
                 return;

@@ -3,8 +3,7 @@
 
 use std::fs;
 
-use crate::client::Request;
-use crate::stage::{Folder, Start, wait_for};
+use super::peer::{Folder, Request, Start, wait_for};
 use crate::support::root::can;
 
 const CONTAINER: [&str; 4] = ["unshare", "-pf", "--mount-proc", "--kill-child"];

@@ -1,15 +1,14 @@
-//! What requests may name: every client of the socket determines their settings.
+//! `--beneath`: the files that may be opened.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::client::Request;
-use crate::stage::{Folder, Responder, Start, wait_for};
+use super::peer::{Folder, Request, Responder, Start, wait_for};
 
 /// It is a 500 without a reason for the client, and the log contains the reason.
 #[track_caller]
-fn is_refused(responder: &Responder, request: &Request, words: &[&str]) {
+pub fn is_refused(responder: &Responder, request: &Request, words: &[&str]) {
     // The same line for the same path is written once a minute.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let path = format!("/{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -18,90 +17,15 @@ fn is_refused(responder: &Responder, request: &Request, words: &[&str]) {
     client.whole();
     let body = String::from_utf8_lossy(&client.body);
     assert!(!body.contains("SSE_") && !body.contains('/'), "{body}");
+    let said = responder.said_of(&client);
     for word in words {
-        assert!(client.stderr.contains(word), "{word}: {}", client.stderr);
+        assert!(said.contains(word), "{word}: {said}");
     }
 }
 
-fn is_served(responder: &Responder, request: &Request) {
+pub fn is_served(responder: &Responder, request: &Request) {
     let mut client = responder.ask(request);
     assert_eq!(client.status(), 200);
-}
-
-fn command(text: &str) -> Request {
-    Request::of("command").set("SSE_COMMAND", text)
-}
-
-#[test]
-fn a_request_alone_has_no_program_run() {
-    let folder = Folder::in_memory();
-    let responder = Responder::start(&folder);
-    let mark = folder.path("mark");
-    let touch = format!("touch {}", mark.display());
-    let remedy = [
-        "SSE_COMMAND=touch",
-        "--allow-commands",
-        "its own environment",
-    ];
-    is_refused(&responder, &command(&touch), &remedy);
-    // The request itself cannot permit it.
-    is_refused(
-        &responder,
-        &command(&touch).set("SSE_ALLOW_COMMANDS", "yes"),
-        &remedy,
-    );
-    let spool = folder.path("spool");
-    let session = Request::of("session")
-        .set("SSE_SPOOL", spool.to_str().unwrap())
-        .set("SSE_PUBLISH_ALLOW", "anyone");
-    is_refused(
-        &responder,
-        &session.clone().set("SSE_COMMAND", &touch),
-        &remedy,
-    );
-    let post = session
-        .clone()
-        .method("POST")
-        .set("CONTENT_TYPE", "text/plain")
-        .set("CONTENT_LENGTH", "2");
-    is_refused(
-        &responder,
-        &post.set("SSE_COMMAND", &touch).body(b"hi"),
-        &remedy,
-    );
-    // For a stream that does not use it, it is harmless.
-    is_served(&responder, &session);
-    is_served(&responder, &Request::of("clock").set("SSE_COMMAND", &touch));
-    assert!(!mark.exists());
-}
-
-#[test]
-fn programs_run_where_the_responder_was_told_so() {
-    let folder = Folder::in_memory();
-    let first = |start: Start| {
-        let responder = start.start();
-        let data = responder.ask(&command("echo hello")).event().data;
-        assert_eq!(data, "hello");
-    };
-    first(Start::at_socket(&folder).allowing_commands());
-    first(Start::at_socket(&folder).set("SSE_ALLOW_COMMANDS", "yes"));
-    // Only that one.
-    let responder = Start::at_socket(&folder)
-        .set("SSE_COMMAND", "echo mine")
-        .start();
-    assert_eq!(responder.ask(&Request::of("command")).event().data, "mine");
-    assert_eq!(responder.ask(&command("echo 'mine'")).event().data, "mine");
-    is_refused(
-        &responder,
-        &command("echo other"),
-        &["SSE_COMMAND=echo other"],
-    );
-    drop(responder);
-    let (code, said) = Start::at_socket(&folder)
-        .set("SSE_ALLOW_COMMANDS", "maybe")
-        .run();
-    assert_eq!(code, 100);
-    assert!(said.contains("SSE_ALLOW_COMMANDS=maybe"), "{said}");
 }
 
 #[test]

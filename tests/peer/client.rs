@@ -1,7 +1,7 @@
-//! A web server's side of a FastCGI connection, and the response that its client gets.
+//! A connection to the program under test, and the response that its client gets.
 //!
-//! It also checks what always holds: records belong to the request, STDOUT is ended once and
-//! before END_REQUEST, and nothing follows that.
+//! It also checks what holds over every protocol: nothing follows the end of a response, and a
+//! stream ends between two events.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,108 +15,11 @@ use fastrand::Rng;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::stage::DEADLINE;
-use crate::support::event_stream::{Event, Item, Parser};
-use crate::wire::{self, Record};
-
-/// A request before it is sent.
-#[derive(Clone)]
-pub struct Request {
-    pub id: u16,
-    role: u16,
-    flags: u8,
-    params: Vec<(Vec<u8>, Vec<u8>)>,
-    body: Vec<u8>,
-}
-
-impl Request {
-    /// `GET` for this stream.
-    pub fn of(stream: &str) -> Self {
-        let request = Self {
-            id: 1,
-            role: wire::RESPONDER,
-            flags: 0,
-            params: Vec::new(),
-            body: Vec::new(),
-        };
-        request
-            .set("GATEWAY_INTERFACE", "CGI/1.1")
-            .set("SERVER_PROTOCOL", "HTTP/1.1")
-            .set("REQUEST_METHOD", "GET")
-            .set("SCRIPT_NAME", "/events")
-            .set("QUERY_STRING", "")
-            .set("SSE_STREAM", stream)
-    }
-
-    /// Of the file, with heartbeats later than any test waits, because each of them also polls
-    /// the file.
-    pub fn tail(file: &Path) -> Self {
-        let file = file.to_str().expect("a path in UTF-8");
-        Self::of("tail")
-            .set("SSE_FILE", file)
-            .set("SSE_HEARTBEAT", "25s")
-    }
-
-    pub fn set(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
-        self.params.retain(|(own, _)| own != name.as_ref());
-        self.add(name, value)
-    }
-
-    /// A second value does not replace the first.
-    pub fn add(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
-        let pair = (name.as_ref().to_vec(), value.as_ref().to_vec());
-        self.params.push(pair);
-        self
-    }
-
-    pub fn method(self, method: &str) -> Self {
-        self.set("REQUEST_METHOD", method)
-    }
-
-    pub fn query(self, query: &str) -> Self {
-        self.set("QUERY_STRING", query)
-    }
-
-    /// A first-time client has none.
-    pub fn last_id(self, id: &str) -> Self {
-        self.set("HTTP_LAST_EVENT_ID", id)
-    }
-
-    pub fn id(mut self, id: u16) -> Self {
-        self.id = id;
-        self
-    }
-
-    pub fn role(mut self, role: u16) -> Self {
-        self.role = role;
-        self
-    }
-
-    /// The connection must be kept.
-    pub fn keep(mut self) -> Self {
-        self.flags = wire::KEEP_CONN;
-        self
-    }
-
-    pub fn body(mut self, body: &[u8]) -> Self {
-        self.body = body.to_vec();
-        self
-    }
-
-    /// BEGIN_REQUEST and PARAMS.
-    pub fn head_bytes(&self, dice: &mut Rng) -> Vec<u8> {
-        let params = wire::pairs(&self.params, dice);
-        let mut bytes = wire::begin(self.id, self.role, self.flags, dice);
-        bytes.extend(wire::stream(wire::PARAMS, self.id, &params, dice));
-        bytes
-    }
-
-    pub fn bytes(&self, dice: &mut Rng) -> Vec<u8> {
-        let mut bytes = self.head_bytes(dice);
-        bytes.extend(wire::stream(wire::STDIN, self.id, &self.body, dice));
-        bytes
-    }
-}
+use super::request::Request;
+use super::wire::{self, Record};
+use super::{FastCgi, Protocol};
+use crate::support::event_stream::{Event, Item, Parser, shown};
+use crate::support::wait::DEADLINE;
 
 /// The content of END_REQUEST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,23 +33,35 @@ pub const COMPLETE: End = End {
     protocol_status: 0,
 };
 
-/// A connection to the responder.
-pub struct Client {
+/// What a protocol brings.
+#[derive(Debug)]
+pub enum Piece {
+    /// Bytes of the response: its head, then its body.
+    Response(Vec<u8>),
+    /// Bytes for the web server's log.
+    Log(Vec<u8>),
+    /// The end of the response.
+    End(End),
+    /// A record that does not belong to the request.
+    Other(Record),
+}
+
+/// A connection to the program under test.
+pub struct Client<P: Protocol> {
     socket: OwnedFd,
     dice: Rng,
+    peer: P,
     unread: Vec<u8>,
-    /// The id of the request that is being served.
-    id: u16,
     unread_head: Option<Vec<u8>>,
     head: String,
     /// The body, if it is not a stream.
     pub body: Vec<u8>,
     parser: Parser,
     items: VecDeque<Item>,
+    /// What the protocol brought for the web server's log.
     pub stderr: String,
-    has_stdout_ended: bool,
     pub end: Option<End>,
-    /// The responder has closed.
+    /// The program has closed.
     pub is_closed: bool,
     /// Records of other requests, and of none.
     pub others: VecDeque<Record>,
@@ -193,30 +108,29 @@ impl Counter {
     }
 }
 
-impl Client {
-    pub fn unix(path: &Path, seed: u64) -> io::Result<Self> {
-        Ok(Self::on(UnixStream::connect(path)?.into(), seed))
+impl<P: Protocol> Client<P> {
+    pub fn unix(path: &Path, peer: P, seed: u64) -> io::Result<Self> {
+        Ok(Self::on(UnixStream::connect(path)?.into(), peer, seed))
     }
 
-    pub fn tcp(address: SocketAddr, seed: u64) -> io::Result<Self> {
-        Ok(Self::on(TcpStream::connect(address)?.into(), seed))
+    pub fn tcp(address: SocketAddr, peer: P, seed: u64) -> io::Result<Self> {
+        Ok(Self::on(TcpStream::connect(address)?.into(), peer, seed))
     }
 
-    fn on(socket: OwnedFd, seed: u64) -> Self {
+    fn on(socket: OwnedFd, peer: P, seed: u64) -> Self {
         let flags = nix::fcntl::OFlag::O_NONBLOCK;
         nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_SETFL(flags)).expect("a socket");
         Self {
             socket,
             dice: Rng::with_seed(seed),
+            peer,
             unread: Vec::new(),
-            id: 1,
             unread_head: None,
             head: String::new(),
             body: Vec::new(),
             parser: Parser::default(),
             items: VecDeque::new(),
             stderr: String::new(),
-            has_stdout_ended: false,
             end: None,
             is_closed: false,
             others: VecDeque::new(),
@@ -227,22 +141,22 @@ impl Client {
 
     /// Sends the request in one write.
     pub fn ask(&mut self, request: &Request) {
-        self.expect(request.id);
-        let bytes = request.bytes(&mut self.dice);
+        self.expect(request);
+        let bytes = self.bytes_of(request);
         self.send(&bytes);
     }
 
     /// Sends the request to a responder that may have closed the connection.
     pub fn try_ask(&mut self, request: &Request) -> nix::Result<()> {
-        self.expect(request.id);
-        let bytes = request.bytes(&mut self.dice);
+        self.expect(request);
+        let bytes = self.bytes_of(request);
         self.send_some(&bytes).map(drop)
     }
 
     /// Sends the request in writes of a few bytes.
     pub fn ask_in_pieces(&mut self, request: &Request) {
-        self.expect(request.id);
-        let bytes = request.bytes(&mut self.dice);
+        self.expect(request);
+        let bytes = self.bytes_of(request);
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             let most = self.dice.usize(1..=40).min(rest.len());
@@ -251,16 +165,54 @@ impl Client {
         }
     }
 
+    /// The bytes of the request.
+    pub fn bytes_of(&mut self, request: &Request) -> Vec<u8> {
+        let mut bytes = self.peer.head(request, &mut self.dice);
+        bytes.extend(self.peer.body(request, &mut self.dice));
+        bytes
+    }
+
+    /// All of the request but its body.
+    pub fn head_of(&mut self, request: &Request) -> Vec<u8> {
+        self.peer.head(request, &mut self.dice)
+    }
+
+    /// Sends all of the request but its body.
+    pub fn begin(&mut self, request: &Request) {
+        self.expect(request);
+        let bytes = self.head_of(request);
+        self.send(&bytes);
+    }
+
+    /// Bytes of a body that is not whole.
+    pub fn piece_of_body(&mut self, content: &[u8]) -> Vec<u8> {
+        self.peer.piece_of_body(content, &mut self.dice)
+    }
+
+    /// The client of the request leaves.
+    pub fn leave(&mut self) {
+        match P::abort(&mut self.dice) {
+            Some(bytes) => self.send(&bytes),
+            None => {
+                use std::os::fd::AsRawFd as _;
+                let how = nix::sys::socket::Shutdown::Write;
+                nix::sys::socket::shutdown(self.socket.as_raw_fd(), how).expect("a socket");
+                self.may_break();
+                self.is_closed_soon();
+                self.end = Some(COMPLETE);
+            }
+        }
+    }
+
     /// The next input is the response to a new request.
-    fn expect(&mut self, id: u16) {
-        self.id = id;
+    fn expect(&mut self, request: &Request) {
+        self.peer.expect(request);
         self.unread_head = Some(Vec::new());
         self.head.clear();
         self.body.clear();
         self.parser = Parser::default();
         self.items.clear();
         self.stderr.clear();
-        self.has_stdout_ended = false;
         self.end = None;
     }
 
@@ -297,17 +249,6 @@ impl Client {
         nix::sys::socket::send(self.socket.as_raw_fd(), bytes, flags)
     }
 
-    pub fn send_record(&mut self, kind: u8, id: u16, content: &[u8]) {
-        let bytes = wire::record(kind, id, content, &mut self.dice);
-        self.send(&bytes);
-    }
-
-    /// Sends another request while one is served.
-    pub fn ask_besides(&mut self, request: &Request) {
-        let bytes = request.bytes(&mut self.dice);
-        self.send(&bytes);
-    }
-
     pub fn dice(&mut self) -> &mut Rng {
         &mut self.dice
     }
@@ -335,12 +276,15 @@ impl Client {
             Ok(0) | Err(Errno::ECONNRESET) => {
                 self.is_closed = true;
                 let is_whole = self.unread.is_empty() || self.may_break;
-                assert!(is_whole, "a record ends in the middle");
+                assert!(is_whole, "an end in the middle: {:?}", self.unread);
+                if let Some(end) = self.peer.end_of_input().filter(|_| !self.may_break) {
+                    self.take(Piece::End(end));
+                }
             }
             Ok(count) => {
                 self.unread.extend_from_slice(&bytes[..count]);
-                while let Some(record) = wire::take(&mut self.unread) {
-                    self.take(record);
+                while let Some(piece) = self.peer.take(&mut self.unread) {
+                    self.take(piece);
                 }
             }
             Err(Errno::EAGAIN | Errno::EINTR) => return false,
@@ -349,35 +293,19 @@ impl Client {
         true
     }
 
-    fn take(&mut self, record: Record) {
-        if record.id != self.id {
+    fn take(&mut self, piece: Piece) {
+        if let Piece::Other(record) = piece {
             return self.others.push_back(record);
         }
-        assert_eq!(self.end, None, "{record:?} after the end");
-        match record.kind {
-            wire::STDOUT if record.content.is_empty() => {
-                assert!(!self.has_stdout_ended, "STDOUT ends twice");
-                self.has_stdout_ended = true;
+        assert_eq!(self.end, None, "{piece:?} after the end");
+        match piece {
+            Piece::Response(bytes) => self.take_stdout(&bytes),
+            Piece::Log(bytes) => {
+                let text = std::str::from_utf8(&bytes).expect("text");
+                self.stderr.push_str(text);
             }
-            wire::STDOUT => {
-                assert!(!self.has_stdout_ended, "STDOUT goes on after its end");
-                self.take_stdout(&record.content);
-            }
-            wire::STDERR => self
-                .stderr
-                .push_str(std::str::from_utf8(&record.content).expect("text")),
-            wire::END_REQUEST => {
-                let [a, b, c, d, protocol_status, _, _, _] = record.content[..] else {
-                    panic!("an END_REQUEST of {:?}", record.content);
-                };
-                let app_status = u32::from_be_bytes([a, b, c, d]);
-                self.end = Some(End {
-                    app_status,
-                    protocol_status,
-                });
-                assert!(self.has_stdout_ended || protocol_status != 0);
-            }
-            _ => panic!("{record:?}"),
+            Piece::End(end) => self.end = Some(end),
+            Piece::Other(_) => {}
         }
     }
 
@@ -432,11 +360,9 @@ impl Client {
         self.head.clone()
     }
 
-    /// The status line's code: `Status:` with 200 as its default (RFC 3875 §6.3.3).
+    /// The status code.
     pub fn status(&mut self) -> u16 {
-        let head = self.head();
-        let line = head.lines().find_map(|line| line.strip_prefix("Status: "));
-        line.map_or(200, |line| line[..3].parse().expect("a code"))
+        P::status(&self.head())
     }
 
     /// Reads to the END_REQUEST, and to the end of the connection if it is to be closed.
@@ -575,15 +501,22 @@ impl Client {
     }
 }
 
-impl AsFd for Client {
+impl<P: Protocol> AsFd for Client<P> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-pub fn shown(event: &Event) -> String {
-    match event.name.as_str() {
-        "message" => event.data.clone(),
-        name => format!("{name}: {}", event.data),
+/// What only FastCGI has.
+impl Client<FastCgi> {
+    pub fn send_record(&mut self, kind: u8, id: u16, content: &[u8]) {
+        let bytes = wire::record(kind, id, content, &mut self.dice);
+        self.send(&bytes);
+    }
+
+    /// Sends another request while one is served.
+    pub fn ask_besides(&mut self, request: &Request) {
+        let bytes = self.bytes_of(request);
+        self.send(&bytes);
     }
 }

@@ -1,10 +1,7 @@
 //! Connections that serve one request after another.
 
-use std::time::{Duration, Instant};
-
-use crate::client::{COMPLETE, Request};
-use crate::stage::{Folder, Responder, Start};
-use crate::wire;
+use super::peer::{COMPLETE, Folder, Request, Responder, Start};
+use crate::peer::wire;
 
 /// The regression: it counted as waiting for its first stream, and was notified only at its
 /// heartbeats.
@@ -56,7 +53,7 @@ fn nothing_of_an_aborted_post_is_left_for_the_next_request() {
         .method("POST")
         .keep();
     let mut client = responder.connect();
-    let head = post.head_bytes(client.dice());
+    let head = client.head_of(&post);
     client.send(&head);
     client.send_record(wire::STDIN, 1, b"half of");
     client.send_record(wire::ABORT_REQUEST, 1, b"");
@@ -66,22 +63,4 @@ fn nothing_of_an_aborted_post_is_left_for_the_next_request() {
     assert_eq!(folder.read("log.jsonl"), "");
     folder.append("log.jsonl", "{\"data\":1}\n");
     client.says(&["1"]);
-}
-
-/// The regression: it was polled twice a second instead.
-#[test]
-fn who_limits_the_size_of_its_stream_is_told_of_changes_besides_others() {
-    let folder = Folder::in_memory();
-    let file = folder.write("log", "");
-    let responder = Responder::start(&folder);
-    let _other = responder.ask(&Request::tail(&file)).opened();
-    let limited = Request::tail(&file).query("evs_buffer_size_limit=1000000");
-    let mut client = responder.ask(&limited).opened();
-    let start = Instant::now();
-    for number in 0..30 {
-        folder.append("log", format!("{number}\n"));
-        client.says(&[&number.to_string()]);
-    }
-    let took = start.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
 }

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use nix::unistd::{Group, User, geteuid};
 
-use crate::client::Request;
-use crate::stage::{Folder, Place, Responder, Start, wait_for};
+use super::peer::{Folder, Place, Request, Responder, Start, wait_for};
 
 fn serves(responder: &Responder) {
     let mut client = responder.ask(&Request::of("clock"));

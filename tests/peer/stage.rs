@@ -1,10 +1,11 @@
-//! A folder for one test, and a responder that listens in it.
+//! The program under test, which listens in the folder of a test.
 //!
 //! Every wait has a deadline, and dropping the stage ends and removes everything.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -16,13 +17,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::client::{Client, Request};
-pub use crate::support::folder::Folder;
+use super::client::Client;
+use super::protocol::Protocol;
+use super::request::Request;
+use crate::support::folder::{Folder, read};
 use crate::support::process;
-pub use crate::support::wait::{DEADLINE, wait_for};
+use crate::support::wait::wait_for;
 
-/// A responder before its start.
-pub struct Start {
+/// A responder before its start: `sse-fcgi`, or `sse-httpd`.
+pub struct Start<P: Protocol> {
+    spoken: PhantomData<P>,
+    folder: PathBuf,
     before: Vec<OsString>,
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
@@ -38,12 +43,13 @@ pub enum Place {
     Tcp(SocketAddr),
 }
 
-impl Start {
+impl<P: Protocol> Start<P> {
     /// It listens at `socket` in the folder.
     pub fn at_socket(folder: &Folder) -> Self {
         let path = folder.path("socket");
         let start = Self::bare(folder, Place::Unix(path.clone()));
-        start.argument("--socket").argument(path)
+        let listen = P::listen(&path);
+        listen.iter().fold(start, Self::argument)
     }
 
     /// The arguments and the environment determine where it listens.
@@ -51,6 +57,8 @@ impl Start {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         Self {
+            spoken: PhantomData,
+            folder: folder.path(""),
             before: Vec::new(),
             // Tests also run as root.
             arguments: vec!["--allow-root".into()],
@@ -74,7 +82,10 @@ impl Start {
 
     /// Running the programs that requests name.
     pub fn allowing_commands(self) -> Self {
-        self.argument("--allow-commands")
+        match P::allows_commands() {
+            Some(argument) => self.argument(argument),
+            None => self,
+        }
     }
 
     pub fn set(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
@@ -100,9 +111,13 @@ impl Start {
     }
 
     /// Starts it, and does not wait until it listens.
-    pub fn spawn(self) -> Responder {
+    pub fn spawn(mut self) -> Responder<P> {
+        let mut variables = self.variables.iter();
+        let log = variables.find(|(name, _)| name == "SSE_LOG");
+        let log = log.map_or(self.stderr.clone(), |(_, path)| path.into());
+        let shared = P::shared(&mut self.arguments, &self.folder, log.clone());
         let mut words = self.before;
-        words.push(env!("CARGO_BIN_EXE_sse-fcgi").into());
+        words.push(P::PROGRAM.into());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(&self.arguments).env_clear();
         command.env("PATH", "/usr/bin:/bin").envs(self.variables);
@@ -111,17 +126,21 @@ impl Start {
             .stdin(self.stdin)
             .stdout(Stdio::null())
             .stderr(errors);
+        let child = command.spawn().unwrap();
+        P::started(&shared, child.id());
         Responder {
-            child: command.spawn().unwrap(),
+            child,
+            shared,
             status: None,
             place: self.place,
             stderr: self.stderr,
+            log,
         }
     }
 
     /// Starts it, and waits until it responds.
     #[track_caller]
-    pub fn start(self) -> Responder {
+    pub fn start(self) -> Responder<P> {
         let mut responder = self.spawn();
         wait_for("a responder that listens", || {
             assert!(!responder.has_ended(), "ended: {}", responder.stderr());
@@ -139,39 +158,48 @@ impl Start {
 }
 
 /// A started responder.
-pub struct Responder {
+pub struct Responder<P: Protocol> {
     child: Child,
+    shared: P::Shared,
     status: Option<ExitStatus>,
     pub place: Place,
     stderr: PathBuf,
+    /// Where it writes its log.
+    log: PathBuf,
 }
 
-impl Responder {
+impl<P: Protocol> Responder<P> {
     pub fn start(folder: &Folder) -> Self {
         Start::at_socket(folder).start()
     }
 
-    pub fn try_connect(&self) -> std::io::Result<Client> {
+    pub fn try_connect(&self) -> std::io::Result<Client<P>> {
         static SEED: AtomicU64 = AtomicU64::new(1);
         let seed = SEED.fetch_add(1, Ordering::Relaxed);
+        let peer = P::new(&self.shared);
         match &self.place {
-            Place::Unix(path) => Client::unix(path, seed),
-            Place::Tcp(address) => Client::tcp(*address, seed),
+            Place::Unix(path) => Client::unix(path, peer, seed),
+            Place::Tcp(address) => Client::tcp(*address, peer, seed),
         }
     }
 
     #[track_caller]
-    pub fn connect(&self) -> Client {
+    pub fn connect(&self) -> Client<P> {
         self.try_connect()
             .unwrap_or_else(|error| panic!("{error}; {}", self.stderr()))
     }
 
     /// A client that has sent its request.
     #[track_caller]
-    pub fn ask(&self, request: &Request) -> Client {
+    pub fn ask(&self, request: &Request) -> Client<P> {
         let mut client = self.connect();
         client.ask(request);
         client
+    }
+
+    /// Requests like this one can be sent from now on without another file to be read.
+    pub fn know(&self, request: &Request) {
+        P::new(&self.shared).head(request, &mut fastrand::Rng::new());
     }
 
     /// The status page's figures.
@@ -256,6 +284,14 @@ impl Responder {
         process::wait_until_asleep(self.pid(), Duration::from_millis(150));
     }
 
+    /// What an administrator can read about a request: the web server's log, where it has one.
+    pub fn said_of(&self, client: &Client<P>) -> String {
+        match P::HAS_NO_WEB_SERVER {
+            true => read(&self.log),
+            false => client.stderr.clone(),
+        }
+    }
+
     /// The targets of its descriptors.
     pub fn descriptors(&self) -> Vec<PathBuf> {
         let folder = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
@@ -264,7 +300,7 @@ impl Responder {
     }
 }
 
-impl Drop for Responder {
+impl<P: Protocol> Drop for Responder<P> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let said = self.stderr();

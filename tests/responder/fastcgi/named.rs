@@ -1,7 +1,6 @@
 //! The stream of a path without SSE_STREAM.
 
-use crate::client::Request;
-use crate::stage::{Folder, Responder};
+use super::peer::{Folder, Request, Responder};
 
 fn at(path: &str) -> Request {
     Request::of("")
