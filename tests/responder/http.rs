@@ -1,5 +1,7 @@
 //! The tests in which the protocol does not matter, over HTTP. Those that are missing are
-//! explained in `fastcgi.rs`; those of HTTP itself are in `tests/http`.
+//! explained in `fastcgi.rs`; those of HTTP itself are in `tests/http`. What takes long is here
+//! only where the protocol has a part in it: not the costs of a client's expression
+//! (`costly.rs`), nor a slow disk (`slow_disk.rs`).
 
 #![allow(
     clippy::duplicate_mod,
@@ -18,8 +20,6 @@ mod command;
 mod configured;
 #[path = "confined.rs"]
 mod confined;
-#[path = "costly.rs"]
-mod costly;
 #[path = "hub.rs"]
 mod hub;
 #[path = "life.rs"]
@@ -32,8 +32,6 @@ mod replaced;
 mod scarce;
 #[path = "slow.rs"]
 mod slow;
-#[path = "slow_disk.rs"]
-mod slow_disk;
 #[path = "status.rs"]
 mod status;
 #[path = "streams.rs"]

@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::peer::{Client, Folder, Protocol as _, Request, Responder, Spoken, Start};
+use super::peer::{Client, Folder, Request, Responder, Start};
 use crate::support::root::can;
 
 /// The delay of a system call, in microseconds: other clients get their responses much sooner.
@@ -92,11 +92,8 @@ fn the_disk_is_waited_for_once_for_all_who_post_to_a_file_meanwhile() {
         responder.ask(&post(&file, &text).set("SSE_PUBLISH_SYNC", "yes"))
     };
     let mut posting: Vec<Client> = (0..20).map(ask).collect();
-    // One client disconnects before its turn: its record is not published. (Over HTTP, a client
-    // that closes its side after its request waits for the response.)
-    if !Spoken::HAS_NO_WEB_SERVER {
-        ask(20).leave();
-    }
+    // One client disconnects before its turn: its record is not published.
+    ask(20).leave();
     others_do_not_wait_for(&mut posting, &folder, &responder);
     for client in &mut posting {
         client.whole();
