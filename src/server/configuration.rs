@@ -36,6 +36,8 @@ pub(super) struct Resolved {
     pub(super) meta: MetaVariables,
     /// The file has sections, and neither one of them nor `SSE_STREAM` says what the path is.
     pub(super) is_unlisted: bool,
+    /// A section of the file is for its path: `PATH_INFO` is what lies below that.
+    pub(super) has_section: bool,
 }
 
 /// What a configuration is worth knowing of besides itself: lines for the log.
@@ -139,22 +141,25 @@ impl Configuration {
             return Resolved {
                 meta,
                 is_unlisted: false,
+                has_section: false,
             };
         };
         params.remove_process_settings();
         let value = |name| params.get(name).last().unwrap_or_default();
         let path = [value("SCRIPT_NAME"), value("PATH_INFO")].concat();
         let place = file.path(&path);
+        let has_section = place.is_some();
         if let Some(place) = &place {
             params.place_at(place.path, place.below);
         }
         file.complete(&mut params, place.map(|place| place.section));
         params.add_below(&self.environment);
         let has_stream = params.get("SSE_STREAM").last().is_some();
-        let is_unlisted = !file.sections().is_empty() && place.is_none() && !has_stream;
+        let is_unlisted = !file.sections().is_empty() && !has_section && !has_stream;
         Resolved {
             meta: params,
             is_unlisted,
+            has_section,
         }
     }
 

@@ -126,3 +126,71 @@ fn posts_that_are_sent_together_are_answered_in_order() {
         assert!(line.contains(&format!("number {number}\"")), "{line}");
     }
 }
+
+#[test]
+fn a_stream_is_at_one_path_unless_it_takes_the_name_of_a_file() {
+    let folder = Folder::new();
+    fs::write(folder.path("flights.jsonl"), "").unwrap();
+    fs::create_dir(folder.path("logs")).unwrap();
+    fs::write(folder.path("logs/a.log"), "below\n").unwrap();
+    let file = FILE.to_owned()
+        + "[/clock]\nSSE_STREAM = clock\n\
+           [/clock/logs]\nSSE_STREAM = tail\nSSE_ROOT = {folder}/logs\n\
+           [/a%20b/]\nSSE_STREAM = clock\n";
+    let httpd = configured(&folder, &file);
+    httpd.ask(get("/clock")).until("event-stream");
+    httpd.ask(get("/clock?x")).until("event-stream");
+    httpd.ask(get("/clock/logs/a.log")).until("data: below\n\n");
+    httpd
+        .ask(get("/clock/%6Cogs/a%2Elog"))
+        .until("data: below\n\n");
+    for path in [
+        "/clock/",
+        "/clock/extra",
+        "/clock/extra/more",
+        "/clockx",
+        "/clock/logs",
+        "/clock/logs/",
+        "/clock/logsx",
+        "/events/status/extra",
+        "/events/flights/publish/extra",
+        "/events/flights/x",
+        "/a%20b",
+    ] {
+        assert_eq!(httpd.get(path).status(), 404, "{path}");
+    }
+    let only_root = configured(&Folder::new(), "[/]\nSSE_STREAM = clock\n");
+    only_root.ask(get("/")).until("event-stream");
+    assert_eq!(only_root.get("/extra").status(), 404);
+}
+
+#[test]
+fn a_path_that_comes_twice_is_a_mistake() {
+    let folder = Folder::new();
+    let wrong = |start: Start, expected: &str| {
+        let mut httpd = start.spawn();
+        assert_eq!(httpd.code(), 100, "{}", httpd.stderr());
+        assert!(httpd.stderr().contains(expected), "{}", httpd.stderr());
+    };
+    for twice in [
+        "[/a /a]",
+        "[/a]\nSSE_STREAM = clock\n[/a/]",
+        "[/a]\n[/b /a]",
+    ] {
+        let text = format!("{twice}\nSSE_STREAM = clock\n");
+        let path = folder.write("streams.conf", text);
+        let start = Start::new(&folder).argument("--config").argument(path);
+        wrong(start, "has it already; put both together");
+    }
+    for twice in [
+        &["/x/a.log", "/y/a.log"][..],
+        &["/x/a.log", "/x/a.log"],
+        &["-", "-"],
+        &["-c", "true", "-c", "false"],
+        &["/x/stdin", "-"],
+    ] {
+        let start = Start::new(&folder);
+        let start = twice.iter().fold(start, |start, word| start.argument(word));
+        wrong(start, "two streams at /events/");
+    }
+}

@@ -136,18 +136,14 @@ impl SettingsFile {
     pub fn path<'a>(&'a self, path: &'a [u8]) -> Option<Place<'a>> {
         let names = self.sections.iter().flat_map(|section| {
             let names = section.names.iter();
-            names.map(move |name| (section, name.as_slice()))
+            names.map(move |name| (name.as_slice(), section))
         });
-        let places = names.filter_map(|(section, own)| {
-            let below = path.strip_prefix(own)?;
-            let is_whole = below.is_empty() || below.starts_with(b"/");
-            is_whole.then_some(Place {
-                section,
-                path: own,
-                below,
-            })
-        });
-        places.max_by_key(|place| place.path.len())
+        let (section, own, below) = place_of(names, path)?;
+        Some(Place {
+            section,
+            path: own,
+            below,
+        })
     }
 
     /// Adds to `meta` the settings that it does not contain: of the section, then of the file's
@@ -212,6 +208,20 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
+}
+
+/// Finds the place of a decoded path among locations (a path without a slash at the end, and
+/// what is there): the one with the longest path that is `path` or an ancestor of it. Returns
+/// what is there, its own path, and the rest of `path`.
+pub(crate) fn place_of<'n, 'p, T>(
+    locations: impl Iterator<Item = (&'n [u8], T)>,
+    path: &'p [u8],
+) -> Option<(T, &'n [u8], &'p [u8])> {
+    let places = locations.filter_map(|(own, there)| {
+        let below = path.strip_prefix(own)?;
+        (below.is_empty() || below.starts_with(b"/")).then_some((there, own, below))
+    });
+    places.max_by_key(|(_, own, _)| own.len())
 }
 
 /// The state of reading a file.

@@ -23,6 +23,7 @@ mod unknown;
 mod values;
 
 pub use error::{Notice, SettingError};
+pub(crate) use file::place_of;
 pub use file::{FileError, Origin, Place, Section, Sections, SettingsFile};
 pub(crate) use help::{environment_help, options_help};
 pub use location::{Lifetime, Settings};

@@ -1,9 +1,8 @@
 //! What a server without a web server in front serves, by path.
 
-use std::net::IpAddr;
-
 use super::hosts::Hosts;
 use crate::gateway::http::{Network, apply_forwarded};
+use crate::request::settings::place_of;
 use crate::request::{Head, MetaVariables, Status};
 
 /// A path, and the settings of what is served at it and below it: what a location is to a web
@@ -48,17 +47,6 @@ impl Section {
     pub(super) fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) {
         self.settings.push((name.into(), value.into()));
     }
-
-    /// What of `path` lies below it; empty for its own path.
-    fn rest<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
-        let rest = path.strip_prefix(&self.path[..])?;
-        (rest.is_empty() || rest[0] == b'/').then_some(rest)
-    }
-
-    fn says(&self, name: &str) -> bool {
-        let mut settings = self.settings.iter();
-        settings.any(|(own, value)| own == name && !value.is_empty())
-    }
 }
 
 impl Site {
@@ -67,19 +55,21 @@ impl Site {
         self.awaits_proxy_header.then_some(&self.trusted[..])
     }
 
-    /// Finds what a request is for. `defaults` are the settings of the process.
-    pub(in crate::server) fn route(
-        &self,
-        mut meta: MetaVariables,
-        defaults: &MetaVariables,
-    ) -> Routed {
+    /// Has a request say who its client is, as far as that can be believed. Returns the response
+    /// to a request that is for another host.
+    pub(in crate::server) fn receive(&self, meta: &mut MetaVariables) -> Option<(Head, Vec<u8>)> {
         let server = meta.get("SERVER_ADDR").last();
         let server = server.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-        if !self.is_for_us(&meta, server) {
+        let is_for_us = self.hosts.allow(meta.get("HTTP_HOST").last(), server);
+        apply_forwarded(&self.trusted, meta);
+        (!is_for_us).then(|| {
             let text = "this server does not answer to this name; see --host\n";
-            return respond(Status::MisdirectedRequest, text);
-        }
-        apply_forwarded(&self.trusted, &mut meta);
+            text_response(Status::MisdirectedRequest, text)
+        })
+    }
+
+    /// Finds what a request is for.
+    pub(in crate::server) fn route(&self, meta: MetaVariables) -> Routed {
         let path = meta.get("PATH_INFO").last().unwrap_or_default();
         let method = meta.get("REQUEST_METHOD").last().unwrap_or_default();
         if path == b"*" {
@@ -90,16 +80,9 @@ impl Site {
             // The settings file knows the paths.
             return Routed::Section(meta);
         }
-        let found = (self.sections.iter())
-            .filter_map(|section| Some((section, section.rest(path)?)))
-            .max_by_key(|(section, _)| section.path.len());
-        if let Some((section, rest)) = found {
-            let is_below = section.says("SSE_ROOT")
-                || (!section.says("SSE_FILE") && defaults.get("SSE_ROOT").last().is_some());
-            // A stream that takes no name is at one address only.
-            if !rest.is_empty() && !is_below {
-                return respond(Status::NotFound, "no such stream\n");
-            }
+        let locations = self.sections.iter();
+        let locations = locations.map(|section| (&section.path[..], section));
+        if let Some((section, _, rest)) = place_of(locations, path) {
             let rest = rest.to_vec();
             return Routed::Section(section.given(meta, &rest));
         }
@@ -109,12 +92,11 @@ impl Site {
             .and_then(|page| page.respond(method, path))
         {
             Some((head, body)) => Routed::Response(head, body),
-            None => respond(Status::NotFound, "no such stream\n"),
+            None => {
+                let (head, body) = no_such_stream();
+                Routed::Response(head, body)
+            }
         }
-    }
-
-    fn is_for_us(&self, meta: &MetaVariables, server: Option<IpAddr>) -> bool {
-        self.hosts.allow(meta.get("HTTP_HOST").last(), server)
     }
 }
 
@@ -132,9 +114,14 @@ impl Section {
     }
 }
 
-fn respond(status: Status, text: &str) -> Routed {
+/// The response to a path at which there is nothing.
+pub(in crate::server) fn no_such_stream() -> (Head, Vec<u8>) {
+    text_response(Status::NotFound, "no such stream\n")
+}
+
+fn text_response(status: Status, text: &str) -> (Head, Vec<u8>) {
     let head = Head::new(status).with("Content-Type", "text/plain; charset=utf-8");
-    Routed::Response(head, text.as_bytes().to_vec())
+    (head, text.as_bytes().to_vec())
 }
 
 #[cfg(test)]
@@ -160,7 +147,7 @@ mod tests {
     #[track_caller]
     fn check(path: &str, expected: Option<(&str, Option<&str>)>) {
         let meta = MetaVariables::of(&[("REQUEST_METHOD", "GET"), ("PATH_INFO", path)]);
-        match (site().route(meta, &MetaVariables::default()), expected) {
+        match (site().route(meta), expected) {
             (Routed::Section(meta), Some((script, below))) => {
                 assert_eq!(
                     meta.get("SCRIPT_NAME"),
@@ -178,6 +165,7 @@ mod tests {
     #[test]
     fn a_section_is_found_at_a_slash_and_the_longest_wins() {
         check("/events/app.log", Some(("/events/app.log", None)));
+        check("/events/app.log/x", Some(("/events/app.log", Some("/x"))));
         check("/logs", Some(("/logs", None)));
         check("/logs/", Some(("/logs", Some("/"))));
         check("/logs/a/b.log", Some(("/logs", Some("/a/b.log"))));
@@ -188,9 +176,7 @@ mod tests {
             "/events",
             "/events/",
             "/events/app.logs",
-            "/events/app.log/",
             "/logsx",
-            "/events/app.log/x",
             "//logs/a",
             "/x/../logs/a",
             "/LOGS/a",
@@ -206,7 +192,7 @@ mod tests {
             ("SSE_ROOT", "/etc"),
             ("SSE_PREFIX", "/l"),
         ]);
-        let Routed::Section(meta) = site().route(meta, &MetaVariables::default()) else {
+        let Routed::Section(meta) = site().route(meta) else {
             panic!("no section");
         };
         assert_eq!(meta.get("SSE_ROOT"), Value::One(b"/var/log"));
