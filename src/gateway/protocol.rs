@@ -183,6 +183,16 @@ impl Protocol {
         }
     }
 
+    /// The peer's address, and the first line of the head that was rejected, for a protocol
+    /// whose requests have an access log here.
+    #[must_use]
+    pub fn rejected(&self) -> Option<(String, &[u8])> {
+        match self {
+            Self::FastCgi(_) => None,
+            Self::Http(connection) => Some((connection.client(), connection.rejected_line())),
+        }
+    }
+
     /// Whether requests are served one after the other, in the order in which they come.
     #[must_use]
     pub fn is_serial(&self) -> bool {

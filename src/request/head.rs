@@ -53,6 +53,13 @@ pub enum Status {
 pub const WRONG_SETTING: &str = "error: see the server's error log\n";
 
 impl Status {
+    /// The code.
+    #[must_use]
+    pub fn code(self) -> u16 {
+        let word = self.as_str().split(' ').next();
+        word.and_then(|code| code.parse().ok()).unwrap_or_default()
+    }
+
     /// Code and reason phrase, as a status line and `Status:` write them.
     #[must_use]
     pub fn as_str(self) -> &'static str {

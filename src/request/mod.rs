@@ -46,7 +46,7 @@ pub use origin::{AllowedOrigin, Origin};
 pub use policy::{Decision, Operations, decide, decide_among, refuse_access};
 pub(crate) use policy::{Granted, granted_to, preflight, with_cors};
 pub use publishing::{Durability, Grant, Publishing, Rate};
-pub use query::{Heartbeat, Query};
+pub use query::{Heartbeat, Query, redacted};
 pub use requested::{RequestedStream, path_below};
 pub use settings::{
     Absent, CommandSharing, Dividing, Format, Lifetime, LineEnd, Notice, Publishers, QueryFilter,

@@ -1,9 +1,13 @@
 //! Query: the fields of a query that a stream uses.
 
+mod redact;
+
 use std::borrow::Cow;
 
 use super::nick::Nick;
 use super::status_page::StatusFormat;
+
+pub use redact::redacted;
 
 /// What a client requests in the query. Most fields are those of widespread polyfills.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -347,7 +347,7 @@ impl Server {
             self.close(renewed, "no memory left", now);
             return renewed;
         }
-        if connection.blocked_since().is_some() {
+        if connection.is_blocked() {
             self.perform(renewed, Action::Flush, now);
         }
         renewed

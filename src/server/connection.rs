@@ -6,24 +6,24 @@
 //!               └──── kept (keep_conn) ◄──┘
 //! ```
 
+mod access;
 mod output;
+mod sending;
 
-use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::rc::Rc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
-use super::shared_pages::SharedPages;
 use crate::gateway::{After, Incoming, Malformed, Protocol, SharedFrame};
 use crate::request::{Head, Label};
 use crate::source::Now;
 use crate::store::post::PostHandler;
-use crate::stream::{Channels, Chunk, Ring, Scheduled, Subscriber};
-use output::{Output, framed, write, write_all_of};
+use crate::stream::{Channels, Scheduled, Subscriber};
+use access::Access;
+use output::Output;
 
 /// A connection.
 pub(super) struct Connection {
@@ -33,10 +33,14 @@ pub(super) struct Connection {
     output: Output,
     /// It is registered for EPOLLOUT.
     awaits_room: bool,
-    /// Since when the peer has accepted no output.
-    blocked_since: Option<Duration>,
+    /// The kernel had no room for output when it was tried last.
+    is_blocked: bool,
+    /// When the kernel had no room for the first time after the last byte that it took.
+    stalled_since: Option<Duration>,
     pub(super) scheduled: Scheduled,
     pub(super) request: RequestLog,
+    /// Its request in the access log, until the line is written.
+    access: Option<Box<Access>>,
     /// The whole request has been received.
     is_request_read: bool,
     /// When its last request began, in tenths of a second.
@@ -152,9 +156,6 @@ pub(super) enum Offence {
     ReadsNothing,
 }
 
-/// The maximum number of chunks in one system call.
-const CHUNKS_MAX: usize = 64;
-
 /// How many bytes of responses a peer may leave unread before it sends another request. Streams
 /// are not counted: they wait for room.
 const UNREAD_MAX_BYTES: u32 = 256 * 1024;
@@ -173,10 +174,12 @@ impl Connection {
             },
             output: Output::Nothing,
             awaits_room: false,
-            blocked_since: None,
+            is_blocked: false,
+            stalled_since: None,
             send_timeout_ms: 30_000,
             scheduled: Scheduled::default(),
             request: RequestLog::default(),
+            access: None,
             is_request_read: false,
             began_ds: 0,
             held_bytes: 0,
@@ -243,6 +246,9 @@ impl Connection {
             *since = now.monotonic;
         }
         self.output.push(&reply);
+        if let Some(access) = &mut self.access {
+            access.head_bytes += reply.len() as u64;
+        }
         let response_bytes = match &taken {
             Ok(Some(Incoming::Request(_))) => RESPONSE_BYTES,
             _ => reply.len(),
@@ -360,15 +366,27 @@ impl Connection {
         self.is_request_read
     }
 
-    /// Since when the peer has accepted no output.
-    pub(super) fn blocked_since(&self) -> Option<Duration> {
-        self.blocked_since
+    /// Whether the kernel had no room for output when it was tried last.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
+    /// Output may be tried again. If the kernel takes nothing of it, the peer has been blocked
+    /// all the time.
+    pub(super) fn unblock(&mut self) {
+        self.is_blocked = false;
     }
 
     /// The socket has no room at `now`: returns the time at which the peer is disconnected.
     pub(super) fn blocked_until(&mut self, now: Now) -> Duration {
+        self.is_blocked = true;
         let timeout = Duration::from_millis(self.send_timeout_ms.into());
-        *self.blocked_since.get_or_insert(now.monotonic) + timeout
+        *self.stalled_since.get_or_insert(now.monotonic) + timeout
+    }
+
+    fn note_blocked(&mut self, now: Now) {
+        self.is_blocked = true;
+        self.stalled_since.get_or_insert(now.monotonic);
     }
 
     /// Sets how long a peer may accept nothing before it is disconnected: at most an hour.
@@ -378,16 +396,16 @@ impl Connection {
 
     /// Whether all of its output has been sent.
     pub(super) fn is_idle(&self) -> bool {
-        self.has_no_output() && self.blocked_since.is_none()
+        self.has_no_output() && !self.is_blocked
     }
 
     /// The action that must precede further output, unless it is idle: output that was not
     /// given to the kernel yet (a line for the web server's log) is sent; for room, an event of
     /// the socket is awaited.
     pub(super) fn action_before_more(&self) -> Action {
-        match self.blocked_since {
-            Some(_) => Action::Wait,
-            None => Action::Flush,
+        match self.is_blocked {
+            true => Action::Wait,
+            false => Action::Flush,
         }
     }
 
@@ -398,12 +416,15 @@ impl Connection {
     /// Queues a whole response.
     pub(super) fn push_response(&mut self, head: &Head, date: &str, body: &[u8]) {
         let bytes = self.protocol.response(head, date, body);
+        self.note_head(head, &bytes);
         self.push_body(&bytes);
     }
 
     /// The bytes of a stream's head.
     pub(super) fn stream_head(&mut self, head: &Head, date: &str) -> Vec<u8> {
-        self.protocol.stream_head(head, date)
+        let bytes = self.protocol.stream_head(head, date);
+        self.note_head(head, &bytes);
+        bytes
     }
 
     /// The connection is closed after the response that comes now.
@@ -480,171 +501,6 @@ impl Connection {
         })?;
         self.request.events += caught_up.events;
         Some(caught_up)
-    }
-
-    /// Sends the output without blocking.
-    pub(super) fn flush(&mut self, now: Now) -> Sent {
-        loop {
-            let (rest, from) = match &mut self.output {
-                Output::Nothing => {
-                    self.blocked_since = None;
-                    self.unread_reply_bytes = 0;
-                    return Sent::All;
-                }
-                Output::Bytes { bytes, from } => (&bytes[*from..], from),
-                Output::Chunk { chunk, frame, from } => (&framed(chunk, *frame)[*from..], from),
-            };
-            match write(&self.socket, rest) {
-                Ok(count) => {
-                    let is_all = count == rest.len();
-                    *from += count;
-                    self.request.bytes += count as u64;
-                    // A peer that accepts a little is not blocked.
-                    self.blocked_since = None;
-                    if is_all {
-                        self.output = Output::Nothing;
-                    }
-                }
-                Err(Errno::EAGAIN) => {
-                    self.blocked_since.get_or_insert(now.monotonic);
-                    return Sent::Blocked;
-                }
-                Err(Errno::EINTR) => {}
-                Err(_) => return Sent::Gone,
-            }
-        }
-    }
-
-    /// Sends the chunks of its channel that its subscriber needs. No output may be queued.
-    /// `pages` is the newest chunk, prepared for many subscribers.
-    pub(super) fn deliver(
-        &mut self,
-        ring: &Ring,
-        pages: Option<&SharedPages>,
-        now: Now,
-    ) -> Delivered {
-        loop {
-            let Some((_, next)) = self.subscriber().and_then(Subscriber::live) else {
-                return Delivered::Sent(Sent::All);
-            };
-            let Some(chunks) = ring.from(next) else {
-                return Delivered::FellBehind;
-            };
-            let sent = match self.protocol.shared_frame() {
-                Some(frame) => self.send_chunks(chunks, next, frame, pages, now),
-                None => self.send_chunk_framed_alone(chunks, now),
-            };
-            if let Some(sent) = sent {
-                return Delivered::Sent(sent);
-            }
-        }
-    }
-
-    /// Sends chunks in one system call; `None` when there may be more to send.
-    fn send_chunks<'r>(
-        &mut self,
-        chunks: impl Iterator<Item = &'r Rc<Chunk>> + Clone,
-        next: u64,
-        frame: SharedFrame,
-        pages: Option<&SharedPages>,
-        now: Now,
-    ) -> Option<Sent> {
-        let mut pieces = [IoSlice::new(&[]); CHUNKS_MAX];
-        let (mut count, mut bytes) = (0, 0);
-        for (piece, chunk) in pieces.iter_mut().zip(chunks.clone()) {
-            let framed = framed(chunk, frame);
-            *piece = IoSlice::new(framed);
-            bytes += framed.len();
-            count += 1;
-        }
-        let pages = pages.filter(|pages| count == 1 && pages.is_of(next, frame));
-        let taken = match (count, pages) {
-            (0, _) => return Some(Sent::All),
-            (1, Some(pages)) => pages.send(&self.socket),
-            (1, None) => write(&self.socket, &pieces[0]),
-            _ => write_all_of(&self.socket, &pieces[..count]),
-        };
-        let taken = match taken {
-            Ok(taken) => taken,
-            Err(Errno::EAGAIN) => {
-                self.blocked_since.get_or_insert(now.monotonic);
-                return Some(Sent::Blocked);
-            }
-            Err(Errno::EINTR) => return None,
-            // sendfile does not support this socket or sandbox, or the peer has disconnected.
-            Err(_) if pages.is_some() => match write(&self.socket, &pieces[0]) {
-                Ok(taken) => taken,
-                Err(Errno::EAGAIN) => {
-                    self.blocked_since.get_or_insert(now.monotonic);
-                    return Some(Sent::Blocked);
-                }
-                Err(Errno::EINTR) => return None,
-                Err(_) => return Some(Sent::Gone),
-            },
-            Err(_) => return Some(Sent::Gone),
-        };
-        self.blocked_since = None;
-        self.request.bytes += taken as u64;
-        self.note_chunks(chunks, taken, frame, now);
-        if taken < bytes {
-            self.blocked_since = Some(now.monotonic);
-            return Some(Sent::Blocked);
-        }
-        None
-    }
-
-    /// The kernel has accepted so many bytes of these chunks.
-    fn note_chunks<'r>(
-        &mut self,
-        chunks: impl Iterator<Item = &'r Rc<Chunk>>,
-        taken: usize,
-        frame: SharedFrame,
-        now: Now,
-    ) {
-        let (mut left, mut count, mut events, mut last) = (taken, 0, 0, None);
-        for chunk in chunks {
-            if left == 0 {
-                break;
-            }
-            count += 1;
-            last = Some(chunk);
-            events += chunk.events;
-            let length = framed(chunk, frame).len();
-            if left < length {
-                self.output = Output::Chunk {
-                    chunk: Rc::clone(chunk),
-                    frame,
-                    from: left,
-                };
-                break;
-            }
-            left -= length;
-        }
-        self.request.events += events;
-        if let (Some(chunk), Some(subscriber)) = (last, self.subscriber_mut()) {
-            subscriber.chunks_sent(count, events, &chunk.end, now);
-        }
-    }
-
-    /// Sends one chunk in a frame of this connection only; `None` when there may be more to
-    /// send.
-    fn send_chunk_framed_alone<'r>(
-        &mut self,
-        mut chunks: impl Iterator<Item = &'r Rc<Chunk>>,
-        now: Now,
-    ) -> Option<Sent> {
-        let Some(chunk) = chunks.next() else {
-            return Some(Sent::All);
-        };
-        self.push_body(&chunk.bytes);
-        self.request.events += chunk.events;
-        if let Some(subscriber) = self.subscriber_mut() {
-            subscriber.chunks_sent(1, chunk.events, &chunk.end, now);
-        }
-        match self.flush(now) {
-            Sent::All => None,
-            sent => Some(sent),
-        }
     }
 
     /// The frame of the chunks that are sent on it.

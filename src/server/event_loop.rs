@@ -15,7 +15,7 @@ use super::accept::Acceptor;
 use super::configuration::Configuration;
 use super::connection::{Action, Connection};
 use super::connections::Connections;
-use super::http::Site;
+use super::http::{AccessLog, Site};
 use super::listen::Listener;
 use super::notify::Notify;
 use super::options::Options;
@@ -80,6 +80,7 @@ pub(super) struct Server {
     /// The approximate memory of all incomplete requests.
     pub(super) held_bytes: usize,
     pub(super) counters: Counters,
+    pub(super) access_log: Option<AccessLog>,
     /// One costly source may be polled now, in its turn.
     may_poll_costly: bool,
     is_reaping: bool,
@@ -103,6 +104,8 @@ impl Server {
         let poller = Poller::new(&signals)?;
         let host = Rc::new(SystemHost::new(Rc::clone(&parts.log), Capabilities::ALL));
         let clock = Clock::start();
+        let access_log = parts.options.access_log.as_ref();
+        let access_log = access_log.map(AccessLog::open).transpose()?;
         let mut server = Self {
             streams: parts.streams,
             acceptor: Acceptor::new(
@@ -128,6 +131,7 @@ impl Server {
             subscribers: 0,
             held_bytes: 0,
             counters: Counters::default(),
+            access_log,
             may_poll_costly: false,
             is_reaping: false,
             buffer: vec![0; READ_BYTES],
@@ -146,6 +150,7 @@ impl Server {
         loop {
             let now = self.clock.now();
             if self.shutdown.is_complete(self.connections.is_empty(), now) {
+                self.close_access_log(now);
                 self.log_end_of_process(now);
                 return Ok(());
             }
@@ -160,6 +165,7 @@ impl Server {
                     (Token::Listener, _) => self.accept(now),
                     (Token::Signals, _) => {
                         if self.handle_signals(now) {
+                            self.close_access_log(now);
                             self.log_end_of_process(now);
                             return Ok(());
                         }
@@ -174,7 +180,7 @@ impl Server {
                         host.programs.drain(|hints| self.on_hint(hints.owner()));
                     }
                     (Token::Added, _) => self.take_results(now),
-                    (Token::Reap | Token::Housekeeping, _) => {}
+                    (Token::Reap | Token::Upkeep | Token::Housekeeping, _) => {}
                 }
             }
             if self.host.watcher.has_collected() {
@@ -321,6 +327,7 @@ impl Server {
             match token {
                 // Programs that have ended are reaped after every turn of the loop.
                 Token::Reap => self.is_reaping = false,
+                Token::Upkeep => self.check_access_log(now),
                 // accept reports errors, and tries again.
                 Token::Housekeeping => self.resume_accepting(),
                 Token::Channel(number) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::connection::{Action, Report, RequestLog, Sent, State};
+use super::connection::{Action, Connection, Report, RequestLog, Sent, State};
 use super::event_loop::Server;
 use super::token::ConnectionId;
 use crate::gateway::After;
@@ -74,7 +74,11 @@ impl Server {
             };
         };
         let (after, report) = (*after, report.take());
-        log_end(&self.log, &connection.request, report);
+        log_end(&self.log, &connection.request, report.as_deref());
+        self.log_response(id, report.as_deref(), now);
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Action::Wait;
+        };
         match after {
             // A server that shuts down serves no further request.
             After::Keep if !is_draining && !connection.has_input_ended() => {
@@ -110,14 +114,13 @@ impl Server {
         let Some(connection) = self.connections.get_mut(id) else {
             return Action::Wait;
         };
-        if connection.blocked_since().is_some() {
+        if connection.is_blocked() {
             let until = connection.blocked_until(now);
             if now.monotonic < until {
                 self.wake_at(id, until);
                 return Action::Wait;
             }
-            self.counters.dropped += 1;
-            return Action::Close("takes nothing");
+            return self.try_for_the_last_time(id, now);
         }
         let (at, reason) = match &connection.state {
             State::Streaming { .. } => return Action::Serve,
@@ -147,6 +150,29 @@ impl Server {
         Action::Close(reason)
     }
 
+    /// A peer has taken nothing for as long as it may. The kernel reports room only when a third
+    /// of a socket's buffer is free, so a peer that reads slowly is noticed only by trying.
+    fn try_for_the_last_time(&mut self, id: ConnectionId, now: Now) -> Action {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Action::Wait;
+        };
+        let bytes_before = connection.request.bytes;
+        connection.unblock();
+        let has_no_output = connection.has_no_output();
+        let action = match connection.state {
+            State::Streaming { .. } if has_no_output => self.serve(id, now),
+            _ => self.flush(id, now),
+        };
+        let has_taken_nothing = |connection: &Connection| {
+            connection.is_blocked() && connection.request.bytes == bytes_before
+        };
+        if self.connections.get(id).is_some_and(has_taken_nothing) {
+            self.counters.dropped += 1;
+            return Action::Close("takes nothing");
+        }
+        action
+    }
+
     /// Ends the response of a connection after the queued output.
     pub(super) fn finish(&mut self, id: ConnectionId, reason: &'static str, now: Now) -> Action {
         let age = self.release_subscriber(id, now);
@@ -163,16 +189,20 @@ impl Server {
     /// Closes a connection at once.
     pub(super) fn close(&mut self, id: ConnectionId, reason: &'static str, now: Now) {
         let age = self.release_subscriber(id, now);
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let report = match &mut connection.state {
+            State::Finishing { report, .. } => report.take(),
+            _ => age.map(|age| Box::new(Report { reason, age })),
+        };
+        log_end(&self.log, &connection.request, report.as_deref());
+        self.log_response(id, report.as_deref(), now);
         // Closing the descriptor removes it from epoll, since no other process has it.
         let Some(connection) = self.connections.remove(id) else {
             return;
         };
         self.held_bytes -= connection.held_bytes();
-        let report = match connection.state {
-            State::Finishing { report, .. } => report,
-            _ => age.map(|age| Box::new(Report { reason, age })),
-        };
-        log_end(&self.log, &connection.request, report);
         if !self.shutdown.has_begun() {
             self.resume_accepting();
         }
@@ -199,7 +229,7 @@ impl Server {
 }
 
 /// Logs the end of a stream in the process's own log.
-fn log_end(log: &Log, request: &RequestLog, report: Option<Box<Report>>) {
+fn log_end(log: &Log, request: &RequestLog, report: Option<&Report>) {
     let Some(report) = report else { return };
     log.for_request(&request.label).stream_end(&StreamEnd {
         request: request.number,

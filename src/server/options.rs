@@ -8,9 +8,11 @@ use std::time::Duration;
 use lexopt::{Arg, Parser, ValueExt as _};
 
 use super::http::Site;
+use crate::gateway::http::AccessFormat;
 use crate::request::settings::{PROCESS_SETTINGS, environment_help};
 use crate::request::{duration, size};
 use crate::system::accounts::{self, Account};
+use crate::system::log::lines::LineTarget;
 use crate::system::privilege::MayBeRoot;
 
 /// The meaning of a command line.
@@ -48,8 +50,16 @@ pub(super) struct Options {
     pub(super) beneath: Vec<PathBuf>,
     /// The settings file.
     pub(super) config: Option<PathBuf>,
+    /// Where responses are logged, over HTTP.
+    pub(super) access_log: Option<AccessLogOption>,
     /// What is served at which path, over HTTP; `None`: web servers say it, over FastCGI.
     pub(super) site: Option<Site>,
+}
+
+/// `--access-log` and `--access-log-format`.
+pub(super) struct AccessLogOption {
+    pub(super) target: LineTarget,
+    pub(super) format: AccessFormat,
 }
 
 /// Whether `--allow-commands` is set.
@@ -126,6 +136,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
         commands: CommandsOption::Absent,
         beneath: Vec::new(),
         config: None,
+        access_log: None,
         site: None,
     };
     while let Some(argument) = parser.next()? {

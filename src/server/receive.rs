@@ -106,7 +106,7 @@ impl Server {
                 Some(Incoming::BodyEnd) => self.take_body(id, None, now),
                 Some(Incoming::Abort) => self.abort(id),
                 Some(Incoming::Refused(after)) => self.refused(id, after),
-                Some(Incoming::Rejected(rejection)) => self.reject(id, rejection),
+                Some(Incoming::Rejected(rejection)) => self.reject(id, rejection, now),
                 None => {
                     let action = self.await_more(id, now);
                     self.perform(id, action, now);
@@ -133,7 +133,7 @@ impl Server {
     }
 
     /// A request is not served: its client is told why, and the connection is closed.
-    fn reject(&mut self, id: ConnectionId, rejection: Rejection) -> Action {
+    fn reject(&mut self, id: ConnectionId, rejection: Rejection, now: Now) -> Action {
         self.counters.dropped += 1;
         let text = format!("a client sent a malformed request: {rejection}; disconnected");
         self.log.rate_limited(Level::Warning, "rejected", &text);
@@ -146,6 +146,7 @@ impl Server {
             State::Receiving(_) => {}
             _ => return Action::Close("malformed"),
         }
+        self.note_rejected(id, now);
         let (head, body) = rejection.response();
         self.respond(id, &head, body.as_bytes())
     }

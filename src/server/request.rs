@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::configuration::{Resolved, unknown_stream};
 use super::connection::{Action, Connection, RequestLog, State};
 use super::event_loop::Server;
-use super::http::Routed;
+use super::http::{Routed, Site, no_such_stream};
 use super::token::{ConnectionId, Token};
 use crate::event::{Batch, Unavailable};
 use crate::publish::Replies;
@@ -38,6 +38,15 @@ fn runs_commands(stream: &Stream) -> bool {
     stream.reads("SSE_COMMAND")
 }
 
+/// Whether a request for a path below that of its section names nothing: the stream is at one
+/// path only, unless it takes the name of a file below `SSE_ROOT`.
+fn names_nothing(meta: &MetaVariables) -> bool {
+    let is_at_root = meta.get("SCRIPT_NAME").last().is_none();
+    let below = meta.get("PATH_INFO").last().unwrap_or_default();
+    let is_own = below.is_empty() || (is_at_root && below == b"/");
+    !is_own && meta.get("SSE_ROOT").last().is_none()
+}
+
 /// Checks that a request may name this path.
 pub(super) fn permit_path(name: &str, path: &Path) -> Result<(), SettingError> {
     beneath::check(path)
@@ -65,17 +74,26 @@ impl Server {
             has_secret: carries_secret(&params),
             ..RequestLog::default()
         };
-        let params = match &self.site {
+        let params = match self.site.clone() {
             None => params,
-            Some(site) => match site.route(params, self.configuration.process()) {
-                Routed::Section(params) => params,
-                Routed::Response(head, body) => return self.respond(id, &head, &body),
+            Some(site) => match self.route(id, &site, params, now) {
+                Ok(params) => params,
+                Err(action) => return action,
             },
         };
         let misplaced = misplaced(&params, self.configuration.process());
-        let Resolved { meta, is_unlisted } = self.configuration.resolve(params);
+        let Resolved {
+            meta,
+            is_unlisted,
+            has_section,
+        } = self.configuration.resolve(params);
         if let Some(connection) = self.connections.get_mut(id) {
             connection.request.label = Label::of(&meta);
+        }
+        let is_section_s = has_section || self.configuration.path().is_none();
+        if self.site.is_some() && is_section_s && names_nothing(&meta) {
+            let (head, body) = no_such_stream();
+            return self.respond(id, &head, &body);
         }
         let (settings, notices) = match Settings::parse(&meta, Lifetime::Unlimited) {
             Ok(parsed) => parsed,
@@ -193,6 +211,26 @@ impl Server {
                     _ => self.respond(id, &Head::new(Status::ServiceUnavailable), b""),
                 }
             }
+        }
+    }
+
+    /// Finds where a request over HTTP leads; an error is the action after its response.
+    fn route(
+        &mut self,
+        id: ConnectionId,
+        site: &Site,
+        mut params: MetaVariables,
+        now: Now,
+    ) -> Result<MetaVariables, Action> {
+        let refused = site.receive(&mut params);
+        self.note_access(id, &params, now);
+        let routed = match refused {
+            Some((head, body)) => Routed::Response(head, body),
+            None => site.route(params),
+        };
+        match routed {
+            Routed::Section(params) => Ok(params),
+            Routed::Response(head, body) => Err(self.respond(id, &head, &body)),
         }
     }
 

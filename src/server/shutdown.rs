@@ -100,10 +100,13 @@ impl Server {
         false
     }
 
-    /// Opens the log anew, and reads the settings file again: all of it or nothing. Streams
+    /// Opens the logs anew, and reads the settings file again: all of it or nothing. Streams
     /// that are open keep their settings.
     fn reload(&mut self) {
         self.log.reopen();
+        if let Some(access_log) = &self.access_log {
+            access_log.reopen();
+        }
         let Some(path) = self.configuration.path() else {
             return;
         };

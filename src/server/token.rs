@@ -24,6 +24,8 @@ pub(super) enum Token {
     Added,
     /// Programs that have ended must be reaped.
     Reap,
+    /// It is time to look after the access log.
+    Upkeep,
     /// Accepting must be resumed, or shutdown must be completed.
     Housekeeping,
 }
@@ -38,6 +40,7 @@ const PROGRAMS: u64 = OTHER | 3;
 const REAP: u64 = OTHER | 4;
 const HOUSEKEEPING: u64 = OTHER | 5;
 const ADDED: u64 = OTHER | 6;
+const UPKEEP: u64 = OTHER | 7;
 
 impl ConnectionId {
     /// Generations count up to this number and begin again.
@@ -79,6 +82,7 @@ impl Token {
             Self::Watcher => WATCHER,
             Self::Programs => PROGRAMS,
             Self::Reap => REAP,
+            Self::Upkeep => UPKEEP,
             Self::Housekeeping => HOUSEKEEPING,
             Self::Added => ADDED,
         }
@@ -92,6 +96,7 @@ impl Token {
             WATCHER => Self::Watcher,
             PROGRAMS => Self::Programs,
             REAP => Self::Reap,
+            UPKEEP => Self::Upkeep,
             HOUSEKEEPING => Self::Housekeeping,
             ADDED => Self::Added,
             channel if channel & CHANNEL != 0 => Self::Channel((channel & !CHANNEL) as usize),
@@ -123,6 +128,7 @@ mod tests {
             Token::Watcher,
             Token::Programs,
             Token::Reap,
+            Token::Upkeep,
             Token::Housekeeping,
             Token::Added,
         ] {

@@ -6,6 +6,7 @@ mod support;
 #[path = "../servers/mod.rs"]
 mod servers;
 
+mod access_log;
 mod behind;
 mod codec;
 mod configured;
@@ -15,4 +16,5 @@ mod hostile;
 mod machine;
 mod proxy_protocol;
 mod signed_links;
+mod slow;
 mod stage;

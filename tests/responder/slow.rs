@@ -123,3 +123,23 @@ fn who_reads_slowly_but_steadily_stays() {
     client.leave();
     assert_eq!(client.whole(), COMPLETE);
 }
+
+#[test]
+fn who_reads_one_byte_at_a_time_stays() {
+    let folder = Folder::in_memory();
+    let line = format!("{}\n", "x".repeat(999));
+    let file = folder.write("log", line.repeat(5_000));
+    let responder = Responder::start(&folder);
+    let request = Request::tail(&file)
+        .set("SSE_BACKLOG", "5000")
+        .set("SSE_SEND_TIMEOUT", "1s");
+    let mut client = responder.ask(&request);
+    let _silent = responder.ask(&request);
+    let start = Instant::now();
+    // Longer than two timeouts.
+    while start.elapsed() < Duration::from_millis(2500) {
+        client.read_some(1);
+    }
+    assert_eq!(responder.figure("dropped"), 1);
+    assert_eq!(responder.figure("subscribers"), 1);
+}

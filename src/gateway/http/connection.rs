@@ -6,7 +6,7 @@ use super::chunked::{Chunked, Taken};
 use super::head::{Framing, RequestHead, Version};
 use super::proxy_protocol::{ProxyHeader, Said};
 use super::response::{self, Persistence};
-use super::{Limits, Malformed, Peer, Rejection, head, scan};
+use super::{Limits, Malformed, Peer, Rejection, head, peer, scan};
 use crate::gateway::After;
 use crate::request::{Head, MetaVariables};
 
@@ -54,6 +54,8 @@ enum Part {
     Unwanted(Body, u64),
     /// The request has been received, and is served.
     Whole,
+    /// A head was rejected, which began with this line. Nothing that comes is of interest.
+    Rejected(Vec<u8>),
     /// Nothing that comes is of interest: the connection is closed after the response.
     Closing,
 }
@@ -150,10 +152,13 @@ impl Connection {
                         let bytes = std::mem::take(bytes);
                         return Ok(Some(match head::parse(&bytes, &self.limits, &self.peer) {
                             Ok(head) => self.begin(head),
-                            Err(rejection) => self.reject(rejection),
+                            Err(rejection) => self.reject_head(rejection, bytes),
                         }));
                     }
-                    Err(rejection) => return Ok(Some(self.reject(rejection))),
+                    Err(rejection) => {
+                        let bytes = std::mem::take(bytes);
+                        return Ok(Some(self.reject_head(rejection, bytes)));
+                    }
                 },
                 Part::Body(body) => {
                     if input.is_empty() && body.is_awaited() {
@@ -185,7 +190,7 @@ impl Connection {
                 },
                 // What a client sends while a stream is sent to it, or after the request that
                 // the connection is closed after.
-                Part::Whole | Part::Closing => {
+                Part::Whole | Part::Rejected(_) | Part::Closing => {
                     *input = &[];
                     return Ok(None);
                 }
@@ -215,6 +220,31 @@ impl Connection {
         Incoming::Rejected(rejection)
     }
 
+    /// The same for a head, of which so much has come.
+    fn reject_head<'i>(&mut self, rejection: Rejection, mut head: Vec<u8>) -> Incoming<'i> {
+        let incoming = self.reject(rejection);
+        let line = head.iter().position(|byte| *byte == b'\n');
+        head.truncate(line.unwrap_or(head.len()));
+        self.part = Part::Rejected(head);
+        incoming
+    }
+
+    /// The first line of the head that was rejected, as far as it has come. Empty after
+    /// [`Connection::finish`].
+    #[must_use]
+    pub fn rejected_line(&self) -> &[u8] {
+        match &self.part {
+            Part::Rejected(line) => line,
+            _ => b"",
+        }
+    }
+
+    /// The peer's address as `REMOTE_ADDR`.
+    #[must_use]
+    pub fn client(&self) -> String {
+        peer::shown(self.peer.client)
+    }
+
     /// Whether a request has been received as a whole and its response is to come. Until
     /// [`Connection::finish`], whatever the client sends is the next request, and waits.
     #[must_use]
@@ -230,7 +260,7 @@ impl Connection {
             Part::ProxyHeader(header) => !header.is_empty(),
             Part::Head(bytes) => !bytes.is_empty() || self.follows_proxy_header,
             Part::Unwanted(..) => true,
-            Part::Body(_) | Part::Whole | Part::Closing => false,
+            Part::Body(_) | Part::Whole | Part::Rejected(_) | Part::Closing => false,
         }
     }
 
@@ -301,7 +331,11 @@ impl Part {
             Self::Body(_) if response.owes_continue => false,
             Self::Body(Body::Length(length)) => *length <= limits.unwanted_bytes,
             Self::Body(Body::Chunked(_)) => true,
-            Self::ProxyHeader(_) | Self::Head(_) | Self::Unwanted(..) | Self::Closing => false,
+            Self::ProxyHeader(_)
+            | Self::Head(_)
+            | Self::Unwanted(..)
+            | Self::Rejected(_)
+            | Self::Closing => false,
         }
     }
 }

@@ -60,6 +60,7 @@
 //! # Ok::<(), sse_cgi::gateway::http::Malformed>(())
 //! ```
 
+mod access_log;
 mod chunked;
 mod connection;
 mod forwarded;
@@ -73,6 +74,7 @@ mod response;
 mod scan;
 mod target;
 
+pub use access_log::{AccessFormat, AccessRequest, AccessResponse, AccessStream, ReceivedAt};
 pub use connection::{Connection, Incoming};
 pub use forwarded::{Network, apply as apply_forwarded};
 pub use limits::Limits;

@@ -1,6 +1,7 @@
 //! Serving without a web server: `sse-httpd`. The loop is the one of the responder; here is
 //! what else it needs: its command line, what is served at which path, and the page.
 
+mod access_log;
 mod hosts;
 mod options;
 mod page;
@@ -17,7 +18,8 @@ use crate::system::log::{Level, Log, Style};
 use crate::system::output::print;
 use options::Invocation;
 
-pub(super) use site::{Routed, Site};
+pub(super) use access_log::AccessLog;
+pub(super) use site::{Routed, Site, no_such_stream};
 
 /// Serves these streams over HTTP/1.1, as the command line says. It is all that a `main` has
 /// to call.

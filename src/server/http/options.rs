@@ -11,12 +11,14 @@ use lexopt::{Arg, Parser, ValueExt as _};
 use super::page::{Listed, Page};
 use super::site::{Section, Site};
 use super::stdin::StdinFile;
-use crate::gateway::http::Network;
+use crate::gateway::http::{AccessFormat, Network};
 use crate::request::settings::{PROCESS_SETTINGS, environment_help};
 use crate::server::options::{
-    CommandsOption, ListenAddress, Options, UnixAddress, address, named, path, span, timeout,
+    AccessLogOption, CommandsOption, ListenAddress, Options, UnixAddress, address, named, path,
+    span, timeout,
 };
 use crate::system::accounts;
+use crate::system::log::lines::LineTarget;
 use crate::system::privilege::MayBeRoot;
 
 /// What a command line asks for.
@@ -66,11 +68,13 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
         commands: CommandsOption::Allowed,
         beneath: Vec::new(),
         config: None,
+        access_log: None,
         site: None,
     };
     let mut site = Site::default();
     let mut streams = Streams::default();
     let mut sockets = Vec::new();
+    let (mut access_log, mut access_format) = (None, None);
     while let Some(argument) = parser.next()? {
         let name = match argument {
             Arg::Value(value) => {
@@ -109,6 +113,13 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
                 site.trusted.push(network);
             }
             "proxy-protocol" => site.awaits_proxy_header = true,
+            "access-log" => access_log = Some(log_target(path(&name, &mut parser)?)?),
+            "access-log-format" => {
+                let text = parser.value()?.string()?;
+                access_format = Some(AccessFormat::parse(&text).ok_or_else(|| {
+                    format!("--access-log-format {text}: no such format; write combined or json")
+                })?);
+            }
             "user" => options.user = Some(named(&name, &mut parser, accounts::account)?),
             "allow-root" => options.may_be_root = MayBeRoot::Yes,
             "beneath" => options.beneath.push(path(&name, &mut parser)?),
@@ -118,6 +129,14 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
             _ => return Err(format!("invalid option '--{name}'").into()),
         }
     }
+    options.access_log = match (access_log, access_format) {
+        (Some(target), format) => Some(AccessLogOption {
+            target,
+            format: format.unwrap_or(AccessFormat::Combined),
+        }),
+        (None, Some(_)) => return Err("--access-log-format belongs to --access-log".into()),
+        (None, None) => None,
+    };
     for path in sockets {
         if path.as_os_str().is_empty() {
             return Err("--listen unix:: the path is empty; name one".into());
@@ -182,6 +201,16 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
         stdin: streams.stdin,
         missing: streams.missing,
     })))
+}
+
+/// What the value of `--access-log` means.
+fn log_target(path: PathBuf) -> Result<LineTarget, lexopt::Error> {
+    if path.as_os_str() == "-" {
+        return Ok(LineTarget::Stdout);
+    }
+    let full = std::path::absolute(&path);
+    let full = full.map_err(|error| format!("--access-log {}: {error}", path.display()))?;
+    Ok(LineTarget::File(full))
 }
 
 /// The streams that a command line names.
@@ -315,6 +344,10 @@ options:
                           which names the client. Only a --trusted-proxy and the peers of
                           unix:PATH may connect; others are disconnected, with or without a
                           header
+  --access-log FILE       write a line for each response to FILE; - is stdout. A stream's line
+                          is written when it ends. Queries are written without tokens and ids
+  --access-log-format combined|json
+                          default combined: Apache's, and the seconds that the response took
   --user USER[:GROUP]     become this user once the sockets are bound. Root must name one
   --allow-root            serve as root all the same
   --beneath DIR           refuse files that are not below DIR, by whatever links; may be
@@ -330,7 +363,7 @@ options:
 environment: any setting of docs/settings.md, for all streams, and for the whole process:
 {}
 signals: SIGTERM and SIGINT end every stream at the end of an event, a second one at
-once; SIGHUP opens the log anew
+once; SIGHUP opens the logs anew, and reads the settings file again
 
 exit codes: 0 done, 100 wrong option, 111 the system refused (the port is taken)
 ",
@@ -409,6 +442,18 @@ mod tests {
             (
                 &["a", "--idle-timeout", "1ms"],
                 "--idle-timeout 1ms: too short",
+            ),
+            (
+                &["a", "--access-log", "-", "--access-log-format", "common"],
+                "--access-log-format common: no such format; write combined or json",
+            ),
+            (
+                &["a", "--access-log-format", "json"],
+                "--access-log-format belongs to --access-log",
+            ),
+            (
+                &["a", "--access-log", ""],
+                "--access-log: the path is empty",
             ),
             (&["a", "--nonsense"], "invalid option '--nonsense'"),
             (&["--help"], "sse-httpd: Server-Sent Events over HTTP/1.1"),

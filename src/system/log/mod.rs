@@ -10,6 +10,7 @@
 //!
 //! Only in a CGI program can stderr be the client (mini-httpd); then nothing is written there.
 
+pub(crate) mod lines;
 mod repeats;
 mod stderr;
 mod table;
