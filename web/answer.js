@@ -4,6 +4,7 @@ import { gapWords } from './gap-words.js';
 import { byId, showProblem } from './page.js';
 import { SendError, connect, send } from './sse.js';
 import { shortAddress, streamAddress } from './stream-address.js';
+import { t } from './words.js';
 
 /** So many rows are kept on the page. */
 const LIMIT = 1000;
@@ -13,7 +14,7 @@ const SILENCE_MS = 60_000;
 
 const { url, refused } = streamAddress(streams.answer);
 byId('source').textContent = shortAddress(url);
-if (refused !== null) showProblem(`“${refused}” is no address of a stream; this is the usual one.`);
+if (refused !== null) showProblem(t('“{refused}” is no address of a stream; this is the usual one.', { refused }));
 
 const text = /** @type {HTMLInputElement} */ (byId('text'));
 const button = /** @type {HTMLButtonElement} */ (byId('send'));
@@ -48,6 +49,13 @@ connect(url, {
   },
 });
 
+for (const button of byId('suggestions').querySelectorAll('button')) {
+  button.addEventListener('click', () => {
+    text.value = button.textContent ?? '';
+    text.focus();
+  });
+}
+
 byId('ask').addEventListener('submit', async (event) => {
   event.preventDefault();
   const words = text.value;
@@ -59,8 +67,8 @@ byId('ask').addEventListener('submit', async (event) => {
     showProblem('');
   } catch (error) {
     if (!(error instanceof SendError)) throw error;
-    const doubt = error.mayBePublished ? 'perhaps not sent' : 'not sent';
-    showProblem(`“${words}” was ${doubt}: ${error.message}`);
+    const doubt = error.mayBePublished ? '“{words}” was perhaps not sent: {error}' : '“{words}” was not sent: {error}';
+    showProblem(t(doubt, { words, error: error.message }));
     // To be sent again by whoever typed it.
     if (text.value === '') text.value = words;
     if (!error.mayBePublished) endAnswer();
@@ -89,7 +97,7 @@ function piece(words) {
 /** @param {string} code how the program ended */
 function done(code) {
   endAnswer();
-  if (code !== '0') add(row('note', `The answer has ended early (${code})`));
+  if (code !== '0') add(row('note', t('The answer has ended early ({code})', { code })));
 }
 
 /** Waits for the next piece, for a while. */

@@ -6,6 +6,8 @@
  * @module
  */
 
+import { t } from './words.js';
+
 /**
  * @typedef {object} Member
  * @property {string} tag what identifies it: two members can have one name
@@ -107,10 +109,10 @@ export class ChatRoom {
     const wasHere = this.#members.has(tag);
     if (type === 'join') {
       this.#members.set(tag, { tag, nick });
-      if (!wasHere) this.#listener.onnote(`${nick} is here`);
+      if (!wasHere) this.#listener.onnote(t('{nick} is here', { nick }));
     } else if (wasHere) {
       this.#members.delete(tag);
-      this.#listener.onnote(`${nick} has left`);
+      this.#listener.onnote(t('{nick} has left', { nick }));
     }
     this.#tellMembers();
   }

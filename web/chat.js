@@ -5,13 +5,14 @@ import { gapWords } from './gap-words.js';
 import { byId, showProblem } from './page.js';
 import { SendError, connect, send } from './sse.js';
 import { shortAddress, streamAddress } from './stream-address.js';
+import { t } from './words.js';
 
 /** So many lines are kept on the page. */
 const LIMIT = 1000;
 
 const { url, refused } = streamAddress(streams.room);
 byId('source').textContent = shortAddress(url);
-if (refused !== null) showProblem(`“${refused}” is no address of a stream; this is the usual one.`);
+if (refused !== null) showProblem(t('“{refused}” is no address of a stream; this is the usual one.', { refused }));
 
 const nick = /** @type {HTMLInputElement} */ (byId('nick'));
 const text = /** @type {HTMLInputElement} */ (byId('text'));
@@ -83,8 +84,8 @@ async function post(words) {
     showProblem('');
   } catch (error) {
     if (!(error instanceof SendError)) throw error;
-    const doubt = error.mayBePublished ? 'perhaps not sent' : 'not sent';
-    showProblem(`“${words}” was ${doubt}: ${error.message}`);
+    const doubt = error.mayBePublished ? '“{words}” was perhaps not sent: {error}' : '“{words}” was not sent: {error}';
+    showProblem(t(doubt, { words, error: error.message }));
     // To be sent again by whoever typed it.
     if (text.value === '') text.value = words;
   }

@@ -7,6 +7,7 @@
 
 import { gateway, gateways } from './config.js';
 import { byId } from './page.js';
+import { t } from './words.js';
 
 /** How long an event may take: the clock has one a second. */
 const PATIENCE_MS = 8000;
@@ -75,29 +76,29 @@ async function listen(url) {
  * @returns {Promise<Result>}
  */
 async function checkEvents(url) {
-  const what = `Events from ${url}`;
+  const what = t('Events from {url}', { url });
   const { status, type, times, hasEnded } = await listen(url);
-  const fails = (result, remedy) => ({ what, works: false, result, remedy });
+  const fails = (result, remedy) => ({ what, works: false, result: t(result), remedy: t(remedy) });
   if (status === 0) return fails('no answer', 'Is the server reached at all? A proxy may hold the answer back.');
   if (status === 403) return fails('403', 'The server may not run programs here: see .htaccess, and the mode 755.');
   if (status === 404) return fails('404', 'Nothing has this name: upload the program, or edit config.js.');
   if (status !== 200) return fails(String(status), 'The reason is in the server’s error log; docs/shared-hosting.md explains it.');
   if (!type.startsWith('text/event-stream')) {
-    return fails(`not a stream, but ${type || 'something without a type'}`, 'The server shows the program instead of running it: AddHandler cgi-script .cgi');
+    return fails(t('not a stream, but {type}', { type: type || t('something without a type') }), 'The server shows the program instead of running it: AddHandler cgi-script .cgi');
   }
   if (times.length === 0) return fails('nothing arrives', batches(url));
   // One pair may have been delayed by the browser.
   const together = times.slice(1).filter((time, index) => time - times[index] < APART_MS);
   if (together.length > 1) return fails('in batches', batches(url));
   if (times.length < EVENTS && !hasEnded) {
-    return fails('slowly', `Fewer than ${EVENTS} events in ${PATIENCE_MS / 1000} s. If SSE_INTERVAL is not longer: ${batches(url)}`);
+    return fails('slowly', t('Fewer than {n} events in {s} s. If SSE_INTERVAL is not longer:', { n: EVENTS, s: PATIENCE_MS / 1000 }) + ` ${t(batches(url))}`);
   }
   if (times.length < EVENTS && !url.includes('nph-')) {
     return fails('ends early', 'A time limit of the server or of a proxy ends the answer; the server’s error log may say which.');
   }
   // A program that gives short answers over HTTP/2, because Apache holds the rest back.
-  if (times.length < EVENTS) return { what, works: true, result: 'in short answers', remedy: 'Use the name without nph-.' };
-  return { what, works: true, result: 'at once' };
+  if (times.length < EVENTS) return { what, works: true, result: t('in short answers'), remedy: t('Use the name without nph-.') };
+  return { what, works: true, result: t('at once') };
 }
 
 /** What to do when something between program and browser collects events. */
@@ -110,10 +111,10 @@ function batches(url) {
 /** @returns {Result} */
 function checkProtocol() {
   const name = protocol();
-  const result = name || 'unknown';
-  const what = 'Protocol';
+  const result = name || t('unknown');
+  const what = t('Protocol');
   if (/^h[23]/.test(name)) return { what, works: true, result };
-  return { what, works: true, result, remedy: 'A browser opens six connections to a host: the sixth stream waits. Use https, or sse.js, which shares one among all tabs.' };
+  return { what, works: true, result, remedy: t('A browser opens six connections to a host: the sixth stream waits. Use https, or sse.js, which shares one among all tabs.') };
 }
 
 /**
@@ -129,11 +130,11 @@ async function checkLastId(url) {
   try {
     const headers = { 'Last-Event-ID': `${Date.now()}-end` };
     const { status } = await fetch(url, { cache: 'no-store', headers, signal: abort.signal });
-    if (status === 204) return { what, works: true, result: 'reaches the program' };
-    if (status === 200) return { what, works: false, result: 'is lost', remedy: 'The server or a proxy drops the field: a client that returns begins anew. Let it pass.' };
-    return { what, works: false, result: String(status), remedy: `See the error log: ${url}` };
+    if (status === 204) return { what, works: true, result: t('reaches the program') };
+    if (status === 200) return { what, works: false, result: t('is lost'), remedy: t('The server or a proxy drops the field: a client that returns begins anew. Let it pass.') };
+    return { what, works: false, result: String(status), remedy: t('See the error log: {url}', { url }) };
   } catch {
-    return { what, works: false, result: 'no answer', remedy: `Nothing came from ${url}` };
+    return { what, works: false, result: t('no answer'), remedy: t('Nothing came from {url}', { url }) };
   } finally {
     clearTimeout(timer);
     abort.abort();
@@ -150,7 +151,7 @@ function show({ what, works, result, remedy = '' }) {
 async function check() {
   byId('results').replaceChildren();
   byId('again').hidden = true;
-  byId('state').textContent = 'checking …';
+  byId('state').textContent = t('checking …');
   show(checkProtocol());
   const urls = addresses('clock');
   const results = [];
@@ -162,7 +163,9 @@ async function check() {
   const lastId = await checkLastId(addresses('countdown')[urls.length - 1]);
   show(lastId);
   const works = results.some((result) => result.works);
-  byId('state').textContent = works && lastId.works ? 'everything works' : works ? 'streams work' : 'streams do not work';
+  byId('state').textContent = t(
+    works && lastId.works ? 'everything works' : works ? 'streams work' : 'streams do not work',
+  );
   byId('again').hidden = false;
 }
 

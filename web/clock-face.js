@@ -4,6 +4,8 @@
  * @module
  */
 
+import { locale, t } from './words.js';
+
 /** @typedef {{time: string, epoch_ms: number, zone: string}} Tick */
 
 const OFFSETS_KEPT = 10;
@@ -39,7 +41,7 @@ export class ClockFace {
     this.#time?.setAttribute('datetime', tick.time);
     // The server's own day, whatever day it is here.
     const day = new Date(`${parts[1]}T00:00:00Z`);
-    put(this.#date, day.toLocaleDateString('en-GB', { dateStyle: 'full', timeZone: 'UTC' }));
+    put(this.#date, day.toLocaleDateString(locale, { dateStyle: 'full', timeZone: 'UTC' }));
     put(this.#zone, `UTC${tick.zone === 'Z' ? '' : tick.zone}`);
     put(this.#offset, this.#measure(tick.epoch_ms));
   }
@@ -57,8 +59,8 @@ export class ClockFace {
     const ahead = Math.max(...this.#offsets);
     if (!Number.isFinite(ahead)) return '';
     const size = Math.abs(ahead) < 1000 ? `${Math.abs(ahead)} ms` : `${(Math.abs(ahead) / 1000).toFixed(1)} s`;
-    if (ahead === 0) return 'the same to the millisecond';
-    return ahead > 0 ? `the server is ${size} ahead` : `the server is ${size} behind`;
+    if (ahead === 0) return t('the same to the millisecond');
+    return t(ahead > 0 ? 'the server is {size} ahead' : 'the server is {size} behind', { size });
   }
 }
 

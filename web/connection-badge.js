@@ -7,6 +7,8 @@
  * @module
  */
 
+import { t } from './words.js';
+
 /** @typedef {import('./sse.js').StreamState} StreamState */
 
 const WORDS = {
@@ -19,9 +21,9 @@ const WORDS = {
 
 /** @param {StreamState} state */
 function wordsFor({ name, reason, status, retryAt }) {
-  if (reason) return retryAt ? `${reason}, trying again` : reason;
-  if (status) return `the server answers ${status}, trying again`;
-  return retryAt ? 'no connection, trying again' : WORDS[name];
+  if (reason) return retryAt ? t('{reason}, trying again', { reason: t(reason) }) : t(reason);
+  if (status) return t('the server answers {status}, trying again', { status });
+  return t(retryAt ? 'no connection, trying again' : WORDS[name]);
 }
 
 export class ConnectionBadge {
@@ -49,7 +51,7 @@ export class ConnectionBadge {
       const { retryAt } = state;
       const tick = () => {
         const left = Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
-        this.#seconds.textContent = ` in ${left} s`;
+        this.#seconds.textContent = t(' in {left} s', { left });
       };
       tick();
       this.#timer = setInterval(tick, 500);

@@ -6,6 +6,8 @@
  * @module
  */
 
+import { t } from './words.js';
+
 /** @typedef {import('./sse.js').StreamEvent} StreamEvent */
 /** @typedef {{flight: string, origin?: string, scheduled?: string, state?: string}} Flight */
 
@@ -64,7 +66,7 @@ export class FlightBoard {
       this.#rows.set(String(flight.flight), row);
       this.#body.append(row);
     }
-    this.#onchange(`the whole table, ${this.#rows.size} flights`);
+    this.#onchange(t('the whole table, {count} flights', { count: this.#rows.size }));
   }
 
   /** @param {Flight} change */
@@ -86,7 +88,7 @@ export class FlightBoard {
     if (!row) return;
     row.remove();
     this.#rows.delete(name);
-    this.#onchange(`${name} removed`);
+    this.#onchange(t('{name} removed', { name }));
   }
 }
 

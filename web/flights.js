@@ -4,10 +4,11 @@ import { FLIGHT_EVENTS, FlightBoard } from './flight-board.js';
 import { byId, showProblem } from './page.js';
 import { connect } from './sse.js';
 import { shortAddress, streamAddress } from './stream-address.js';
+import { t } from './words.js';
 
 const { url, refused } = streamAddress(streams.flights);
 byId('source').textContent = shortAddress(url);
-if (refused !== null) showProblem(`“${refused}” is no address of a stream; this is the usual one.`);
+if (refused !== null) showProblem(t('“{refused}” is no address of a stream; this is the usual one.', { refused }));
 
 const badge = new ConnectionBadge(byId('state'));
 const change = byId('change');
@@ -21,7 +22,7 @@ let stream = open('');
 
 /** @param {string} lastEventId '' to see it from the start */
 function open(lastEventId) {
-  stop.textContent = 'Stop updates';
+  stop.textContent = t('Stop updates');
   stop.hidden = false;
   again.hidden = true;
   return connect(url, {
@@ -29,7 +30,7 @@ function open(lastEventId) {
     lastEventId,
     onevent: board.handle,
     onstate: badge.show,
-    ongap: () => (change.textContent = 'some changes were lost'),
+    ongap: () => (change.textContent = t('some changes were lost')),
     onclose() {
       stop.hidden = true;
       again.hidden = false;
@@ -42,7 +43,7 @@ stop.addEventListener('click', () => {
     stream = open(stream.lastEventId);
   } else {
     stream.close();
-    stop.textContent = 'Resume updates';
+    stop.textContent = t('Resume updates');
   }
 });
 

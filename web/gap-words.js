@@ -4,6 +4,8 @@
  * @module
  */
 
+import { t } from './words.js';
+
 /** @typedef {import('./sse.js').Gap} Gap */
 
 /** @type {Record<string, string>} */
@@ -19,6 +21,6 @@ const WORDS = {
 
 /** @param {Gap} gap */
 export function gapWords({ reason, bytes }) {
-  const words = WORDS[reason] ?? reason;
-  return Number.isFinite(bytes) ? `Gap: ${words} (${bytes} bytes)` : `Gap: ${words}`;
+  const words = t(WORDS[reason] ?? reason);
+  return Number.isFinite(bytes) ? t('Gap: {words} ({bytes} bytes)', { words, bytes: Number(bytes) }) : t('Gap: {words}', { words });
 }

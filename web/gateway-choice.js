@@ -5,6 +5,7 @@
  */
 
 import { gateway, gateways } from './config.js';
+import { t } from './words.js';
 
 /** @type {Record<string, {name: string, words: string}>} */
 const KNOWN = {
@@ -41,13 +42,15 @@ export async function showGateways(element) {
   if (others.length === 0) return;
   const ours = described(gateway);
   element.append(
-    isHere ? `These streams come through ${ours.name}${ours.words}. ` : `Nothing answers here through ${ours.name}. `,
+    isHere
+      ? t('These streams come through {name}{words}. ', { name: ours.name, words: t(ours.words) })
+      : t('Nothing answers here through {name}. ', { name: ours.name }),
   );
   for (const other of others) {
     const { name, words } = described(other);
     const link = document.createElement('a');
     link.href = `?gateway=${encodeURIComponent(other)}`;
-    link.textContent = isHere ? `The same through ${name}` : `Take ${name}`;
-    element.append(link, `${words}. `);
+    link.textContent = t(isHere ? 'The same through {name}' : 'Take {name}', { name });
+    element.append(link, t('{words}. ', { words: t(words) }));
   }
 }

@@ -9,6 +9,7 @@ import { LogView } from './log-view.js';
 import { byId } from './page.js';
 import { connect } from './sse.js';
 import { TimerList } from './timer-list.js';
+import { locale, t } from './words.js';
 
 showGateways(byId('gateways'));
 
@@ -35,7 +36,7 @@ connect(streams.timers, {
 const log = new LogView(byId('log'), {
   limit: 200,
   oncount: ({ received }) => {
-    byId('log-count').textContent = `${received.toLocaleString('en')} ${received === 1 ? 'line' : 'lines'}`;
+    byId('log-count').textContent = t(received === 1 ? '{n} line' : '{n} lines', { n: received.toLocaleString(locale) });
   },
 });
 connect(streams.tail, {

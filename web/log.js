@@ -5,6 +5,7 @@ import { LogView, parseFilter } from './log-view.js';
 import { byId, showProblem } from './page.js';
 import { connect } from './sse.js';
 import { parseStreamAddress, shortAddress, streamAddress } from './stream-address.js';
+import { locale, t } from './words.js';
 
 const counts = byId('counts');
 const follow = byId('follow');
@@ -15,15 +16,15 @@ const streamField = /** @type {HTMLInputElement} */ (byId('stream'));
 const eventsField = /** @type {HTMLInputElement} */ (byId('events'));
 
 let isPaused = false;
-const plural = (/** @type {number} */ n) => `${n.toLocaleString('en')} ${n === 1 ? 'line' : 'lines'}`;
+const plural = (/** @type {number} */ n) => t(n === 1 ? '{n} line' : '{n} lines', { n: n.toLocaleString(locale) });
 
 const view = new LogView(byId('log'), {
   limit: Number(limit.value),
   oncount({ received, kept, shown, held }) {
     const parts = [plural(received)];
-    if (kept < received - held) parts.push(`${kept.toLocaleString('en')} kept`);
-    if (shown < kept) parts.push(`${shown.toLocaleString('en')} shown`);
-    const wait = held > 0 ? `${held.toLocaleString('en')} waiting` : '';
+    if (kept < received - held) parts.push(t('{n} kept', { n: kept.toLocaleString(locale) }));
+    if (shown < kept) parts.push(t('{n} shown', { n: shown.toLocaleString(locale) }));
+    const wait = held > 0 ? t('{n} waiting', { n: held.toLocaleString(locale) }) : '';
     if (wait) parts.push(wait);
     counts.textContent = parts.join(', ');
     byId('waiting').textContent = wait && ` (${wait})`;
@@ -36,14 +37,14 @@ const { url, refused } = streamAddress(streams.tail);
 byId('source').textContent = shortAddress(url);
 streamField.value = shortAddress(url);
 eventsField.value = new URLSearchParams(location.search).get('events') ?? '';
-if (refused !== null) showProblem(`“${refused}” is no address of a stream; this is the usual one.`);
+if (refused !== null) showProblem(t('“{refused}” is no address of a stream; this is the usual one.', { refused }));
 
 connect(url, {
   events: ['invalid', ...eventsField.value.split(',').map((name) => name.trim()).filter(Boolean)],
   onevent: ({ type, data }) => view.add(data, type === 'message' ? '' : type),
   onstate: badge.show,
-  onunavailable: (reason) => view.remark(`Unavailable: ${reason}`, 'note'),
-  onclose: () => view.remark('The stream is over', 'note'),
+  onunavailable: (reason) => view.remark(t('Unavailable: {reason}', { reason: t(reason) }), 'note'),
+  onclose: () => view.remark(t('The stream is over'), 'note'),
   ongap(gap) {
     // Whoever has seen nothing yet misses nothing.
     if (gap.reason !== 'late' || !view.isEmpty) view.remark(gapWords(gap), 'gap');
@@ -66,7 +67,7 @@ follow.addEventListener('click', () => {
 
 pause.addEventListener('click', () => {
   isPaused = !isPaused;
-  byId('pause-word').textContent = isPaused ? 'Go on' : 'Pause';
+  byId('pause-word').textContent = t(isPaused ? 'Go on' : 'Pause');
   view.pause(isPaused);
 });
 
@@ -82,6 +83,6 @@ filter.addEventListener('input', () => {
 byId('point').addEventListener('submit', (event) => {
   if (parseStreamAddress(streamField.value)) return;
   event.preventDefault();
-  showProblem('A path on this server, or an http or https address, please.');
+  showProblem(t('A path on this server, or an http or https address, please.'));
   streamField.focus();
 });

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { t } from './words.js';
+
 const WIDTH = 600;
 const HEIGHT = 160;
 const SVG = 'http://www.w3.org/2000/svg';
@@ -89,9 +91,9 @@ export class Plot {
     this.#cross.setAttribute('y1', '0');
     this.#cross.setAttribute('y2', String(HEIGHT));
     const ago = document.createElement('span');
-    ago.textContent = seconds % 60 ? `${seconds} s ago` : `${seconds / 60} min ago`;
+    ago.textContent = seconds % 60 ? t('{n} s ago', { n: seconds }) : t('{n} min ago', { n: seconds / 60 });
     const now = document.createElement('span');
-    now.textContent = 'now';
+    now.textContent = t('now');
     for (const [element, name] of /** @type {const} */ ([
       [this.#top, 'top-label'],
       [this.#middle, 'middle-label'],

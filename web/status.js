@@ -4,6 +4,7 @@ import { byId, showProblem } from './page.js';
 import { Plot } from './plot.js';
 import { count, parseFigures, rate, rates, size, span } from './status-figures.js';
 import { shortAddress, streamAddress } from './stream-address.js';
+import { locale, t } from './words.js';
 
 /** @typedef {import('./status-figures.js').Figures} Figures */
 
@@ -13,7 +14,7 @@ const SECONDS = 120;
 
 const { url, refused } = streamAddress(status);
 byId('source').textContent = shortAddress(url);
-const refusal = refused === null ? '' : `“${refused}” is no address of a status page; this is the usual one.`;
+const refusal = refused === null ? '' : t('“{refused}” is no address of a status page; this is the usual one.', { refused });
 showProblem(refusal);
 
 const badge = new ConnectionBadge(byId('state'));
@@ -21,12 +22,12 @@ const figuresCard = byId('figures');
 const streamRows = byId('streams');
 const subscribersPlot = new Plot(byId('subscribers-plot'), {
   seconds: SECONDS,
-  label: 'Open streams over the last minutes',
+  label: t('Open streams over the last minutes'),
   say: count,
 });
 const eventsPlot = new Plot(byId('events-plot'), {
   seconds: SECONDS,
-  label: 'Events per second over the last minutes',
+  label: t('Events per second over the last minutes'),
   say: rate,
 });
 
@@ -55,11 +56,11 @@ async function look() {
     });
     text = await response.text();
   } catch {
-    throw new Unreachable('the server does not answer');
+    throw new Unreachable(t('the server does not answer'));
   }
-  if (!response.ok) throw new Unreachable(`the server answers ${response.status}`, response.status);
+  if (!response.ok) throw new Unreachable(t('the server answers {status}', { status: response.status }), response.status);
   const figures = parseFigures(text);
-  if (!figures) throw new Unreachable('what answers is no status page of sse-fcgi');
+  if (!figures) throw new Unreachable(t('what answers is no status page of sse-fcgi'));
   return figures;
 }
 
@@ -68,10 +69,10 @@ function show(figures) {
   const at = performance.now();
   const pace = last && rates(last.figures, figures, (at - last.at) / 1000);
   if (last && figures.uptime_seconds < last.figures.uptime_seconds) {
-    byId('note').textContent = 'The responder was started again; its counters began anew.';
+    byId('note').textContent = t('The responder was started again; its counters began anew.');
   }
   last = { figures, at };
-  lastSeen = new Date().toLocaleTimeString('en-GB');
+  lastSeen = new Date().toLocaleTimeString(locale);
   subscribersPlot.add(at, figures.subscribers);
   eventsPlot.add(at, pace?.events ?? null);
   put('subscribers', count(figures.subscribers));
@@ -82,7 +83,7 @@ function show(figures) {
   put('bytes', size(figures.bytes));
   put('dropped', count(figures.dropped));
   put('accept-errors', count(figures.accept_errors));
-  put('oldest', figures.subscribers > 0 ? span(figures.oldest_seconds) : 'none');
+  put('oldest', figures.subscribers > 0 ? span(figures.oldest_seconds) : t('none'));
   put('uptime', span(figures.uptime_seconds));
   put('version', figures.version);
   byId('dropped').classList.toggle('trouble', figures.dropped > 0);
@@ -120,9 +121,9 @@ function showTrouble(trouble) {
   subscribersPlot.add(at, null);
   eventsPlot.add(at, null);
   figuresCard.classList.toggle('stale', last !== null);
-  const seen = last ? ` What is shown is of ${lastSeen}.` : '';
+  const seen = last ? t(' What is shown is of {time}.', { time: lastSeen }) : '';
   // Said once, not every second: it is read aloud.
-  const words = `The responder cannot be reached: ${trouble.message}.${seen}`;
+  const words = t('The responder cannot be reached: {reason}.', { reason: trouble.message }) + seen;
   if (byId('problem').textContent !== words) showProblem(words);
   badge.show({ name: 'waiting', status: trouble.status, retryAt: Date.now() + EVERY_MS });
 }

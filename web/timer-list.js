@@ -4,6 +4,8 @@
  * @module
  */
 
+import { t } from './words.js';
+
 /** @typedef {{type: string, label: string, everyS: number}} Timer */
 
 export class TimerList {
@@ -22,7 +24,7 @@ export class TimerList {
       const words = document.createElement('span');
       const name = document.createElement('code');
       name.textContent = label;
-      words.append(name, ` every ${everyS} s`);
+      words.append(name, t(' every {s} s', { s: everyS }));
       const number = document.createElement('span');
       number.className = 'count';
       number.textContent = '0';

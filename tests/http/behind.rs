@@ -282,7 +282,7 @@ fn two_lines_of_a_caddyfile_are_enough_for_tls() {
         .start();
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/without-a-web-server.md");
     let page = fs::read_to_string(page).unwrap();
-    let lines = "    logs.example.org\n    reverse_proxy 127.0.0.1:8080\n";
+    let lines = "logs.example.org\nreverse_proxy 127.0.0.1:8080\n";
     assert!(page.contains(lines), "the two lines are gone");
     let lines = lines.replace("8080", &httpd.address().port().to_string());
     let http = free_port();

@@ -10,10 +10,12 @@ use crate::request::{Head, Status};
 /// The page, without a choice of streams.
 const PAGE: &str = include_str!("../../../web/log.html");
 
+const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// What the page needs, as it is: path, type, content.
-const FILES: [(&str, &str, &str); 12] = [
+const FILES: [(&str, &str, &str); 15] = [
+    ("/about.js", SCRIPT, include_str!("../../../web/about.js")),
     (
         "/connection-badge.js",
         SCRIPT,
@@ -62,7 +64,16 @@ const FILES: [(&str, &str, &str); 12] = [
         "text/css; charset=utf-8",
         include_str!("../../../web/style.css"),
     ),
+    (
+        "/words-ja.js",
+        SCRIPT,
+        include_str!("../../../web/words-ja.js"),
+    ),
+    ("/words.js", SCRIPT, include_str!("../../../web/words.js")),
 ];
+
+/// What the page explains itself by.
+const ABOUT: &str = include_str!("../../../web/about.html");
 
 /// The pages that this site has beside the viewer: none.
 const SITE: &str = "export const usual = 'fastcgi';\nexport const pages = [];\n";
@@ -90,7 +101,8 @@ impl Pages for Page {
         let file = FILES.iter().find(|(own, ..)| own.as_bytes() == path);
         let (media_type, body) = match (path, file) {
             (_, Some((_, media_type, content))) => (*media_type, (*content).to_owned()),
-            (b"/", _) => ("text/html; charset=utf-8", self.html()),
+            (b"/", _) => (HTML, self.html(PAGE)),
+            (b"/about.html", _) => (HTML, self.html(ABOUT)),
             (b"/config.js", _) => (SCRIPT, self.config()),
             (b"/site.js", _) => (SCRIPT, SITE.to_owned()),
             _ => return None,
@@ -136,7 +148,8 @@ impl Page {
         streams
     }
 
-    fn html(&self) -> String {
+    /// A page with a menu of the streams.
+    fn html(&self, page: &str) -> String {
         let mut links = String::new();
         for (path, name) in self.streams() {
             let path = encoded(encoded(&path).as_bytes());
@@ -145,7 +158,7 @@ impl Page {
                 escaped(&name)
             ));
         }
-        let html = PAGE.replace("action=\"log.html\"", "action=\"/\"");
+        let html = page.replace("action=\"log.html\"", "action=\"/\"");
         match (html.find("<nav"), html.find("</nav>")) {
             (Some(start), Some(end)) => format!(
                 "{}<nav class=\"top\" aria-label=\"Streams\">\n      {links}{}",
