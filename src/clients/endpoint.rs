@@ -17,6 +17,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Error};
 
 use super::UsageError;
+use super::sign::{LinkPurpose, SigningKey, shown};
 
 /// Limit of name lookup, and of connecting with TLS.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -33,6 +34,7 @@ pub(super) struct Endpoint {
     /// An absolute `http` or `https` URL.
     pub(super) url: Uri,
     fields: Vec<(HeaderName, HeaderValue)>,
+    key: Option<SigningKey>,
 }
 
 impl Endpoint {
@@ -52,6 +54,7 @@ impl Endpoint {
             (Some("http" | "https"), Some(_)) => Ok(Self {
                 url: parsed,
                 fields: Vec::new(),
+                key: None,
             }),
             _ => wrong("want a URL that begins with http:// or https://"),
         }
@@ -97,6 +100,30 @@ impl Endpoint {
         value.set_sensitive(true);
         self.fields.push((AUTHORIZATION, value));
         Ok(())
+    }
+
+    /// Signs a link for each request, with the first key of a file.
+    pub(super) fn sign_key(&mut self, path: &Path) -> Result<(), UsageError> {
+        self.key = Some(SigningKey::read(path)?);
+        Ok(())
+    }
+
+    /// Whether each request has a link of its own.
+    pub(super) fn signs(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// The address of a request that is sent now.
+    pub(super) fn address(&self, purpose: LinkPurpose) -> Uri {
+        match &self.key {
+            Some(key) => key.sign(&self.url, purpose),
+            None => self.url.clone(),
+        }
+    }
+
+    /// The URL for messages.
+    pub(super) fn shown(&self) -> String {
+        shown(&self.url)
     }
 
     /// Adds the fields to a request with or without a body.

@@ -21,6 +21,7 @@ mod endpoint;
 mod exit;
 mod pace;
 mod publish;
+mod sign;
 mod units;
 
 pub use cat::main as cat;

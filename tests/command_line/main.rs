@@ -13,6 +13,7 @@ mod read;
 mod redirect;
 mod resume;
 mod server;
+mod sign;
 mod stage;
 mod tls;
 mod together;

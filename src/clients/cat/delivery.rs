@@ -14,7 +14,14 @@ use super::parser::Event;
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// The names of the events that report on the stream itself.
-const OWN_NAMES: [&str; 5] = ["gap", "unavailable", "close", "heartbeat", "place"];
+const OWN_NAMES: [&str; 6] = [
+    "gap",
+    "unavailable",
+    "expired",
+    "close",
+    "heartbeat",
+    "place",
+];
 
 /// The destination of events.
 #[derive(Debug)]
@@ -54,9 +61,9 @@ impl<'a> Delivery<'a> {
         let is_wanted = if events.is_empty() {
             match form {
                 OutputFormat::Data => !OWN_NAMES.contains(&&*event.name),
-                // A heartbeat and a position are not printed. The other events about the stream
+                // What tells of the connection is not printed. The other events about the stream
                 // show whether the output is complete.
-                OutputFormat::Json => !["heartbeat", "place"].contains(&&*event.name),
+                OutputFormat::Json => !["expired", "heartbeat", "place"].contains(&&*event.name),
             }
         } else {
             events.contains(&event.name)

@@ -35,6 +35,8 @@ a minute, and misses no event that the server still has.
   --silence TIME     how long a server may be silent before the connection counts as
                      lost [60s: more than twice the longest heartbeat of sse-cgi]
   --token-file FILE  sends the token in FILE as Authorization: Bearer
+  --sign-key FILE    signs a link for each request, with the first key of FILE: see
+                     docs/signed-links.md
   --header TEXT      sends a field, 'Name: value'; @FILE: each line of FILE, which
                      other users of the machine cannot see in the list of processes.
                      After a redirect, these fields and the token are sent to the
@@ -107,7 +109,8 @@ pub(super) enum OnFailure {
 /// Reads the arguments, without the program's name.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut parser = lexopt::Parser::from_args(arguments);
-    let (mut url, mut headers, mut token_file) = (None, Vec::new(), None);
+    let (mut url, mut headers) = (None, Vec::new());
+    let (mut token_file, mut sign_key) = (None, None);
     let (mut form, mut on_failure) = (OutputFormat::Data, OnFailure::End);
     let (mut events, mut state, mut last_id) = (Vec::new(), None, String::new());
     let (mut count, mut timeout, mut silence) = (None, None, Duration::from_secs(60));
@@ -126,6 +129,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
                 timeout = Some(duration("--timeout", &parser.value()?.string()?)?);
             }
             Long("silence") => silence = duration("--silence", &parser.value()?.string()?)?,
+            Long("sign-key") => sign_key = Some(PathBuf::from(parser.value()?)),
             Long("token-file") => token_file = Some(PathBuf::from(parser.value()?)),
             Long("header") => headers.push(parser.value()?.string()?),
             Long("exec") => {
@@ -143,6 +147,9 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     headers.iter().try_for_each(|text| endpoint.header(text))?;
     if let Some(path) = token_file {
         endpoint.token_file(&path)?;
+    }
+    if let Some(path) = sign_key {
+        endpoint.sign_key(&path)?;
     }
     Ok(Command::Read(Box::new(Options {
         endpoint,

@@ -18,6 +18,7 @@ use ureq::{Agent, Body};
 use super::super::endpoint::{FailureKind, agent, describe, retry_after};
 use super::super::exit::Exit;
 use super::super::pace::{self, RETRY_DEFAULT};
+use super::super::sign::{LinkPurpose, shown};
 use super::super::{Failure, note};
 use super::answer::{ResponseKind, judge, mistaken_for_a_stream};
 use super::delivery::{Delivery, DeliveryOutcome};
@@ -70,6 +71,7 @@ pub(super) fn run(options: &Options) -> Result<End, Failure> {
         retry: RETRY_DEFAULT,
         delivered: 0,
         has_been_answered: false,
+        is_renewing: false,
         options,
         agent,
         ending,
@@ -93,6 +95,8 @@ struct Reader<'a> {
     delivered: u64,
     deadline: Option<Instant>,
     has_been_answered: bool,
+    /// The link of this connection expires soon: the next one begins at once.
+    is_renewing: bool,
 }
 
 impl Reader<'_> {
@@ -118,7 +122,10 @@ impl Reader<'_> {
                 ConnectionOutcome::End(end) => return Ok(end),
             };
             let now = Instant::now();
-            let wait = pace::wait(self.retry, failures, wish, fastrand::f64());
+            let wait = match std::mem::take(&mut self.is_renewing) {
+                true if failures == 0 => Duration::ZERO,
+                _ => pace::wait(self.retry, failures, wish, fastrand::f64()),
+            };
             let next = now + wait;
             let is_last = self.deadline.is_some_and(|deadline| deadline <= next);
             if let Some(trouble) = trouble
@@ -131,7 +138,7 @@ impl Reader<'_> {
                 };
                 note(
                     "sse-cat",
-                    &format!("{}: {trouble}{again}", self.options.endpoint.url),
+                    &format!("{}: {trouble}{again}", self.options.endpoint.shown()),
                 );
             }
             let until = self.deadline.map_or(next, |deadline| deadline.min(next));
@@ -169,7 +176,8 @@ impl Reader<'_> {
             Err(failed) => return Ok(failed),
         };
         let asked = &self.options.endpoint.url;
-        let refused = |text: String| Failure::new(Exit::Refused, format!("{asked}: {text}"));
+        let name = self.options.endpoint.shown();
+        let refused = |text: String| Failure::new(Exit::Refused, format!("{name}: {text}"));
         self.has_been_answered = true;
         let content_type = response.headers().get("content-type");
         let content_type = content_type.and_then(|value| value.to_str().ok());
@@ -182,7 +190,7 @@ impl Reader<'_> {
                 Ok(ConnectionOutcome::Failed(format!("HTTP {status}"), wish))
             }
             ResponseKind::Refused if status == 200 => {
-                let moved_to = (url != *asked).then(|| url.to_string());
+                let moved_to = (url != *asked).then(|| shown(&url));
                 Err(refused(mistaken_for_a_stream(
                     content_type,
                     moved_to.as_deref(),
@@ -195,7 +203,8 @@ impl Reader<'_> {
     /// Sends the request and follows redirects. Returns the response and its URL.
     fn request(&self) -> Result<Result<(Response<Body>, Uri), ConnectionOutcome>, Failure> {
         let asked = &self.options.endpoint.url;
-        let refused = |text: &str| Failure::new(Exit::Refused, format!("{asked}: {text}"));
+        let name = self.options.endpoint.shown();
+        let refused = |text: &str| Failure::new(Exit::Refused, format!("{name}: {text}"));
         let mut url = asked.clone();
         // A redirect back to the first origin does not make it trusted again: another server
         // chose the path.
@@ -207,7 +216,7 @@ impl Reader<'_> {
                     return Err(refused(&describe(&error)));
                 }
                 Err(error) if FailureKind::of(&error) == FailureKind::Insecure => {
-                    let text = format!("{url}: {}", describe(&error));
+                    let text = format!("{}: {}", shown(&url), describe(&error));
                     return Err(Failure::new(Exit::System, text));
                 }
                 Err(error) => return Ok(Err(ConnectionOutcome::Failed(describe(&error), None))),
@@ -222,14 +231,22 @@ impl Reader<'_> {
             url = resolve(&url, location).map_err(|wrong| refused(wrong.0))?;
             has_left |= !is_same_origin(&url, asked);
         }
-        let text = format!("more than {REDIRECTS_MAX} redirects, the last one to {url}");
+        let text = format!(
+            "more than {REDIRECTS_MAX} redirects, the last one to {}",
+            shown(&url)
+        );
         Err(refused(&text))
     }
 
     fn call(&self, url: &Uri, has_left: bool) -> Result<Response<Body>, ureq::Error> {
-        let mut request = self.agent.get(url);
+        let endpoint = &self.options.endpoint;
+        // Only the server that was named gets a link.
+        let mut request = match !has_left && *url == endpoint.url {
+            true => self.agent.get(endpoint.address(LinkPurpose::Read)),
+            false => self.agent.get(url),
+        };
         if !has_left {
-            request = self.options.endpoint.apply(request);
+            request = endpoint.apply(request);
         }
         request = request.header("Accept", "text/event-stream");
         request = request.header("Cache-Control", "no-cache");
@@ -299,7 +316,7 @@ impl Reader<'_> {
             if let Some(end) = self.settle()? {
                 return Ok(ConnectionOutcome::End(end));
             }
-            if self.is_late(Instant::now()) {
+            if self.is_renewing || self.is_late(Instant::now()) {
                 return Ok(ConnectionOutcome::Ended(None));
             }
             if fed.is_err() {
@@ -314,12 +331,13 @@ impl Reader<'_> {
         match &*event.name {
             "gap" => note("sse-cat", &format!("gap: {}", gap::describe(&event.data))),
             "unavailable" => self.note_unavailable(&event.data),
+            "expired" => self.note_expired(),
             "heartbeat" | "place" => {}
             _ => self.unavailable = None,
         }
         match self.delivery.deliver(&event) {
             // It is not an event of the stream's content: `--count` does not count it.
-            Ok(DeliveryOutcome::Yes) if event.name == "unavailable" => {}
+            Ok(DeliveryOutcome::Yes) if event.name == "unavailable" || event.name == "expired" => {}
             Ok(DeliveryOutcome::Yes) => self.delivered += 1,
             Ok(DeliveryOutcome::NotWanted) => {}
             Ok(DeliveryOutcome::ReaderLeft) => return Ok(Some(End::Outside(Why::ReaderLeft))),
@@ -344,9 +362,21 @@ impl Reader<'_> {
     fn note_unavailable(&mut self, data: &str) {
         let reason = gap::describe(data);
         if self.unavailable.as_deref() != Some(&*reason) {
-            let url = &self.options.endpoint.url;
+            let url = self.options.endpoint.shown();
             note("sse-cat", &format!("{url}: unavailable: {reason}"));
             self.unavailable = Some(reason);
+        }
+    }
+
+    /// The access ends soon: another link is signed at once, and other access may be renewed by
+    /// somebody else.
+    fn note_expired(&mut self) {
+        match self.options.endpoint.signs() {
+            true => self.is_renewing = true,
+            false => {
+                let url = self.options.endpoint.shown();
+                note("sse-cat", &format!("{url}: the access to it expires soon"));
+            }
         }
     }
 

@@ -27,6 +27,8 @@ the event in the stream.
                      one connection; with --json, empty lines are skipped. It ends
                      at the first failure
   --token-file FILE  sends the token in FILE as Authorization: Bearer
+  --sign-key FILE    signs a link for each request, with the first key of FILE: see
+                     docs/signed-links.md
   --header TEXT      sends a field, 'Name: value'; @FILE: each line of FILE, which
                      other users of the machine cannot see in the list of processes
   --retry TIME       after 429, 503 or a failed connection, tries again for so long,
@@ -81,7 +83,8 @@ pub(super) enum Input {
 /// Reads the arguments, without the program's name.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut parser = lexopt::Parser::from_args(arguments);
-    let (mut url, mut text, mut headers, mut token_file) = (None, None, Vec::new(), None);
+    let (mut url, mut text, mut headers) = (None, None, Vec::new());
+    let (mut token_file, mut sign_key) = (None, None);
     let (mut event, mut form, mut by_lines, mut retry) =
         (None, DataFormat::Text, false, Duration::ZERO);
     while let Some(argument) = parser.next()? {
@@ -91,6 +94,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Long("event") => event = Some(parser.value()?.string()?),
             Long("json") => form = DataFormat::Json,
             Long("lines") => by_lines = true,
+            Long("sign-key") => sign_key = Some(PathBuf::from(parser.value()?)),
             Long("token-file") => token_file = Some(PathBuf::from(parser.value()?)),
             Long("header") => headers.push(parser.value()?.string()?),
             Long("retry") => retry = duration("--retry", &parser.value()?.string()?)?,
@@ -110,6 +114,9 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     headers.iter().try_for_each(|text| endpoint.header(text))?;
     if let Some(path) = token_file {
         endpoint.token_file(&path)?;
+    }
+    if let Some(path) = sign_key {
+        endpoint.sign_key(&path)?;
     }
     Ok(Command::Publish(Box::new(Options {
         endpoint,

@@ -10,6 +10,7 @@ use ureq::{Agent, Body};
 use super::super::endpoint::{FailureKind, agent, describe, retry_after};
 use super::super::exit::Exit;
 use super::super::pace;
+use super::super::sign::LinkPurpose;
 use super::super::{Failure, UsageError};
 use super::options::{Input, Options, TEXT_MAX_BYTES};
 use super::record::{DataFormat, body};
@@ -112,8 +113,9 @@ enum PostOutcome {
 }
 
 fn attempt(agent: &Agent, options: &Options, body: &str) -> PostOutcome {
-    let url = &options.endpoint.url;
-    let request = options.endpoint.apply(agent.post(url));
+    let url = options.endpoint.shown();
+    let address = options.endpoint.address(LinkPurpose::Publish);
+    let request = options.endpoint.apply(agent.post(&address));
     let request = request.header("Content-Type", "application/json");
     let request = request.header("Accept", "application/json");
     let mut response = match request.send(body) {
