@@ -21,6 +21,10 @@
  * connection that is silent for a second is replaced too; after the event
  * `online` and by retry(), any is.
  *
+ * A stream that a signed link opens ends when the link expires. The server sends
+ * the event `expired` before, and answers 403 after. In both cases a Source asks
+ * the page for another link (`renew`), and goes on with that.
+ *
  * It does not know about other tabs (sse-tabs.js does) nor about pages, and it
  * runs in workers, which have no document.
  *
@@ -131,6 +135,11 @@ export class Source {
   #heartbeat;
   #onevent;
   #onstate;
+  #renew;
+  /** The number of the request for another link that is under way; 0: none is. */
+  #renewing = 0;
+  #renewals = 0;
+  #renewAgain = 0;
   /** @type {EventSource | null} */
   #eventSource = null;
   #running = false;
@@ -154,10 +163,13 @@ export class Source {
    * @param {string} how.lastEventId
    * @param {(event: StreamEvent) => void} how.onevent
    * @param {(state: StreamState) => void} how.onstate
+   * @param {() => Promise<string>} [how.renew] another address of the same stream, when
+   *   the link in this one expires
    */
-  constructor(url, { types, withCredentials, heartbeat = true, lastEventId, onevent, onstate }) {
+  constructor(url, { types, withCredentials, heartbeat = true, lastEventId, onevent, onstate, renew }) {
     this.#url = url;
-    this.#types = [...new Set([...types, 'unavailable', 'heartbeat'])];
+    this.#renew = renew;
+    this.#types = [...new Set([...types, 'unavailable', 'heartbeat', 'expired'])];
     this.#heartbeat = heartbeat;
     this.#withCredentials = withCredentials;
     this.#lastId = lastEventId;
@@ -176,6 +188,8 @@ export class Source {
   /** Ends the connection without a word; start() goes on where it was. */
   stop() {
     this.#running = false;
+    this.#renewing = 0;
+    clearTimeout(this.#renewAgain);
     removeEventListener('online', this.#reopen);
     globalThis.document?.removeEventListener('visibilitychange', this.#checkWhenSeen);
     this.#drop();
@@ -210,7 +224,7 @@ export class Source {
   };
 
   #drop() {
-    for (const timer of [this.#timer, this.#watch, this.#lookAgain, this.#settling]) {
+    for (const timer of [this.#timer, this.#watch, this.#lookAgain, this.#settling, this.#renewAgain]) {
       clearTimeout(timer);
     }
     this.#eventSource?.close();
@@ -261,7 +275,8 @@ export class Source {
   #receive(type, { data, lastEventId }) {
     this.#heardAt = Date.now();
     if (type === 'heartbeat') return this.#watchFrom(intervalIn(data));
-    // Neither of the two moves the place.
+    // None of these moves the place.
+    if (type === 'expired') return this.#getLink(true);
     if (type === 'unavailable') return this.#suspend(reasonIn(data));
     this.#lastId = lastEventId;
     if (type === 'close') this.stop();
@@ -289,6 +304,36 @@ export class Source {
       else this.#watch = setTimeout(look, Math.min(leftMs, LONGEST_NAP_MS));
     };
     look();
+  }
+
+  /**
+   * Asks the page for another link, and goes on with it at once. Where it has none, it is asked
+   * again: while the old link lasts, by this; after that, at each attempt.
+   *
+   * @param {boolean} isOpen whether the old link still lasts
+   */
+  async #getLink(isOpen) {
+    if (!this.#renew || this.#renewing) return;
+    this.#renewals += 1;
+    const number = this.#renewals;
+    this.#renewing = number;
+    let url = '';
+    try {
+      url = await this.#renew();
+    } catch (error) {
+      reportError(error);
+    }
+    // It was stopped meanwhile, or the answer took too long.
+    if (this.#renewing !== number) return;
+    this.#renewing = 0;
+    if (url) {
+      this.#url = url;
+      // A server that refuses each new link is asked later and later.
+      if (isOpen || this.#failures <= 1) this.#open();
+    } else if (isOpen && this.#eventSource?.readyState === EventSource.OPEN) {
+      clearTimeout(this.#renewAgain);
+      this.#renewAgain = setTimeout(() => this.#getLink(true), backoffMs(2));
+    }
   }
 
   // --- what is told
@@ -337,6 +382,7 @@ export class Source {
         this.#onstate({ name: 'finished' });
         return;
       }
+      if (status === 403) this.#getLink(false);
       this.#reason = isPage ? LOGIN_PAGE : '';
       if (isPage) this.#onstate({ ...state, status, reason: LOGIN_PAGE });
       else if (status >= 400) this.#onstate({ ...state, status, reason: undefined });

@@ -27,7 +27,8 @@
  *
  * Tabs that ask for other event types of the same address, or other
  * credentials, are another group: a connection can be shared only by those who
- * want the same of it.
+ * want the same of it. Each tab may have a signed link of its own to the same
+ * stream; they are one group.
  *
  * @module
  */
@@ -117,6 +118,20 @@ export class History {
   }
 }
 
+/**
+ * The address without a signed link or a token, which differ from tab to tab.
+ *
+ * @param {string} url
+ */
+export function withoutLink(url) {
+  const bare = new URL(url);
+  for (const name of ['e', 'p', 't', 'token']) {
+    // A query without them stays as it is written.
+    if (bare.searchParams.has(name)) bare.searchParams.delete(name);
+  }
+  return bare.href;
+}
+
 export class SharedSource {
   static isPossible() {
     return typeof BroadcastChannel === 'function' && Boolean(globalThis.navigator?.locks);
@@ -165,6 +180,7 @@ export class SharedSource {
    * @param {(state: StreamState) => void} how.onstate
    * @param {() => void} how.onlate
    * @param {() => void} how.onunavailable
+   * @param {() => Promise<string>} [how.renew]
    */
   constructor(url, how) {
     this.#url = url;
@@ -172,7 +188,7 @@ export class SharedSource {
     this.#id = how.lastEventId;
     this.#history = new History(how.keep, how.lastEventId);
     const wishes = [how.withCredentials ? 'with' : 'without', how.heartbeat ? '' : 'silent'];
-    this.#name = ['sse', ...wishes.filter(Boolean), ...how.types, url].join(' ');
+    this.#name = ['sse', ...wishes.filter(Boolean), ...how.types, withoutLink(url)].join(' ');
     this.#flushSoon.port1.onmessage = () => this.#flush();
   }
 
@@ -263,6 +279,8 @@ export class SharedSource {
       withCredentials: this.#how.withCredentials,
       heartbeat: this.#how.heartbeat,
       lastEventId: this.#id,
+      // The next leader among these tabs begins with the newest link.
+      renew: this.#how.renew && (() => this.#getLink()),
       onevent: (event) => this.#distribute(event),
       onstate: (state) => this.#announce(state),
     });
@@ -271,6 +289,12 @@ export class SharedSource {
     });
     this.#source.start();
     return released;
+  }
+
+  /** @returns {Promise<string>} */
+  async #getLink() {
+    this.#url = await /** @type {() => Promise<string>} */ (this.#how.renew)();
+    return this.#url;
   }
 
   // --- leading

@@ -18,6 +18,8 @@
  *    is not the end, events go on after it;
  *  - `unavailable` says why the server has nothing to read now, and a login page
  *    that comes instead of the stream is reported as one;
+ *  - a signed link that expires is replaced by another one that the page gets
+ *    (`renew`), and the stream goes on;
  *  - the state of the connection can be seen;
  *  - a connection that was lost silently is replaced (sse-source.js): after 2.5
  *    of the server's heartbeats, on return to the page, by `online` and retry();
@@ -80,13 +82,16 @@ export { SendError, Sender, send } from './sse-send.js';
  * @typedef {object} ConnectOptions
  * @property {string[]} [events] named events to receive; unnamed ones always are
  * @property {(event: StreamEvent) => void} [onevent] every event but `gap`, `close`,
- *   `unavailable` and `heartbeat`, in order
+ *   `unavailable`, `heartbeat` and `expired`, in order
  * @property {(state: StreamState) => void} [onstate]
  * @property {(event: StreamEvent | null) => void} [onclose] the stream is over, told once;
  *   null when the server said it by status 204
  * @property {(gap: Gap) => void} [ongap]
  * @property {(reason: string) => void} [onunavailable] there is nothing to read now, told
  *   once for each reason; the stream is tried again, and goes on by itself
+ * @property {() => string | URL | Promise<string | URL>} [renew] gets another signed link to the
+ *   same stream from the application: before the present one expires, and when the server
+ *   answers 403. What it throws is reported, and it is asked again
  * @property {boolean} [shared] one connection for all tabs; default true
  * @property {boolean} [heartbeat] ask for the event `heartbeat` by the query, to notice a
  *   lost connection; default true
@@ -116,14 +121,13 @@ const ID_FIELDS = ['lastEventId', 'last_event_id', 'evs_last_event_id', 'lastEve
 export function connect(address, options = {}) {
   const { events = [], shared = true, keep = 1000 } = options;
   const { withCredentials = false, heartbeat = true } = options;
-  const url = new URL(address, globalThis.location?.href);
-  url.hash = '';
+  const url = absolute(address);
   // A second id in the query would make the server distrust both.
   const inQuery = ID_FIELDS.find((name) => url.searchParams.has(name));
   let lastEventId = options.lastEventId ?? (inQuery && url.searchParams.get(inQuery)) ?? '';
-  for (const name of ID_FIELDS) if (url.searchParams.has(name)) url.searchParams.delete(name);
+  removeIds(url);
 
-  const own = ['unavailable', 'heartbeat'];
+  const own = ['unavailable', 'heartbeat', 'expired'];
   const asked = events.filter((type) => !own.includes(type));
   const types = [...new Set(['message', 'gap', 'close', ...asked])].sort();
   /** @type {StreamState} */
@@ -137,6 +141,9 @@ export function connect(address, options = {}) {
     withCredentials,
     heartbeat,
     keep,
+    renew:
+      options.renew &&
+      (async () => removeIds(absolute(await /** @type {() => string} */ (options.renew)())).href),
     onevent(/** @type {StreamEvent} */ event) {
       if (over()) return;
       lastEventId = event.id;
@@ -231,6 +238,19 @@ export function connect(address, options = {}) {
       how.onstate({ name: 'closed' });
     },
   };
+}
+
+/** @param {string | URL} address */
+function absolute(address) {
+  const url = new URL(address, globalThis.location?.href);
+  url.hash = '';
+  return url;
+}
+
+/** @param {URL} url */
+function removeIds(url) {
+  for (const name of ID_FIELDS) if (url.searchParams.has(name)) url.searchParams.delete(name);
+  return url;
 }
 
 /**
