@@ -56,7 +56,8 @@
 //! | 7 | `server` | many subscribers in one process; [`run_responder`] |
 //!
 //! `harness` (feature `harness`) is a local web server for trying out the streams, and
-//! `clients` (feature `clients`) contains `sse-cat` and `sse-publish`.
+//! `clients` (feature `clients`) contains `sse-cat`,
+//! `sse-publish` and `sse-doctor`.
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]

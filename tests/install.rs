@@ -36,6 +36,7 @@ fn install(folder: &Folder, arguments: &[&str]) -> Output {
         "nph-tail",
         "publish",
         "sse-cat",
+        "sse-doctor",
         "sse-fcgi",
         "sse-httpd",
         "sse-publish",
@@ -238,13 +239,16 @@ fn the_responder_is_installed_alone_or_with_the_rest() {
 fn the_tools_are_installed_alone_or_with_the_rest() {
     let folder = Folder::new();
     let text = said(&install(&folder, &["--tools", "{}/bin"]), 0);
-    assert!(text.contains("2 written, 0 up to date, 0 kept"), "{text}");
+    assert!(text.contains("3 written, 0 up to date, 0 kept"), "{text}");
     assert!(!text.contains("Next"), "nothing is left to do: {text}");
-    assert_eq!(names_in(&folder.join("bin")), ["sse-cat", "sse-publish"]);
+    assert_eq!(
+        names_in(&folder.join("bin")),
+        ["sse-cat", "sse-doctor", "sse-publish"]
+    );
     assert_eq!(mode_of(&folder.join("bin/sse-cat")), 0o755);
     let all = ["--tools", "{}/bin", "--responder", "{}/bin"];
     let text = said(&install(&folder, &all), 0);
-    assert!(text.contains("1 written, 2 up to date, 0 kept"), "{text}");
+    assert!(text.contains("1 written, 3 up to date, 0 kept"), "{text}");
 }
 
 /// A copy of the project's scripts, without programs, and their output for root with a PATH

@@ -126,6 +126,12 @@ impl Endpoint {
         shown(&self.url)
     }
 
+    /// The fields of every request.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let fields = self.fields.iter();
+        fields.map(|(name, value)| (name.as_str(), value.as_bytes()))
+    }
+
     /// Adds the fields to a request with or without a body.
     pub(super) fn apply<B>(&self, mut request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
         for (name, value) in &self.fields {
@@ -216,7 +222,7 @@ pub(super) fn describe(error: &Error) -> String {
     }
 }
 
-fn describe_io(error: &io::Error) -> String {
+pub(super) fn describe_io(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused: nothing listens there".into(),
         _ => error.to_string().to_lowercase(),
@@ -235,7 +241,7 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 }
 
 /// Why there is no secure connection, in plain words.
-fn describe_tls(error: &rustls::Error) -> String {
+pub(super) fn describe_tls(error: &rustls::Error) -> String {
     use rustls::{AlertDescription, CertificateError as Certificate, Error, InvalidMessage};
     let reason = match error {
         Error::InvalidCertificate(error) => match error {

@@ -1,4 +1,4 @@
-//! Exit codes of the two clients, in one place.
+//! Exit codes of the clients, in one place.
 
 use std::process::ExitCode;
 
@@ -10,6 +10,8 @@ pub(super) enum Exit {
     Done,
     /// The command of `--exec` failed.
     CommandFailed,
+    /// A fault was found.
+    Faulty,
     /// The server refused, and a retry will not help: 22, like curl's `--fail`.
     Refused,
     /// Wrong usage.
@@ -25,7 +27,7 @@ impl Exit {
     pub(super) fn number(self) -> u8 {
         match self {
             Self::Done => 0,
-            Self::CommandFailed => 1,
+            Self::CommandFailed | Self::Faulty => 1,
             Self::Refused => 22,
             Self::Usage => 100,
             Self::System => 111,

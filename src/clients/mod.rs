@@ -1,4 +1,5 @@
-//! `sse-cat` and `sse-publish`: clients of a stream for scripts and cron.
+//! `sse-cat`, `sse-publish` and `sse-doctor`: clients of a stream, for scripts, cron and
+//! administrators.
 //!
 //! ```text
 //!  cat:     options ─> reading ─┬─> endpoint ─> HTTP     (by ureq, used nowhere else)
@@ -10,6 +11,8 @@
 //!  publish: options ─> send ─> endpoint ─> HTTP
 //! ```
 //!
+//! `doctor` has an HTTP client of its own, see there.
+//!
 //! Pure: `answer`, `options`, `pace`, `parser`, `gap`, `record`. The clients use none of the
 //! servers' layers, so the parser follows the standard and is not an inversion of our encoder.
 //!
@@ -17,6 +20,7 @@
 //! runtime is needed, and an event costs only a read and a write.
 
 mod cat;
+mod doctor;
 mod endpoint;
 mod exit;
 mod pace;
@@ -25,6 +29,7 @@ mod sign;
 mod units;
 
 pub use cat::main as cat;
+pub use doctor::main as doctor;
 pub use publish::main as publish;
 
 use std::ffi::OsString;

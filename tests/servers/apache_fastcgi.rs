@@ -1,6 +1,7 @@
 //! Apache with the project's sites for mod_proxy_fcgi and mod_fcgid.
 
 use super::apache_base::{Base, Mpm, command, require_apache};
+use super::configured::configured;
 use super::responder::socket;
 use crate::support::folder::Folder;
 
@@ -16,7 +17,8 @@ pub enum By {
 /// Requests that may be served at a time.
 const WORKERS: u32 = 30;
 
-/// Writes the configuration for `port` and returns the command.
+/// Writes the configuration for `port` and returns the command. `edits` are replacements in the
+/// project's file, whose old texts must be there.
 #[track_caller]
 pub fn configure(
     folder: &Folder,
@@ -25,6 +27,7 @@ pub fn configure(
     protocols: &str,
     environment: &[(String, String)],
     directives: &[String],
+    edits: &[(String, String)],
 ) -> Vec<String> {
     let root = folder.display();
     let (modules, file) = match by {
@@ -50,6 +53,14 @@ pub fn configure(
             text.push_str(&format!("FcgidInitialEnv {name} \"{value}\"\n"));
         }
     }
+    let shipped = format!("apache/{file}");
+    let site = edits
+        .iter()
+        .fold(configured(&shipped, &[]), |text, (from, to)| {
+            assert!(text.contains(from), "no {from:?} in {shipped}");
+            text.replace(from, to)
+        });
+    folder.write("site.conf", site);
     text.push_str(&format!(
         "Define EVENTS_PORT {port}\n\
          Define EVENTS_PROTOCOLS \"{protocols}\"\n\
@@ -58,9 +69,8 @@ pub fn configure(
          Define EVENTS_SOCKET {}\n\
          Define EVENTS_RESPONDER {root}/bin/responder\n\
          Define EVENTS_LOGS {root}/logs\n\
-         Include {}/apache/{file}\n",
+         Include {root}/site.conf\n",
         socket(folder).display(),
-        env!("CARGO_MANIFEST_DIR"),
     ));
     command(folder, &text)
 }

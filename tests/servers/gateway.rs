@@ -84,7 +84,7 @@ impl Builder {
         self
     }
 
-    /// Edits the project's file as a user would; `from` must be there (nginx, lighttpd, Caddy, HAProxy).
+    /// Edits the project's file as a user would; `from` must be there.
     pub fn edit(mut self, from: &str, to: &str) -> Builder {
         self.edits.site.push((from.to_owned(), to.to_owned()));
         self
@@ -159,7 +159,7 @@ impl Builder {
             Gateway::ApacheProxy => self.configure_apache(&folder, port, By::Proxy),
             Gateway::ApacheFcgid => self.configure_apache(&folder, port, By::Fcgid),
             Gateway::Lighttpd => lighttpd::configure(&folder, port, &self.edits.site),
-            Gateway::H2o => h2o::configure(&folder, port),
+            Gateway::H2o => h2o::configure(&folder, port, &self.edits.site),
             Gateway::Caddy => caddy::configure(&folder, port, &self.edits.site, &self.directives),
             Gateway::Haproxy => {
                 haproxy::configure(&folder, port, &self.edits.site, &self.directives)
@@ -187,7 +187,8 @@ impl Builder {
             "http/1.1"
         };
         let (environment, directives) = (&self.environment, &self.directives);
-        apache_fastcgi::configure(folder, port, by, protocols, environment, directives)
+        let edits = &self.edits.site;
+        apache_fastcgi::configure(folder, port, by, protocols, environment, directives, edits)
     }
 }
 

@@ -9,9 +9,10 @@ use crate::support::folder::Folder;
 
 const H2O: &str = "/usr/bin/h2o";
 
-/// Writes the configuration for `port` and returns the command.
+/// Writes the configuration for `port` and returns the command. `edits` are replacements
+/// in the project's file, whose old texts must be there.
 #[track_caller]
-pub fn configure(folder: &Folder, port: u16) -> Vec<String> {
+pub fn configure(folder: &Folder, port: u16, edits: &[(String, String)]) -> Vec<String> {
     require(H2O, "h2o");
     let root = folder.display().to_string();
     let user = match becomes_server_user() {
@@ -35,6 +36,10 @@ pub fn configure(folder: &Folder, port: u16) -> Vec<String> {
             ("/var/www/sse-cgi", &format!("{root}/pages")),
         ],
     );
+    let text = edits.iter().fold(text, |text, (from, to)| {
+        assert!(text.contains(from), "no {from:?} in h2o/sse-cgi.conf");
+        text.replace(from, to)
+    });
     let file = folder.join("h2o.conf");
     fs::write(&file, text).expect("the new folder can be written");
     let file = file.to_str().expect("the path is text");

@@ -5,9 +5,9 @@ mod delivery;
 mod ending;
 mod gap;
 mod options;
-mod parser;
+pub(super) mod parser;
 mod reading;
-mod redirect;
+pub(super) mod redirect;
 mod state;
 
 use std::process::ExitCode;

@@ -7,15 +7,15 @@ use ureq::http::Uri;
 
 /// A redirect that cannot be followed. The text is for people.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadLocation(pub(super) &'static str);
+pub(in crate::clients) struct BadLocation(pub(super) &'static str);
 
 /// Whether a status asks to continue at its `Location` (RFC 9110 §15.4).
-pub(super) fn is_redirect(status: u16) -> bool {
+pub(in crate::clients) fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
 /// Whether two URLs have the same scheme, host and port (RFC 6454 §5).
-pub(super) fn is_same_origin(one: &Uri, other: &Uri) -> bool {
+pub(in crate::clients) fn is_same_origin(one: &Uri, other: &Uri) -> bool {
     let origin = |uri: &Uri| {
         let scheme = uri.scheme_str()?.to_ascii_lowercase();
         let default = if scheme == "https" { 443 } else { 80 };
@@ -30,7 +30,7 @@ pub(super) fn is_same_origin(one: &Uri, other: &Uri) -> bool {
 ///
 /// # Errors
 /// When it is not an `http` or `https` URL, or contains a user name.
-pub(super) fn resolve(base: &Uri, location: &str) -> Result<Uri, BadLocation> {
+pub(in crate::clients) fn resolve(base: &Uri, location: &str) -> Result<Uri, BadLocation> {
     let location = location.split('#').next().unwrap_or_default().trim();
     let scheme = base.scheme_str().unwrap_or("http");
     let authority = base.authority().map_or("", |authority| authority.as_str());
