@@ -2,7 +2,7 @@
 
 use crate::servers::apache::{Apache, Mpm};
 use crate::servers::daemon::start_on_free_port;
-use crate::servers::nginx::{self, Edits};
+use crate::servers::nginx::{self, Edits, InFrontOf};
 use crate::stage::diagnose;
 use crate::support::folder::Folder;
 
@@ -57,7 +57,7 @@ fn nginx_proxy_buffering_in_front_of_apache() {
             ..Edits::default()
         };
         let (_nginx, port) = start_on_free_port(&folder, &[], |port| {
-            nginx::configure_in_front(&folder, port, apache.port(), &edits)
+            nginx::configure_in_front(&folder, port, InFrontOf::Cgi, apache.port(), &edits)
         });
         diagnose(port, "/cgi-bin/nph-clock.cgi", "4s", &[])
     };

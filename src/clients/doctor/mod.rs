@@ -20,6 +20,7 @@ mod observe;
 mod options;
 mod record;
 mod report;
+mod second;
 mod servers;
 mod watch;
 

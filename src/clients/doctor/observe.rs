@@ -18,13 +18,12 @@ use super::super::cat::redirect::{is_redirect, resolve};
 use super::super::endpoint::Endpoint;
 use super::connection::{Budget, Connection};
 use super::exchange::{Exchange, Step, request};
-use super::http2;
 use super::message::Expect;
 use super::observation::{
-    Departure, EndKind, Ended, HeadSeen, Http2Seen, Observations, Published, StreamSeen,
-    Subscribers,
+    Departure, EndKind, Ended, HeadSeen, Observations, Published, StreamSeen, Subscribers,
 };
 use super::options::Plan;
+use super::second::{get_again, get_over_http2};
 use super::servers::recognise;
 
 /// How long HEAD may take.
@@ -34,7 +33,7 @@ const HEAD_WAIT: Duration = Duration::from_secs(5);
 const RESPONSE_WAIT: Duration = Duration::from_secs(12);
 
 /// How long the second stream is read.
-const AGAIN: Duration = Duration::from_secs(8);
+pub(super) const AGAIN: Duration = Duration::from_secs(8);
 
 /// How long a server may take to close a connection whose client has closed its side.
 const DEPARTURE_WAIT: Duration = Duration::from_millis(1500);
@@ -59,9 +58,9 @@ enum AcceptEncoding {
 }
 
 /// The stream while it is read.
-type Shared = Mutex<StreamSeen>;
+pub(super) type Shared = Mutex<StreamSeen>;
 
-fn lock(shared: &Shared) -> MutexGuard<'_, StreamSeen> {
+pub(super) fn lock(shared: &Shared) -> MutexGuard<'_, StreamSeen> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -436,7 +435,12 @@ impl Observer<'_> {
 }
 
 /// Reads a stream and notes what arrives.
-fn read_until(exchange: &mut Exchange, started: Instant, until: Instant, shared: &Shared) {
+pub(super) fn read_until(
+    exchange: &mut Exchange,
+    started: Instant,
+    until: Instant,
+    shared: &Shared,
+) {
     loop {
         let step = exchange.step(until);
         let at = started.elapsed();
@@ -473,100 +477,4 @@ fn leave(mut exchange: Exchange, wants_status: bool) -> Departure {
             Step::Head | Step::Bytes(_) => {}
         }
     }
-}
-
-/// Waits until the first stream has shown an id and something after it, or some time is over.
-fn wait_for_an_id(shared: &Shared, started: Instant, until: Instant) -> Option<String> {
-    let enough = (until - started).mul_f64(0.4).min(Duration::from_secs(12));
-    loop {
-        let stream = lock(shared);
-        let first = stream
-            .record
-            .events
-            .iter()
-            .find(|event| !event.id.is_empty());
-        let id = first.map(|event| event.id.to_string());
-        let is_enough = stream.record.events.len() >= 2 && id.is_some();
-        if is_enough || stream.end.is_some() || started.elapsed() >= enough {
-            return id;
-        }
-        drop(stream);
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// The time for a second connection, and whether it has shown enough: some arrivals on the first
-/// one in the meantime.
-fn is_enough(shared: &Shared, began: Duration, elapsed: Duration) -> bool {
-    let stream = lock(shared);
-    let pieces = stream
-        .record
-        .pieces
-        .iter()
-        .filter(|piece| piece.at >= began)
-        .count();
-    elapsed >= Duration::from_secs(2) && (pieces >= 4 || stream.end.is_some())
-}
-
-/// GET as a client that returns: it names the id of an event.
-fn get_again(
-    plan: &Plan,
-    url: &Uri,
-    started: Instant,
-    until: Instant,
-    first: &Shared,
-) -> Option<StreamSeen> {
-    let id = wait_for_an_id(first, started, until);
-    let id = id.filter(|id| id.bytes().all(|byte| byte >= b' ' && byte != 0x7f));
-    let connection = Connection::open(url, &["http/1.1"]).ok()?;
-    let mut fields = vec![
-        ("Accept", "text/event-stream"),
-        ("Cache-Control", "no-cache"),
-    ];
-    if let Some(id) = &id {
-        fields.push(("Last-Event-ID", id));
-    }
-    let text = request("GET", url, &plan.endpoint, &fields, b"");
-    let own = Instant::now();
-    let began = own - started;
-    let seen: Shared = Mutex::new(StreamSeen {
-        sent_id: id.clone(),
-        began,
-        ..StreamSeen::default()
-    });
-    let mut exchange = Exchange::begin(connection, &text, Expect::Body);
-    let last = until.min(own + AGAIN);
-    while own.elapsed() < last - own && lock(&seen).end.is_none() {
-        let slice = last.min(Instant::now() + Duration::from_millis(100));
-        read_until(&mut exchange, own, slice, &seen);
-        if is_enough(first, began, own.elapsed()) {
-            break;
-        }
-    }
-    Some(seen.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// GET over HTTP/2.
-fn get_over_http2(
-    plan: &Plan,
-    url: &Uri,
-    started: Instant,
-    until: Instant,
-    first: &Shared,
-) -> Option<Http2Seen> {
-    let connection = Connection::open(url, &["h2", "http/1.1"]).ok()?;
-    let own = Instant::now();
-    let began = own - started;
-    let mut seen = Http2Seen {
-        is_offered: plan.http2 || connection.protocol.as_deref() == Some("h2"),
-        began,
-        ..Http2Seen::default()
-    };
-    if seen.is_offered {
-        let last = until.min(own + AGAIN);
-        let enough = |elapsed| is_enough(first, began, elapsed);
-        http2::read(connection, url, &plan.endpoint, last, enough, &mut seen);
-    }
-    seen.watched = own.elapsed();
-    Some(seen)
 }
