@@ -65,7 +65,7 @@ WORD
 # tests/systemd.sh runs the real units.
 cp "$here/systemctl.sh" "$memory/words/systemctl"
 export PATH="$memory/words:/usr/local/bin:/usr/local/sbin:$PATH:/usr/sbin:/sbin"
-export HOME=/root TMPDIR=/dev/shm/tmp LC_ALL=C.UTF-8 SSE_DOCS_MEMORY=$memory
+export HOME=/root TMPDIR=/dev/shm/tmp LC_ALL=C.UTF-8 SSE_DOCS_MEMORY=$memory SSE_DOCS_PROJECT=$project
 unset CARGO_TARGET_DIR GATEWAY_INTERFACE http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
 
 # --- what the page's steps call

@@ -1,0 +1,25 @@
+/** One connection that comes back when EventSource would not; connect() of sse.js uses it. */
+
+import type { StreamEvent, StreamState } from './sse.js';
+
+export interface SourceOptions {
+  /** Every event type to listen for. */
+  types: string[];
+  withCredentials: boolean;
+  heartbeat?: boolean;
+  lastEventId: string;
+  onevent: (event: StreamEvent) => void;
+  onstate: (state: StreamState) => void;
+}
+
+export class Source {
+  constructor(url: string, options: SourceOptions);
+  start(): void;
+  stop(): void;
+  retry(): void;
+  check(): void;
+}
+
+export function backoffMs(failures: number, random?: number): number;
+export function resumeUrl(url: string, id: string): string;
+export function isVisible(): boolean;

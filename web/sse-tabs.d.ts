@@ -1,0 +1,32 @@
+/** One connection per stream for all tabs of a browser; connect() of sse.js uses it. */
+
+import type { SourceOptions } from './sse-source.js';
+import type { StreamEvent } from './sse.js';
+
+export type Numbered = StreamEvent & { seq: number };
+
+export interface SharedSourceOptions extends SourceOptions {
+  heartbeat: boolean;
+  keep: number;
+  /** Events were forgotten before this tab joined. */
+  onlate: () => void;
+  /** Sharing is refused, as in a sandboxed frame. */
+  onunavailable: () => void;
+}
+
+export class SharedSource {
+  static isPossible(): boolean;
+  constructor(url: string, options: SharedSourceOptions);
+  start(): void;
+  stop(): void;
+  retry(): void;
+}
+
+/** The events that a tab was given, as far as it remembers them. */
+export class History {
+  constructor(keep: number, id: string);
+  push(event: Numbered): void;
+  all(): Numbered[];
+  after(seq: number, id: string): Numbered[] | null;
+  holds(event: Numbered): boolean;
+}
