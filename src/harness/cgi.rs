@@ -4,29 +4,26 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use hyper::StatusCode;
-
 use super::access::printable;
 use super::environment::{self, ServerPaths};
 use super::exchange::RoutedRequest;
 use super::note;
-use super::output::Output;
-use super::parsed::{self, Outcome};
+use super::parsed::{self, Outcome, Output};
 use super::program::{LaunchSpec, StartError};
 use super::route::Script;
 
 /// Runs the program that `script` names. An error is a status; its reason is in the log.
-pub async fn run(
+pub fn run(
     asked: &RoutedRequest<'_>,
     prefix: &str,
     folder: &Path,
     script: &Script,
-) -> Result<Outcome, StatusCode> {
+) -> Result<Outcome, u16> {
     let name = printable(script.name.as_bytes());
     match folder.join(&script.name).metadata() {
         Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Err(StatusCode::FORBIDDEN),
-        Err(_) => return Err(StatusCode::NOT_FOUND),
+        Ok(_) => return Err(403),
+        Err(_) => return Err(404),
     }
     let paths = ServerPaths {
         prefix,
@@ -50,15 +47,15 @@ pub async fn run(
             note(format_args!(
                 "{name}: {most} programs run already (--max-programs): 503"
             ));
-            return Err(StatusCode::SERVICE_UNAVAILABLE);
+            return Err(503);
         }
         Err(StartError::System(error)) => {
             note(format_args!("start {name}: {error}: 500"));
-            return Err(StatusCode::INTERNAL_SERVER_ERROR);
+            return Err(500);
         }
     };
     if script.is_nph() {
         return Ok(Outcome::Raw(program));
     }
-    parsed::answer(asked, Output::Program(program), variables).await
+    parsed::answer(asked, Output::Program(program), variables)
 }

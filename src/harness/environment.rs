@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use hyper::Version;
-use hyper::header::{self, HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
+
+use crate::request::MetaVariables;
 
 use super::SOFTWARE;
 use super::route::Script;
@@ -27,8 +27,10 @@ pub struct Request<'a> {
     pub uri: &'a str,
     /// The part after the first `?`; empty if there is none.
     pub query: &'a str,
-    pub version: Version,
-    pub headers: &'a HeaderMap,
+    /// The request's fields under their names as meta-variables, and SERVER_PROTOCOL.
+    pub meta: &'a MetaVariables,
+    /// A local redirect omits the body.
+    pub has_body: bool,
     /// Host name the client used, in lower case, without a port.
     pub server_name: &'a str,
     /// Port the client used, or that of the socket.
@@ -60,7 +62,7 @@ pub fn variables<'s>(
     let mut variables: Variables = settings.cloned().collect();
     // As in Apache, meta-variables take precedence over SetEnv, so they come after the
     // settings.
-    variables.extend(http_variables(request.headers));
+    variables.extend(http_variables(request.meta));
     variables.extend(meta_variables(request, paths, script));
     variables
 }
@@ -74,7 +76,7 @@ fn meta_variables(
     let mut set = |name: &str, value: &OsStr| own.push((name.into(), value.into()));
 
     set("GATEWAY_INTERFACE", "CGI/1.1".as_ref());
-    set("SERVER_PROTOCOL", protocol(request.version).as_ref());
+    set("SERVER_PROTOCOL", &joined(request.meta, "SERVER_PROTOCOL"));
     set("SERVER_SOFTWARE", SOFTWARE.as_ref());
     set("SERVER_SIGNATURE", "".as_ref());
     set("SERVER_ADMIN", "[no address given]".as_ref());
@@ -105,67 +107,33 @@ fn meta_variables(
         translated.push(&script.path_info);
         set("PATH_TRANSLATED", &translated);
     }
-    for (name, field) in [
-        ("CONTENT_TYPE", header::CONTENT_TYPE),
-        ("CONTENT_LENGTH", header::CONTENT_LENGTH),
-    ] {
-        if let Some(value) = joined(request.headers, &field) {
-            set(name, &value);
+    for name in ["CONTENT_TYPE", "CONTENT_LENGTH"] {
+        let is_omitted = name == "CONTENT_LENGTH" && !request.has_body;
+        if has(request.meta, name) && !is_omitted {
+            set(name, &joined(request.meta, name));
         }
     }
     own
 }
 
-fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_10 => "HTTP/1.0",
-        _ => "HTTP/1.1",
-    }
-}
-
-fn http_variables(headers: &HeaderMap) -> Vec<(OsString, OsString)> {
-    headers
-        .keys()
-        .filter_map(|field| Some((http_name(field)?, joined(headers, field)?)))
+/// The fields of the request, without the passwords. (Of `Proxy`, which would become HTTP_PROXY,
+/// and of names with characters other than letters, digits and `-`, no meta-variable is made.)
+fn http_variables(meta: &MetaVariables) -> Vec<(OsString, OsString)> {
+    let hidden = ["HTTP_AUTHORIZATION", "HTTP_PROXY_AUTHORIZATION"];
+    meta.names()
+        .filter_map(|name| std::str::from_utf8(name).ok())
+        .filter(|name| name.starts_with("HTTP_") && !hidden.contains(name))
+        .map(|name| (name.into(), joined(meta, name)))
         .collect()
 }
 
-/// `None` for the fields that a program must not see: those with a meta-variable of their own,
-/// the passwords, `Proxy` (which would become HTTP_PROXY, which many libraries obey), and every
-/// name with characters other than letters, digits and `-` (`Last_Event_ID` would be
-/// indistinguishable from `Last-Event-ID`).
-fn http_name(field: &HeaderName) -> Option<OsString> {
-    let hidden = [
-        header::CONTENT_TYPE,
-        header::CONTENT_LENGTH,
-        header::AUTHORIZATION,
-        header::PROXY_AUTHORIZATION,
-        HeaderName::from_static("proxy"),
-    ];
-    if hidden.contains(field) {
-        return None;
-    }
-    let mut name = String::from("HTTP_");
-    for byte in field.as_str().bytes() {
-        match byte {
-            b'-' => name.push('_'),
-            letter if letter.is_ascii_alphanumeric() => {
-                name.push(char::from(letter.to_ascii_uppercase()));
-            }
-            _ => return None,
-        }
-    }
-    Some(name.into())
+fn has(meta: &MetaVariables, name: &str) -> bool {
+    meta.names().any(|own| own == name.as_bytes())
 }
 
 /// The values of a field that was sent more than once, joined with `, ` (RFC 9110 §5.2).
-fn joined(headers: &HeaderMap, field: &HeaderName) -> Option<OsString> {
-    let values: Vec<&[u8]> = headers
-        .get_all(field)
-        .iter()
-        .map(|value| value.as_bytes())
-        .collect();
-    (!values.is_empty()).then(|| OsString::from_vec(values.join(&b", "[..])))
+fn joined(meta: &MetaVariables, name: &str) -> OsString {
+    OsString::from_vec(meta.joined(name).unwrap_or_default())
 }
 
 /// The environment of a program after a local redirect (`Location: /path`) of another program:
@@ -209,28 +177,39 @@ fn shell_escaped(byte: u8) -> impl Iterator<Item = u8> {
 mod tests {
     use super::super::settings::Settings;
     use super::*;
-    use hyper::header::HeaderValue;
+    use crate::gateway::http::{Connection, Incoming, Limits, Peer};
     use proptest::prelude::*;
 
-    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    /// The meta-variables of a request with these fields.
+    fn meta(fields: &[(&str, &str)]) -> MetaVariables {
+        let mut text = "POST /cgi-bin/a.cgi HTTP/1.1\r\nHost:\r\n".to_string();
         for (name, value) in fields {
-            headers.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
+            text.push_str(&format!("{name}: {value}\r\n"));
         }
-        headers
+        text.push_str("\r\n");
+        let mut connection = Connection::new(Limits::default(), Peer::default());
+        let (mut input, mut reply) = (text.as_bytes(), Vec::new());
+        match connection.take(&mut input, &mut reply) {
+            Ok(Some(Incoming::Request(meta))) => meta,
+            // A field that no request may have reaches no program.
+            other => {
+                assert!(
+                    matches!(other, Ok(Some(Incoming::Rejected(_)))),
+                    "{other:?}"
+                );
+                MetaVariables::new(vec![(b"SERVER_PROTOCOL".into(), b"HTTP/1.1".into())])
+            }
+        }
     }
 
     fn build(fields: &[(&str, &str)], script: &str, path_info: &str) -> Vec<String> {
-        let headers = headers(fields);
+        let meta = meta(fields);
         let request = Request {
             method: "GET",
             uri: "/cgi-bin/a.cgi/p%20q?x=1",
             query: "x=1",
-            version: Version::HTTP_11,
-            headers: &headers,
+            meta: &meta,
+            has_body: true,
             server_name: "localhost",
             server_port: 8080,
             client: "127.0.0.1:4000".parse().unwrap(),
@@ -263,6 +242,7 @@ mod tests {
             "CONTEXT_PREFIX=/cgi-bin/",
             "DOCUMENT_ROOT=/w",
             "GATEWAY_INTERFACE=CGI/1.1",
+            "HTTP_HOST=",
             "HTTP_LAST_EVENT_ID=5, 6",
             "PATH=/bin",
             "PATH_INFO=/p q",
@@ -317,11 +297,9 @@ mod tests {
             ("Last_Event_ID", "x"),
             ("X.Y", "x"),
         ];
-        assert!(
-            !build(&fields, "a", "")
-                .iter()
-                .any(|v| v.starts_with("HTTP_"))
-        );
+        let built = build(&fields, "a", "");
+        let of_fields = built.iter().filter(|v| v.starts_with("HTTP_"));
+        assert_eq!(of_fields.collect::<Vec<_>>(), ["HTTP_HOST="]);
     }
 
     #[test]

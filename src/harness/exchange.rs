@@ -1,123 +1,103 @@
 //! Exchange: one request, from its head to a response or to a program that writes its own.
 
-use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_LENGTH, HOST, HeaderValue, SERVER};
-use hyper::http::request::Parts;
-use hyper::http::uri::{Authority, PathAndQuery};
-use hyper::{Method, Request, Response, StatusCode, Version};
+use std::net::TcpStream;
 
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use crate::request::MetaVariables;
 
-use super::SOFTWARE;
-use super::access::AccessLog;
-use super::body::{self, Answer, Logged};
-use super::cgi;
-use super::departure::Departure;
 use super::environment::{self, ServerPaths, Variables};
 use super::fastcgi;
 use super::page;
 use super::parsed::{Outcome, Redirect};
-use super::program::Program;
+use super::response::Response;
 use super::route::{Route, Script};
 use super::settings::Variable;
 use super::site::{Ends, Site};
 use super::target::{self, Refusal};
+use super::{cgi, note};
 
 /// The maximum number of local redirects of one request: a loop ends here, as with Apache.
 const MOST_REDIRECTS: usize = 10;
-
-/// What the connection sends.
-pub enum Outgoing {
-    Answer(Response<Logged>),
-    Raw(Raw),
-}
-
-/// An `nph-` program whose output goes to the client unchanged.
-pub struct Raw {
-    pub program: Program,
-    pub access: AccessLog,
-}
 
 /// A request for routing; a local redirect changes it.
 pub struct RoutedRequest<'a> {
     pub site: &'a Site,
     pub ends: Ends,
-    pub departure: Departure,
-    pub parts: &'a Parts,
-    pub server_name: String,
-    pub server_port: u16,
-    pub method: Method,
+    /// Observed, never read.
+    pub client: &'a TcpStream,
+    pub meta: &'a MetaVariables,
+    pub is_head: bool,
     pub path: Vec<u8>,
     pub query: Option<String>,
-    pub input: Bytes,
+    pub input: Vec<u8>,
+    method: String,
+    server_name: String,
+    server_port: u16,
     /// `REDIRECT_*`.
-    pub inherited: Variables,
+    inherited: Variables,
 }
 
-pub async fn reply(
-    site: &Site,
-    ends: Ends,
-    departure: Departure,
-    request: Request<Incoming>,
-) -> Outgoing {
-    let (parts, incoming) = request.into_parts();
-    let line = format!("{} {} {:?}", parts.method, parts.uri, parts.version);
-    let access = AccessLog::begin(ends.client.ip(), line);
-    let outcome = decide(site, ends, departure, &parts, incoming).await;
-    let mut answer = match outcome {
-        Ok(Outcome::Raw(program)) => return Outgoing::Raw(Raw { program, access }),
-        Ok(Outcome::Answer(answer)) => answer,
-        Ok(Outcome::Redirect(_)) => body::refusal(StatusCode::INTERNAL_SERVER_ERROR),
-        Err(status) => body::refusal(status),
-    };
-    let software = HeaderValue::from_static(SOFTWARE);
-    answer.headers_mut().insert(SERVER, software);
-    Outgoing::Answer(Logged::wrap(answer, access))
+/// A request's line, for the log.
+pub fn request_line(meta: &MetaVariables) -> String {
+    ["REQUEST_METHOD", "REQUEST_URI", "SERVER_PROTOCOL"]
+        .map(|name| text(meta, name))
+        .join(" ")
 }
 
-async fn decide(
+fn text(meta: &MetaVariables, name: &str) -> String {
+    let value = meta.joined(name).unwrap_or_default();
+    String::from_utf8_lossy(&value).into_owned()
+}
+
+/// What becomes of a request: a response, or a program that writes one. `read_body` reads the
+/// body; an error is the status of a refusal.
+pub fn decide(
     site: &Site,
     ends: Ends,
-    departure: Departure,
-    parts: &Parts,
-    incoming: Incoming,
-) -> Result<Outcome, StatusCode> {
-    if [Method::TRACE, Method::CONNECT].contains(&parts.method) {
-        return Ok(Outcome::Answer(not_allowed("GET, HEAD, POST, OPTIONS")));
+    client: &TcpStream,
+    meta: &MetaVariables,
+    read_body: impl FnOnce() -> Result<Vec<u8>, u16>,
+) -> Result<Outcome, u16> {
+    let method = text(meta, "REQUEST_METHOD");
+    if method == "TRACE" {
+        let allowed = not_allowed("GET, HEAD, POST, OPTIONS");
+        return Ok(Outcome::Answer(allowed));
     }
-    let (server_name, server_port) = server_name(parts, ends)?;
+    let uri = text(meta, "REQUEST_URI");
+    let (path, query) = path_and_query(&uri);
+    let (server_name, server_port) = server_name(meta, ends);
     let mut asked = RoutedRequest {
         site,
         ends,
-        departure,
-        parts,
+        client,
+        meta,
+        is_head: method == "HEAD",
+        path: target::decode(path)?,
+        query: query.map(String::from),
+        input: Vec::new(),
+        method,
         server_name,
         server_port,
-        method: parts.method.clone(),
-        path: target::decode(parts.uri.path())?,
-        query: parts.uri.query().map(String::from),
-        input: Bytes::new(),
         inherited: Default::default(),
     };
-    let mut incoming = Some(incoming);
+    let mut read_body = Some(read_body);
     for _ in 0..=MOST_REDIRECTS {
         let found = site.routes.find(&asked.path);
-        let (prefix, route) = found.ok_or(StatusCode::NOT_FOUND)?;
+        let (prefix, route) = found.ok_or(404_u16)?;
         let outcome = match route {
             Route::Pages(folder) => {
-                if ![Method::GET, Method::HEAD].contains(&asked.method) {
+                if !["GET", "HEAD"].contains(&asked.method.as_str()) {
                     return Ok(Outcome::Answer(not_allowed("GET, HEAD")));
                 }
                 let answer = page::answer(folder, &asked.path, asked.query.as_deref());
                 return Ok(Outcome::Answer(answer));
             }
             Route::Programs(folder) => {
-                let script = asked.receive(prefix, &mut incoming).await?;
-                cgi::run(&asked, prefix, folder, &script).await?
+                let script = asked.receive(prefix, &mut read_body)?;
+                cgi::run(&asked, prefix, folder, &script)?
             }
             Route::Responder(responder) => {
-                let script = asked.receive(prefix, &mut incoming).await?;
-                fastcgi::run(&asked, prefix, responder, &script).await?
+                let script = asked.receive(prefix, &mut read_body)?;
+                fastcgi::run(&asked, prefix, responder, &script)?
             }
         };
         match outcome {
@@ -125,36 +105,33 @@ async fn decide(
             outcome => return Ok(outcome),
         }
     }
-    let uri = &parts.uri;
-    super::note(format_args!("{uri}: more than {MOST_REDIRECTS} redirects"));
-    Err(StatusCode::INTERNAL_SERVER_ERROR)
+    note(format_args!("{uri}: more than {MOST_REDIRECTS} redirects"));
+    Err(500)
 }
 
 impl RoutedRequest<'_> {
-    /// The route, and the body unless it was read before the first redirect.
-    async fn receive(
+    /// The program or stream that is named, and the body unless it was read before the first
+    /// redirect.
+    fn receive(
         &mut self,
         prefix: &str,
-        incoming: &mut Option<Incoming>,
-    ) -> Result<Script, StatusCode> {
-        let script = Script::split(&self.path[prefix.len()..]);
-        let script = script.ok_or(StatusCode::NOT_FOUND)?;
-        if let Some(incoming) = incoming.take() {
-            self.input = read(incoming, self.site).await?;
+        read_body: &mut Option<impl FnOnce() -> Result<Vec<u8>, u16>>,
+    ) -> Result<Script, u16> {
+        let script = Script::split(&self.path[prefix.len()..]).ok_or(404_u16)?;
+        if let Some(read_body) = read_body.take() {
+            self.input = read_body()?;
         }
         Ok(script)
     }
 
     /// A local redirect is a GET without a body (RFC 3875 §6.2.2).
-    fn go_on(&mut self, redirect: Redirect) -> Result<(), StatusCode> {
-        let target: PathAndQuery = redirect
-            .location
-            .parse()
-            .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-        self.path = target::decode(target.path())?;
-        self.query = target.query().map(String::from);
-        self.method = Method::GET;
-        self.input = Bytes::new();
+    fn go_on(&mut self, redirect: Redirect) -> Result<(), u16> {
+        let location = redirect.location.split('#').next().unwrap_or_default();
+        let (path, query) = path_and_query(location);
+        self.path = target::decode(path)?;
+        self.query = query.map(String::from);
+        self.method = "GET".into();
+        self.input = Vec::new();
         self.inherited = redirect.variables;
         Ok(())
     }
@@ -166,18 +143,13 @@ impl RoutedRequest<'_> {
         script: &Script,
         settings: impl Iterator<Item = &'s Variable>,
     ) -> Variables {
-        let parts = self.parts;
-        let mut headers = parts.headers.clone();
-        if !self.inherited.is_empty() {
-            // A redirect omits the body.
-            headers.remove(CONTENT_LENGTH);
-        }
+        let uri = text(self.meta, "REQUEST_URI");
         let request = environment::Request {
-            method: self.method.as_str(),
-            uri: parts.uri.path_and_query().map_or("/", |uri| uri.as_str()),
+            method: &self.method,
+            uri: &uri,
             query: self.query.as_deref().unwrap_or_default(),
-            version: parts.version,
-            headers: &headers,
+            meta: self.meta,
+            has_body: self.inherited.is_empty(),
             server_name: &self.server_name,
             server_port: self.server_port,
             client: self.ends.client,
@@ -189,59 +161,34 @@ impl RoutedRequest<'_> {
     }
 }
 
-impl From<Refusal> for StatusCode {
-    fn from(refusal: Refusal) -> StatusCode {
+impl From<Refusal> for u16 {
+    fn from(refusal: Refusal) -> u16 {
         match refusal {
-            Refusal::BadPath => StatusCode::BAD_REQUEST,
-            Refusal::NoSuchPath => StatusCode::NOT_FOUND,
+            Refusal::BadPath => 400,
+            Refusal::NoSuchPath => 404,
         }
     }
 }
 
-fn not_allowed(methods: &'static str) -> Answer {
-    let mut answer = body::refusal(StatusCode::METHOD_NOT_ALLOWED);
-    let methods = HeaderValue::from_static(methods);
-    answer.headers_mut().insert(ALLOW, methods);
-    answer
+fn path_and_query(uri: &str) -> (&str, Option<&str>) {
+    let (path, query) = match uri.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (uri, None),
+    };
+    // `http://host?query` has an empty path.
+    (if path.is_empty() { "/" } else { path }, query)
+}
+
+fn not_allowed(methods: &'static str) -> Response {
+    Response::refusal(405).with("Allow", methods)
 }
 
 /// The name and port that the client used, as with `UseCanonicalName Off`.
-fn server_name(parts: &Parts, ends: Ends) -> Result<(String, u16), StatusCode> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let host = hosts.next();
-    let missing = host.is_none() && parts.version == Version::HTTP_11;
-    if missing || hosts.next().is_some() {
-        return Err(StatusCode::BAD_REQUEST);
-    }
-    let authority = match (parts.uri.authority(), host) {
-        (Some(authority), _) => Some(authority.clone()),
-        (None, Some(host)) if !host.is_empty() => {
-            Some(Authority::try_from(host.as_bytes()).map_err(|_| StatusCode::BAD_REQUEST)?)
-        }
-        _ => None,
-    };
+fn server_name(meta: &MetaVariables, ends: Ends) -> (String, u16) {
+    let host = text(meta, "HTTP_HOST");
     let port = ends.server.port();
-    Ok(match authority {
-        Some(authority) => (
-            authority.host().to_ascii_lowercase(),
-            authority.port_u16().unwrap_or(port),
-        ),
-        None => (ends.server.ip().to_string(), port),
-    })
-}
-
-/// Reads the whole body before the program starts. Apache starts the program earlier, but
-/// forwards none of its output before the body is complete.
-async fn read(incoming: Incoming, site: &Site) -> Result<Bytes, StatusCode> {
-    let most_bytes = site.limits.body_bytes;
-    if incoming.size_hint().lower() > most_bytes as u64 {
-        return Err(StatusCode::PAYLOAD_TOO_LARGE);
-    }
-    let collected = Limited::new(incoming, most_bytes).collect();
-    match tokio::time::timeout(site.limits.silence, collected).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
-        Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
-        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+    match crate::request::split_port(&host) {
+        Some((name, own)) if !name.is_empty() => (name.to_ascii_lowercase(), own.unwrap_or(port)),
+        _ => (ends.server.ip().to_string(), port),
     }
 }

@@ -1,8 +1,5 @@
 //! Head: the header of a plain CGI program's response (RFC 3875 §6), parsed without I/O.
 
-use hyper::StatusCode;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-
 /// Maximum length of a head. Apache accepts 8 KiB for each line.
 pub const LONGEST_BYTES: usize = 64 * 1024;
 
@@ -12,12 +9,12 @@ const MOST_FIELDS: usize = 100;
 #[derive(Debug)]
 pub struct Head {
     /// From `Status:`, including its words, or 200; 302 if there is a `Location` and no status.
-    pub status: StatusCode,
+    pub status: u16,
     /// The text after the number, if the program wrote one.
     pub reason: Option<String>,
     /// A path of this server with which to continue, instead of a response (RFC 3875 §6.2.2).
     pub local_redirect: Option<String>,
-    pub fields: HeaderMap,
+    pub fields: Vec<(String, Vec<u8>)>,
     /// Where the body begins.
     pub length_bytes: usize,
 }
@@ -40,34 +37,30 @@ pub fn parse(written: &[u8]) -> Result<Option<Head>, BrokenHead> {
 fn build(raw: &[httparse::Header], length_bytes: usize) -> Result<Head, BrokenHead> {
     let mut status = None;
     let mut reason = None;
-    let mut fields = HeaderMap::new();
+    let mut fields: Vec<(String, Vec<u8>)> = Vec::new();
     for field in raw {
-        let bad = || BrokenHead(format!("bad field {}", field.name));
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| bad())?;
-        if name == "status" {
+        if field.name.eq_ignore_ascii_case("Status") {
             let (number, words) = parse_status(field.value)
                 .ok_or_else(|| BrokenHead(format!("bad Status: {}", excerpt(field.value))))?;
             (status, reason) = (Some(number), words);
             continue;
         }
-        if belongs_to_the_connection(&name) {
-            continue;
+        if !belongs_to_the_connection(field.name) {
+            fields.push((field.name.to_owned(), field.value.to_vec()));
         }
-        let value = HeaderValue::from_bytes(field.value).map_err(|_| bad())?;
-        fields.append(name, value);
     }
 
-    let undecided = status.is_none_or(|status| status == StatusCode::OK);
-    let location = fields.get(header::LOCATION).filter(|_| undecided);
+    let undecided = status.is_none_or(|status| status == 200);
+    let is_location = |(name, _): &&(String, Vec<u8>)| name.eq_ignore_ascii_case("Location");
+    let location = fields.iter().find(is_location).filter(|_| undecided);
     let local_redirect = location
-        .and_then(|location| location.to_str().ok())
-        .filter(|location| location.starts_with('/'))
-        .map(String::from);
+        .and_then(|(_, location)| String::from_utf8(location.clone()).ok())
+        .filter(|location| location.starts_with('/'));
     if location.is_some() {
-        (status, reason) = (Some(StatusCode::FOUND), None);
+        (status, reason) = (Some(302), None);
     }
     Ok(Head {
-        status: status.unwrap_or(StatusCode::OK),
+        status: status.unwrap_or(200),
         reason,
         local_redirect,
         fields,
@@ -75,28 +68,29 @@ fn build(raw: &[httparse::Header], length_bytes: usize) -> Result<Head, BrokenHe
     })
 }
 
-fn parse_status(value: &[u8]) -> Option<(StatusCode, Option<String>)> {
+fn parse_status(value: &[u8]) -> Option<(u16, Option<String>)> {
     let text = std::str::from_utf8(value).ok()?.trim();
     let (number, words) = text.split_once(' ').unwrap_or((text, ""));
-    let status = StatusCode::from_bytes(number.as_bytes()).ok()?;
+    let is_number = number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit());
     // An interim status would leave the client waiting for the final one.
-    if status.is_informational() {
-        return None;
-    }
+    let status = number
+        .parse()
+        .ok()
+        .filter(|status| is_number && *status >= 200)?;
     let words = words.trim();
     Some((status, (!words.is_empty()).then(|| words.to_string())))
 }
 
 /// The server determines the framing: a program that sets these fields would break it.
-fn belongs_to_the_connection(name: &HeaderName) -> bool {
-    [
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::TRAILER,
-        HeaderName::from_static("keep-alive"),
-    ]
-    .contains(name)
+fn belongs_to_the_connection(name: &str) -> bool {
+    let own = [
+        "Connection",
+        "Transfer-Encoding",
+        "Upgrade",
+        "Trailer",
+        "Keep-Alive",
+    ];
+    own.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 fn excerpt(bytes: &[u8]) -> String {
@@ -141,7 +135,7 @@ mod tests {
         ] {
             let head = done(text);
             assert_eq!(&text[head.length_bytes..], "body");
-            assert_eq!(head.fields["a"], "1");
+            assert_eq!(head.fields, [("A".to_string(), b"1".to_vec())]);
         }
     }
 
@@ -166,12 +160,9 @@ mod tests {
         let local = done("Location: /x?y\n\n");
         assert_eq!(local.local_redirect.as_deref(), Some("/x?y"));
         let far = done("Location: http://a/\n\n");
-        assert_eq!((far.status.as_u16(), far.local_redirect), (302, None));
+        assert_eq!((far.status, far.local_redirect), (302, None));
         let created = done("Status: 201\nLocation: /x\n\n");
-        assert_eq!(
-            (created.status.as_u16(), created.local_redirect),
-            (201, None)
-        );
+        assert_eq!((created.status, created.local_redirect), (201, None));
     }
 
     #[test]

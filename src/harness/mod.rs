@@ -12,30 +12,34 @@
 //!                          ├── raw bytes (nph-) ────┘            │
 //!                          │                   └─> fastcgi ─> responder (one for all)
 //!                          │                         │           │
-//!                          └── parsed (head) <───────┴── output ─┘
+//!                          └── response <── parsed (head) <──────┘
 //! ```
 //!
-//! Pure: `target`, `route`, `environment`, `head`, `settings`, `options`, and of `fastcgi`
-//! `record`. These use the system: `page` (files), `program` and `responder` (processes),
-//! `connection`, `departure`, `call` and `server` (sockets).
+//! A thread serves each connection, and a thread supervises each process: the programs do the
+//! work, and there are few clients.
 //!
-//! It is the counterpart of a gateway, so it uses none of the crate's layers: its FastCGI code
-//! is independent, so that tests with it find mistakes in theirs.
+//! Pure: `target`, `route`, `environment`, `head`, `settings`, `options`, and of `fastcgi`
+//! `record`. These use the system: `page` (files), `child`, `program` and `responder`
+//! (processes), `connection`, `response`, `ready`, `call` and `server` (sockets).
+//!
+//! It is the counterpart of a gateway. Requests are parsed by [`crate::gateway::http`], as in
+//! `sse-httpd`. Its responses are its own, because a program may choose any status and framing,
+//! and so is its FastCGI code, so that tests with it find mistakes in that of the layers.
 
 mod access;
-mod body;
 mod cgi;
+mod child;
 mod connection;
-mod departure;
 mod environment;
 mod exchange;
 mod fastcgi;
 mod head;
 mod options;
-mod output;
 mod page;
 mod parsed;
 mod program;
+mod ready;
+mod response;
 mod route;
 mod server;
 mod settings;

@@ -8,21 +8,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use http_body_util::channel::Channel;
-use hyper::Response;
-use hyper::body::Bytes;
-use hyper::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS,
-};
-use hyper::http::StatusCode;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use tokio::io::AsyncReadExt;
 
-use super::body::{self, Answer};
-
-const CHUNK_BYTES: usize = 64 * 1024;
+use super::response::{Body, Response};
 
 /// The characters that are not escaped in the path of a `Location`.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
@@ -129,53 +119,29 @@ fn content_type(name: &OsStr) -> String {
     }
 }
 
-/// The response to GET; hyper omits the body for HEAD.
-pub fn answer(folder: &Folder, path: &[u8], query: Option<&str>) -> Answer {
+/// The response to GET or HEAD.
+pub fn answer(folder: &Folder, path: &[u8], query: Option<&str>) -> Response {
     match folder.find(path) {
         Ok(Found::Page {
             file,
             length_bytes,
             content_type,
-        }) => Response::builder()
-            .header(CONTENT_TYPE, content_type)
-            .header(CONTENT_LENGTH, length_bytes)
+        }) => Response::new(200, Body::File(file, length_bytes))
+            .with("Content-Type", content_type)
             // The pages are being edited: the browser must revalidate them each time.
-            .header(CACHE_CONTROL, "no-cache")
-            .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
-            .body(stream(file, length_bytes))
-            .expect("a guessed type is a valid field value"),
+            .with("Cache-Control", "no-cache")
+            .with("X-Content-Type-Options", "nosniff"),
         Ok(Found::FolderWithoutSlash) => {
             let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-            Response::builder()
-                .status(StatusCode::MOVED_PERMANENTLY)
-                .header(LOCATION, format!("{}/{query}", percent_encode(path, PATH)))
-                .body(body::empty())
-                .expect("an encoded path is a valid field value")
+            let location = format!("{}/{query}", percent_encode(path, PATH));
+            Response::new(301, Body::Bytes(Vec::new())).with("Location", location)
         }
-        Ok(Found::Nothing) => body::refusal(StatusCode::NOT_FOUND),
+        Ok(Found::Nothing) => Response::refusal(404),
         Err(error) => {
             super::note(format_args!("page {}: {error}", path.escape_ascii()));
-            body::refusal(StatusCode::INTERNAL_SERVER_ERROR)
+            Response::refusal(500)
         }
     }
-}
-
-/// Never sends more than the announced length, even if the file grows meanwhile.
-fn stream(file: File, length_bytes: u64) -> body::Body {
-    let (mut sender, channel) = Channel::<Bytes, io::Error>::new(1);
-    tokio::spawn(async move {
-        let mut file = tokio::fs::File::from_std(file).take(length_bytes);
-        loop {
-            let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-            match file.read_buf(&mut chunk).await {
-                Ok(0) => return,
-                Ok(_) if sender.send_data(chunk.into()).await.is_err() => return,
-                Ok(_) => {}
-                Err(error) => return sender.abort(error),
-            }
-        }
-    });
-    body::boxed(channel)
 }
 
 #[cfg(test)]

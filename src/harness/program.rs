@@ -10,39 +10,33 @@
 //!    └── client left, silence, server ends ──────┴─> SIGTERM ── 3 s ──> SIGKILL ──> reaped
 //! ```
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixStream as Socket;
-use std::os::unix::process::ExitStatusExt;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use hyper::body::Bytes;
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::process::{Child, ChildStderr, Command};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use tokio::time::timeout;
+use nix::poll::PollFlags;
+use nix::sys::signal::{Signal, killpg};
 
 use super::access::printable;
+use super::child::{self, Event, Supervised};
 use super::environment::Variables;
-
-/// The time between SIGTERM and SIGKILL, as in Apache.
-pub const GRACE: Duration = Duration::from_secs(3);
+use super::parsed::Read;
+use super::ready::ready;
 
 /// A program closes its output shortly before it ends; SIGTERM is for programs that continue.
 const LEAVING: Duration = Duration::from_millis(100);
 
 const CHUNK_BYTES: usize = 16 * 1024;
-const LONGEST_STDERR_LINE_BYTES: usize = 8 * 1024;
 
 /// The program to run.
 #[derive(Debug)]
@@ -52,7 +46,7 @@ pub struct LaunchSpec {
     pub arguments: Vec<OsString>,
     pub variables: Variables,
     /// The whole input, followed by the end of file.
-    pub input: Bytes,
+    pub input: Vec<u8>,
 }
 
 /// Why a program did not start.
@@ -66,58 +60,126 @@ pub enum StartError {
 /// Starts programs, and counts the running ones.
 #[derive(Debug, Clone)]
 pub struct Launcher {
-    permits: Arc<Semaphore>,
-    permit_count: u32,
-    stop: watch::Receiver<()>,
+    most: u32,
+    programs: Arc<Programs>,
+}
+
+/// The running programs.
+#[derive(Debug, Default)]
+struct Programs {
+    running: Mutex<Running>,
+    /// The last one has been reaped.
+    gone: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    /// `None`: it is being started.
+    programs: BTreeMap<u64, Option<Sender<Event>>>,
+    next: u64,
+    is_stopping: bool,
+}
+
+impl Programs {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of a program among the running ones, until it is dropped.
+#[derive(Debug)]
+struct Place {
+    number: u64,
+    programs: Arc<Programs>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.programs.lock().programs.remove(&self.number);
+        self.programs.gone.notify_all();
+    }
 }
 
 impl Launcher {
-    /// When `stop` changes or its sender is dropped, every program is ended.
-    pub fn new(permit_count: u32, stop: watch::Receiver<()>) -> Launcher {
+    /// At most so many programs run at the same time.
+    pub fn new(most: u32) -> Launcher {
         Launcher {
-            permits: Arc::new(Semaphore::new(permit_count as usize)),
-            permit_count,
-            stop,
+            most,
+            programs: Arc::default(),
         }
     }
 
     pub fn start(&self, job: LaunchSpec) -> Result<Program, StartError> {
-        let permit = Arc::clone(&self.permits);
-        let permit = permit
-            .try_acquire_owned()
-            .map_err(|_| StartError::TooMany)?;
+        let place = self.place()?;
         let name = printable(job.name.as_bytes());
         let (child, ours) = spawn(&job).map_err(StartError::System)?;
-        let (output, input) = ours.into_split();
-        if !job.input.is_empty() {
-            tokio::spawn(feed(input, job.input));
-        } // Else dropping it says the end of file.
-
-        let (ending, ended) = oneshot::channel();
-        let supervised = supervise(child, name.clone(), ended, self.stop.clone(), permit);
-        tokio::spawn(supervised);
+        let started = Supervised::new(name.clone(), child).and_then(|(supervised, events)| {
+            if !job.input.is_empty() {
+                let input = ours.try_clone()?;
+                child::spawn(move || feed(input, &job.input))?;
+            }
+            let mut running = self.programs.lock();
+            let is_stopping = running.is_stopping;
+            if is_stopping {
+                let _ = events.send(Event::Stop);
+            }
+            let sender = running.programs.get_mut(&place.number);
+            *sender.expect("its place is kept until it is dropped") = Some(events.clone());
+            drop(running);
+            child::spawn(move || {
+                supervise(supervised);
+                drop(place);
+            })?;
+            Ok(events)
+        });
         Ok(Program {
             name,
-            output,
-            ending: Some(ending),
+            output: ours,
+            events: Some(started.map_err(StartError::System)?),
         })
     }
 
-    /// Waits until the last program is reaped; no other is started.
-    pub async fn drained(&self) {
-        let _ = self.permits.acquire_many(self.permit_count).await;
+    fn place(&self) -> Result<Place, StartError> {
+        let mut running = self.programs.lock();
+        if running.programs.len() >= self.most as usize {
+            return Err(StartError::TooMany);
+        }
+        let number = running.next;
+        running.next += 1;
+        running.programs.insert(number, None);
+        drop(running);
+        Ok(Place {
+            number,
+            programs: Arc::clone(&self.programs),
+        })
+    }
+
+    /// Ends every program.
+    pub fn stop(&self) {
+        let mut running = self.programs.lock();
+        running.is_stopping = true;
+        for events in running.programs.values().flatten() {
+            let _ = events.send(Event::Stop);
+        }
+    }
+
+    /// Waits until the last program is reaped.
+    pub fn drained(&self) {
+        let mut running = self.programs.lock();
+        while !running.programs.is_empty() {
+            let waited = self.programs.gone.wait(running);
+            running = waited.unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
 fn spawn(job: &LaunchSpec) -> io::Result<(Child, UnixStream)> {
-    let (ours, theirs) = Socket::pair()?;
+    let (ours, theirs) = UnixStream::pair()?;
     if job.input.is_empty() {
         // This precedes the program's start, so that it sees the end of file from the first
         // moment.
         ours.shutdown(Shutdown::Write)?;
     }
-    ours.set_nonblocking(true)?;
-    let ours = UnixStream::from_std(ours)?;
     let stdin: OwnedFd = theirs.try_clone()?.into();
     let stdout: OwnedFd = theirs.into();
     let child = Command::new(job.folder.join(&job.name))
@@ -135,9 +197,9 @@ fn spawn(job: &LaunchSpec) -> io::Result<(Child, UnixStream)> {
 }
 
 /// Writes the input. A program need not read it.
-async fn feed(mut input: OwnedWriteHalf, bytes: Bytes) {
-    let _ = input.write_all(&bytes).await;
-    let _ = input.shutdown().await;
+fn feed(mut input: UnixStream, bytes: &[u8]) {
+    let _ = input.write_all(bytes);
+    let _ = input.shutdown(Shutdown::Write);
 }
 
 /// A running program. Dropping it means that the client disconnected.
@@ -145,160 +207,79 @@ async fn feed(mut input: OwnedWriteHalf, bytes: Bytes) {
 pub struct Program {
     /// For the log.
     pub name: String,
-    output: OwnedReadHalf,
-    ending: Option<oneshot::Sender<StopReason>>,
+    output: UnixStream,
+    events: Option<Sender<Event>>,
 }
 
 impl Program {
-    /// The next bytes, as soon as there are any; `None` once the program has closed its output.
-    /// If this future is dropped while it waits, nothing is lost.
-    pub async fn read(&mut self) -> io::Result<Option<Bytes>> {
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-        match self.output.read_buf(&mut chunk).await {
-            Ok(0) => {}
-            // It did not read its whole input. Its output arrived first.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
-            Ok(_) => return Ok(Some(chunk.into())),
-            Err(error) => return Err(error),
+    /// The next bytes, as soon as there are any.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn read(&mut self, limit: Duration) -> io::Result<Read> {
+        let until = Instant::now() + limit;
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            if ready([(self.output.as_fd(), PollFlags::POLLIN)], Some(until))?.is_none() {
+                return Ok(Read::Late);
+            }
+            match self.output.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(count) => {
+                    chunk.truncate(count);
+                    return Ok(Read::Bytes(chunk));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // It did not read its whole input. Its output arrived first.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+                Err(error) => return Err(error),
+            }
         }
-        if let Some(ending) = self.ending.take() {
-            let _ = ending.send(StopReason::OutputEnded);
+        if let Some(events) = self.events.take() {
+            let _ = events.send(Event::OutputEnded);
         }
-        Ok(None)
+        Ok(Read::End)
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StopReason {
-    OutputEnded,
-    Abandoned,
+impl Drop for Program {
+    fn drop(&mut self) {
+        // This comes first, so that the SIGPIPE of a disconnected client is not logged as a
+        // failure.
+        if let Some(events) = self.events.take() {
+            let _ = events.send(Event::Abandoned);
+        }
+        // Also in the copy by which its input is written.
+        let _ = self.output.shutdown(Shutdown::Both);
+    }
 }
 
-async fn supervise(
-    mut child: Child,
-    name: String,
-    mut ended: oneshot::Receiver<StopReason>,
-    mut stop: watch::Receiver<()>,
-    permit: OwnedSemaphorePermit,
-) {
-    let id = child.id().expect("nobody has waited for the child yet");
-    let id = Pid::from_raw(id.cast_signed());
-    if let Some(stderr) = child.stderr.take() {
-        tokio::spawn(log_stderr(stderr, name.clone()));
-    }
-
-    let mut exit: Option<ExitStatus> = None;
-    let ending = loop {
-        tokio::select! {
-            // This comes first, so that the SIGPIPE of a disconnected client is not logged as a
-            // failure.
-            biased;
-            ending = &mut ended => break ending.unwrap_or(StopReason::Abandoned),
-            _ = stop.changed() => break StopReason::Abandoned,
-            status = child.wait(), if exit.is_none() => exit = status.ok(),
+fn supervise(mut supervised: Supervised) {
+    let mut has_exited = false;
+    let is_abandoned = loop {
+        match supervised.next() {
+            Event::Exited => has_exited = true,
+            Event::OutputEnded => break false,
+            Event::Abandoned | Event::Stop => break true,
+            Event::Reload => {}
         }
     };
-    if exit.is_none() && ending == StopReason::OutputEnded {
-        exit = wait(&mut child, LEAVING).await;
+    has_exited = has_exited || (!is_abandoned && supervised.ends_within(LEAVING));
+    if has_exited {
+        if let Ok(status) = supervised.reap() {
+            log_exit(&supervised.name, status);
+        }
+    } else {
+        supervised.terminate();
     }
-    match exit {
-        Some(status) => log_exit(&name, status),
-        None => terminate(&mut child, id, &name).await,
-    }
-    if ending == StopReason::Abandoned {
+    if is_abandoned {
         // Processes that the program started itself (a shell's pipeline) would wait for ever.
-        let _ = killpg(id, Signal::SIGKILL);
+        let _ = killpg(supervised.id, Signal::SIGKILL);
     }
-    drop(permit);
-}
-
-/// Sends SIGTERM, and then SIGKILL to it and its children if it does not end.
-pub async fn terminate(child: &mut Child, id: Pid, name: &str) {
-    let _ = kill(id, Signal::SIGTERM);
-    if wait(child, GRACE).await.is_none() {
-        super::note(format_args!(
-            "{name} ({id}) outlived SIGTERM by 3 s: SIGKILL"
-        ));
-        let _ = killpg(id, Signal::SIGKILL);
-        let _ = child.wait().await;
-    }
-}
-
-async fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
-    timeout(limit, child.wait()).await.ok()?.ok()
 }
 
 fn log_exit(name: &str, status: ExitStatus) {
     if !status.success() {
-        super::note(format_args!("{name} {}", exit_words(status)));
-    }
-}
-
-/// How the program ended, as text after its name.
-pub fn exit_words(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("ended with exit code {code}"),
-        (None, Some(signal)) => format!("was ended by signal {signal}"),
-        (None, None) => "ended".to_string(),
-    }
-}
-
-/// Forwards what a process writes to its stderr, until it closes it.
-pub async fn log_stderr(stderr: ChildStderr, name: String) {
-    let mut stderr = BufReader::new(stderr);
-    let mut lines = Stderr::of(name);
-    loop {
-        match stderr.fill_buf().await {
-            Ok([]) | Err(_) => return,
-            Ok(bytes) => {
-                lines.push(bytes);
-                let count = bytes.len();
-                stderr.consume(count);
-            }
-        }
-    }
-}
-
-/// Forwards the stderr of a named program to our stderr in whole lines. The last line is
-/// written when this is dropped.
-#[derive(Debug)]
-pub struct Stderr {
-    name: String,
-    unfinished: Vec<u8>,
-}
-
-impl Stderr {
-    pub fn of(name: String) -> Stderr {
-        Stderr {
-            name,
-            unfinished: Vec::new(),
-        }
-    }
-
-    pub fn push(&mut self, mut bytes: &[u8]) {
-        while let Some(end) = memchr::memchr(b'\n', bytes) {
-            self.unfinished.extend_from_slice(&bytes[..end]);
-            self.say();
-            bytes = &bytes[end + 1..];
-        }
-        self.unfinished.extend_from_slice(bytes);
-        if self.unfinished.len() >= LONGEST_STDERR_LINE_BYTES {
-            self.say();
-        }
-    }
-
-    fn say(&mut self) {
-        let text = printable(self.unfinished.trim_ascii_end());
-        let line = format!("{}: {text}\n", self.name);
-        self.unfinished.clear();
-        let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
-    }
-}
-
-impl Drop for Stderr {
-    fn drop(&mut self) {
-        if !self.unfinished.is_empty() {
-            self.say();
-        }
+        super::note(format_args!("{name} {}", child::exit_words(status)));
     }
 }

@@ -2,24 +2,28 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::poll::PollFlags;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
 
+use super::child;
 use super::environment::Variables;
 use super::fastcgi::Responder;
 use super::options::Options;
 use super::page::Folder;
 use super::program::Launcher;
+use super::ready::{is_readable, ready, stop};
 use super::route::{Route, Routes};
 use super::site::Site;
 use super::{connection, note};
@@ -30,8 +34,12 @@ const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Limit for sending the last bytes of ended programs to their clients.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// The pause of accepting connections after the system refused one (no descriptor left).
+/// The pause of accepting connections after the system refused one (no descriptor left), and
+/// while there are too many.
 const BREATHER: Duration = Duration::from_millis(100);
+
+/// The maximum number of connections, each with a thread; others wait.
+const MOST_CONNECTIONS: usize = 1000;
 
 /// Serves until SIGINT or SIGTERM.
 pub fn run(options: Options) -> Result<(), Failure> {
@@ -39,62 +47,87 @@ pub fn run(options: Options) -> Result<(), Failure> {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-    // One thread is enough, because the programs do the work.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new("start the runtime", error))?;
-    runtime.block_on(serve(options))
-}
-
-async fn serve(options: Options) -> Result<(), Failure> {
-    let (stop, stopping) = watch::channel(());
     let listen = options.listen.clone();
-    let site = Arc::new(site(options, stopping.clone())?);
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::of_signals)?;
-    let mut hang_up = signal(SignalKind::hangup()).map_err(Failure::of_signals)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::of_signals)?;
-    let listener = bind(&listen).await?;
+    let site = Arc::new(site(options)?);
+    let failure = |error| Failure::new("wait for signals", error);
+    let end = on_signals(&[SIGINT, SIGTERM]).map_err(failure)?;
+    let mut reload = on_signals(&[SIGHUP]).map_err(failure)?;
+    let (stopper, stop) = stop().map_err(|error| Failure::new("make a pipe", error))?;
+    let listener = bind(&listen)?;
     let address = listener
         .local_addr()
         .map_err(|error| Failure::new("ask for the address", error))?;
     announce(address)?;
 
-    let (alive, mut all_gone) = mpsc::channel::<()>(1);
+    // Each connection has a copy.
+    let alive = Arc::new(());
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-            _ = hang_up.recv() => {
-                site.responder.reload();
-                continue;
-            }
+        let is_full = Arc::strong_count(&alive) > MOST_CONNECTIONS;
+        let connection = match is_full {
+            true => PollFlags::empty(),
+            false => PollFlags::POLLIN,
         };
-        match accepted {
-            Ok((stream, _)) => {
-                let (site, stopping, alive) = (site.clone(), stopping.clone(), alive.clone());
-                tokio::spawn(async move {
-                    connection::serve(site, stream, stopping).await;
-                    drop(alive);
-                });
-            }
+        let descriptors = [
+            (end.as_fd(), PollFlags::POLLIN),
+            (reload.as_fd(), PollFlags::POLLIN),
+            (listener.as_fd(), connection),
+        ];
+        let until = is_full.then(|| Instant::now() + BREATHER);
+        let events = ready(descriptors, until);
+        let events = events.map_err(|error| Failure::new("wait for connections", error))?;
+        let [ended, reloaded, connected] = events.unwrap_or([PollFlags::empty(); 3]);
+        if is_readable(ended) {
+            break;
+        }
+        if is_readable(reloaded) {
+            let _ = reload.read(&mut [0; 64]);
+            site.responder.reload();
+        }
+        if !is_readable(connected) {
+            continue;
+        }
+        let started = listener.accept().and_then(|(socket, _)| {
+            socket.set_nonblocking(false)?;
+            let (site, stop, alive) = (Arc::clone(&site), stop.clone(), Arc::clone(&alive));
+            child::spawn(move || {
+                connection::serve(&site, socket, &stop);
+                drop(alive);
+            })
+        });
+        match started {
+            Ok(()) => {}
+            // The client has disconnected already.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 note(format_args!("accept a connection: {error}"));
-                tokio::time::sleep(BREATHER).await;
+                thread::sleep(BREATHER);
             }
         }
     }
 
     drop(listener);
-    drop(stop);
-    tokio::join!(site.launcher.drained(), site.responder.ended());
-    drop(alive);
-    let _ = timeout(FAREWELL, all_gone.recv()).await;
+    drop(stopper);
+    site.launcher.stop();
+    site.responder.stop();
+    site.launcher.drained();
+    let until = Instant::now() + FAREWELL;
+    while Arc::strong_count(&alive) > 1 && Instant::now() < until {
+        thread::sleep(Duration::from_millis(5));
+    }
     Ok(())
 }
 
-fn site(options: Options, stopping: watch::Receiver<()>) -> Result<Site, Failure> {
+/// A descriptor that can be read once one of these signals has arrived. (They are not blocked,
+/// since a program would inherit that.)
+fn on_signals(signals: &[i32]) -> io::Result<UnixStream> {
+    let (reader, writer) = UnixStream::pair()?;
+    for signal in signals {
+        pipe::register(*signal, writer.try_clone()?)?;
+    }
+    Ok(reader)
+}
+
+fn site(options: Options) -> Result<Site, Failure> {
     let refused = |option: &str, path: &Path, error| {
         let remedy = format!("name the folder with {option} DIR");
         Failure::new(format_args!("open {}", path.display()), error).with(remedy)
@@ -116,12 +149,7 @@ fn site(options: Options, stopping: watch::Receiver<()>) -> Result<Site, Failure
     // The responder reads settings of the whole process (SSE_LOG) from its environment.
     let mut variables: Variables = settings.of_all().cloned().collect();
     variables.insert("PATH".into(), search_path.clone());
-    let responder = Arc::new(Responder::new(
-        responder,
-        config,
-        variables,
-        stopping.clone(),
-    ));
+    let responder = Arc::new(Responder::new(responder, config, variables));
     Ok(Site {
         routes: Routes(vec![
             ("/cgi-bin/", Route::Programs(programs)),
@@ -129,7 +157,7 @@ fn site(options: Options, stopping: watch::Receiver<()>) -> Result<Site, Failure
             ("/", Route::Pages(Arc::new(pages))),
         ]),
         settings,
-        launcher: Launcher::new(options.limits.programs, stopping),
+        launcher: Launcher::new(options.limits.programs),
         responder,
         pages: document_root,
         search_path,
@@ -174,7 +202,7 @@ fn settings_file(responder: &Path, file: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-async fn bind(listen: &str) -> Result<TcpListener, Failure> {
+fn bind(listen: &str) -> Result<TcpListener, Failure> {
     let action = format!("listen on {listen}");
     let address = listen.to_socket_addrs().and_then(|mut all| {
         let none = || io::Error::new(io::ErrorKind::NotFound, "no such address");
@@ -183,7 +211,11 @@ async fn bind(listen: &str) -> Result<TcpListener, Failure> {
     let address = address.map_err(|error| {
         Failure::new(&action, error).with("want ADDR:PORT, such as 127.0.0.1:8080")
     })?;
-    TcpListener::bind(address).await.map_err(|error| {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| {
         let in_use = error.kind() == io::ErrorKind::AddrInUse;
         let failure = Failure::new(&action, error);
         match in_use {
@@ -234,10 +266,6 @@ impl Failure {
     fn with(mut self, remedy: impl Into<String>) -> Failure {
         self.remedy = Some(remedy.into());
         self
-    }
-
-    fn of_signals(error: io::Error) -> Failure {
-        Failure::new("wait for signals", error)
     }
 }
 

@@ -55,7 +55,7 @@ fn what_is_hidden_outside_or_missing_is_not_served() {
         ("/%2e%2e/secret", 400),
         ("/sub/../../secret", 400),
         ("/..%2fsecret", 404),
-        ("/a.html%00", 404),
+        ("/a.html%00", 400),
         ("/%", 400),
         ("/cgi-bin/", 404),
         ("/cgi-bin/.hidden.cgi", 404),

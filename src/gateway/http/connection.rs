@@ -280,13 +280,21 @@ impl Connection {
         response::write(head, date, None, Persistence::Close)
     }
 
+    /// Whether the connection is kept after the response that has not begun, for a server that
+    /// writes its head itself.
+    pub fn may_keep(&mut self) -> bool {
+        let response = &mut self.response;
+        response.may_keep &= self.part.has_bounded_rest(&self.limits, response);
+        response.may_keep
+    }
+
     /// A whole response. Its head says whether the connection is kept, and how long the body
     /// is; to HEAD, nothing of the body is sent.
     #[must_use]
     pub fn response(&mut self, head: &Head, date: &str, body: &[u8]) -> Vec<u8> {
-        let response = &mut self.response;
-        response.may_keep &= self.part.has_bounded_rest(&self.limits, response);
-        let persistence = match (response.may_keep, response.version) {
+        let may_keep = self.may_keep();
+        let response = &self.response;
+        let persistence = match (may_keep, response.version) {
             (false, _) => Persistence::Close,
             (true, Version::Http11) => Persistence::Keep,
             (true, Version::Http10) => Persistence::KeepAndSay,

@@ -117,6 +117,10 @@ impl<'h> Fields<'h> {
         self.0.iter().filter(of_name).map(|field| field.value)
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.values(name).next().is_some()
+    }
+
     /// Whether one of the words of a list is this one.
     fn has_token(&self, name: &str, token: &str) -> bool {
         let mut words = self
@@ -221,10 +225,10 @@ fn meta(
     if let Some(server) = peer.server {
         meta.push("SERVER_PORT", server.port().to_string().as_bytes());
     }
-    if let Framing::Length(length @ 1..) = framing {
+    if let (Framing::Length(length), true) = (framing, fields.has("Content-Length")) {
         meta.push("CONTENT_LENGTH", length.to_string().as_bytes());
     }
-    if let (None, Some(host)) = (fields.values("Host").next(), target.host) {
+    if let (false, Some(host)) = (fields.has("Host"), target.host) {
         meta.push("HTTP_HOST", host.as_bytes());
     }
     for field in fields.0 {

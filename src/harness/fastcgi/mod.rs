@@ -10,8 +10,6 @@ mod call;
 mod record;
 mod responder;
 
-use hyper::StatusCode;
-
 pub use call::Call;
 pub use responder::Responder;
 
@@ -19,18 +17,17 @@ use super::access::printable;
 use super::environment::ServerPaths;
 use super::exchange::RoutedRequest;
 use super::note;
-use super::output::Output;
-use super::parsed::{self, Outcome};
+use super::parsed::{self, Outcome, Output};
 use super::route::Script;
 
 /// Lets the responder serve the stream that `script` names. An error is a status; its reason is
 /// in the log.
-pub async fn run(
+pub fn run(
     asked: &RoutedRequest<'_>,
     prefix: &str,
     responder: &Responder,
     script: &Script,
-) -> Result<Outcome, StatusCode> {
+) -> Result<Outcome, u16> {
     let name = printable(
         [prefix.as_bytes(), script.name.as_encoded_bytes()]
             .concat()
@@ -59,10 +56,10 @@ pub async fn run(
         let length = asked.input.len().to_string();
         variables.insert("CONTENT_LENGTH".into(), length.into());
     }
-    let stream = responder.connect().await.map_err(|error| {
+    let stream = responder.connect().map_err(|error| {
         note(format_args!("{name}: {error}: 502"));
-        StatusCode::BAD_GATEWAY
+        502_u16
     })?;
     let call = Call::begin(name, stream, &variables, &asked.input);
-    parsed::answer(asked, Output::Call(call), variables).await
+    parsed::answer(asked, Output::Call(Box::new(call)), variables)
 }

@@ -19,22 +19,20 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
-use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
+use super::super::child::{Event, Supervised, exit_words};
 use super::super::environment::Variables;
 use super::super::note;
-use super::super::program::{exit_words, log_stderr, terminate};
 
 /// A process that ends sooner may be unable to run at all.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
@@ -53,9 +51,13 @@ const RIGHTS: [&str; 2] = ["--allow-root", "--allow-commands"];
 #[derive(Debug)]
 pub struct Responder {
     job: ResponderProgram,
-    stop: watch::Receiver<()>,
-    reload: watch::Sender<()>,
-    running: Mutex<Option<Running>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: Option<Running>,
+    is_stopping: bool,
 }
 
 /// The program to run.
@@ -69,27 +71,28 @@ struct ResponderProgram {
 #[derive(Debug)]
 struct Running {
     socket: PathBuf,
+    /// To the supervisor of the present process.
+    events: Arc<Mutex<Sender<Event>>>,
     keeper: JoinHandle<()>,
 }
 
+impl Running {
+    fn send(&self, event: Event) {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = events.send(event);
+    }
+}
+
 impl Responder {
-    /// `config` is its settings file, and `variables` its whole environment. When `stop` changes
-    /// or its sender is dropped, the process is ended.
-    pub fn new(
-        program: PathBuf,
-        config: Option<PathBuf>,
-        variables: Variables,
-        stop: watch::Receiver<()>,
-    ) -> Responder {
+    /// `config` is its settings file, and `variables` its whole environment.
+    pub fn new(program: PathBuf, config: Option<PathBuf>, variables: Variables) -> Responder {
         Responder {
             job: ResponderProgram {
                 program,
                 config,
                 variables,
             },
-            stop,
-            reload: watch::Sender::new(()),
-            running: Mutex::new(None),
+            state: Mutex::default(),
         }
     }
 
@@ -98,51 +101,63 @@ impl Responder {
         self.job.config.is_some()
     }
 
-    /// A connection to the process, which is started if necessary.
-    pub async fn connect(&self) -> io::Result<UnixStream> {
+    /// A connection to the process, which is started if necessary. It does not block.
+    pub fn connect(&self) -> io::Result<UnixStream> {
         let socket = self.socket()?;
-        UnixStream::connect(socket).await
+        let stream = UnixStream::connect(socket)?;
+        stream.set_nonblocking(true)?;
+        Ok(stream)
     }
 
     /// Has the process read its settings file again, if it runs. (A new one reads it anyway.)
     pub fn reload(&self) {
-        self.reload.send_replace(());
-    }
-
-    /// Waits until the process is reaped; no other is started.
-    pub async fn ended(&self) {
-        let running = self.lock().take();
-        if let Some(running) = running {
-            let _ = running.keeper.await;
+        if let Some(running) = &self.lock().running {
+            running.send(Event::Reload);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ends the process, and waits until it is reaped; no other is started.
+    pub fn stop(&self) {
+        let running = {
+            let mut state = self.lock();
+            state.is_stopping = true;
+            state.running.take()
+        };
+        if let Some(running) = running {
+            running.send(Event::Stop);
+            let _ = running.keeper.join();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn socket(&self) -> io::Result<PathBuf> {
-        let mut running = self.lock();
-        if let Some(running) = &*running
+        let mut state = self.lock();
+        if let Some(running) = &state.running
             && !running.keeper.is_finished()
         {
             return Ok(running.socket.clone());
         }
-        if !matches!(self.stop.has_changed(), Ok(false)) {
+        if state.is_stopping {
             return Err(io::Error::other("the server ends"));
         }
         let folder = PrivateFolder::make()?;
         let socket = folder.0.join("responder.sock");
         let listener = UnixListener::bind(&socket)?;
-        let child = self.job.start(&listener)?;
+        let (supervised, events) = self.job.start(&listener)?;
+        let events = Arc::new(Mutex::new(events));
         let keeper = Keeper {
             job: self.job.clone(),
             listener,
+            events: Arc::clone(&events),
             _folder: folder,
         };
-        *running = Some(Running {
+        state.running = Some(Running {
             socket: socket.clone(),
-            keeper: tokio::spawn(keeper.keep(child, self.stop.clone(), self.reload.subscribe())),
+            events,
+            keeper: thread::Builder::new().spawn(move || keeper.keep(supervised))?,
         });
         Ok(socket)
     }
@@ -154,7 +169,7 @@ impl ResponderProgram {
         name.to_string_lossy().into_owned()
     }
 
-    fn start(&self, listener: &UnixListener) -> io::Result<Child> {
+    fn start(&self, listener: &UnixListener) -> io::Result<(Supervised, Sender<Event>)> {
         let started = Command::new(&self.program)
             .arg(DRAIN)
             .args(RIGHTS)
@@ -171,55 +186,47 @@ impl ResponderProgram {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn();
-        let mut child = started.map_err(|error| {
+        let child = started.map_err(|error| {
             let program = self.program.display();
             let text = format!("start {program}: {error}; --fcgi names another responder");
             io::Error::new(error.kind(), text)
         })?;
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(log_stderr(stderr, self.name()));
-        }
-        let id = child.id().unwrap_or_default();
-        note(format_args!("started {} ({id})", self.name()));
-        Ok(child)
+        note(format_args!("started {} ({})", self.name(), child.id()));
+        Supervised::new(self.name(), child)
     }
 }
 
-/// The task that supervises the process.
+/// What supervises the process, in a thread of its own.
 struct Keeper {
     job: ResponderProgram,
     listener: UnixListener,
+    events: Arc<Mutex<Sender<Event>>>,
     /// Removed with the keeper.
     _folder: PrivateFolder,
 }
 
 impl Keeper {
-    async fn keep(
-        self,
-        mut child: Child,
-        mut stop: watch::Receiver<()>,
-        mut reload: watch::Receiver<()>,
-    ) {
-        let name = self.job.name();
+    fn keep(self, mut supervised: Supervised) {
         let mut short_lives = 0;
         loop {
             let started = Instant::now();
-            let id = child.id().expect("nobody has waited for the child yet");
-            let id = Pid::from_raw(id.cast_signed());
-            let exit = loop {
-                tokio::select! {
-                exit = child.wait() => break exit,
-                Ok(()) = reload.changed() => {
-                    let _ = kill(id, Signal::SIGHUP);
+            let (name, id) = (supervised.name.clone(), supervised.id);
+            loop {
+                match supervised.next() {
+                    Event::Exited => break,
+                    Event::Reload => {
+                        let _ = kill(id, Signal::SIGHUP);
+                    }
+                    Event::Stop => {
+                        supervised.terminate();
+                        // The processes that it has started would survive.
+                        let _ = killpg(id, Signal::SIGKILL);
+                        return;
+                    }
+                    Event::OutputEnded | Event::Abandoned => {}
                 }
-                _ = stop.changed() => {
-                    terminate(&mut child, id, &name).await;
-                    // The processes that it has started would survive.
-                    let _ = killpg(id, Signal::SIGKILL);
-                    return;
-                }
-                }
-            };
+            }
+            let exit = supervised.reap();
             let _ = killpg(id, Signal::SIGKILL);
             let words = exit.map_or_else(|error| error.to_string(), exit_words);
             short_lives = match started.elapsed() < SHORT_LIFE {
@@ -231,10 +238,15 @@ impl Keeper {
                 return note(format_args!("{name} ({id}) {words} {text}"));
             }
             note(format_args!("{name} ({id}) {words}; it is started again"));
-            child = match self.job.start(&self.listener) {
-                Ok(child) => child,
+            // A Stop that arrives meanwhile must not be lost.
+            let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+            if supervised.is_told_to_stop() {
+                return;
+            }
+            match self.job.start(&self.listener) {
+                Ok((next, sender)) => (supervised, *events) = (next, sender),
                 Err(error) => return note(format_args!("{error}")),
-            };
+            }
         }
     }
 }
