@@ -87,3 +87,35 @@ fn a_key_that_is_removed_ends_no_stream_and_admits_nobody(mpm: Mpm) {
     let names: Vec<&str> = rest.iter().map(|event| event.name.as_str()).collect();
     assert_eq!(names, ["expired"]);
 }
+
+#[test]
+fn the_documents_keep_links_out_of_the_log_of_apache() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/signed-links.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, rest) = text.split_once("```apache\n").unwrap();
+    let snippet = rest.split_once("```").unwrap().0;
+    let folder = crate::support::folder::Folder::new();
+    let (keys, log) = (folder.path("keys"), folder.path("access.log"));
+    write_keys(&keys, &[KEY]);
+    // For all sites: that of the tests has a log of its own.
+    let snippet = snippet
+        .replace("CustomLog", "GlobalLog")
+        .replace("${APACHE_LOG_DIR}/access.log", log.to_str().unwrap());
+    let apache = Apache::with(Mpm::EventWithCgid)
+        .set("SSE_KEYS", keys.to_str().unwrap())
+        .directive(&snippet)
+        .start();
+    append(&apache.tail_file(), "a line\n");
+    let query = link(KEY, in_seconds(600), "/cgi-bin");
+    let mut stream = apache.get(&format!("tail.cgi?{query}")).send();
+    assert_eq!(stream.event().data, "a line");
+    drop(stream);
+    // The program notices that its client has left when it writes.
+    append(&apache.tail_file(), "another\n");
+    let read = || std::fs::read_to_string(&log).unwrap_or_default();
+    crate::support::wait::wait_until("its line in the log", PATIENCE, || {
+        append(&apache.tail_file(), "more\n");
+        read().contains("/cgi-bin/tail.cgi")
+    });
+    assert!(!read().contains(&query[query.len() - 64..]), "{}", read());
+}

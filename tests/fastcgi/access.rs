@@ -173,3 +173,78 @@ fn publishing_needs_a_link_of_its_own(gateway: Gateway) {
         .send();
     assert_eq!(stream.event().data, "hello");
 }
+
+/// The fenced block of docs/signed-links.md in this language.
+fn snippet(language: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/signed-links.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, rest) = text.split_once("## Keep links out of logs").unwrap();
+    let (_, rest) = rest.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+/// Opens a stream by a link, and waits until the server has logged its path without the link.
+#[track_caller]
+fn check_log(site: &Site, read: impl Fn() -> String) {
+    write_keys(&site.path("data/keys"), &[KEY]);
+    append(&site.tail_file(), "{\"data\":\"from before\"}\n");
+    let query = link(KEY, in_seconds(600), "/events");
+    let target = format!("/events/tail?x=y&{query}");
+    let mut stream = site.get(&target).send();
+    assert_eq!(stream.event().data, "from before");
+    drop(stream);
+    crate::support::wait::wait_until("its line in the log", PATIENCE, || {
+        // Caddy notices that a client has left when it writes.
+        append(&site.tail_file(), "{\"data\":\"more\"}\n");
+        read().contains("/events/tail")
+    });
+    let logged = read();
+    assert!(!logged.contains(&query[query.len() - 64..]), "{logged}");
+}
+
+#[test]
+fn the_documents_keep_links_out_of_the_log_of_nginx() {
+    let snippet = snippet("nginx");
+    let (format, log) = snippet.split_once("\naccess_log").unwrap();
+    let log = log.replace("/var/log/nginx/access.log", "{root}/logs/without.log");
+    let site = Site::with(Gateway::Nginx)
+        .set("SSE_KEYS", "{root}/data/keys")
+        .directive(format)
+        .edit(
+            "server_name localhost;",
+            &format!("server_name localhost;\n    access_log{log}"),
+        )
+        .start();
+    let file = site.path("logs/without.log");
+    check_log(&site, || std::fs::read_to_string(&file).unwrap_or_default());
+}
+
+#[test]
+fn the_documents_keep_links_out_of_the_log_of_caddy() {
+    let log = snippet("caddy").replacen(
+        "log {\n",
+        "log {\n\toutput file {root}/logs/without.log\n",
+        1,
+    );
+    let site = Site::with(Gateway::Caddy)
+        .set("SSE_KEYS", "{root}/data/keys")
+        .edit(
+            "\t@compressible not",
+            &format!("{log}\n\t@compressible not"),
+        )
+        .start();
+    let file = site.path("logs/without.log");
+    check_log(&site, || std::fs::read_to_string(&file).unwrap_or_default());
+}
+
+#[test]
+fn the_documents_keep_links_out_of_the_log_of_haproxy() {
+    let site = Site::with(Gateway::Haproxy)
+        .set("SSE_KEYS", "{root}/data/keys")
+        .edit(
+            "frontend sse_web from sse\n",
+            &format!("frontend sse_web from sse\n    {}", snippet("haproxy")),
+        )
+        .start();
+    check_log(&site, || site.logs());
+}
