@@ -29,9 +29,11 @@ mod units;
 pub(crate) use query::fields;
 pub(crate) use units::{duration, size};
 
+#[cfg(feature = "jwt")]
+pub use access::read_jwk_set;
 pub use access::{
-    AccessSettings, Admission, Carrier, InvalidKeys, Purpose, Refusal, SigningKeys, admit,
-    carries_secret,
+    AccessKeys, AccessSettings, Admission, Carrier, InvalidKeys, Purpose, ReadTokenKeys, Refusal,
+    SigningKeys, Token, TokenKeys, TokenRules, admit, carries_secret,
 };
 pub use below::BelowRoot;
 pub use commands::Commands;

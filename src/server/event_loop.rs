@@ -23,6 +23,7 @@ use super::poller::Poller;
 use super::schedule::{Cost, Owner, Schedule};
 use super::shutdown::Shutdown;
 use super::token::{ConnectionId, Token};
+use crate::request::ReadTokenKeys;
 use crate::source::{Changes, Now, Stream};
 use crate::store::host::{Capabilities, SystemHost};
 use crate::store::key_file::KeyFiles;
@@ -53,6 +54,12 @@ pub(super) struct Counters {
     /// Streams that have ended.
     pub(super) ended: u64,
 }
+
+/// Reads the keys of JSON Web Tokens.
+#[cfg(feature = "jwt")]
+const READ_TOKEN_KEYS: Option<ReadTokenKeys> = Some(crate::request::read_jwk_set);
+#[cfg(not(feature = "jwt"))]
+const READ_TOKEN_KEYS: Option<ReadTokenKeys> = None;
 
 /// A server for many subscribers.
 pub(super) struct Server {
@@ -127,7 +134,7 @@ impl Server {
             connections: Connections::new(),
             channels: Channels::new(),
             publish_queue: PublishQueue::new(),
-            key_files: KeyFiles::default(),
+            key_files: KeyFiles::with_tokens(READ_TOKEN_KEYS),
             subscribers: 0,
             held_bytes: 0,
             counters: Counters::default(),

@@ -275,6 +275,7 @@ impl Server {
             ("SSE_ROOT", &settings.root),
             ("SSE_SPOOL", &settings.spool),
             ("SSE_KEYS", &settings.access.keys),
+            ("SSE_JWT_KEYS", &settings.access.token_keys),
         ];
         for (name, path) in paths {
             if let Some(path) = path {

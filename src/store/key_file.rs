@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use super::disk;
 use crate::request::{
-    AccessSettings, Admission, MetaVariables, Purpose, Refusal, SettingError, SigningKeys, admit,
+    AccessKeys, AccessSettings, Admission, MetaVariables, Purpose, ReadTokenKeys, Refusal,
+    SettingError, SigningKeys, TokenKeys, admit,
 };
 use crate::source::{Now, explain, is_lasting};
 use crate::system::accounts;
@@ -34,11 +35,17 @@ pub(crate) enum AccessError {
     Temporary(String),
 }
 
-/// The keys of files that were read.
+/// The keys of files that were read. The default, for CGI programs, knows links only.
 #[derive(Default)]
 pub(crate) struct KeyFiles {
-    kept: RefCell<HashMap<PathBuf, (Version, Rc<SigningKeys>)>>,
+    links: Kept<SigningKeys>,
+    tokens: Kept<dyn TokenKeys>,
+    /// Reads the keys of tokens, in a program that knows tokens.
+    read_token_keys: Option<ReadTokenKeys>,
 }
+
+/// The keys of each file, with its version.
+type Kept<T> = RefCell<HashMap<PathBuf, (Version, Rc<T>)>>;
 
 /// What changes when a file does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,6 +72,14 @@ impl Version {
 }
 
 impl KeyFiles {
+    /// For a program that knows tokens, too.
+    pub(crate) fn with_tokens(read_token_keys: Option<ReadTokenKeys>) -> Self {
+        Self {
+            read_token_keys,
+            ..Self::default()
+        }
+    }
+
     /// Decides whether a client has access. `None`: none is needed here.
     ///
     /// # Errors
@@ -76,59 +91,122 @@ impl KeyFiles {
         purpose: Purpose,
         now: Now,
     ) -> Result<Option<Admission>, AccessError> {
-        let Some(path) = &settings.keys else {
+        if !settings.is_required() {
             return Ok(None);
+        }
+        let links = settings.keys.as_deref().map(|path| self.links(path));
+        let links = links.transpose()?;
+        let tokens = settings.token_keys.as_deref().map(|path| self.tokens(path));
+        let tokens = tokens.transpose()?;
+        let keys = AccessKeys {
+            links: links.as_deref(),
+            tokens: tokens.as_deref(),
         };
-        let keys = self.keys("SSE_KEYS", path)?;
-        match admit(meta, settings, &keys, purpose, now.unix_ms) {
+        match admit(meta, settings, keys, purpose, now.unix_ms) {
             Ok(admission) => Ok(Some(admission)),
             Err(refusal) => Err(AccessError::Refused(refusal)),
         }
     }
 
-    /// The keys of the file that a setting names.
-    fn keys(&self, name: &str, path: &Path) -> Result<Rc<SigningKeys>, AccessError> {
-        let wrong =
-            |text: String| SettingError::new(name, path.as_os_str().as_encoded_bytes(), text);
-        let of_system = |error: &io::Error| {
-            let remedy = "name a file of keys that this user can read";
-            let error_of_setting = wrong(explain(error, &accounts::own_name(), remedy));
-            match is_lasting(error) {
-                true => AccessError::Setting(error_of_setting),
-                false => AccessError::Temporary(error_of_setting.to_string()),
-            }
+    fn links(&self, path: &Path) -> Result<Rc<SigningKeys>, AccessError> {
+        let parse = |file: &[u8]| {
+            let keys = SigningKeys::parse(file).map_err(|problem| problem.to_string())?;
+            Ok((Rc::new(keys), Exposed::Secret))
         };
-        let (file, metadata) = disk::open_regular(path).map_err(|error| of_system(&error))?;
-        if let Some(problem) = exposure(&metadata) {
-            return Err(AccessError::Setting(wrong(problem)));
-        }
-        let version = Version::of(&metadata);
-        if let Some((known, keys)) = self.kept.borrow().get(path)
-            && *known == version
-        {
-            return Ok(Rc::clone(keys));
-        }
-        let bytes = read(&file).map_err(|error| of_system(&error))?;
-        let keys = SigningKeys::parse(&bytes)
-            .map_err(|problem| AccessError::Setting(wrong(problem.to_string())))?;
-        let keys = Rc::new(keys);
-        if is_settled(&metadata) {
-            let mut kept = self.kept.borrow_mut();
-            if kept.len() >= KEPT_MAX {
-                kept.clear();
-            }
-            kept.insert(path.to_owned(), (version, Rc::clone(&keys)));
-        }
-        Ok(keys)
+        keys_of(&self.links, "SSE_KEYS", path, parse)
     }
+
+    fn tokens(&self, path: &Path) -> Result<Rc<dyn TokenKeys>, AccessError> {
+        let name = "SSE_JWT_KEYS";
+        let Some(read) = self.read_token_keys else {
+            let text = "this program does not check JSON Web Tokens; use sse-fcgi or sse-httpd \
+                        (built with the feature jwt), or signed links (SSE_KEYS)";
+            let value = path.as_os_str().as_encoded_bytes();
+            return Err(AccessError::Setting(SettingError::new(name, value, text)));
+        };
+        let parse = |file: &[u8]| {
+            let keys: Rc<dyn TokenKeys> = read(file)?.into();
+            let exposed = match keys.has_secret() {
+                true => Exposed::Secret,
+                false => Exposed::Public,
+            };
+            Ok((keys, exposed))
+        };
+        keys_of(&self.tokens, name, path, parse)
+    }
+}
+
+/// What others may know of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Exposed {
+    /// Nothing.
+    Secret,
+    /// Everything; they may only not change it.
+    Public,
+}
+
+/// The keys of the file that a setting names, which are read if it has changed.
+fn keys_of<T: ?Sized>(
+    kept: &Kept<T>,
+    name: &str,
+    path: &Path,
+    parse: impl FnOnce(&[u8]) -> Result<(Rc<T>, Exposed), String>,
+) -> Result<Rc<T>, AccessError> {
+    let wrong = |text: String| {
+        let value = path.as_os_str().as_encoded_bytes();
+        AccessError::Setting(SettingError::new(name, value, text))
+    };
+    let of_system = |error: &io::Error| {
+        let remedy = "name a file of keys that this user can read";
+        let text = explain(error, &accounts::own_name(), remedy);
+        match is_lasting(error) {
+            true => wrong(text),
+            false => AccessError::Temporary(format!("{name}={}: {text}", path.display())),
+        }
+    };
+    let (file, metadata) = disk::open_regular(path).map_err(|error| of_system(&error))?;
+    let version = Version::of(&metadata);
+    if let Some((known, keys)) = kept.borrow().get(path)
+        && *known == version
+    {
+        return Ok(Rc::clone(keys));
+    }
+    let bytes = read(&file).map_err(|error| of_system(&error))?;
+    let (keys, exposed) = match parse(&bytes) {
+        Ok(parsed) => parsed,
+        // Who else can read it matters more.
+        Err(problem) => {
+            return Err(wrong(
+                exposure(&metadata, Exposed::Secret).unwrap_or(problem),
+            ));
+        }
+    };
+    if let Some(problem) = exposure(&metadata, exposed) {
+        return Err(wrong(problem));
+    }
+    if is_settled(&metadata) {
+        let mut kept = kept.borrow_mut();
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(path.to_owned(), (version, Rc::clone(&keys)));
+    }
+    Ok(keys)
 }
 
 /// Who else may read or replace the keys, in words. The group may read them: a web server's
 /// user often has them by that.
-fn exposure(metadata: &Metadata) -> Option<String> {
+fn exposure(metadata: &Metadata, exposed: Exposed) -> Option<String> {
     let mode = metadata.mode() & 0o7777;
-    (mode & 0o027 != 0)
-        .then(|| format!("others can read or write these keys (mode {mode:04o}); chmod o-rwx,g-wx"))
+    match exposed {
+        Exposed::Secret if mode & 0o027 != 0 => Some(format!(
+            "others can read or write these keys (mode {mode:04o}); chmod o-rwx,g-wx"
+        )),
+        Exposed::Public if mode & 0o022 != 0 => Some(format!(
+            "others can write these keys (mode {mode:04o}); chmod go-w"
+        )),
+        _ => None,
+    }
 }
 
 fn is_settled(metadata: &Metadata) -> bool {

@@ -18,3 +18,4 @@ mod proxy_protocol;
 mod signed_links;
 mod slow;
 mod stage;
+mod tokens;

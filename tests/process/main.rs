@@ -5,6 +5,7 @@ mod support;
 
 mod stage;
 
+mod access;
 mod end;
 mod follow;
 mod held_back;

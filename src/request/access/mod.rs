@@ -7,10 +7,13 @@
 //! A link is checked without a session and without asking anybody: see docs/signed-links.md.
 //! Nothing here reads a file or a clock; `store::key_file` reads the keys.
 
+#[cfg(feature = "jwt")]
+mod jwt;
 mod keys;
 mod link;
 mod path;
 mod presented;
+mod tokens;
 
 use std::path::PathBuf;
 
@@ -21,8 +24,11 @@ use presented::presented;
 use super::MetaVariables;
 use super::settings::{Reader, SettingError, table};
 
+#[cfg(feature = "jwt")]
+pub use jwt::read_jwk_set;
 pub use keys::{InvalidKeys, SigningKeys};
 pub use presented::carries_secret;
+pub use tokens::{ReadTokenKeys, Token, TokenKeys, TokenRules};
 
 /// The settings of access. Nothing is checked unless a file of keys is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +37,19 @@ pub struct AccessSettings {
     pub keys: Option<PathBuf>,
     /// `SSE_COOKIE`: the names of the cookies that may contain a link.
     pub cookies: Vec<String>,
+    /// `SSE_JWT_KEYS`: the file of the keys of JSON Web Tokens.
+    pub token_keys: Option<PathBuf>,
+    /// What a token must say.
+    pub token_rules: TokenRules,
+}
+
+/// The keys of a location.
+#[derive(Clone, Copy, Default)]
+pub struct AccessKeys<'a> {
+    /// Those of signed links.
+    pub links: Option<&'a SigningKeys>,
+    /// Those of tokens.
+    pub tokens: Option<&'a dyn TokenKeys>,
 }
 
 /// What a client wants.
@@ -80,16 +99,30 @@ pub enum Refusal {
 impl AccessSettings {
     /// Reads the settings.
     pub(super) fn read(read: &mut Reader<'_>) -> Result<Self, SettingError> {
+        let text = "not UTF-8; write it as the identity provider does";
+        let token_keys = read.path(&table::JWT_KEYS);
+        let token_rules = TokenRules {
+            audiences: read.words(&table::JWT_AUDIENCE)?,
+            issuer: read.string(&table::JWT_ISSUER, text)?,
+            claim: read.string(&table::JWT_CLAIM, text)?.unwrap_or_default(),
+        };
+        if token_keys.is_some() && token_rules.audiences.is_empty() {
+            let remedy = "not set, and SSE_JWT_KEYS is set; write the audience (aud) of the \
+                          tokens for this site, as the identity provider knows it";
+            return Err(SettingError::new(table::JWT_AUDIENCE.name, b"", remedy));
+        }
         Ok(Self {
             keys: read.path(&table::KEYS),
             cookies: read.words(&table::COOKIE)?,
+            token_keys,
+            token_rules,
         })
     }
 
     /// Whether a client needs access: anything is set that it can be checked with.
     #[must_use]
     pub fn is_required(&self) -> bool {
-        self.keys.is_some()
+        self.keys.is_some() || self.token_keys.is_some()
     }
 }
 
@@ -109,17 +142,20 @@ impl Refusal {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Absent => {
-                "access: refused (403): the request has no signed link; SSE_KEYS is set here"
+                "access: refused (403): the request has no signed link or token, and needs one here"
             }
             Self::Unsigned => {
-                "access: refused (403): no key of SSE_KEYS has signed this link for this purpose"
+                "access: refused (403): no key has signed this link for this purpose, or this token \
+                 for this audience"
             }
             Self::Path => {
                 "access: refused (403): the path contains an empty, . or .. component, a \
                  backslash, or is encoded twice"
             }
-            Self::Elsewhere => "access: refused (403): the link is for another path",
-            Self::Expired => "access: refused (403): the link has expired",
+            Self::Elsewhere => "access: refused (403): the link or token is for another path",
+            Self::Expired => {
+                "access: refused (403): the link or token has expired, or is not valid yet"
+            }
         }
     }
 }
@@ -132,12 +168,22 @@ impl Refusal {
 pub fn admit(
     meta: &MetaVariables,
     settings: &AccessSettings,
-    keys: &SigningKeys,
+    keys: AccessKeys<'_>,
     purpose: Purpose,
     unix_ms: u64,
 ) -> Result<Admission, Refusal> {
     let path = UrlPath::of(meta);
     let judge = |text: &[u8]| {
+        if is_token(text) {
+            let token = keys.tokens.ok_or(Refusal::Absent)?;
+            let token = token.check(text, &settings.token_rules, purpose, unix_ms)?;
+            let path = path.as_ref().ok_or(Refusal::Path)?;
+            return match token.covers(path) {
+                true => Ok(token.until_unix_s),
+                false => Err(Refusal::Elsewhere),
+            };
+        }
+        let keys = keys.links.ok_or(Refusal::Absent)?;
         let link = SignedLink::parse(text).ok_or(Refusal::Absent)?;
         if !link.is_signed(purpose, keys) {
             return Err(Refusal::Unsigned);
@@ -168,6 +214,14 @@ pub fn admit(
     best
 }
 
+/// Whether a text has the form of a token: three parts of base64url (RFC 7515 §7.1). A link
+/// contains `=`.
+fn is_token(text: &[u8]) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+    let mut parts = text.split(|byte| *byte == b'.');
+    parts.clone().count() == 3 && parts.all(|part| part.iter().all(is_part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,15 +244,14 @@ mod tests {
         let settings = AccessSettings {
             keys: Some("/k".into()),
             cookies: vec!["sse".into()],
+            ..AccessSettings::default()
         };
         let keys = SigningKeys::parse(keys.as_bytes()).unwrap();
-        admit(
-            &MetaVariables::of(pairs),
-            &settings,
-            &keys,
-            purpose,
-            unix_ms,
-        )
+        let keys = AccessKeys {
+            links: Some(&keys),
+            tokens: None,
+        };
+        admit(&MetaVariables::of(pairs), &settings, keys, purpose, unix_ms)
     }
 
     fn at(path: &str, link: &str) -> Result<Carrier, Refusal> {

@@ -248,6 +248,22 @@ table! {
     Every, Location, Ignored;
     "the cookies that may contain a signed link, separated by spaces"
 
+    JWT_KEYS "SSE_JWT_KEYS" Path, = Unset("none"), "";
+    Responder, Location, Ignored;
+    "the JWK Set (RFC 7517) of the keys of JSON Web Tokens; without a valid token or link a client gets 403"
+
+    JWT_AUDIENCE "SSE_JWT_AUDIENCE" Words, = Unset(""), "";
+    Responder, Location, Ignored;
+    "the audiences (aud) of which a token must have one, separated by spaces; needed with SSE_JWT_KEYS"
+
+    JWT_ISSUER "SSE_JWT_ISSUER" Text("URL"), = Unset("any"), "";
+    Responder, Location, Ignored;
+    "the issuer (iss) that a token must have"
+
+    JWT_CLAIM "SSE_JWT_CLAIM" Text("NAME"), = Value("sse"), "";
+    Responder, Location, Ignored;
+    "the claim of a token that contains the path prefixes which it opens"
+
     LOG "SSE_LOG" Path, = Unset("the server's log, in a terminal stderr"), "";
     Every, Process, Ignored;
     "a file to log to, as JSON lines; SIGHUP makes sse-fcgi reopen it"
