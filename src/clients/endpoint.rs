@@ -126,6 +126,11 @@ impl Endpoint {
         shown(&self.url)
     }
 
+    /// Takes the fields of another endpoint.
+    pub(super) fn copy_fields(&mut self, other: &Self) {
+        self.fields.clone_from(&other.fields);
+    }
+
     /// The fields of every request.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let fields = self.fields.iter();

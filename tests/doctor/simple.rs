@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::servers::gateway::{Gateway, Site};
 use crate::stage::diagnose;
+use crate::support::folder::append;
 
 /// A server that answers each connection by `answer`, and keeps it open. It notes requests.
 struct Server {
@@ -108,4 +110,44 @@ fn the_state_is_a_line() {
     assert_eq!(output.status.code(), Some(0));
     // Its connections end with it.
     std::thread::sleep(Duration::from_millis(1));
+}
+
+/// A dozen connections, one after the other, of which some wait for a second stream's first bytes.
+#[test]
+fn the_probe_of_our_own_server_finds_nothing() {
+    let site = Site::with(Gateway::Nginx).start();
+    append(&site.tail_file(), "{\"data\":1}\n{\"data\":2}\n");
+    let url = format!("http://localhost:{}/events/tail", site.port());
+    let output = Command::new(env!("CARGO_BIN_EXE_sse-doctor"))
+        .args(["probe", "--for", "1s", &url])
+        .output()
+        .expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.starts_with("TAP version 13\n1..26\n"), "{text}");
+    assert!(!text.contains("not ok"), "{text}");
+    assert!(
+        text.contains("\nok 15 - it gets the events after that id\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_probe_tells_what_is_no_stream() {
+    let server = server("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n");
+    let output = Command::new(env!("CARGO_BIN_EXE_sse-doctor"))
+        .args([
+            "probe",
+            "--for",
+            "1s",
+            &format!("http://127.0.0.1:{}/", server.port),
+        ])
+        .output()
+        .expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("not ok 2 - the type is text/event-stream"),
+        "{text}"
+    );
 }

@@ -18,6 +18,7 @@ mod message;
 mod observation;
 mod observe;
 mod options;
+mod probe;
 mod record;
 mod report;
 mod second;
@@ -40,6 +41,11 @@ pub fn main() -> ExitCode {
         Ok(Command::Print(text)) => print(&text),
         Ok(Command::Diagnose(plan)) => run(&plan),
         Ok(Command::Watch(plan)) => watch::run(&plan),
+        Ok(Command::Probe {
+            endpoint,
+            time,
+            is_json,
+        }) => probe::run(&endpoint, time, is_json),
         Err(error) => {
             note("sse-doctor", &format!("{error}\ntry sse-doctor --help"));
             Exit::Usage

@@ -10,13 +10,14 @@ use ureq::http::Uri;
 use super::super::UsageError;
 use super::super::endpoint::Endpoint;
 use super::super::units::duration;
-use super::{config, servers};
+use super::{config, probe, servers};
 
 pub(super) const HELP: &str = "\
 sse-doctor: says what is wrong with a deployment of Server-Sent Events, and who does it
 
 usage: sse-doctor [option]... URL
        sse-doctor config SERVER [option]...    prints a configuration; see config --help
+       sse-doctor probe [option]... URL        checks any server; see probe --help
        sse-doctor servers                      prints the table of servers it knows
 
 It reads the stream at URL as a browser would, for the time of --for, over at most four
@@ -56,6 +57,12 @@ pub(super) enum Command {
     Diagnose(Box<Plan>),
     /// Watch one stream.
     Watch(Box<Plan>),
+    /// Probe a server.
+    Probe {
+        endpoint: Box<Endpoint>,
+        time: Duration,
+        is_json: bool,
+    },
     /// Print a text.
     Print(String),
 }
@@ -91,6 +98,20 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     let mut arguments = arguments.into_iter().peekable();
     match arguments.peek().and_then(|first| first.to_str()) {
         Some("config") => return Ok(Command::Print(config::run(arguments.skip(1))?)),
+        Some("probe") => {
+            return Ok(match probe::parse(arguments.skip(1))? {
+                probe::Command::Help => Command::Print(probe::HELP.into()),
+                probe::Command::Probe {
+                    endpoint,
+                    time,
+                    is_json,
+                } => Command::Probe {
+                    endpoint: Box::new(endpoint),
+                    time,
+                    is_json,
+                },
+            });
+        }
         Some("servers") => return Ok(Command::Print(servers::table())),
         _ => {}
     }
@@ -163,6 +184,7 @@ mod tests {
         match parse(arguments.iter().map(OsString::from)) {
             Ok(Command::Diagnose(plan) | Command::Watch(plan)) => Ok(*plan),
             Ok(Command::Print(text)) => Err(text),
+            Ok(Command::Probe { .. }) => Err("a probe".into()),
             Err(error) => Err(error.to_string()),
         }
     }
