@@ -13,6 +13,7 @@ mod configured;
 mod connections;
 mod first_minute;
 mod hostile;
+mod load;
 mod machine;
 mod proxy_protocol;
 mod signed_links;
