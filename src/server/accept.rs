@@ -146,7 +146,9 @@ impl Acceptor {
     pub(super) fn resume(&mut self, poller: &Poller) -> io::Result<()> {
         if !self.is_registered {
             for listener in &self.listeners {
-                poller.add(listener, EpollFlags::EPOLLIN, Token::Listener)?;
+                // A connection to a socket that workers share wakes one of them.
+                let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
+                poller.add(listener, interest, Token::Listener)?;
             }
             self.is_registered = true;
         }

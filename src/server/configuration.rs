@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::options::CommandsOption;
-use crate::request::settings::{Section, SettingsFile};
+use crate::request::settings::{FileError, Section, Sections, SettingsFile};
 use crate::request::{
     Commands, Label, Lifetime, MetaVariables, Notice, Publishing, RequestedStream, SettingError,
     Settings, subscribers_max,
@@ -56,10 +56,34 @@ impl Configuration {
         streams: &[&'static Stream],
         option: CommandsOption,
     ) -> Result<(Self, Remarks), Vec<String>> {
+        let wrong = |error: FileError| vec![error.to_string()];
+        let read = path.map(settings_file::read_bytes).transpose();
+        let read = read.map_err(wrong)?;
+        let bytes = read.as_ref().map(|(_, bytes)| &bytes[..]);
+        Self::of_bytes(environment, path, bytes, streams, option)
+    }
+
+    /// The same with these bytes of the file.
+    ///
+    /// # Errors
+    /// As of [`Configuration::read`].
+    pub(super) fn of_bytes(
+        environment: MetaVariables,
+        path: Option<&Path>,
+        bytes: Option<&[u8]>,
+        streams: &[&'static Stream],
+        option: CommandsOption,
+    ) -> Result<(Self, Remarks), Vec<String>> {
         let mut process = environment.clone();
         let mut file = None;
-        if let Some(path) = path {
-            let read = settings_file::read(path).map_err(|error| vec![error.to_string()])?;
+        if let (Some(path), Some(bytes)) = (path, bytes) {
+            let full = std::path::absolute(path);
+            let name = full
+                .unwrap_or_else(|_| path.to_owned())
+                .display()
+                .to_string();
+            let read = SettingsFile::parse(&name, bytes, Sections::Paths);
+            let read = read.map_err(|error| vec![error.to_string()])?;
             process = MetaVariables::default();
             read.complete(&mut process, None);
             process.add_below(&environment);
@@ -87,6 +111,19 @@ impl Configuration {
             true => Ok((configuration, Remarks(findings.remarks))),
             false => Err(findings.errors),
         }
+    }
+
+    /// The same with other bytes of the file.
+    ///
+    /// # Errors
+    /// As of [`Configuration::read`].
+    pub(super) fn with_bytes(
+        &self,
+        bytes: &[u8],
+        streams: &[&'static Stream],
+    ) -> Result<(Self, Remarks), Vec<String>> {
+        let environment = self.environment.clone();
+        Self::of_bytes(environment, self.path(), Some(bytes), streams, self.option)
     }
 
     /// The same file read again.

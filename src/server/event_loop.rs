@@ -23,6 +23,7 @@ use super::poller::Poller;
 use super::schedule::{Cost, Owner, Schedule};
 use super::shutdown::Shutdown;
 use super::token::{ConnectionId, Token};
+use super::workers::{STREAMS_MAX, Worker};
 use crate::request::ReadTokenKeys;
 use crate::source::{Changes, Now, Stream};
 use crate::store::host::{Capabilities, SystemHost};
@@ -88,6 +89,10 @@ pub(super) struct Server {
     pub(super) held_bytes: usize,
     pub(super) counters: Counters,
     pub(super) access_log: Option<AccessLog>,
+    /// Of a worker: what it shares with the others.
+    pub(super) worker: Option<Worker>,
+    /// How many streams of each kind are open, in the order of [`Server::streams`].
+    pub(super) open: [u64; STREAMS_MAX],
     /// One costly source may be polled now, in its turn.
     may_poll_costly: bool,
     is_reaping: bool,
@@ -101,6 +106,8 @@ pub(super) struct Parts {
     pub(super) configuration: Configuration,
     pub(super) listeners: Vec<Listener>,
     pub(super) log: Rc<Log>,
+    /// Of a worker: what it has from the supervisor.
+    pub(super) worker: Option<Worker>,
 }
 
 impl Server {
@@ -139,10 +146,20 @@ impl Server {
             held_bytes: 0,
             counters: Counters::default(),
             access_log,
+            worker: parts.worker,
+            open: [0; STREAMS_MAX],
             may_poll_costly: false,
             is_reaping: false,
             buffer: vec![0; READ_BYTES],
         };
+        if let Some(worker) = &server.worker {
+            // The one whose place this is may have had some.
+            server.counters.continue_from(&worker.written);
+            let control = EpollFlags::EPOLLIN;
+            server
+                .poller
+                .add(&worker.control, control, Token::Supervisor)?;
+        }
         server.acceptor.resume(&server.poller)?;
         server.log_start();
         Ok(server)
@@ -154,6 +171,9 @@ impl Server {
     /// When epoll fails.
     pub(super) fn run(mut self) -> io::Result<()> {
         self.shutdown.notify_ready();
+        if let Some(worker) = &self.worker {
+            worker.say_ready();
+        }
         loop {
             let now = self.clock.now();
             if self.shutdown.is_complete(self.connections.is_empty(), now) {
@@ -177,6 +197,12 @@ impl Server {
                             return Ok(());
                         }
                     }
+                    (Token::Supervisor, _) => {
+                        if self.obey(now) {
+                            self.close_access_log(now);
+                            return Ok(());
+                        }
+                    }
                     (Token::Connection(id), events) => self.on_event(id, events, now),
                     (change @ (Token::Channel(_) | Token::Change(_)), _) => {
                         self.on_change(change);
@@ -196,6 +222,7 @@ impl Server {
             self.meet_deadlines(now);
             self.take_turns();
             self.tend_host(now);
+            self.publish_figures(now);
         }
     }
 
@@ -334,7 +361,12 @@ impl Server {
             match token {
                 // Programs that have ended are reaped after every turn of the loop.
                 Token::Reap => self.is_reaping = false,
-                Token::Upkeep => self.check_access_log(now),
+                Token::Upkeep => {
+                    self.check_access_log(now);
+                    if let Some(worker) = &mut self.worker {
+                        worker.awaits_count = false;
+                    }
+                }
                 // accept reports errors, and tries again.
                 Token::Housekeeping => self.resume_accepting(),
                 Token::Channel(number) => {

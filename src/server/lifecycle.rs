@@ -219,7 +219,9 @@ impl Server {
         connection.state = State::Reading {
             since: now.monotonic,
         };
+        let name = connection.request.stream;
         self.subscribers -= 1;
+        self.count_stream(name, -1);
         self.counters.ended += 1;
         if let Some((channel, _)) = live {
             self.channels.release(channel, was_waiting);

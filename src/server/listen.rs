@@ -4,14 +4,16 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use listenfd::ListenFd;
-use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname};
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike as _, SockaddrStorage, bind,
+    getsockname, getsockopt, listen, setsockopt, socket, sockopt,
+};
 
 use super::options::{ListenAddress, UnixAddress};
 
@@ -28,6 +30,61 @@ pub(super) struct Listener {
 enum Socket {
     Unix(UnixListener),
     Tcp(TcpListener),
+}
+
+/// The sockets of several workers. They stay open in the supervisor, so that what waits for a
+/// worker that has ended waits for the next one.
+pub(super) struct Sockets {
+    /// All workers accept connections from these: a socket in the file system, or of systemd.
+    shared: Vec<Listener>,
+    /// Each worker has one of each of these: they listen at the same address.
+    own: Vec<Vec<Listener>>,
+}
+
+impl Sockets {
+    /// Opens those of the command line, for so many workers.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub(super) fn open(places: &[ListenAddress], workers: usize) -> Result<Self, ListenError> {
+        let mut sockets = Self {
+            shared: Vec::new(),
+            own: Vec::new(),
+        };
+        for place in places {
+            match place {
+                ListenAddress::Tcp(address) if workers > 1 => {
+                    let opened = tcp_of_workers(*address, workers)?.into_iter();
+                    let opened = opened.map(|socket| Listener::of(Socket::Tcp(socket), None));
+                    sockets.own.push(opened.collect::<Result<_, _>>()?);
+                }
+                _ => sockets.shared.extend(Listener::open(place)?),
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// How many addresses there are.
+    pub(super) fn count(&self) -> usize {
+        self.shared.len() + self.own.len()
+    }
+
+    /// Those of a process that is alone.
+    pub(super) fn into_shared(self) -> Vec<Listener> {
+        self.shared
+    }
+
+    /// Those of a worker.
+    pub(super) fn of_worker(&self, index: usize) -> impl Iterator<Item = &Listener> {
+        let own = self.own.iter().filter_map(move |group| group.get(index));
+        own.chain(&self.shared)
+    }
+
+    /// Closes all of them.
+    pub(super) fn close(&mut self) {
+        self.shared.clear();
+        self.own.clear();
+    }
 }
 
 /// Identifies the file, because its name may belong to another process by now.
@@ -77,6 +134,17 @@ impl Listener {
             }
         };
         Ok(vec![Self::of(socket, made)?])
+    }
+
+    /// Takes a socket that was passed by the supervisor of several workers.
+    ///
+    /// # Errors
+    /// When there is no such socket.
+    pub(super) fn passed(passed: &mut ListenFd, index: usize) -> Result<Self, String> {
+        let socket = take_passed(passed, index)?;
+        Self::of(socket, None).map_err(|error| match error {
+            ListenError::Usage(problem) | ListenError::System(problem) => problem,
+        })
     }
 
     fn of(socket: Socket, made: Option<Made>) -> Result<Self, ListenError> {
@@ -167,16 +235,10 @@ impl Drop for Listener {
 fn inherited() -> Result<Vec<Socket>, String> {
     let mut passed = ListenFd::from_env();
     if passed.len() > 0 {
-        let taken = (0..passed.len()).map(|index| {
-            if let Ok(Some(listener)) = passed.take_unix_listener(index) {
-                return Ok(Socket::Unix(listener));
-            }
-            match passed.take_tcp_listener(index) {
-                Ok(Some(listener)) => Ok(Socket::Tcp(listener)),
-                _ => Err("LISTEN_FDS: no listening stream socket; use ListenStream=".into()),
-            }
-        });
-        return taken.collect();
+        let count = passed.len();
+        return (0..count)
+            .map(|index| take_passed(&mut passed, index))
+            .collect();
     }
     let missing = "descriptor 0 is no listening socket; use --socket PATH or --listen ADDRESS, \
                    or let spawn-fcgi, systemd or the web server open it";
@@ -189,6 +251,16 @@ fn inherited() -> Result<Vec<Socket>, String> {
         AddressFamily::Unix => Socket::Unix(socket.into()),
         _ => Socket::Tcp(socket.into()),
     }])
+}
+
+fn take_passed(passed: &mut ListenFd, index: usize) -> Result<Socket, String> {
+    if let Ok(Some(listener)) = passed.take_unix_listener(index) {
+        return Ok(Socket::Unix(listener));
+    }
+    match passed.take_tcp_listener(index) {
+        Ok(Some(listener)) => Ok(Socket::Tcp(listener)),
+        _ => Err("LISTEN_FDS: no listening stream socket; use ListenStream=".into()),
+    }
 }
 
 /// The family of descriptor 0, if it is a listening socket.
@@ -208,9 +280,46 @@ pub(crate) fn is_inherited() -> bool {
 }
 
 fn tcp(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).map_err(|error| {
-        format!("--listen {address}: {error}; is another one running, or the address not ours?")
-    })
+    TcpListener::bind(address).map_err(|error| unbound(address, &error))
+}
+
+fn unbound(address: SocketAddr, error: &io::Error) -> String {
+    format!("--listen {address}: {error}; is another one running, or the address not ours?")
+}
+
+/// A socket for each worker at one address (SO_REUSEPORT).
+fn tcp_of_workers(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, String> {
+    let mut attempts = 0;
+    loop {
+        // With that option we would share the port with another server of this user.
+        let probe = tcp(address)?;
+        let bound = probe
+            .local_addr()
+            .map_err(|error| unbound(address, &error))?;
+        drop(probe);
+        let all: io::Result<Vec<_>> = (0..workers).map(|_| reuse_port(bound)).collect();
+        attempts += 1;
+        match all {
+            // Another process has got the free port in between.
+            Err(error)
+                if error.kind() == ErrorKind::AddrInUse && address.port() == 0 && attempts < 10 => {
+            }
+            all => return all.map_err(|error| unbound(address, &error)),
+        }
+    }
+}
+
+fn reuse_port(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let own = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&own, sockopt::ReuseAddr, &true)?;
+    setsockopt(&own, sockopt::ReusePort, &true)?;
+    bind(own.as_raw_fd(), &SockaddrStorage::from(address))?;
+    listen(&own, Backlog::MAXALLOWABLE)?;
+    Ok(own.into())
 }
 
 fn unix(place: &UnixAddress) -> Result<(UnixListener, Made), ListenError> {

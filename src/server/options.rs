@@ -8,6 +8,7 @@ use std::time::Duration;
 use lexopt::{Arg, Parser, ValueExt as _};
 
 use super::http::Site;
+use super::workers::{self, Assignment};
 use crate::gateway::http::AccessFormat;
 use crate::request::settings::{PROCESS_SETTINGS, environment_help};
 use crate::request::{duration, size};
@@ -50,6 +51,10 @@ pub(super) struct Options {
     pub(super) beneath: Vec<PathBuf>,
     /// The settings file.
     pub(super) config: Option<PathBuf>,
+    /// How many processes serve.
+    pub(super) workers: usize,
+    /// Of a worker: which one it is.
+    pub(super) assignment: Option<Assignment>,
     /// Where responses are logged, over HTTP.
     pub(super) access_log: Option<AccessLogOption>,
     /// What is served at which path, over HTTP; `None`: web servers say it, over FastCGI.
@@ -136,6 +141,8 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
         commands: CommandsOption::Absent,
         beneath: Vec::new(),
         config: None,
+        workers: 1,
+        assignment: None,
         access_log: None,
         site: None,
     };
@@ -165,6 +172,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
             "config" => options.config = Some(path(&name, &mut parser)?),
             "check" => return Ok(Invocation::Check(path(&name, &mut parser)?)),
             "beneath" => options.beneath.push(path(&name, &mut parser)?),
+            "workers" => options.workers = workers::count(&parser.value()?.string()?)?,
             "drain" => options.drain = span(&name, &parser.value()?.string()?)?,
             "request-timeout" => options.request_timeout = timeout(&name, &mut parser)?,
             "params-max" => {
@@ -289,6 +297,9 @@ options:
                           those that SSE_COMMAND in its own environment or file names
   --beneath DIR           refuse files, folders and token files that are not below DIR,
                           also by links; may be repeated. Default: no restriction
+  --workers N             serve by so many processes, 1 to 64; auto: one on each processor. One
+                          that is killed is replaced. Default 1. A shared command runs once in
+                          each
   --drain DURATION        after SIGTERM, how long streams may take to end; default 5s
   --request-timeout DURATION
                           how long a web server may take to send a request; default 10s

@@ -1,6 +1,5 @@
 //! From a request to a stream, or to the response that refuses it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -19,9 +18,7 @@ use crate::request::{
 use crate::source::{Now, Recipients, Stream};
 use crate::store::key_file::AccessError;
 use crate::stream::open::{Answered, open};
-use crate::stream::{
-    self, Delivery, ReopenParams, StreamParams, Subscriber, Subscription, Watching,
-};
+use crate::stream::{Delivery, ReopenParams, StreamParams, Subscriber, Subscription, Watching};
 use crate::system::beneath;
 use crate::system::clock;
 use crate::system::log::{Level, Log};
@@ -90,11 +87,6 @@ impl Server {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.request.label = Label::of(&meta);
         }
-        let is_section_s = has_section || self.configuration.path().is_none();
-        if self.site.is_some() && is_section_s && names_nothing(&meta) {
-            let (head, body) = no_such_stream();
-            return self.respond(id, &head, &body);
-        }
         let (settings, notices) = match Settings::parse(&meta, Lifetime::Unlimited) {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse_setting(id, &error),
@@ -147,15 +139,11 @@ impl Server {
                 Err(error) => return self.refuse_access(id, &request, &settings, purpose, error),
             }
         }
-        // A stream that takes no name is at one address only. (Behind a web server, that decides
-        // which paths lead here.)
-        let is_below = meta.get("SSE_PREFIX").last().is_some()
-            && request
-                .path_info
-                .as_ref()
-                .is_some_and(|below| !below.is_empty());
-        if self.site.is_some() && is_below && settings.root.is_none() {
-            return self.respond(id, &Head::new(Status::NotFound), b"");
+        // Behind a web server, that decides which paths lead here.
+        let is_section_s = has_section || self.configuration.path().is_none();
+        if self.site.is_some() && is_section_s && names_nothing(&meta) {
+            let (head, body) = no_such_stream();
+            return self.respond(id, &head, &body);
         }
         match service {
             Service::Publish => self.begin_post(id, None, &meta, &request, settings, now),
@@ -299,8 +287,9 @@ impl Server {
         now: Now,
     ) -> Action {
         // This precedes everything that is opened or started for it.
-        let has_no_place =
-            self.subscribers >= self.acceptor.subscribers_max || !self.may_open_stream(id);
+        let has_no_place = self.subscribers >= self.acceptor.subscribers_max
+            || !self.may_open_stream(id)
+            || !self.take_place();
         if (has_no_place || self.shutdown.has_begun())
             && let Decision::Stream(head) = decide(request, settings)
         {
@@ -370,6 +359,7 @@ impl Server {
             is_waiting: false,
         };
         self.subscribers += 1;
+        self.count_stream(stream.name, 1);
         self.route_changes(Token::Change(id), changes.as_ref());
         Action::Serve
     }
@@ -417,30 +407,6 @@ impl Server {
                 self.respond(id, &head, body.as_bytes())
             }
         }
-    }
-
-    fn status(&self, now: Now) -> stream::StatusReport {
-        let mut status = stream::StatusReport {
-            events: self.counters.events,
-            bytes: self.counters.bytes,
-            dropped: self.counters.dropped,
-            accept_errors: self.counters.accept_errors,
-            uptime_seconds: (now.monotonic - self.started.monotonic).as_secs(),
-            ..stream::StatusReport::default()
-        };
-        let names = self.streams.iter().map(|stream| stream.name);
-        status.subscribers = names.map(|name| (name, 0)).collect::<BTreeMap<_, _>>();
-        for (_, connection) in self.connections.iter() {
-            let Some(subscriber) = connection.subscriber() else {
-                continue;
-            };
-            let stream = connection.request.stream;
-            *status.subscribers.entry(stream).or_default() += 1;
-            status.catching_up += u64::from(subscriber.is_catching_up());
-            let age = now.monotonic.saturating_sub(subscriber.opened_at());
-            status.oldest_seconds = status.oldest_seconds.max(age.as_secs());
-        }
-        status
     }
 
     /// Sends a complete response.

@@ -1,17 +1,20 @@
 //! Signals: the shutdown of the server, and the reload of its settings.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::configuration::Configuration;
+use super::configuration::{Configuration, Remarks};
 use super::connection::{Action, State};
 use super::event_loop::Server;
 use super::notify::Notify;
 use super::token::{ConnectionId, Token};
+use super::workers::Order;
 use crate::request::Settings;
-use crate::source::Now;
-use crate::system::log::Level;
+use crate::source::{Now, Stream};
+use crate::store::settings_file;
+use crate::system::log::{Level, Log};
 
 /// Whether the server is shutting down.
 pub(super) struct Shutdown {
@@ -57,9 +60,56 @@ impl Shutdown {
     }
 }
 
+/// Reads the settings file again, for workers: its bytes, if it is to be used. The log says what
+/// came of it.
+pub(super) fn read_for_workers(
+    configuration: &RefCell<Configuration>,
+    log: &Log,
+    streams: &[&'static Stream],
+) -> Option<Vec<u8>> {
+    let path = configuration.borrow().path()?.to_owned();
+    let name = path.display().to_string();
+    let bytes = settings_file::read_bytes(&path).map_err(|error| vec![error.to_string()]);
+    let read = bytes.and_then(|(_, bytes)| {
+        let read = configuration.borrow().with_bytes(&bytes, streams)?;
+        Ok((read, bytes))
+    });
+    match read {
+        Ok(((read, remarks), bytes)) => {
+            say_read(log, &name, &read, &remarks);
+            *configuration.borrow_mut() = read;
+            Some(bytes)
+        }
+        Err(problems) => {
+            say_unread(log, &name, &problems);
+            None
+        }
+    }
+}
+
+fn say_read(log: &Log, name: &str, read: &Configuration, remarks: &Remarks) {
+    for remark in &remarks.0 {
+        log.line(Level::Warning, remark);
+    }
+    let text = format!("{name}: read again; sections: {}", read.sections());
+    log.line(Level::Info, &text);
+}
+
+fn say_unread(log: &Log, name: &str, problems: &[String]) {
+    for problem in problems {
+        log.line(Level::Error, problem);
+    }
+    let text = format!("{name}: not used; the settings from before stay");
+    log.line(Level::Error, &text);
+}
+
 impl Server {
     /// Writes the first line of a process.
     pub(super) fn log_start(&self) {
+        if self.worker.is_some() {
+            // The supervisor writes it.
+            return;
+        }
         let text = format!(
             "sse-cgi {} listens on {}; it serves at most {} subscribers, with {} descriptors",
             env!("CARGO_PKG_VERSION"),
@@ -90,11 +140,14 @@ impl Server {
         while let Some(signal) = self.signals.next() {
             if signal == Signal::SIGHUP {
                 self.reload();
-            } else if self.shutdown.has_begun() {
+            } else if self.shutdown.asked_by.is_some() {
                 return true;
             } else {
                 self.shutdown.asked_by = Some((signal, self.subscribers));
-                self.drain(now);
+                // The supervisor may have got the same signal, and ordered it already.
+                if !self.shutdown.has_begun() {
+                    self.drain(now);
+                }
             }
         }
         false
@@ -103,31 +156,64 @@ impl Server {
     /// Opens the logs anew, and reads the settings file again: all of it or nothing. Streams
     /// that are open keep their settings.
     fn reload(&mut self) {
-        self.log.reopen();
-        if let Some(access_log) = &self.access_log {
-            access_log.reopen();
-        }
+        self.reopen_logs();
         let Some(path) = self.configuration.path() else {
             return;
         };
+        if self.worker.is_some() {
+            // The supervisor sends it, so that all workers have the same.
+            return;
+        }
         let name = path.display().to_string();
         match self.configuration.read_again(self.streams) {
             Ok((read, remarks)) => {
                 self.use_settings(read);
-                for remark in remarks.0 {
-                    self.log.line(Level::Warning, &remark);
-                }
-                let sections = self.configuration.sections();
-                let text = format!("{name}: read again; sections: {sections}");
-                self.log.line(Level::Info, &text);
+                say_read(&self.log, &name, &self.configuration, &remarks);
             }
-            Err(problems) => {
-                for problem in problems {
-                    self.log.line(Level::Error, &problem);
+            Err(problems) => say_unread(&self.log, &name, &problems),
+        }
+    }
+
+    /// Does what the supervisor orders; returns whether to exit at once.
+    pub(super) fn obey(&mut self, now: Now) -> bool {
+        let Some(worker) = &self.worker else {
+            return false;
+        };
+        let (mut orders, is_alone) = worker.orders();
+        if is_alone {
+            let _ = self.poller.delete(&worker.control);
+            let text = "the process that supervises the workers has ended; this one ends, too";
+            self.log.line(Level::Error, text);
+            orders.push(Order::Drain);
+        }
+        for order in orders {
+            match order {
+                Order::Configure(file) => {
+                    self.reopen_logs();
+                    let bytes = file.as_deref().unwrap_or_default();
+                    match self.configuration.with_bytes(bytes, self.streams) {
+                        Ok((read, _)) => self.use_settings(read),
+                        // The supervisor has used the same bytes.
+                        Err(problems) => {
+                            for problem in problems {
+                                self.log.line(Level::Error, &problem);
+                            }
+                        }
+                    }
                 }
-                let text = format!("{name}: not used; the settings from before stay");
-                self.log.line(Level::Error, &text);
+                Order::Reopen => self.reopen_logs(),
+                Order::Drain if self.shutdown.has_begun() => {}
+                Order::Drain => self.drain(now),
+                Order::End => return true,
             }
+        }
+        false
+    }
+
+    fn reopen_logs(&self) {
+        self.log.reopen();
+        if let Some(access_log) = &self.access_log {
+            access_log.reopen();
         }
     }
 

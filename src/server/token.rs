@@ -24,7 +24,9 @@ pub(super) enum Token {
     Added,
     /// Programs that have ended must be reaped.
     Reap,
-    /// It is time to look after the access log.
+    /// Orders of the supervisor.
+    Supervisor,
+    /// It is time to look after the access log, or to count figures.
     Upkeep,
     /// Accepting must be resumed, or shutdown must be completed.
     Housekeeping,
@@ -41,6 +43,7 @@ const REAP: u64 = OTHER | 4;
 const HOUSEKEEPING: u64 = OTHER | 5;
 const ADDED: u64 = OTHER | 6;
 const UPKEEP: u64 = OTHER | 7;
+const SUPERVISOR: u64 = OTHER | 8;
 
 impl ConnectionId {
     /// Generations count up to this number and begin again.
@@ -83,6 +86,7 @@ impl Token {
             Self::Programs => PROGRAMS,
             Self::Reap => REAP,
             Self::Upkeep => UPKEEP,
+            Self::Supervisor => SUPERVISOR,
             Self::Housekeeping => HOUSEKEEPING,
             Self::Added => ADDED,
         }
@@ -97,6 +101,7 @@ impl Token {
             PROGRAMS => Self::Programs,
             REAP => Self::Reap,
             UPKEEP => Self::Upkeep,
+            SUPERVISOR => Self::Supervisor,
             HOUSEKEEPING => Self::Housekeeping,
             ADDED => Self::Added,
             channel if channel & CHANNEL != 0 => Self::Channel((channel & !CHANNEL) as usize),
@@ -129,6 +134,7 @@ mod tests {
             Token::Programs,
             Token::Reap,
             Token::Upkeep,
+            Token::Supervisor,
             Token::Housekeeping,
             Token::Added,
         ] {

@@ -31,12 +31,13 @@ enum Links {
     Refused,
 }
 
-/// Reads the settings file of a server.
+/// The bytes of a server's settings file, and its name for [`SettingsFile::parse`]. A server may
+/// hand them to its workers.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn read(path: &Path) -> Result<SettingsFile, FileError> {
-    parse(path, open(path, Links::Followed), Sections::Paths)
+pub(crate) fn read_bytes(path: &Path) -> Result<(String, Vec<u8>), FileError> {
+    contents(path, open(path, Links::Followed))
 }
 
 /// Reads the file in a folder of CGI programs; `None` if there is none.
@@ -122,6 +123,12 @@ fn parse(
     opened: io::Result<File>,
     sections: Sections,
 ) -> Result<SettingsFile, FileError> {
+    let (name, bytes) = contents(path, opened)?;
+    SettingsFile::parse(&name, &bytes, sections)
+}
+
+/// The name and the bytes of a file, if it is trusted.
+fn contents(path: &Path, opened: io::Result<File>) -> Result<(String, Vec<u8>), FileError> {
     let name = absolute(path).display().to_string();
     let problem = |problem: &str| FileError::of_file(&name, problem);
     let file = opened.map_err(|error| problem(&unopened(&error)))?;
@@ -133,7 +140,7 @@ fn parse(
     let most = SettingsFile::MAX_BYTES as u64 + 1;
     let read = file.take(most).read_to_end(&mut bytes);
     read.map_err(|error| problem(&error.to_string()))?;
-    SettingsFile::parse(&name, &bytes, sections)
+    Ok((name, bytes))
 }
 
 /// Why a file could not be opened.

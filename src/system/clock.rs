@@ -30,6 +30,12 @@ impl Clock {
     }
 }
 
+/// The monotonic clock of the system, which all processes share, in milliseconds.
+pub(crate) fn system_ms() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    now.map_or(0, |now| Duration::from(now).as_millis() as u64)
+}
+
 /// The value of a `Date` field (RFC 9110 §5.6.7, IMF-fixdate).
 pub(crate) fn http_date() -> String {
     Utc::now().format("%a, %d %b %Y %H:%M:%S GMT").to_string()

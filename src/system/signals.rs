@@ -24,10 +24,23 @@ impl Signals {
     /// # Errors
     /// When no descriptor is left.
     pub(crate) fn take() -> io::Result<Self> {
+        Self::take_those(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])
+    }
+
+    /// The same, and SIGCHLD.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub(crate) fn take_with_children() -> io::Result<Self> {
+        let ends = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+        Self::take_those(&[&ends[..], &[Signal::SIGCHLD]].concat())
+    }
+
+    fn take_those(signals: &[Signal]) -> io::Result<Self> {
         alarm::cancel();
         let mut taken = SigSet::empty();
-        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-            taken.add(signal);
+        for signal in signals {
+            taken.add(*signal);
         }
         // Exceeding a limit on the size of files must be an error of the write, and not end the
         // process with all streams.

@@ -20,3 +20,4 @@ mod signed_links;
 mod slow;
 mod stage;
 mod tokens;
+mod workers;

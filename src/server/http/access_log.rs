@@ -23,6 +23,19 @@ const CHECK_AFTER: Duration = Duration::from_secs(1);
 /// How often the log says what could not be written.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
+fn name_of(option: &AccessLogOption) -> String {
+    match &option.target {
+        LineTarget::Stdout => "--access-log -".to_owned(),
+        LineTarget::File(path) => format!("--access-log {}", path.display()),
+    }
+}
+
+fn unopened(option: &AccessLogOption, error: &io::Error) -> io::Error {
+    let name = name_of(option);
+    let text = format!("{name}: {error}; name a file that this user can append to");
+    io::Error::new(error.kind(), text)
+}
+
 /// The access log of a process.
 pub(in crate::server) struct AccessLog {
     lines: LineFile,
@@ -43,14 +56,9 @@ impl AccessLog {
     /// # Errors
     /// A line with the problem and the remedy.
     pub(in crate::server) fn open(option: &AccessLogOption) -> io::Result<Self> {
-        let name = match &option.target {
-            LineTarget::Stdout => "--access-log -".to_owned(),
-            LineTarget::File(path) => format!("--access-log {}", path.display()),
-        };
-        let lines = LineFile::open(option.target.clone()).map_err(|error| {
-            let text = format!("{name}: {error}; name a file that this user can append to");
-            io::Error::new(error.kind(), text)
-        })?;
+        let name = name_of(option);
+        let lines = LineFile::open(option.target.clone());
+        let lines = lines.map_err(|error| unopened(option, &error))?;
         Ok(Self {
             lines,
             format: option.format,
@@ -60,6 +68,14 @@ impl AccessLog {
             error: None,
             lost: 0,
         })
+    }
+
+    /// Whether it can be opened.
+    ///
+    /// # Errors
+    /// As of [`AccessLog::open`].
+    pub(in crate::server) fn check(option: &AccessLogOption) -> io::Result<()> {
+        (option.target.check()).map_err(|error| unopened(option, &error))
     }
 
     /// Opens its file anew.

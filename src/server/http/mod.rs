@@ -17,6 +17,9 @@ use crate::system::exit;
 use crate::system::log::{Level, Log, Style};
 use crate::system::output::print;
 use options::Invocation;
+use stdin::StdinFile;
+
+use super::workers::Assignment;
 
 pub(super) use access_log::AccessLog;
 pub(super) use site::{Routed, Site, no_such_stream};
@@ -31,9 +34,11 @@ pub fn run_httpd(streams: &'static [&'static Stream]) -> ExitCode {
     if let Some(code) = answering::run_if_asked() {
         return code;
     }
-    let (name, arguments) = super::command_line("sse-httpd");
+    let (name, mut arguments) = super::command_line("sse-httpd");
+    let assignment = Assignment::take(&mut arguments);
+    let is_worker = assignment.is_some();
     let log = Rc::new(Log::new(&name, Style::Process));
-    let serving = match options::read(&name, arguments) {
+    let serving = match options::read(&name, arguments, assignment) {
         Invocation::Serve(serving) => *serving,
         Invocation::Print(text) => return print(&text).unwrap_or_else(|_| exit::system()),
         Invocation::Wrong(problem) => {
@@ -41,17 +46,18 @@ pub fn run_httpd(streams: &'static [&'static Stream]) -> ExitCode {
             return exit::usage();
         }
     };
-    for name in &serving.missing {
+    for name in serving.missing.iter().filter(|_| !is_worker) {
         let text = format!("{name}: no such file; its stream begins when there is one");
         log.line(Level::Warning, &text);
     }
     // Kept until the end: it removes what it has made.
     let stdin = serving.stdin;
-    super::serve(streams, &log, serving.options, |server| {
+    let folder = stdin.as_ref().map(StdinFile::folder);
+    super::serve(streams, &log, serving.options, folder, |listeners| {
         if let Some(stdin) = &stdin {
             stdin.fill();
         }
-        let addresses = (server.acceptor.listeners().iter()).map(|listener| {
+        let addresses = listeners.iter().map(|listener| {
             let address = listener.tcp_address().map(options::url);
             address.unwrap_or_else(|| listener.address())
         });

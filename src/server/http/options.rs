@@ -17,6 +17,7 @@ use crate::server::options::{
     AccessLogOption, CommandsOption, ListenAddress, Options, UnixAddress, address, named, path,
     span, timeout,
 };
+use crate::server::workers::{self, Assignment};
 use crate::system::accounts;
 use crate::system::log::lines::LineTarget;
 use crate::system::privilege::MayBeRoot;
@@ -48,12 +49,20 @@ const ADDRESS: SocketAddr =
 const MODE: u32 = 0o660;
 
 /// Reads the command line of `program`.
-pub(super) fn read(program: &str, arguments: Vec<OsString>) -> Invocation {
-    parse(program, arguments)
+pub(super) fn read(
+    program: &str,
+    arguments: Vec<OsString>,
+    assignment: Option<Assignment>,
+) -> Invocation {
+    parse(program, arguments, assignment)
         .unwrap_or_else(|error| Invocation::Wrong(format!("{error}; try --help")))
 }
 
-fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::Error> {
+fn parse(
+    program: &str,
+    arguments: Vec<OsString>,
+    assignment: Option<Assignment>,
+) -> Result<Invocation, lexopt::Error> {
     let mut parser = Parser::from_args(arguments);
     let mut options = Options {
         places: Vec::new(),
@@ -68,11 +77,17 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
         commands: CommandsOption::Allowed,
         beneath: Vec::new(),
         config: None,
+        workers: 1,
+        assignment,
         access_log: None,
         site: None,
     };
     let mut site = Site::default();
-    let mut streams = Streams::default();
+    let given = options.assignment.as_ref();
+    let mut streams = Streams {
+        given_stdin: given.and_then(|assignment| assignment.stdin_folder.clone()),
+        ..Streams::default()
+    };
     let mut sockets = Vec::new();
     let (mut access_log, mut access_format) = (None, None);
     while let Some(argument) = parser.next()? {
@@ -123,6 +138,7 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
             "user" => options.user = Some(named(&name, &mut parser, accounts::account)?),
             "allow-root" => options.may_be_root = MayBeRoot::Yes,
             "beneath" => options.beneath.push(path(&name, &mut parser)?),
+            "workers" => options.workers = workers::count(&parser.value()?.string()?)?,
             "drain" => options.drain = span(&name, &parser.value()?.string()?)?,
             "request-timeout" => options.request_timeout = timeout(&name, &mut parser)?,
             "idle-timeout" => options.idle_timeout = timeout(&name, &mut parser)?,
@@ -173,6 +189,13 @@ fn parse(program: &str, arguments: Vec<OsString>) -> Result<Invocation, lexopt::
             options.beneath.push(stdin.folder().to_owned());
         }
     }
+    if options.workers > 1 && streams.has_command {
+        return Err(
+            "-c and --workers: one run of a command is for all who read, so one process serves \
+             it; leave --workers out, or write COMMAND | sse-httpd --workers N -"
+                .into(),
+        );
+    }
     if options.config.is_some() {
         if !streams.sections.is_empty() {
             return Err("--config, or files and commands: choose one of them".into());
@@ -219,6 +242,9 @@ struct Streams {
     sections: Vec<Section>,
     listed: Vec<Listed>,
     stdin: Option<StdinFile>,
+    /// Of a worker: the folder with standard input.
+    given_stdin: Option<PathBuf>,
+    has_command: bool,
     missing: Vec<String>,
 }
 
@@ -252,6 +278,7 @@ impl Streams {
 
     /// One run of it is for all who read, and the shell takes its words apart.
     fn add_command(&mut self, command: &str) -> Result<(), lexopt::Error> {
+        self.has_command = true;
         let quoted = shlex::try_quote(command).map_err(|error| format!("-c: {error}"))?;
         let mut section = section(b"command", "command");
         section.set("SSE_COMMAND", format!("/bin/sh -c {quoted}"));
@@ -264,7 +291,11 @@ impl Streams {
     }
 
     fn add_stdin(&mut self) -> Result<(), lexopt::Error> {
-        let file = StdinFile::make().map_err(|error| {
+        let file = match self.given_stdin.clone() {
+            Some(folder) => Ok(StdinFile::given(folder)),
+            None => StdinFile::make(),
+        };
+        let file = file.map_err(|error| {
             format!(
                 "-: a folder for standard input: {error}; set TMPDIR to one that can be written"
             )
@@ -352,6 +383,8 @@ options:
   --allow-root            serve as root all the same
   --beneath DIR           refuse files that are not below DIR, by whatever links; may be
                           repeated. Default: anywhere
+  --workers N             serve by so many processes, 1 to 64; auto: one on each processor. One
+                          that is killed is replaced. Default 1. Not with -c
   --drain DURATION        after SIGTERM, how long streams may take to end; default 5s
   --request-timeout DURATION
                           how long a client may take to send a request's head; default 10s
@@ -388,7 +421,7 @@ mod tests {
 
     fn sections(arguments: &[&str]) -> Result<Vec<String>, String> {
         let arguments = arguments.iter().map(OsString::from).collect();
-        match read("sse-httpd", arguments) {
+        match read("sse-httpd", arguments, None) {
             Invocation::Serve(serving) => {
                 let site = serving.options.site.expect("a site");
                 let shown = |section: &Section| {
@@ -455,6 +488,15 @@ mod tests {
                 &["a", "--access-log", ""],
                 "--access-log: the path is empty",
             ),
+            (
+                &["-c", "true", "--workers", "2"],
+                "-c and --workers: one run of a command",
+            ),
+            (
+                &["a", "--workers", "0"],
+                "--workers 0: write a number from 1 to 64, or auto",
+            ),
+            (&["a", "--workers", "65"], "--workers 65: write a number"),
             (&["a", "--nonsense"], "invalid option '--nonsense'"),
             (&["--help"], "sse-httpd: Server-Sent Events over HTTP/1.1"),
         ] {

@@ -24,6 +24,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(in crate::server) struct StdinFile {
     folder: PathBuf,
+    /// The supervisor of this worker has made it.
+    is_given: bool,
 }
 
 impl StdinFile {
@@ -36,7 +38,18 @@ impl StdinFile {
         let folder = std::env::temp_dir().join(name);
         fs::DirBuilder::new().mode(0o700).create(&folder)?;
         File::create(folder.join("stdin"))?;
-        Ok(Self { folder })
+        Ok(Self {
+            folder,
+            is_given: false,
+        })
+    }
+
+    /// The one that the supervisor of this worker fills and removes.
+    pub(super) fn given(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            is_given: true,
+        }
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -52,6 +65,9 @@ impl StdinFile {
     /// # Errors
     /// What the system says.
     pub(super) fn give_to(&self, user: &Account) -> io::Result<()> {
+        if self.is_given {
+            return Ok(());
+        }
         let (uid, gid) = (Some(user.uid), Some(user.gid));
         chown(self.path(), uid, gid)?;
         chown(&self.folder, uid, gid)
@@ -70,7 +86,9 @@ impl StdinFile {
 
 impl Drop for StdinFile {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
+        if !self.is_given {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
     }
 }
 

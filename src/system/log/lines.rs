@@ -41,6 +41,16 @@ pub(crate) enum LineTarget {
     File(PathBuf),
 }
 
+impl LineTarget {
+    /// Whether it can be opened.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        Sink::open(self).map(|_| ())
+    }
+}
+
 /// See the module.
 pub(crate) struct LineFile {
     shared: Arc<Shared>,
