@@ -141,10 +141,16 @@ macro_rules! run_pages {
 
 run_pages! {
     readme "README.md"
+    readme_ja "README.ja.md"
+    ja_events_and_ids "docs/ja/events-and-ids.md"
+    ja_getting_started "docs/ja/getting-started.md"
+    ja_shared_hosting "docs/ja/shared-hosting.md"
+    ja_troubleshooting "docs/ja/troubleshooting.md"
     at_scale "docs/running-at-scale.md"
     behind_a_proxy "docs/behind-a-proxy.md"
     command_line_tools "docs/command-line-tools.md"
     comparison "docs/comparison.md"
+    doctor "docs/doctor.md"
     events_and_ids "docs/events-and-ids.md"
     getting_started "docs/getting-started.md"
     index "docs/README.md"
