@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use chrono::{DateTime, Local};
 
+use crate::request::redacted;
+
 /// A request that is being answered.
 #[derive(Debug)]
 pub struct AccessLog {
@@ -40,7 +42,7 @@ impl AccessLog {
             "{} - - [{}] \"{}\" ",
             self.client,
             self.began.format("%d/%b/%Y:%H:%M:%S %z"),
-            printable(self.request_line.as_bytes()),
+            printable(&redacted(self.request_line.as_bytes())),
         );
         let written = match status {
             Some(status) => write!(line, "{status} {sent_bytes} {seconds:.3}"),
@@ -81,6 +83,15 @@ mod tests {
         assert_eq!(
             access.line(Some(200), 5, 0.0124),
             format!("127.0.0.1 - - [{time}] \"GET /x HTTP/1.1\" 200 5 0.012"),
+        );
+        let access = AccessLog {
+            request_line: "GET /x?e=1&p=/x&t=00ff HTTP/1.1".to_string(),
+            ..access
+        };
+        let line = access.line(Some(200), 5, 0.0);
+        assert!(
+            line.contains("\"GET /x?e=1&p=/x&t=*** HTTP/1.1\""),
+            "{line}"
         );
         assert!(access.line(None, 0, 1.0).ends_with("\" - 0 1.000"));
     }

@@ -116,15 +116,24 @@ fn meta_variables(
     own
 }
 
-/// The fields of the request, without the passwords. (Of `Proxy`, which would become HTTP_PROXY,
+/// The fields of the request, without the passwords. A Bearer token is passed on, as Apache does
+/// with `CGIPassAuth On`: signed links and tokens for publishing are for the programs. (Of `Proxy`, which would become HTTP_PROXY,
 /// and of names with characters other than letters, digits and `-`, no meta-variable is made.)
 fn http_variables(meta: &MetaVariables) -> Vec<(OsString, OsString)> {
     let hidden = ["HTTP_AUTHORIZATION", "HTTP_PROXY_AUTHORIZATION"];
     meta.names()
         .filter_map(|name| std::str::from_utf8(name).ok())
-        .filter(|name| name.starts_with("HTTP_") && !hidden.contains(name))
+        .filter(|name| name.starts_with("HTTP_"))
+        .filter(|name| !hidden.contains(name) || (*name == hidden[0] && is_bearer(meta)))
         .map(|name| (name.into(), joined(meta, name)))
         .collect()
+}
+
+fn is_bearer(meta: &MetaVariables) -> bool {
+    let field = meta.joined("HTTP_AUTHORIZATION").unwrap_or_default();
+    field
+        .get(..7)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
 }
 
 fn has(meta: &MetaVariables, name: &str) -> bool {
@@ -300,6 +309,8 @@ mod tests {
         let built = build(&fields, "a", "");
         let of_fields = built.iter().filter(|v| v.starts_with("HTTP_"));
         assert_eq!(of_fields.collect::<Vec<_>>(), ["HTTP_HOST="]);
+        let built = build(&[("Authorization", "Bearer x")], "a", "");
+        assert!(built.contains(&"HTTP_AUTHORIZATION=Bearer x".to_string()));
     }
 
     #[test]

@@ -243,3 +243,44 @@ fn a_file_of_keys_that_is_no_good_is_a_setting_that_is_wrong() {
     let mut client = httpd.ask(super::stage::get(&format!("/events/app.log?{query}")));
     client.until("data: a line\n\n");
 }
+
+#[test]
+fn a_room_needs_a_link_for_its_stream_and_one_for_what_is_said() {
+    let folder = Folder::new();
+    let keys = folder.path("keys");
+    write_keys(&keys, &[KEY]);
+    let config = folder.write(
+        "config",
+        format!(
+            "SSE_KEYS = {}\n\n[/events/room]\nSSE_STREAM = room\nSSE_FILE = {}\nSSE_SPOOL = {}\n",
+            keys.display(),
+            folder.path("room.jsonl").display(),
+            folder.path("spool").display()
+        ),
+    );
+    let httpd = Start::new(&folder)
+        .argument("--config")
+        .argument(config)
+        .start();
+    let target = "/events/room";
+    let reads = link(KEY, in_seconds(600), target);
+    let says = publish_link(KEY, in_seconds(600), target);
+    assert_eq!(httpd.get(target).status(), 403);
+    let mut stream = httpd.ask(super::stage::get(&format!("{target}?{reads}")));
+    let opened = stream.until("event: welcome\n") + &stream.until("\n\n");
+    let (_, session) = opened.split_once("\"session\":\"").expect("a session");
+    let session = session.split('"').next().unwrap();
+    let say = |query: &str, session: &str| {
+        let mut client = httpd.ask(format!(
+            "POST {target}?{query} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n\
+             X-Session-ID: {session}\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+        ));
+        let head = String::from_utf8(client.rest()).unwrap();
+        head.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    assert_eq!(say("", session), "403");
+    assert_eq!(say(&reads, session), "403");
+    assert_eq!(say(&says, &"0".repeat(32)), "404");
+    assert_eq!(say(&says, session), "201");
+    assert_eq!(httpd.get(&format!("{target}?{says}")).status(), 403);
+}
