@@ -5,5 +5,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    sse_cgi::run_cgi(&sse_cgi::source::tail::STREAM)
+    sse_cgi::run_cgi_with_check(&sse_cgi::source::tail::STREAM)
 }

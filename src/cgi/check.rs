@@ -1,28 +1,50 @@
 //! `--check`: what the settings file of a folder means for each program in it, in a terminal.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use crate::request::settings::{Brief, PROGRAMS, SettingsFile};
 use crate::request::{Label, Lifetime, MetaVariables, Publishing, Settings};
 use crate::store::settings_file;
 use crate::system::accounts;
+use crate::system::exit;
+use crate::system::output;
 
 /// The report of a folder.
-pub(super) struct Report {
-    pub(super) text: String,
+struct Report {
+    text: String,
     /// How many errors it names.
-    pub(super) errors: usize,
+    errors: usize,
+}
+
+/// Prints the report of a folder, by default the one of `program`. The exit code says whether it
+/// names an error.
+///
+/// # Errors
+/// When the folder cannot be read or the report not be written.
+pub(super) fn report(
+    program: &OsStr,
+    folder: Option<OsString>,
+    environment: &MetaVariables,
+) -> io::Result<ExitCode> {
+    let folder = folder.map_or_else(|| folder_of(program), PathBuf::from);
+    let report = check(&folder, environment)?;
+    output::print(&report.text)?;
+    Ok(match report.errors {
+        0 => exit::done(),
+        _ => exit::usage(),
+    })
 }
 
 /// The folder of `--check` if none is named: that of the program as it was typed, and if it
 /// was found by PATH, the working directory.
-pub(super) fn folder_of(program: &OsStr) -> PathBuf {
+fn folder_of(program: &OsStr) -> PathBuf {
     match Path::new(program).parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
@@ -33,7 +55,7 @@ pub(super) fn folder_of(program: &OsStr) -> PathBuf {
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub(super) fn check(folder: &Path, environment: &MetaVariables) -> io::Result<Report> {
+fn check(folder: &Path, environment: &MetaVariables) -> io::Result<Report> {
     let programs = installed(folder)?;
     let mut report = Report {
         text: format!("checked as {}\n", accounts::own_name()),

@@ -1,15 +1,15 @@
 //! From `main` to a stream: the same for every program and every gateway.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use super::check;
 use super::serve::Server;
-use super::terminal::{self, CommandLine};
+use super::terminal::{self, Checking, CommandLine};
 use crate::event::{Batch, Unavailable};
 use crate::gateway::Framing;
 use crate::request::settings::FileError;
@@ -39,6 +39,13 @@ pub fn run_cgi(stream: &'static Stream) -> ExitCode {
     run_with(stream, Capabilities::FILES)
 }
 
+/// The same as [`run_cgi`], with the option `--check`. One program is enough to check the folder
+/// of all: the check reads the table of every stream's settings, and is a fiftieth of a program.
+#[must_use]
+pub fn run_cgi_with_check(stream: &'static Stream) -> ExitCode {
+    run(stream, Capabilities::FILES, Some(check::report))
+}
+
 /// The same as [`run_cgi`] for a stream that starts programs.
 #[must_use]
 pub fn run_cgi_with_programs(stream: &'static Stream) -> ExitCode {
@@ -46,6 +53,14 @@ pub fn run_cgi_with_programs(stream: &'static Stream) -> ExitCode {
 }
 
 pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> ExitCode {
+    run(stream, capabilities, None)
+}
+
+/// Checks a folder, by default the one of the program with this path, in this environment.
+type Check = fn(&OsStr, Option<OsString>, &MetaVariables) -> io::Result<ExitCode>;
+
+/// `check`: a function, so that programs without it do not link it.
+fn run(stream: &'static Stream, capabilities: Capabilities, check: Option<Check>) -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
@@ -63,7 +78,11 @@ pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> E
     // Under a gateway the client determines the arguments: a query without `=` becomes
     // arguments (RFC 3875 §4.4). So they are not read.
     if framing == Framing::Bare {
-        match terminal::read(stream, arguments) {
+        let checking = match check {
+            Some(_) => Checking::Offered,
+            None => Checking::Absent,
+        };
+        match terminal::read(stream, checking, arguments) {
             CommandLine::Run(settings) => {
                 let options = terminal::options_of(stream.all_settings(), &settings, &meta);
                 log.call_settings(options);
@@ -73,15 +92,8 @@ pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> E
             }
             CommandLine::Print(text) => return finish(&log, output::print(&text)),
             CommandLine::Check(folder) => {
-                let folder = folder.map_or_else(|| check::folder_of(&program), PathBuf::from);
-                let checked = check::check(&folder, &meta).and_then(|report| {
-                    output::print(&report.text)?;
-                    Ok(match report.errors {
-                        0 => exit::done(),
-                        _ => exit::usage(),
-                    })
-                });
-                return finish(&log, checked);
+                let check = check.expect("`--check` is read only if it is offered");
+                return finish(&log, check(&program, folder, &meta));
             }
             CommandLine::Wrong(problem) => {
                 log.line(Level::Error, &problem);

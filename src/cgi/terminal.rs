@@ -21,22 +21,42 @@ pub(crate) enum CommandLine {
     Wrong(String),
 }
 
+/// Whether a program has `--check`.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Checking {
+    Offered,
+    Absent,
+}
+
 /// Reads the command line.
-pub(crate) fn read(stream: &Stream, arguments: impl Iterator<Item = OsString>) -> CommandLine {
+pub(crate) fn read(
+    stream: &Stream,
+    checking: Checking,
+    arguments: impl Iterator<Item = OsString>,
+) -> CommandLine {
     let arguments: Vec<OsString> = arguments.collect();
-    parse(stream, arguments)
+    parse(stream, checking, arguments)
         .unwrap_or_else(|error| CommandLine::Wrong(format!("{error}; try --help")))
 }
 
-fn parse(stream: &Stream, arguments: Vec<OsString>) -> Result<CommandLine, lexopt::Error> {
+fn parse(
+    stream: &Stream,
+    checking: Checking,
+    arguments: Vec<OsString>,
+) -> Result<CommandLine, lexopt::Error> {
     let mut parser = Parser::from_args(arguments);
     let mut settings: Vec<(String, Vec<u8>)> = Vec::new();
     while let Some(argument) = parser.next()? {
         match argument {
-            Arg::Short('h') | Arg::Long("help") => return Ok(CommandLine::Print(help(stream))),
+            Arg::Short('h') | Arg::Long("help") => {
+                return Ok(CommandLine::Print(help(stream, checking)));
+            }
             Arg::Short('V') | Arg::Long("version") => {
                 let version = format!("sse-cgi {}\n", env!("CARGO_PKG_VERSION"));
                 return Ok(CommandLine::Print(version));
+            }
+            Arg::Long("check") if checking == Checking::Absent => {
+                return Err("only nph-tail has --check; it checks all programs of a folder".into());
             }
             Arg::Long("check") => {
                 let folder = match parser.next()? {
@@ -94,8 +114,17 @@ pub(crate) fn options_of(
     settings.filter(is_option).map(option).collect()
 }
 
-fn help(stream: &Stream) -> String {
+fn help(stream: &Stream, checking: Checking) -> String {
     let name = stream.name;
+    let check = match checking {
+        Checking::Absent => "",
+        Checking::Offered => {
+            "  --check [FOLDER]               report the settings of the programs in a folder, by \
+             default\n      \
+             that of this program: which apply, where they come from (.htsse, the environment,\n      \
+             defaults), and whether the files can be read\n"
+        }
+    };
     let argument = stream
         .argument
         .map(|setting| format!(" [{}]", option_name(setting).to_uppercase()));
@@ -108,11 +137,8 @@ fn help(stream: &Stream) -> String {
          server's configuration, under the names on the right, and the command line is\n\
          ignored.\n\noptions:\n\
          {}  --last-event-id ID             Last-Event-ID\n      \
-         resume after this event, as a browser does when it reconnects\n  \
-         --check [FOLDER]               report the settings of the programs in a folder, by default\n      \
-         that of this program: which apply, where they come from (.htsse, the environment,\n      \
-         defaults), and whether the files can be read\n  \
-         -V, --version\n  -h, --help\n\n\
+         resume after this event, as a browser does when it reconnects\n\
+         {check}  -V, --version\n  -h, --help\n\n\
          exit codes: 0 done, 100 wrong option or setting, 111 error of the system\n",
         stream.summary,
         options_help(stream.all_settings()),
@@ -132,7 +158,7 @@ mod tests {
             let mut count = 0;
             for stream in STREAMS.iter().filter(|stream| setting.is_for(stream.name)) {
                 let arguments = [&option, "value"].map(OsString::from);
-                match read(stream, arguments.into_iter()) {
+                match read(stream, Checking::Absent, arguments.into_iter()) {
                     CommandLine::Run(settings) => assert_eq!(
                         settings,
                         [(setting.spec.name.to_owned(), b"value".to_vec())]
@@ -142,7 +168,10 @@ mod tests {
                     }
                     CommandLine::Wrong(problem) => panic!("{} {option}: {problem}", stream.name),
                 }
-                assert!(help(stream).contains(&format!("\n  {option} ")), "{option}");
+                assert!(
+                    help(stream, Checking::Absent).contains(&format!("\n  {option} ")),
+                    "{option}"
+                );
                 count += 1;
             }
             let is_for_none = match setting.streams {
