@@ -5,6 +5,9 @@
 
 #[forbid(unsafe_code)]
 pub(crate) mod accounts;
+// It has an unsafe attribute.
+#[cfg(sse_no_backtrace)]
+mod backtrace;
 #[forbid(unsafe_code)]
 pub(crate) mod below;
 #[forbid(unsafe_code)]

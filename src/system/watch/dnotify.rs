@@ -75,7 +75,7 @@ fn is_same(one: io::Result<Metadata>, other: io::Result<Metadata>) -> bool {
     one.is_ok_and(|one| other.is_ok_and(|other| identity(one) == identity(other)))
 }
 
-/// The only unsafe code in this crate. Neither the standard library nor nix has F_NOTIFY, and
+/// The only unsafe block in this crate. Neither the standard library nor nix has F_NOTIFY, and
 /// without it the 129th stream of a user would have to poll.
 #[allow(unsafe_code)]
 mod notify {
