@@ -15,15 +15,14 @@
 //! On NFS, appending is not atomic: there, all publishers must run on one machine.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Permissions};
-use std::io::{self, Seek as _, Write as _};
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, FallocateFlags, Flock, FlockArg, OFlag, fallocate, renameat};
-use nix::sys::resource::{Resource, getrlimit};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -32,6 +31,11 @@ use crate::request::{BelowRoot, Durability, Settings};
 use crate::source::tail::TailId;
 use crate::system::below::{self, Links};
 use crate::system::beneath;
+
+mod rotation;
+mod write;
+
+use write::write;
 
 /// The permissions of a new file: the group can read it (a web server, an administrator), and
 /// only its owner can write it.
@@ -337,34 +341,6 @@ impl Target {
         }
     }
 
-    /// Renames the full file and creates an empty one in its place, with the same mode and
-    /// group: every user who could append to the old one can append to the new one.
-    ///
-    /// Its lock is held all the time, and it is renamed last, so no other process finds a full
-    /// file meanwhile. If a rotation was killed, a number in the chain is free, and the next
-    /// rotation uses it.
-    fn rotate(&self, full: &File, keep: u32) -> Result<(), AppendError> {
-        let is_free = |number: &u32| matches!(self.state(&self.nth(*number)), Err(Errno::ENOENT));
-        let free = (1..keep).find(is_free).unwrap_or(keep);
-        for number in (1..free).rev() {
-            self.rename(&self.nth(number), &self.nth(number + 1))?;
-        }
-        self.rename(&self.name, &self.nth(1))?;
-        let old = full.metadata()?;
-        match self.open(&self.name, OFlag::O_CREAT | OFlag::O_EXCL) {
-            Ok(new) => {
-                // If the group cannot be set, it gets no permissions either.
-                let group = fchown(&new, None, Some(old.gid()));
-                let mode = if group.is_ok() { 0o777 } else { 0o707 };
-                let _ = new.set_permissions(Permissions::from_mode(old.mode() & mode));
-            }
-            // A process without the lock was faster.
-            Err(Errno::EEXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
     fn sync_folder(&self) -> io::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let folder = open_beneath(&self.folder, Path::new("."), flags, Mode::empty())?;
@@ -376,10 +352,6 @@ impl Target {
         let mut name = self.name.clone();
         name.push(format!(".{number}"));
         name
-    }
-
-    fn rename(&self, from: &OsStr, to: &OsStr) -> nix::Result<()> {
-        renameat(&self.folder, from, &self.folder, to)
     }
 
     fn state(&self, name: &OsStr) -> nix::Result<FileStat> {
@@ -469,131 +441,5 @@ fn hidden(error: Errno) -> AppendError {
         }
         Errno::EACCES | Errno::EPERM => AppendError::Hidden(error.into()),
         _ => error.into(),
-    }
-}
-
-/// Writes a record into the locked file as a line of its own, and checks the result.
-fn write(file: &File, size_bytes: u64, record: &Record) -> Result<TailId, AppendError> {
-    let mut begin = match size_bytes.checked_sub(1) {
-        None => Begin::AtOnce,
-        Some(last) => match bytes_at(file, last, 1)?[..] {
-            [b'\n'] => Begin::AtOnce,
-            _ => Begin::OnANewLine,
-        },
-    };
-    reserve(file, size_bytes, record.as_bytes().len() as u64 + 1)?;
-    for _ in 0..TURNS {
-        match write_once(file, record, begin)? {
-            Written::Whole(id) => return Ok(id),
-            // A process without the lock wrote an unfinished line between the check and the
-            // write, so the record was joined to it. It is written again.
-            Written::Torn => begin = Begin::OnANewLine,
-        }
-    }
-    Err(AppendError::Busy)
-}
-
-/// A write within a block is complete or absent: the space for it exists already.
-const BLOCK_BYTES: u64 = 4096;
-
-/// Reserves the space for a record, so that a full disk refuses the record as a whole, and not
-/// after a part of it. The file's size does not change. If the file system does not support
-/// this, nothing is reserved.
-fn reserve(file: &File, size_bytes: u64, length_bytes: u64) -> Result<(), AppendError> {
-    let end = size_bytes + length_bytes;
-    // The limit on the size of files applies to writing; not every file system reports it here.
-    if end > getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft) {
-        return Err(Errno::EFBIG.into());
-    }
-    let last_block = |size: u64| size.saturating_sub(1) / BLOCK_BYTES;
-    if size_bytes > 0 && last_block(size_bytes) == last_block(end) {
-        return Ok(());
-    }
-    let (Ok(offset), Ok(length)) = (size_bytes.try_into(), length_bytes.try_into()) else {
-        return Err(Errno::EFBIG.into());
-    };
-    loop {
-        let flags = FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        return match fallocate(file, flags, offset, length) {
-            Err(Errno::EINTR) => continue,
-            Err(error @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EIO)) => {
-                Err(error.into())
-            }
-            _ => Ok(()),
-        };
-    }
-}
-
-/// How a record begins.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Begin {
-    AtOnce,
-    /// After a newline, because the file does not end with one. Readers ignore an empty line.
-    OnANewLine,
-}
-
-enum Written {
-    /// It is in the file as a line of its own.
-    Whole(TailId),
-    /// It is part of another line.
-    Torn,
-}
-
-fn write_once(mut file: &File, record: &Record, begin: Begin) -> Result<Written, AppendError> {
-    let mut bytes = Vec::with_capacity(record.as_bytes().len() + 1);
-    if begin == Begin::OnANewLine {
-        bytes.push(b'\n');
-    }
-    bytes.extend_from_slice(record.as_bytes());
-    let written = uninterrupted(|| file.write(&bytes))?;
-    if written < bytes.len() {
-        // The disk is full, or a limit is reached. If the rest can be written now, and nobody
-        // wrote in between, nothing is lost. Otherwise the part is made a line of its own, if
-        // possible. If not, the next publisher begins with a newline.
-        if let Err(error) = file.write_all(&bytes[written..]) {
-            let _ = file.write(b"\n");
-            return Err(error.into());
-        }
-    }
-    // In append mode the kernel leaves the position at the end of what it wrote, so it shows
-    // the record's position even if others have written since.
-    let end = uninterrupted(|| file.stream_position())?;
-    let length = record.as_bytes().len() as u64;
-    let Some(start) = end.checked_sub(length) else {
-        return Ok(Written::Torn);
-    };
-    let before = start.min(1);
-    let found = bytes_at(file, start - before, length + before)?;
-    let (newline, found) = found.split_at(found.len().min(before as usize));
-    if found != record.as_bytes() || newline.iter().any(|&b| b != b'\n') {
-        return Ok(Written::Torn);
-    }
-    let window = end.min(TailId::WINDOW_BYTES as u64);
-    let head = bytes_at(file, 0, end.min(TailId::HEAD_BYTES as u64))?;
-    let window = bytes_at(file, end - window, window)?;
-    Ok(Written::Whole(TailId::at(end, &head, &window)))
-}
-
-/// The bytes at `offset`; fewer only at the end of the file.
-fn bytes_at(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; length as usize];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        let at = offset + filled as u64;
-        match uninterrupted(|| file.read_at(&mut bytes[filled..], at))? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
-}
-
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }

@@ -5,29 +5,33 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use nix::unistd::{Whence, lseek};
 
 use super::listing::Listings;
 use crate::request::BelowRoot;
-use crate::source::tail::{Disk, DiskFile, Identity, Mark, Sibling, Stat, Whereabouts};
-use crate::source::{Changes, explain};
-use crate::system::accounts;
+use crate::source::Changes;
+use crate::source::tail::{Disk, DiskFile, Identity, Sibling, Stat};
 use crate::system::below::{self, Links};
 use crate::system::beneath;
 use crate::system::log::{Level, Log};
-use crate::system::watch::{Coverage, FileWatch, Hints, Watcher};
+use crate::system::watch::{Coverage, Hints, Watcher};
+
+mod file;
+mod trouble;
+
+use file::RealFile;
+use trouble::Trouble;
 
 /// A path, watched as long as it is followed.
 pub(crate) struct RealDisk {
-    place: NameResolution,
+    resolution: NameResolution,
     /// The folder's path, for the watcher.
     folder: PathBuf,
     name: OsString,
@@ -41,16 +45,8 @@ pub(crate) struct RealDisk {
     files_coverage: Cell<Coverage>,
     /// The file that the path named at the last check.
     looked: Option<Looked>,
-    /// The last error of opening the path, so that it is logged once.
-    trouble: Option<io::ErrorKind>,
-    /// It has been opened before: the caller that opens it first logs an error itself.
-    has_been_open: bool,
-    /// Since when there is nothing of this name; `None` as well once that has been logged.
-    missing_since: Option<Instant>,
+    trouble: Trouble,
 }
-
-/// A rotation leaves no file for a moment: one that is missing for longer is logged.
-const MISSING_FOR: Duration = Duration::from_secs(5);
 
 /// How names are resolved.
 enum NameResolution {
@@ -101,21 +97,21 @@ impl RealDisk {
         let folder = name.as_path().parent().unwrap_or(Path::new("")).to_owned();
         let base = name.as_path().file_name().unwrap_or_default().to_owned();
         let watched = std::path::absolute(root)?.join(&folder);
-        let place = NameResolution::Below {
+        let resolution = NameResolution::Below {
             root: root.to_owned(),
             folder,
         };
-        Ok(Self::new(place, watched, base, surroundings))
+        Ok(Self::new(resolution, watched, base, surroundings))
     }
 
     fn new(
-        place: NameResolution,
+        resolution: NameResolution,
         folder: PathBuf,
         name: OsString,
         surroundings: Surroundings,
     ) -> Self {
         let mut disk = Self {
-            place,
+            resolution,
             folder,
             name,
             surroundings,
@@ -124,9 +120,7 @@ impl RealDisk {
             is_fresh: true,
             files_coverage: Cell::new(Coverage::Whole),
             looked: None,
-            trouble: None,
-            has_been_open: false,
-            missing_since: None,
+            trouble: Trouble::default(),
         };
         disk.watch();
         disk
@@ -175,7 +169,7 @@ impl RealDisk {
     }
 
     fn open_named(&self, name: &OsStr) -> io::Result<Rc<dyn DiskFile>> {
-        let (file, metadata) = match &self.place {
+        let (file, metadata) = match &self.resolution {
             NameResolution::Path => open_regular(&self.folder.join(name))?,
             NameResolution::Below { root, folder } => {
                 regular(open_below(root, &folder.join(name), TO_READ)?.into())?
@@ -187,69 +181,25 @@ impl RealDisk {
             .watch_file(file.as_fd(), &self.surroundings.hints);
         self.files_coverage
             .set(self.files_coverage.get().min(covered));
-        let identity = stat(&metadata).identity;
-        Ok(Rc::new(RealFile {
-            opened_at: Location::of(&file),
-            file,
-            identity,
-            _watch: watch,
-        }))
+        Ok(Rc::new(RealFile::new(file, &metadata, watch)))
     }
 
-    /// Logs why a path is not a readable file. A missing file is not an error, and a name from
-    /// a client below a root is not logged.
-    fn tell(&self, error: &io::Error) {
-        if error.kind() == io::ErrorKind::NotFound || !matches!(self.place, NameResolution::Path) {
-            return;
-        }
-        let path = self.folder.join(&self.name);
-        let line = format!(
-            "{}: {}",
-            path.display(),
-            explain(
-                error,
-                &accounts::own_name(),
-                "it is waited for; put a regular file there that it can read"
-            )
-        );
-        self.surroundings.log.line(Level::Warning, &line);
-    }
-
-    /// Stores the error of the path, and logs it if it is new.
+    /// Stores the error of the path, and logs it if it is new. A name from a client below a root
+    /// is not logged.
     fn note(&mut self, error: &io::Error) {
-        let is_new = self.trouble != Some(error.kind());
-        if self.has_been_open && is_new {
-            self.tell(error);
-        }
-        self.trouble = Some(error.kind());
-        if error.kind() != io::ErrorKind::NotFound || !self.has_been_open {
-            self.missing_since = None;
-        } else if is_new {
-            self.missing_since = Some(Instant::now());
-        } else if self
-            .missing_since
-            .is_some_and(|at| at.elapsed() >= MISSING_FOR)
-        {
-            self.missing_since = None;
-            self.tell_missing();
-        }
-    }
-
-    /// That a file which was followed is no longer there, and none has taken its name.
-    fn tell_missing(&self) {
-        if matches!(self.place, NameResolution::Path) {
+        let Some(news) = self.trouble.note(error) else {
+            return;
+        };
+        if matches!(self.resolution, NameResolution::Path) {
             let path = self.folder.join(&self.name);
-            let line = format!(
-                "{}: it was removed or renamed, and is waited for; create it, or correct the path",
-                path.display()
-            );
+            let line = format!("{}: {news}", path.display());
             self.surroundings.log.line(Level::Warning, &line);
         }
     }
 
     /// The status of the file at the path.
     fn look(&self) -> io::Result<Stat> {
-        let metadata = match &self.place {
+        let metadata = match &self.resolution {
             NameResolution::Path => {
                 let path = self.folder.join(&self.name);
                 let metadata = fs::symlink_metadata(&path)?;
@@ -272,7 +222,7 @@ impl RealDisk {
 
     /// Calls `list` with a path of the folder.
     fn with_folder<T>(&self, list: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-        match &self.place {
+        match &self.resolution {
             NameResolution::Path => {
                 beneath::may_list(&self.folder)?;
                 list(&self.folder)
@@ -375,11 +325,7 @@ impl Disk for RealDisk {
         }
         let opened = self.stat().and_then(|_| self.open_named(&self.name));
         match &opened {
-            Ok(_) => {
-                self.trouble = None;
-                self.missing_since = None;
-                self.has_been_open = true;
-            }
+            Ok(_) => self.trouble.opened(),
             Err(error) => self.note(error),
         }
         opened
@@ -453,103 +399,6 @@ fn check_regular(metadata: &Metadata) -> io::Result<()> {
 
 fn no_file(kind: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, kind)
-}
-
-/// An open file.
-struct RealFile {
-    file: File,
-    /// Dropped with the file.
-    _watch: FileWatch,
-    identity: Identity,
-    /// Its location when it was opened, with links resolved.
-    opened_at: Option<Location>,
-}
-
-impl DiskFile for RealFile {
-    fn stat(&self) -> io::Result<Stat> {
-        self.file.metadata().map(|metadata| stat(&metadata))
-    }
-
-    fn identity(&self) -> io::Result<Identity> {
-        Ok(self.identity)
-    }
-
-    fn whereabouts(&self) -> Whereabouts {
-        let is_removed = |stat: &Stat| stat.links == 0;
-        match (&self.opened_at, Location::of(&self.file)) {
-            (Some(then), Some(now)) if now == *then => Whereabouts::Unmoved,
-            // The target of a link was rotated within its folder.
-            (Some(then), Some(now)) if now.is_rotated(then) => Whereabouts::Unmoved,
-            (Some(_), Some(now)) if now.folder.is_some() => Whereabouts::Renamed,
-            _ if self.stat().as_ref().is_ok_and(is_removed) => Whereabouts::Removed,
-            // It has another name elsewhere: the file that replaced it has its old name.
-            (Some(_), Some(_)) => Whereabouts::Removed,
-            _ => Whereabouts::Renamed,
-        }
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let end = offset.checked_add(buffer.len() as u64);
-        if end.is_none_or(|end| i64::try_from(end).is_err()) {
-            // An id can name an offset beyond every file; the kernel would return EINVAL.
-            return Ok(0);
-        }
-        loop {
-            match self.file.read_at(buffer, offset) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-
-    fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
-        let Ok(from) = i64::try_from(offset) else {
-            return Ok(None);
-        };
-        match lseek(&self.file, from, Whence::SeekData) {
-            Ok(start) => {
-                let end = lseek(&self.file, start, Whence::SeekHole).unwrap_or(i64::MAX);
-                Ok(Some((start as u64, end as u64)))
-            }
-            // There is no data after it.
-            Err(Errno::ENXIO) => Ok(None),
-            // If the file system cannot report holes, everything is read.
-            Err(_) => Ok(Some((offset, u64::MAX))),
-        }
-    }
-}
-
-/// The location of an open file: its name and its folder. A rename of the folder does not
-/// change it.
-#[derive(PartialEq, Eq)]
-struct Location {
-    name: OsString,
-    /// `None` if the file no longer exists.
-    folder: Option<Identity>,
-}
-
-impl Location {
-    /// Whether a file that was at `then` has been rotated to this location.
-    fn is_rotated(&self, then: &Self) -> bool {
-        let names = then.name.to_str().zip(self.name.to_str());
-        self.folder.is_some()
-            && self.folder == then.folder
-            && names.is_some_and(|(then, now)| Mark::of(then, now).is_some())
-    }
-
-    /// `None` if there is no /proc.
-    fn of(file: &File) -> Option<Self> {
-        let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-        let own = file.metadata().map(|metadata| stat(&metadata).identity);
-        let named = fs::symlink_metadata(&path).map(|metadata| stat(&metadata).identity);
-        // For a removed file the kernel shows its former name with a remark.
-        let is_there = own.is_ok_and(|own| named.is_ok_and(|named| named == own));
-        let folder = path.parent().filter(|_| is_there).map(fs::metadata);
-        Some(Self {
-            name: path.file_name()?.to_owned(),
-            folder: folder.and_then(|found| Some(stat(&found.ok()?).identity)),
-        })
-    }
 }
 
 pub(super) fn stat(metadata: &Metadata) -> Stat {
