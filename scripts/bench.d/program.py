@@ -33,15 +33,15 @@ class Programs:
             release = run([build, "--print-dir"]).strip()
         self.release = release
         self.ours = os.path.abspath(os.path.join(release, "nph-tail"))
-        self.c = self._compile("tail.c", "c-tail")
-        self.c_anchored = self._compile("tail.c", "c-tail-anchored", "-DANCHOR")
-        self.first_byte = self._compile("first_byte.c", "first_byte")
+        self.c = self.compile("tail.c", "c-tail")
+        self.c_anchored = self.compile("tail.c", "c-tail-anchored", "-DANCHOR")
+        self.first_byte = self.compile("first_byte.c", "first_byte")
         need("perl", "perl")
         self.perl = os.path.join(folder, "perl-tail")
         shutil.copyfile(os.path.join(HERE, "tail.pl"), self.perl)
         os.chmod(self.perl, 0o755)
 
-    def _compile(self, source, name, *flags):
+    def compile(self, source, name, *flags):
         need("musl-gcc", "musl-tools")
         program = os.path.join(self.folder, name)
         warnings = ["-std=c11", "-Wall", "-Wextra", "-Werror"]

@@ -78,7 +78,11 @@ pub(super) enum State {
     },
     /// They have been sent. Further input of the peer is read for a while, since closing with
     /// unread input would discard the response.
-    Lingering { since: Duration },
+    Lingering {
+        since: Duration,
+        /// When there was input last.
+        heard: Duration,
+    },
 }
 
 /// The figures of a request.
@@ -336,7 +340,7 @@ impl Connection {
     /// while one is served.
     pub(super) fn incomplete_since(&self) -> Option<Duration> {
         match &self.state {
-            State::Reading { since } | State::Lingering { since } => Some(*since),
+            State::Reading { since } | State::Lingering { since, .. } => Some(*since),
             State::Receiving(_) if !self.is_request_read => {
                 Some(Duration::from_millis(u64::from(self.began_ds) * 100))
             }

@@ -9,8 +9,12 @@ use crate::gateway::After;
 use crate::source::Now;
 use crate::system::log::{Level, Log, StreamEnd};
 
-/// How long further input of a peer is read after its response.
+/// After a response, further input of a peer is read until there has been none for so long: it
+/// may not read the response before it has sent everything.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// The maximum of that.
+const LINGER_MAX: Duration = Duration::from_secs(30);
 
 impl Server {
     /// Sends the queued output of a connection.
@@ -101,6 +105,7 @@ impl Server {
                 connection.shut_output();
                 connection.state = State::Lingering {
                     since: now.monotonic,
+                    heard: now.monotonic,
                 };
                 self.wake_at(id, now.monotonic + LINGER);
                 Action::Wait
@@ -126,7 +131,9 @@ impl Server {
             State::Streaming { .. } => return Action::Serve,
             State::Receiving(_) => return self.proceed_with_post(id, now),
             State::Finishing { .. } => return Action::Wait,
-            State::Lingering { since } => (*since + LINGER, "done"),
+            State::Lingering { since, heard } => {
+                ((*heard + LINGER).min(*since + LINGER_MAX), "done")
+            }
             State::Reading { since } => {
                 let has_never_asked = connection.request.number == 0;
                 if connection.is_incomplete() || has_never_asked {

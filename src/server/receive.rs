@@ -77,7 +77,8 @@ impl Server {
             let Some(connection) = self.connections.get_mut(id) else {
                 return id;
             };
-            if matches!(connection.state, State::Lingering { .. }) {
+            if let State::Lingering { heard, .. } = &mut connection.state {
+                *heard = now.monotonic;
                 return id;
             }
             if !input.is_empty() && connection.holds_input() {

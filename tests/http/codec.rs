@@ -52,6 +52,23 @@ fn a_server_that_has_answered_at_the_head_answers_no_second_time() {
     }
 }
 
+#[test]
+fn a_hostile_request_that_is_cut_at_any_byte_gets_one_response_or_none() {
+    for (name, bytes, _) in cases() {
+        // Longer ones repeat one byte.
+        for cut in 0..bytes.len().min(300) {
+            for answers in [Answers::AtHead, Answers::AtBodyEnd] {
+                let pieces = std::iter::once(&bytes[..cut]);
+                let outcome = outcome(Limits::default(), pieces, answers);
+                assert!(responses(&outcome.reply) <= 1, "{name} to {cut}");
+                let is_smuggled =
+                    |seen: &Seen| matches!(seen, Seen::Request(meta) if meta.contains("smuggled"));
+                assert!(!outcome.seen.iter().any(is_smuggled), "{name} to {cut}");
+            }
+        }
+    }
+}
+
 /// Requests of every kind that is served, one after the other.
 const GOOD: &[&str] = &[
     "GET / HTTP/1.1\r\nHost: a\r\n\r\n",

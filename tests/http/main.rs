@@ -7,6 +7,7 @@ mod support;
 mod servers;
 
 mod access_log;
+mod attack;
 mod behind;
 mod codec;
 mod configured;
