@@ -189,6 +189,12 @@ impl<P: Protocol> Client<P> {
         self.peer.piece_of_body(content, &mut self.dice)
     }
 
+    /// Ends a body that was sent in pieces.
+    pub fn end_body(&mut self) {
+        let bytes = self.peer.end_of_body(&mut self.dice);
+        self.send(&bytes);
+    }
+
     /// The client of the request leaves.
     pub fn leave(&mut self) {
         match P::abort(&mut self.dice) {

@@ -73,6 +73,14 @@ impl Protocol for FastCgi {
         bytes
     }
 
+    fn end_of_body(&mut self, dice: &mut Rng) -> Vec<u8> {
+        wire::record(wire::STDIN, self.id, b"", dice)
+    }
+
+    fn head_as_cgi(head: &str) -> String {
+        head.to_owned()
+    }
+
     fn abort(dice: &mut Rng) -> Option<Vec<u8>> {
         Some(wire::record(wire::ABORT_REQUEST, 1, b"", dice))
     }

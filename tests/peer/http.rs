@@ -227,6 +227,23 @@ impl Protocol for Http {
         content.to_vec()
     }
 
+    /// Its length is known.
+    fn end_of_body(&mut self, _: &mut Rng) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Without what only HTTP needs.
+    fn head_as_cgi(head: &str) -> String {
+        let head = head.replacen("HTTP/1.1", "Status:", 1);
+        let is_of_http = |line: &&str| {
+            let is_length = *line == "Content-Length: 0\r\n";
+            is_length || line.starts_with("Date: ") || line.starts_with("Connection: ")
+        };
+        head.split_inclusive('\n')
+            .filter(|line| !is_of_http(line))
+            .collect()
+    }
+
     fn abort(_: &mut Rng) -> Option<Vec<u8>> {
         None
     }

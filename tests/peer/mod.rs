@@ -39,7 +39,9 @@ macro_rules! peers {
         /// What they speak.
         pub type Spoken = $protocol;
         pub type Client = crate::peer::Client<$protocol>;
+        #[allow(dead_code, reason = "not everybody has one")]
         pub type Crowd = crate::peer::Crowd<$protocol>;
+        #[allow(dead_code, reason = "not everybody has one")]
         pub type Member = crate::peer::Member<$protocol>;
         pub type Responder = crate::peer::Responder<$protocol>;
         pub type Start = crate::peer::Start<$protocol>;

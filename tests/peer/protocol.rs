@@ -46,6 +46,12 @@ pub trait Protocol: Sized {
     /// A piece of a body whose end is still to come.
     fn piece_of_body(&mut self, content: &[u8], dice: &mut Rng) -> Vec<u8>;
 
+    /// The end of a body that was sent in pieces.
+    fn end_of_body(&mut self, dice: &mut Rng) -> Vec<u8>;
+
+    /// The head of a response as a CGI program would write it.
+    fn head_as_cgi(head: &str) -> String;
+
     /// The bytes by which the client of a request leaves; `None`: it closes its side.
     fn abort(dice: &mut Rng) -> Option<Vec<u8>>;
 

@@ -8,7 +8,13 @@ mod support;
 #[path = "../process/stage.rs"]
 mod stage;
 
+#[path = "../peer/mod.rs"]
+mod peer;
+
 mod post;
+
+mod fastcgi;
+mod http;
 
 mod answers;
 mod bodies;
@@ -18,6 +24,5 @@ mod files;
 mod killed;
 mod names;
 mod rate;
-mod responder;
 mod rotation;
 mod terminal;
