@@ -6,13 +6,27 @@
 
 import os
 import re
+import subprocess
 
-from gateway import NCHAN, Crowd, Process, Served, can_connect, cargo_build, free_port, install
+from gateway import (
+    NCHAN,
+    Crowd,
+    Process,
+    Served,
+    can_connect,
+    cargo_build,
+    free_port,
+    install,
+    tied,
+)
+from program import Broken, run
 from table import Row
 
 OURS, C, NCHAN_NAME = "sse-httpd", "C, epoll and send", "nchan"
 
 BURST = 1000
+
+SLOW_HEADS = 10_000
 
 PACKAGES = {
     "/usr/sbin/nginx": "nginx",
@@ -33,7 +47,7 @@ class Alone:
         path = os.path.join(folder, "lines.txt")
         with open(path, "w"):
             pass
-        port = free_port()
+        self.port = port = free_port()
         if os.path.basename(program) == "fan_out":
             command, target = [program, str(port), path], "/"
         else:
@@ -87,6 +101,7 @@ def measure(bench):
             with begin(folder) as served:
                 found[name].append(deliver(served, name, 1000, events))
     yield from rows(found, 1000)
+    yield from slow_heads(bench, client, httpd)
     yield from two_workers(bench, client, httpd, rounds, events)
 
 
@@ -146,10 +161,48 @@ def rows(found, count):
     yield Row(f"CPU per delivery, one by one, {case}", "µs", *pair("cpu", C, ("<=", 1.1)))
     yield Row(f"CPU per delivery, a burst, {case}", "ns", *pair("burst cpu", C, ("<=", 1.1)))
     yield Row(f"CPU per delivery, one by one, {case}", "µs", *pair("cpu", NCHAN_NAME, None))
+    yield Row(f"deliveries, one by one, {case}", "1/s", *pair("rate", C, None))
+
+
+def slow_heads(bench, client, httpd):
+    """10 000 clients send their requests byte by byte: the delay of 200 subscribers."""
+    program = bench.programs.compile("slow_heads.c", "slow_heads")
+    seconds, rounds = (4, 3) if bench.quick else (6, 5)
+    delays = {0: [], SLOW_HEADS: []}
+    for round_ in range(rounds):
+        for count, found in delays.items():
+            folder = bench.path(f"slow-{count}-{round_}")
+            with Alone(folder, client, httpd) as served:
+                served.crowd.say("open", 200)
+                others = Slow(program, served.port, count) if count else None
+                served.crowd.say("steady", 1, 0)
+                found.append(served.crowd.say("steady", seconds, 0)[1] * 1e6)
+                if others:
+                    others.end()
+    what = f"delay at 600 kB/s, {SLOW_HEADS} send a byte a second: 99 of 100"
+    yield Row(what, "µs", delays[SLOW_HEADS], "without them", delays[0], ("<=", 1.05))
+
+
+class Slow:
+    """slow_heads.c, when all of its clients are connected."""
+
+    def __init__(self, program, port, count):
+        self.process = subprocess.Popen(
+            tied([program, str(port), str(count)]), stdout=subprocess.PIPE, text=True
+        )
+        if self.process.stdout.readline() != "connected\n":
+            raise Broken("slow_heads: not connected")
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
 
 
 def two_workers(bench, client, httpd, rounds, events):
     """The same number of subscribers by two processes; the clients need a CPU as well."""
+    if "--workers" not in run([httpd, "--help"]):
+        return
     rate = {1: [], 2: []}
     for round_ in range(rounds):
         for workers, found in rate.items():

@@ -84,20 +84,25 @@ impl Connection {
         pages: Option<&SharedPages>,
         now: Now,
     ) -> Option<Sent> {
-        let mut pieces = [IoSlice::new(&[]); CHUNKS_MAX];
-        let (mut count, mut bytes) = (0, 0);
-        for (piece, chunk) in pieces.iter_mut().zip(chunks.clone()) {
-            let framed = framed(chunk, frame);
-            *piece = IoSlice::new(framed);
-            bytes += framed.len();
-            count += 1;
-        }
-        let pages = pages.filter(|pages| count == 1 && pages.is_of(next, frame));
-        let taken = match (count, pages) {
-            (0, _) => return Some(Sent::All),
-            (1, Some(pages)) => pages.send(&self.socket),
-            (1, None) => write(&self.socket, &pieces[0]),
-            _ => write_all_of(&self.socket, &pieces[..count]),
+        let mut others = chunks.clone();
+        let first = match others.next() {
+            Some(chunk) => framed(chunk, frame),
+            None => return Some(Sent::All),
+        };
+        // Almost always there is one, and each subscriber gets it: that costs nothing for more.
+        let (taken, bytes, has_more, pages) = match others.next() {
+            None => {
+                let pages = pages.filter(|pages| pages.is_of(next, frame));
+                let taken = match pages {
+                    Some(pages) => pages.send(&self.socket),
+                    None => write(&self.socket, first),
+                };
+                (taken, first.len(), false, pages)
+            }
+            Some(_) => {
+                let (taken, bytes, count) = self.write_chunks(chunks.clone(), frame);
+                (taken, bytes, count == CHUNKS_MAX, None)
+            }
         };
         let taken = match taken {
             Ok(taken) => taken,
@@ -107,7 +112,7 @@ impl Connection {
             }
             Err(Errno::EINTR) => return None,
             // sendfile does not support this socket or sandbox, or the peer has disconnected.
-            Err(_) if pages.is_some() => match write(&self.socket, &pieces[0]) {
+            Err(_) if pages.is_some() => match write(&self.socket, first) {
                 Ok(taken) => taken,
                 Err(Errno::EAGAIN) => {
                     self.note_blocked(now);
@@ -126,7 +131,26 @@ impl Connection {
             self.note_blocked(now);
             return Some(Sent::Blocked);
         }
-        None
+        (!has_more).then_some(Sent::All)
+    }
+
+    /// Writes several chunks in one system call; returns the result, the number of their bytes
+    /// and of the chunks.
+    fn write_chunks<'r>(
+        &self,
+        chunks: impl Iterator<Item = &'r Rc<Chunk>>,
+        frame: SharedFrame,
+    ) -> (nix::Result<usize>, usize, usize) {
+        let mut pieces = [IoSlice::new(&[]); CHUNKS_MAX];
+        let (mut count, mut bytes) = (0, 0);
+        for (piece, chunk) in pieces.iter_mut().zip(chunks) {
+            let framed = framed(chunk, frame);
+            *piece = IoSlice::new(framed);
+            bytes += framed.len();
+            count += 1;
+        }
+        let taken = write_all_of(&self.socket, &pieces[..count]);
+        (taken, bytes, count)
     }
 
     /// The kernel has accepted so many bytes of these chunks.
