@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use crate::hostile::cases;
-use crate::stage::{Client, Folder, Httpd, Start, get};
+use crate::stage::{Client, Folder, Start, get};
 
 const FILE: &str = "\
 [/log]
