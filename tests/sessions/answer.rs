@@ -44,3 +44,9 @@ fn behind_nginx_and_the_responder() {
     let way = Way::answering_nginx();
     what_is_posted_is_answered_by_the_session_s_command_line_by_line(&way);
 }
+
+#[test]
+fn without_a_web_server() {
+    let way = Way::answering_httpd();
+    what_is_posted_is_answered_by_the_session_s_command_line_by_line(&way);
+}

@@ -1,7 +1,7 @@
 //! Private sessions and rooms: streams and POSTs, by different processes.
 //!
 //! First as processes, as gateways start them; then behind real servers, Apache with the
-//! CGI programs and nginx with the responder, each started by the test.
+//! CGI programs and nginx with the responder, and without one, each started by the test.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -21,6 +21,7 @@ mod servers;
 mod answer;
 mod chat;
 mod commands;
+mod httpd;
 mod members;
 mod private;
 mod spool;

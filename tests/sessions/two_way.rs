@@ -20,6 +20,9 @@ macro_rules! behind_each {
         mod nginx_responder {
             $(#[test] fn $name() { super::$name(super::Way::nginx()) })+
         }
+        mod httpd {
+            $(#[test] fn $name() { super::$name(super::Way::httpd()) })+
+        }
     };
 }
 

@@ -1,5 +1,5 @@
-//! Real servers with a session and a room: Apache with the CGI programs, or nginx with the
-//! responder.
+//! Real servers with a session and a room: Apache with the CGI programs, nginx with the
+//! responder, or `sse-httpd` alone.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::httpd::Httpd;
 use crate::servers::answer::Answer;
 use crate::servers::apache::{Apache, Mpm};
 use crate::servers::gateway::{Gateway, Site};
@@ -17,6 +18,7 @@ use crate::spool::json;
 pub enum Way {
     Apache(Apache),
     Nginx(Box<Site>),
+    Httpd(Box<Httpd>),
 }
 
 /// Repeats its message, line by line.
@@ -87,6 +89,16 @@ impl Way {
         Self::Nginx(Box::new(site.start()))
     }
 
+    /// The responder without nginx.
+    pub fn httpd() -> Self {
+        Self::Httpd(Box::new(Httpd::start("")))
+    }
+
+    /// The same, and the same command.
+    pub fn answering_httpd() -> Self {
+        Self::Httpd(Box::new(Httpd::start(COMMAND)))
+    }
+
     fn request(&self, method: &str, stream: &str, query: &str) -> Request {
         match self {
             // nph speaks HTTP/1.1 itself; the plain program can respond to a POST as well.
@@ -95,6 +107,9 @@ impl Way {
                 _ => apache.request(method, &format!("{stream}.cgi?{query}")),
             },
             Self::Nginx(site) => site.request(method, &format!("/events/{stream}?{query}")),
+            Self::Httpd(httpd) => {
+                Request::new(httpd.port, method, &format!("/events/{stream}?{query}"))
+            }
         }
     }
 
@@ -143,6 +158,7 @@ impl Way {
         match self {
             Self::Apache(apache) => apache.path(name),
             Self::Nginx(site) => site.path(name),
+            Self::Httpd(httpd) => httpd.path(name),
         }
     }
 
@@ -160,6 +176,7 @@ impl Way {
                 site.wait_until_responder_ended(Duration::from_secs(10));
                 site.start_responder();
             }
+            Self::Httpd(httpd) => httpd.restart(),
         }
     }
 }
