@@ -11,5 +11,6 @@ mod cgi;
 mod documents;
 mod limits;
 mod responder;
+mod settings;
 mod simple;
 mod stage;
