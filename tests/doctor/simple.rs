@@ -151,3 +151,20 @@ fn the_probe_tells_what_is_no_stream() {
         "{text}"
     );
 }
+
+#[test]
+fn the_limits_of_debians_configurations_are_judged() {
+    for (folder, culprit) in [
+        ("/etc/nginx", "worker_connections"),
+        ("/etc/apache2", "MaxRequestWorkers"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_sse-doctor"))
+            .args(["--local", folder, "--subscribers", "100000"])
+            .output()
+            .expect("it starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(&format!("FAULT   {culprit}: ")), "{text}");
+        assert!(text.contains(&format!("by {folder}/")), "{text}");
+    }
+}

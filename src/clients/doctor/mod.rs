@@ -14,6 +14,7 @@ mod connection;
 mod diagnosis;
 mod exchange;
 mod http2;
+mod local;
 mod message;
 mod observation;
 mod observe;
@@ -40,6 +41,11 @@ pub fn main() -> ExitCode {
     let exit = match options::parse(arguments()) {
         Ok(Command::Print(text)) => print(&text),
         Ok(Command::Diagnose(plan)) => run(&plan),
+        Ok(Command::Local {
+            folder,
+            subscribers,
+            form,
+        }) => local::run(&folder, subscribers, form),
         Ok(Command::Watch(plan)) => watch::run(&plan),
         Ok(Command::Probe {
             endpoint,

@@ -16,6 +16,7 @@ pub(super) const HELP: &str = "\
 sse-doctor: says what is wrong with a deployment of Server-Sent Events, and who does it
 
 usage: sse-doctor [option]... URL
+       sse-doctor --local DIR [--subscribers N] [--json]
        sse-doctor config SERVER [option]...    prints a configuration; see config --help
        sse-doctor probe [option]... URL        checks any server; see probe --help
        sse-doctor servers                      prints the table of servers it knows
@@ -43,6 +44,10 @@ by --publish; of another stream only by the pattern in which they arrive.
   --json             prints one JSON object, for monitoring
   --watch            keeps one stream open, and shows a line of its state every second
                      (without a terminal: every minute), until --for [for ever]
+  --local DIR        reads the configuration of nginx or Apache in this folder, such as
+                     /etc/nginx or /etc/apache2, instead of a URL: which limits do not
+                     fit the number of subscribers
+  --subscribers N    that number [1000]
   --help, --version
 
 stdout: the report, one line each: ok, note, unknown, warning or FAULT, and what to do
@@ -55,6 +60,12 @@ exit:   0 no fault (warnings are none); 1 a fault; 100 wrong usage; 111 the serv
 pub(super) enum Command {
     /// Diagnose.
     Diagnose(Box<Plan>),
+    /// Judge the limits of a configuration.
+    Local {
+        folder: PathBuf,
+        subscribers: u64,
+        form: OutputForm,
+    },
     /// Watch one stream.
     Watch(Box<Plan>),
     /// Probe a server.
@@ -119,6 +130,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     let (mut url, mut headers, mut token_file) = (None, Vec::new(), None);
     let (mut time, mut origin, mut publish, mut status) = (None, None, None, None);
     let (mut http2, mut form, mut is_watch) = (false, OutputForm::Text, false);
+    let (mut local, mut subscribers) = (None, 1000);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("help") | Short('h') => return Ok(Command::Print(HELP.into())),
@@ -132,6 +144,14 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Long("status") => status = Some(Endpoint::to(&parser.value()?.string()?)?.url),
             Long("token-file") => token_file = Some(PathBuf::from(parser.value()?)),
             Long("header") => headers.push(parser.value()?.string()?),
+            Long("local") => local = Some(PathBuf::from(parser.value()?)),
+            Long("subscribers") => {
+                let text = parser.value()?.string()?;
+                let number = text.parse().ok().filter(|n| (1..=10_000_000).contains(n));
+                subscribers = number.ok_or_else(|| {
+                    UsageError(format!("--subscribers {text}: want a number from 1"))
+                })?;
+            }
             Long("http2") => http2 = true,
             Long("json") => form = OutputForm::Json,
             Long("watch") => is_watch = true,
@@ -139,7 +159,17 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             other => return Err(other.unexpected().into()),
         }
     }
-    let url = url.ok_or_else(|| UsageError("want a URL".into()))?;
+    let url = match (url, local) {
+        (Some(_), Some(_)) => return Err(UsageError("a URL or --local: choose one".into())),
+        (None, Some(folder)) => {
+            return Ok(Command::Local {
+                folder,
+                subscribers,
+                form,
+            });
+        }
+        (url, None) => url.ok_or_else(|| UsageError("want a URL".into()))?,
+    };
     let mut endpoint = Endpoint::to(&url)?;
     headers.iter().try_for_each(|text| endpoint.header(text))?;
     if let Some(path) = token_file {
@@ -184,7 +214,7 @@ mod tests {
         match parse(arguments.iter().map(OsString::from)) {
             Ok(Command::Diagnose(plan) | Command::Watch(plan)) => Ok(*plan),
             Ok(Command::Print(text)) => Err(text),
-            Ok(Command::Probe { .. }) => Err("a probe".into()),
+            Ok(Command::Probe { .. } | Command::Local { .. }) => Err("no URL".into()),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -209,6 +239,8 @@ mod tests {
             &["http://a/", "--origin", "https://b.example/path"],
             &["http://a/", "--origin", "b.example"],
             &["http://a/", "--publish", "/b"],
+            &["http://a/", "--local", "/etc/nginx"],
+            &["--local", "/etc/nginx", "--subscribers", "0"],
             &["http://a/", "--nonsense"],
         ] {
             assert!(plan(wrong).is_err(), "{wrong:?}");

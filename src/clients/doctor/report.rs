@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::diagnosis::{Diagnosis, Verdict};
+use super::diagnosis::{Check, Diagnosis, Verdict};
 use super::observation::Observations;
 
 /// Lines are broken at this width.
@@ -10,8 +10,47 @@ const WIDTH: usize = 100;
 
 /// One line for each check, then its culprit and remedies.
 pub(super) fn text(seen: &Observations, diagnosis: &Diagnosis) -> String {
-    let mut text = format!("{}\n", seen.url);
-    for check in &diagnosis.checks {
+    let mut text = format!("{}\n{}", seen.url, lines(&diagnosis.checks));
+    let count = |verdict| {
+        diagnosis
+            .checks
+            .iter()
+            .filter(|check| check.verdict == verdict)
+            .count()
+    };
+    let plural = |count: usize, word: &str| match count {
+        1 => format!("1 {word}"),
+        count => format!("{count} {word}s"),
+    };
+    text.push_str(&format!(
+        "{}, {}; {} in {:.0} s\n",
+        plural(count(Verdict::Fault), "fault"),
+        plural(count(Verdict::Warning), "warning"),
+        plural(seen.connections as usize, "connection"),
+        seen.stream.watched.as_secs_f64(),
+    ));
+    text
+}
+
+/// The limits of a configuration.
+pub(super) fn local(folder: &str, subscribers: u64, checks: &[Check]) -> String {
+    format!("{folder}, for {subscribers} subscribers\n{}", lines(checks))
+}
+
+/// The limits of a configuration, as one object.
+pub(super) fn local_json(folder: &str, subscribers: u64, checks: &[Check]) -> String {
+    let object = json!({
+        "folder": folder,
+        "subscribers": subscribers,
+        "checks": objects(checks),
+    });
+    format!("{object}\n")
+}
+
+/// The lines of each check.
+fn lines(checks: &[Check]) -> String {
+    let mut text = String::new();
+    for check in checks {
         let mark = check.verdict.name();
         add(
             &mut text,
@@ -31,24 +70,6 @@ pub(super) fn text(seen: &Observations, diagnosis: &Diagnosis) -> String {
             add(&mut text, "        → ", fix);
         }
     }
-    let count = |verdict| {
-        diagnosis
-            .checks
-            .iter()
-            .filter(|check| check.verdict == verdict)
-            .count()
-    };
-    let plural = |count: usize, word: &str| match count {
-        1 => format!("1 {word}"),
-        count => format!("{count} {word}s"),
-    };
-    text.push_str(&format!(
-        "{}, {}; {} in {:.0} s\n",
-        plural(count(Verdict::Fault), "fault"),
-        plural(count(Verdict::Warning), "warning"),
-        plural(seen.connections as usize, "connection"),
-        seen.stream.watched.as_secs_f64(),
-    ));
     text
 }
 
@@ -75,25 +96,12 @@ fn add(text: &mut String, start: &str, words: &str) {
 
 /// One object.
 pub(super) fn json(seen: &Observations, diagnosis: &Diagnosis) -> String {
-    let checks: Vec<Value> = diagnosis
-        .checks
-        .iter()
-        .map(|check| {
-            json!({
-                "check": check.code,
-                "verdict": check.verdict.name().to_ascii_lowercase(),
-                "text": check.text,
-                "culprit": check.culprit,
-                "fixes": check.fixes,
-            })
-        })
-        .collect();
     let record = &seen.stream.record;
     let object = json!({
         "url": seen.url,
         "verdict": diagnosis.worst().name().to_ascii_lowercase(),
         "servers": diagnosis.chain.iter().map(|server| server.name).collect::<Vec<_>>(),
-        "checks": checks,
+        "checks": objects(&diagnosis.checks),
         "events": record.event_count,
         "comments": record.comment_count,
         "bytes": record.byte_count,
@@ -101,4 +109,18 @@ pub(super) fn json(seen: &Observations, diagnosis: &Diagnosis) -> String {
         "connections": seen.connections,
     });
     format!("{object}\n")
+}
+
+/// Each check as an object.
+fn objects(checks: &[Check]) -> Vec<Value> {
+    let object = |check: &Check| {
+        json!({
+            "check": check.code,
+            "verdict": check.verdict.name().to_ascii_lowercase(),
+            "text": check.text,
+            "culprit": check.culprit,
+            "fixes": check.fixes,
+        })
+    };
+    checks.iter().map(object).collect()
 }

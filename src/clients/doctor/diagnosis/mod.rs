@@ -69,11 +69,11 @@ impl Check {
         }
     }
 
-    fn good(code: &'static str, text: impl Into<String>) -> Self {
+    pub(in super::super) fn good(code: &'static str, text: impl Into<String>) -> Self {
         Self::new(code, Verdict::Good, text)
     }
 
-    fn note(code: &'static str, text: impl Into<String>) -> Self {
+    pub(in super::super) fn note(code: &'static str, text: impl Into<String>) -> Self {
         Self::new(code, Verdict::Note, text)
     }
 
@@ -85,16 +85,16 @@ impl Check {
         Self::new(code, Verdict::Warning, text)
     }
 
-    fn fault(code: &'static str, text: impl Into<String>) -> Self {
+    pub(in super::super) fn fault(code: &'static str, text: impl Into<String>) -> Self {
         Self::new(code, Verdict::Fault, text)
     }
 
-    fn by(mut self, culprit: impl Into<String>) -> Self {
+    pub(in super::super) fn by(mut self, culprit: impl Into<String>) -> Self {
         self.culprit = Some(culprit.into());
         self
     }
 
-    fn fix(mut self, fix: impl Into<String>) -> Self {
+    pub(in super::super) fn fix(mut self, fix: impl Into<String>) -> Self {
         self.fixes.push(fix.into());
         self
     }
