@@ -232,6 +232,40 @@ inside systemctl daemon-reload
 inside systemctl reset-failed sse-fcgi sse-fcgi.socket 2>/dev/null || true
 inside systemctl restart sse-fcgi.socket
 
+step "each drop-in permits what its name says"
+permit() {
+    inside sh -c "for name in $*; do install -D -m 644 /mnt/project/systemd/drop-ins/\$name.conf \\
+        /etc/systemd/system/sse-fcgi.service.d/\$name.conf; done"
+}
+inside sh -c 'mkdir -p /etc/sse-cgi; umask 077; echo 0123456789abcdef >/etc/sse-cgi/tokens'
+memory='cat /proc/meminfo'
+drop_in "Environment=\"SSE_COMMAND=$memory\""
+inside systemctl restart sse-fcgi
+has "$(ask 10 SSE_STREAM=command "SSE_COMMAND=$memory" --until 'event: close')" 'event: close'
+! grep -q MemTotal <<<"$(ask 10 SSE_STREAM=command "SSE_COMMAND=$memory" --until 'event: close')" \
+    || fail "the default shows /proc/meminfo"
+permit commands tokens log-file
+inside systemctl daemon-reload
+inside systemctl restart sse-fcgi
+has "$(ask 10 SSE_STREAM=command "SSE_COMMAND=$memory" --until MemTotal)" 'data: MemTotal'
+has "$(ask 10 SSE_STREAM=tail SSE_FILE=/run/credentials/sse-fcgi.service/tokens \
+    --until '^data:')" 'data: 0123456789abcdef'
+until_true 5 "the log file" inside test -e /var/log/sse-fcgi/sse-fcgi.log
+inside sh -c 'groupadd --system sse-publishers; useradd --system --gid sse-publishers sse-cgi;
+    useradd --groups sse-publishers ann' || fail "no users can be made"
+inside rm -r /etc/systemd/system/sse-fcgi.service.d
+permit publishers
+inside systemctl daemon-reload
+inside systemctl restart sse-fcgi
+has "$(ask 10 SSE_STREAM=countdown SSE_COUNT=1 SSE_INTERVAL=10ms)" 'event: close'
+inside setpriv --reuid ann --regid sse-publishers --clear-groups \
+    sh -c 'umask 002; echo "{\"data\":\"by ann\"}" >>/var/lib/sse-cgi/ann.jsonl' \
+    || fail "a member of the group cannot append: $(inside ls -ld /var/lib/sse-cgi/)"
+has "$(ask 10 SSE_STREAM=tail SSE_FILE=/var/lib/sse-cgi/ann.jsonl --until '^data:')" 'data: by ann'
+inside rm -r /etc/systemd/system/sse-fcgi.service.d
+inside systemctl daemon-reload
+inside systemctl restart sse-fcgi
+
 step "root is refused, and --user becomes www-data"
 inside systemd-run -q --unit=sse-root /usr/local/bin/sse-fcgi --socket /run/sse-root.sock
 until_true 10 "the refusal" inside sh -c \
