@@ -14,6 +14,7 @@ mod configured;
 mod connections;
 mod first_minute;
 mod hostile;
+mod listening;
 mod load;
 mod machine;
 mod proxy_protocol;
