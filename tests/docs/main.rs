@@ -157,6 +157,7 @@ run_pages! {
     pages_of_your_own "docs/in-a-page.md"
     limits "docs/limits.md"
     permissions "docs/permissions.md"
+    probe "docs/probe.md"
     publishing "docs/publishing.md"
     security "docs/security.md"
     settings "docs/settings.md"
