@@ -10,6 +10,8 @@ export interface SourceOptions {
   lastEventId: string;
   onevent: (event: StreamEvent) => void;
   onstate: (state: StreamState) => void;
+  /** Another address of the same stream, when the link in this one expires. */
+  renew?: () => Promise<string>;
 }
 
 export class Source {

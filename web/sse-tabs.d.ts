@@ -22,6 +22,9 @@ export class SharedSource {
   retry(): void;
 }
 
+/** The address without a signed link or a token, which differ from tab to tab. */
+export function withoutLink(url: string): string;
+
 /** The events that a tab was given, as far as it remembers them. */
 export class History {
   constructor(keep: number, id: string);

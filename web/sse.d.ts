@@ -41,7 +41,7 @@ export interface Gap {
 export interface ConnectOptions {
   /** Named events to receive; unnamed ones always are. */
   events?: string[];
-  /** Every event but `gap`, `close`, `unavailable` and `heartbeat`, in order. */
+  /** Every event but `gap`, `close`, `unavailable`, `heartbeat` and `expired`, in order. */
   onevent?: (event: StreamEvent) => void;
   onstate?: (state: StreamState) => void;
   /** The stream is over, told once; null when the server said it by the status 204. */
@@ -49,6 +49,11 @@ export interface ConnectOptions {
   ongap?: (gap: Gap) => void;
   /** There is nothing to read now; the stream is tried again, and goes on by itself. */
   onunavailable?: (reason: string) => void;
+  /**
+   * Gets another signed link to the same stream from the application: before the present one
+   * expires, and when the server answers 403. What it throws is reported, and it is asked again.
+   */
+  renew?: () => string | URL | Promise<string | URL>;
   /** One connection for all tabs; default true. */
   shared?: boolean;
   /** Ask for the event `heartbeat`, to notice a lost connection; default true. */
