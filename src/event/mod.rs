@@ -9,6 +9,7 @@
 //! No I/O and no clock here.
 
 mod batch;
+mod composite;
 mod encode;
 mod gap;
 mod id;
@@ -16,6 +17,7 @@ mod name;
 mod unavailable;
 
 pub use batch::Batch;
+pub use composite::{CompositeId, Position, Tag, Unpackable};
 pub use encode::Event;
 pub use gap::{Gap, Reason};
 pub use id::{EventId, InvalidId};
