@@ -16,6 +16,10 @@ pub fn install_pages(folder: &Folder) {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(from);
         for entry in fs::read_dir(from).expect("the project has this folder") {
             let entry = entry.expect("it can be read");
+            // The folders in examples/ are projects of their own.
+            if entry.path().is_dir() {
+                continue;
+            }
             fs::copy(entry.path(), to.join(entry.file_name()))
                 .expect("the new folder can be written");
         }
