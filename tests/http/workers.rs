@@ -222,7 +222,9 @@ fn the_limit_of_subscribers_holds_for_all_workers_together() {
     };
     fill(&mut served);
     assert_eq!(served.len(), 10);
-    assert_eq!(figure(&httpd, "subscribers"), 10);
+    wait_for("the figures of all workers", || {
+        (figure(&httpd, "subscribers") == 10).then_some(())
+    });
     let killed = worker_of(&httpd, &served[0]).unwrap();
     served.retain(|client| worker_of(&httpd, client) != Some(killed));
     replace(&httpd, killed);
