@@ -136,7 +136,13 @@ impl Server {
             }
             State::Reading { since } => {
                 let has_never_asked = connection.request.number == 0;
-                if connection.is_incomplete() || has_never_asked {
+                let is_incomplete = connection.is_incomplete();
+                if let Some(until) = self.shutdown.first_request_until()
+                    && has_never_asked
+                    && !is_incomplete
+                {
+                    (until, "drained")
+                } else if is_incomplete || has_never_asked {
                     (*since + request_timeout, "slow request")
                 } else if connection.is_closed_when_idle() {
                     (*since + self.options.idle_timeout, "idle")

@@ -50,6 +50,7 @@ use crate::system::exit;
 use crate::system::log::{Level, Log, Style};
 use crate::system::output::print;
 use crate::system::privilege;
+use crate::system::signals::Signals;
 use configuration::{Configuration, Remarks};
 use event_loop::{Parts, Server};
 use listen::{ListenError, Listener, Sockets};
@@ -139,6 +140,10 @@ fn serve(
         Ok(configured) => configured,
         Err(problems) => return wrong(problems),
     };
+    if let Err(error) = Signals::hold() {
+        log.startup_error(&format!("signals: {error}"));
+        return exit::system();
+    }
     let is_systemd_s = std::env::var_os("LISTEN_FDS").is_some();
     let sockets = match Sockets::open(&options.places, options.workers) {
         Ok(sockets) => sockets,

@@ -1,12 +1,14 @@
 //! Signals: the shutdown of the server, and the reload of its settings.
 
 use std::cell::RefCell;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::sys::socket::{MsgFlags, recv};
 
 use super::configuration::{Configuration, Remarks};
-use super::connection::{Action, State};
+use super::connection::{Action, Connection, State};
 use super::event_loop::Server;
 use super::notify::Notify;
 use super::token::{ConnectionId, Token};
@@ -16,6 +18,10 @@ use crate::source::{Now, Stream};
 use crate::store::settings_file;
 use crate::system::log::{Level, Log};
 
+/// How long the first request of a connection may take to arrive after shutdown has begun. The
+/// client has connected a moment ago, so its request is on the way.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// Whether the server is shutting down.
 pub(super) struct Shutdown {
     notify: Notify,
@@ -23,6 +29,8 @@ pub(super) struct Shutdown {
     drain: Duration,
     /// The time by which they must have ended, once shutdown has begun.
     until: Option<Duration>,
+    /// The time by which a connection without a request is closed.
+    first_request_until: Option<Duration>,
     /// The signal that caused it, and how many streams it ended.
     asked_by: Option<(Signal, usize)>,
 }
@@ -33,6 +41,7 @@ impl Shutdown {
             notify,
             drain,
             until: None,
+            first_request_until: None,
             asked_by: None,
         }
     }
@@ -46,6 +55,11 @@ impl Shutdown {
         self.until.is_some()
     }
 
+    /// The time by which a connection without a request is closed, once shutdown has begun.
+    pub(super) fn first_request_until(&self) -> Option<Duration> {
+        self.first_request_until
+    }
+
     /// Whether the process must exit.
     pub(super) fn is_complete(&self, has_no_connections: bool, now: Now) -> bool {
         self.until
@@ -56,6 +70,7 @@ impl Shutdown {
         self.notify.say("STOPPING=1");
         let until = now.monotonic + self.drain;
         self.until = Some(until);
+        self.first_request_until = Some(now.monotonic + self.drain.min(FIRST_REQUEST));
         until
     }
 }
@@ -229,8 +244,11 @@ impl Server {
         self.configuration = read;
     }
 
-    /// Stops accepting connections, and ends every stream after its current event.
+    /// Stops accepting connections, and ends every stream after its current event. Requests that
+    /// have arrived are answered, also those of clients that have connected just now.
     fn drain(&mut self, now: Now) {
+        // Closing a socket of ours resets the connections that wait at it.
+        self.accept(now);
         let until = self.shutdown.begin(now);
         self.acceptor.close(&self.poller);
         self.schedule.set(until, Token::Housekeeping);
@@ -244,9 +262,12 @@ impl Server {
                     let action = self.end_for_restart(id);
                     self.perform(id, action, now);
                 }
-                State::Reading { .. } if !connection.is_incomplete() => {
-                    self.close(id, "drained", now);
-                }
+                // A request has arrived that has not been read: it is answered.
+                State::Reading { .. } if connection.is_incomplete() || has_input(connection) => {}
+                State::Reading { .. } => match self.shutdown.first_request_until() {
+                    Some(at) if connection.request.number == 0 => self.wake_at(id, at),
+                    _ => self.close(id, "drained", now),
+                },
                 _ => {}
             }
         }
@@ -263,4 +284,10 @@ impl Server {
         }
         Action::Finish("drained")
     }
+}
+
+/// Whether a peer has sent bytes that have not been read.
+fn has_input(connection: &Connection) -> bool {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    recv(connection.as_fd().as_raw_fd(), &mut [0], flags).is_ok_and(|count| count > 0)
 }

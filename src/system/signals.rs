@@ -36,6 +36,19 @@ impl Signals {
         Self::take_those(&[&ends[..], &[Signal::SIGCHLD]].concat())
     }
 
+    /// Keeps SIGTERM, SIGINT and SIGHUP waiting until they are taken over, so that none ends a
+    /// process that already has its listening socket.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub(crate) fn hold() -> io::Result<()> {
+        let mut held = SigSet::empty();
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            held.add(signal);
+        }
+        Ok(held.thread_block()?)
+    }
+
     fn take_those(signals: &[Signal]) -> io::Result<Self> {
         alarm::cancel();
         let mut taken = SigSet::empty();

@@ -47,6 +47,8 @@ fn an_nph_name_gives_every_line_once_to_a_client_that_returns(mpm: Mpm) {
     let apache = Apache::with(mpm)
         .with_http2()
         .set("SSE_HEARTBEAT", "1s")
+        // Whatever is written before the first answer.
+        .set("SSE_BACKLOG", "300")
         .start();
     append(&apache.tail_file(), "0\n");
     let file = apache.tail_file();

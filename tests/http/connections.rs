@@ -4,6 +4,8 @@ use std::fs;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::hostile::cases;
 use crate::stage::{Folder, Httpd, Start, get};
 
@@ -49,6 +51,33 @@ fn a_kept_connection_serves_one_request_after_the_other() {
     }
     client.send(get("/events/a.log"));
     client.until("data: one\n\n");
+}
+
+#[test]
+fn requests_that_have_come_before_the_end_are_answered_and_those_of_new_connections() {
+    let folder = Folder::new();
+    fs::write(folder.path("a.log"), "one\n").unwrap();
+    let mut httpd = Httpd::of(&folder, &["a.log"]);
+    let mut stream = httpd.ask(get("/events/a.log"));
+    stream.until("data: one\n\n");
+    let mut kept = httpd.ask(get("/site.js"));
+    assert_eq!(kept.response().status(), 200);
+    let mut fresh = httpd.connect();
+    // It has been accepted when a later one has been answered.
+    assert_eq!(httpd.get("/site.js").status(), 200);
+    let mut asking: Vec<_> = (0..50).map(|_| httpd.ask(get("/site.js"))).collect();
+    httpd.signal(Signal::SIGTERM);
+    for client in &mut asking {
+        assert_eq!(client.response().status(), 200);
+    }
+    drop(asking);
+    let end = String::from_utf8(stream.rest()).unwrap();
+    assert!(end.ends_with('\n') && end.contains("retry: "), "{end:?}");
+    assert!(kept.rest().is_empty());
+    fresh.send(get("/site.js"));
+    assert_eq!(fresh.response().status(), 200);
+    assert!(fresh.rest().is_empty());
+    assert_eq!(httpd.code(), 0);
 }
 
 #[test]
