@@ -166,6 +166,10 @@ impl Channels {
         let Some((key, _)) = &own.share else {
             return CatchUp::At(at);
         };
+        if own.subscription.position().is_none() {
+            // It cannot be opened elsewhere, nor attach. Its source wakes it when it knows.
+            return CatchUp::At(at);
+        }
         if own.watching == Watching::ByChannel && !self.contains(key) {
             return CatchUp::Unwatched(at);
         }
