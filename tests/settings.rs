@@ -9,12 +9,13 @@ use std::process::Command;
 use sse_cgi::request::settings::{Streams, TABLE, page, table_row};
 
 /// Each program for a terminal, and the stream whose settings it reads.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     (env!("CARGO_BIN_EXE_nph-clock"), "clock"),
     (env!("CARGO_BIN_EXE_nph-countdown"), "countdown"),
     (env!("CARGO_BIN_EXE_nph-script"), "script"),
     (env!("CARGO_BIN_EXE_nph-tail"), "tail"),
     (env!("CARGO_BIN_EXE_nph-command"), "command"),
+    (env!("CARGO_BIN_EXE_nph-redis"), "redis"),
     (env!("CARGO_BIN_EXE_nph-session"), "session"),
     (env!("CARGO_BIN_EXE_nph-room"), "room"),
     (env!("CARGO_BIN_EXE_publish"), "publish"),

@@ -14,5 +14,5 @@ mod serve;
 mod terminal;
 
 pub(crate) use program::run_with;
-pub use program::{run_cgi, run_cgi_with_check, run_cgi_with_programs};
+pub use program::{run_cgi, run_cgi_with_check, run_cgi_with_engines, run_cgi_with_programs};
 pub use publish::{run_publish, run_two_way};

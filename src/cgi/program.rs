@@ -52,6 +52,12 @@ pub fn run_cgi_with_programs(stream: &'static Stream) -> ExitCode {
     run_with(stream, Capabilities::PROGRAMS)
 }
 
+/// The same as [`run_cgi`] for a stream that an engine keeps.
+#[must_use]
+pub fn run_cgi_with_engines(stream: &'static Stream) -> ExitCode {
+    run_with(stream, Capabilities::ENGINES)
+}
+
 pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> ExitCode {
     run(stream, capabilities, None)
 }

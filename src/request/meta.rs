@@ -173,10 +173,13 @@ struct SettingsSet(Vec<Vec<u8>>);
 
 impl SettingsSet {
     fn covers(&self, name: &[u8]) -> bool {
-        // They exclude each other: whichever a layer sets, it means that one.
-        const PLACES: [&[u8]; 2] = [b"SSE_FILE", b"SSE_ROOT"];
-        let is_place = PLACES.contains(&name);
-        let covers = |own: &[u8]| own == name || (is_place && PLACES.contains(&own));
+        // Two of a pair exclude each other: whichever a layer sets, it means that one.
+        const PLACES: [[&[u8]; 2]; 2] = [
+            [b"SSE_FILE", b"SSE_ROOT"],
+            [b"SSE_STREAM_KEY", b"SSE_STREAM_KEY_PREFIX"],
+        ];
+        let pair = PLACES.iter().find(|pair| pair.contains(&name));
+        let covers = |own: &[u8]| own == name || pair.is_some_and(|pair| pair.contains(&own));
         self.0.iter().any(|own| covers(own))
     }
 }

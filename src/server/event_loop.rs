@@ -160,6 +160,7 @@ impl Server {
                 .poller
                 .add(&worker.control, control, Token::Supervisor)?;
         }
+        server.host.engines.set_owner(Token::Engines.to_u64());
         server.acceptor.resume(&server.poller)?;
         server.log_start();
         Ok(server)
@@ -213,7 +214,7 @@ impl Server {
                         host.programs.drain(|hints| self.on_hint(hints.owner()));
                     }
                     (Token::Added, _) => self.take_results(now),
-                    (Token::Reap | Token::Upkeep | Token::Housekeeping, _) => {}
+                    (Token::Reap | Token::Upkeep | Token::Housekeeping | Token::Engines, _) => {}
                 }
             }
             if self.host.watcher.has_collected() {
@@ -337,6 +338,10 @@ impl Server {
         match token {
             Token::Channel(channel) => self.queue_channel(channel),
             Token::Change(id) => self.queue(id),
+            Token::Engines => {
+                let host = Rc::clone(&self.host);
+                host.engines.pump(&mut |owner| self.on_hint(owner));
+            }
             _ => {}
         }
     }

@@ -36,12 +36,14 @@ fn runs_commands(stream: &Stream) -> bool {
 }
 
 /// Whether a request for a path below that of its section names nothing: the stream is at one
-/// path only, unless it takes the name of a file below `SSE_ROOT`.
+/// path only, unless it takes the name of a file below `SSE_ROOT`, or of a key after
+/// `SSE_STREAM_KEY_PREFIX`.
 fn names_nothing(meta: &MetaVariables) -> bool {
     let is_at_root = meta.get("SCRIPT_NAME").last().is_none();
     let below = meta.get("PATH_INFO").last().unwrap_or_default();
     let is_own = below.is_empty() || (is_at_root && below == b"/");
-    !is_own && meta.get("SSE_ROOT").last().is_none()
+    let takes_name = |setting| meta.get(setting).last().is_some();
+    !is_own && !takes_name("SSE_ROOT") && !takes_name("SSE_STREAM_KEY_PREFIX")
 }
 
 /// Checks that a request may name this path.
@@ -262,6 +264,7 @@ impl Server {
             ("SSE_FILE", &settings.file),
             ("SSE_ROOT", &settings.root),
             ("SSE_SPOOL", &settings.spool),
+            ("SSE_REDIS_PASSWORD_FILE", &settings.redis_password_file),
             ("SSE_KEYS", &settings.access.keys),
             ("SSE_JWT_KEYS", &settings.access.token_keys),
         ];

@@ -20,6 +20,8 @@ pub(super) enum Token {
     Watcher,
     /// The pipes of programs.
     Programs,
+    /// The engines of streams that are not stored on this machine.
+    Engines,
     /// Workers have appended records to files.
     Added,
     /// Programs that have ended must be reaped.
@@ -42,6 +44,7 @@ const PROGRAMS: u64 = OTHER | 3;
 const REAP: u64 = OTHER | 4;
 const HOUSEKEEPING: u64 = OTHER | 5;
 const ADDED: u64 = OTHER | 6;
+const ENGINES: u64 = OTHER | 9;
 const UPKEEP: u64 = OTHER | 7;
 const SUPERVISOR: u64 = OTHER | 8;
 
@@ -89,6 +92,7 @@ impl Token {
             Self::Supervisor => SUPERVISOR,
             Self::Housekeeping => HOUSEKEEPING,
             Self::Added => ADDED,
+            Self::Engines => ENGINES,
         }
     }
 
@@ -104,6 +108,7 @@ impl Token {
             SUPERVISOR => Self::Supervisor,
             HOUSEKEEPING => Self::Housekeeping,
             ADDED => Self::Added,
+            ENGINES => Self::Engines,
             channel if channel & CHANNEL != 0 => Self::Channel((channel & !CHANNEL) as usize),
             change if change & CHANGE != 0 => Self::Change(ConnectionId(change & !CHANGE)),
             connection => Self::Connection(ConnectionId(connection)),
@@ -137,6 +142,7 @@ mod tests {
             Token::Supervisor,
             Token::Housekeeping,
             Token::Added,
+            Token::Engines,
         ] {
             assert_eq!(Token::from_u64(token.to_u64()), token);
         }

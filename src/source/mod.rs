@@ -27,6 +27,7 @@ pub mod countdown;
 mod followed;
 mod lines;
 mod record;
+pub mod redis;
 pub mod room;
 pub mod script;
 pub mod session;
@@ -195,6 +196,15 @@ pub trait Host {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
+    /// The access to a key of an engine, which keeps streams outside this machine.
+    ///
+    /// # Errors
+    /// `Unsupported` in a host without engines; when no descriptor is left.
+    fn feed(&self, key: &redis::Key) -> std::io::Result<Box<dyn redis::Feed>> {
+        let _ = key;
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
     /// Random bytes for secrets.
     ///
     /// # Errors
@@ -318,12 +328,13 @@ impl Stream {
 }
 
 /// All streams.
-pub static STREAMS: [&Stream; 7] = [
+pub static STREAMS: [&Stream; 8] = [
     &clock::STREAM,
     &countdown::STREAM,
     &script::STREAM,
     &tail::STREAM,
     &command::STREAM,
+    &redis::STREAM,
     &session::STREAM,
     &room::STREAM,
 ];

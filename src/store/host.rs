@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use super::append::{AppendError, AppendOptions};
 use super::disk::{self, RealDisk, Surroundings};
+use super::engines::EngineSlot;
 use super::listing::Listings;
 use super::publish_location::{PublishError, target, unwritten};
+use super::redis;
 use super::roster::Rosters;
 use super::spool::SpoolFolder;
 use crate::publish::Record;
 use crate::request::{BelowRoot, Durability, Request, Settings};
 use crate::source::command::Process;
+use crate::source::redis::{Feed, Key};
 use crate::source::{Host, SessionKind, Spool, tail};
 use crate::stream::Watching;
 use crate::system::accounts;
@@ -33,13 +36,20 @@ pub(crate) struct SystemHost {
     pub(crate) programs: Rc<Programs>,
     listings: Rc<Listings>,
     rosters: Rc<Rosters>,
+    /// The engines of streams that are not stored on this machine.
+    pub(crate) engines: Rc<EngineSlot>,
+    process_log: Rc<Log>,
+    watching: Watching,
     capabilities: Capabilities,
 }
 
 impl SystemHost {
     pub(crate) fn new(log: Rc<Log>, capabilities: Capabilities) -> Self {
         Self {
+            process_log: Rc::clone(&log),
             log,
+            watching: Watching::Own,
+            engines: Rc::default(),
             watcher: Rc::new(Watcher::new()),
             blind: Rc::new(Watcher::blind()),
             programs: Rc::new(Programs::new()),
@@ -58,8 +68,14 @@ impl SystemHost {
         Rc::new(Self {
             log: Rc::clone(log),
             watcher: Rc::clone(watcher),
+            watching,
             ..self.clone()
         })
+    }
+
+    /// The log of the process, not of one request.
+    pub(super) fn process_log(&self) -> Rc<Log> {
+        Rc::clone(&self.process_log)
     }
 
     /// The watcher, changes and log for a followed path.
@@ -131,6 +147,10 @@ impl Host for SystemHost {
         self.capabilities.spool.ok_or(UNSUPPORTED)?(self, folder, kind, grace)
     }
 
+    fn feed(&self, key: &Key) -> io::Result<Box<dyn Feed>> {
+        self.capabilities.feed.ok_or(UNSUPPORTED)?(self, key, self.watching)
+    }
+
     fn secret(&self) -> io::Result<[u8; 16]> {
         let mut bytes = [0; 16];
         File::open("/dev/urandom")?.read_exact(&mut bytes)?;
@@ -150,6 +170,7 @@ const UNSUPPORTED: io::ErrorKind = io::ErrorKind::Unsupported;
 
 type Start = fn(&SystemHost, &[String]) -> io::Result<Box<dyn Process>>;
 type OpenSpool = fn(&SystemHost, &Path, SessionKind, Duration) -> io::Result<Rc<dyn Spool>>;
+type OpenFeed = fn(&SystemHost, &Key, Watching) -> io::Result<Box<dyn Feed>>;
 type Append = fn(&Settings, &Request, &str) -> io::Result<()>;
 
 /// What a program's streams may do besides following files. A program contains only the code of
@@ -159,6 +180,7 @@ pub(crate) struct Capabilities {
     start: Option<Start>,
     spool: Option<OpenSpool>,
     append: Option<Append>,
+    feed: Option<OpenFeed>,
 }
 
 impl Capabilities {
@@ -167,6 +189,7 @@ impl Capabilities {
         start: None,
         spool: None,
         append: None,
+        feed: None,
     };
 
     /// Running programs.
@@ -182,9 +205,16 @@ impl Capabilities {
         ..Self::FILES
     };
 
+    /// Reading from engines.
+    pub(crate) const ENGINES: Self = Self {
+        feed: Some(redis::feed),
+        ..Self::FILES
+    };
+
     /// Everything.
     pub(crate) const ALL: Self = Self {
         start: Some(start),
+        feed: Some(redis::feed),
         ..Self::SESSIONS
     };
 }

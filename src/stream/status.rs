@@ -22,6 +22,8 @@ pub struct StatusReport {
     pub accept_errors: u64,
     /// The age of the oldest stream; 0 where there is none.
     pub oldest_seconds: u64,
+    /// Whether the engines of streams that are stored elsewhere can be reached, by their addresses.
+    pub engines: BTreeMap<String, bool>,
     /// The age of the process.
     pub uptime_seconds: u64,
 }
@@ -42,7 +44,7 @@ impl StatusReport {
             .iter()
             .map(|(name, count)| ((*name).to_owned(), json!(count)))
             .collect();
-        let object = json!({
+        let mut object = json!({
             "subscribers": self.all_subscribers(),
             "subscribers_by_stream": by_stream,
             "catching_up": self.catching_up,
@@ -54,6 +56,12 @@ impl StatusReport {
             "uptime_seconds": self.uptime_seconds,
             "version": VERSION,
         });
+        if !self.engines.is_empty() {
+            let up = |is_up: &bool| if *is_up { "up" } else { "down" };
+            let states = self.engines.iter();
+            let states: BTreeMap<&String, &str> = states.map(|(name, is)| (name, up(is))).collect();
+            object["engines"] = json!(states);
+        }
         format!("{object}\n")
     }
 
@@ -127,6 +135,18 @@ impl StatusReport {
             "Age of the process.",
             &one(self.uptime_seconds),
         );
+        if !self.engines.is_empty() {
+            let up = |(name, is_up): (&String, &bool)| {
+                (format!("{{engine=\"{name}\"}}"), u64::from(*is_up))
+            };
+            let states: Vec<(String, u64)> = self.engines.iter().map(up).collect();
+            figure(
+                "sse_engine_up",
+                "gauge",
+                "Whether an engine that keeps streams can be reached.",
+                &states,
+            );
+        }
         let version = format!("{{version=\"{VERSION}\"}}");
         figure("sse_build_info", "gauge", "The build.", &[(version, 1)]);
         text
@@ -147,6 +167,7 @@ mod tests {
             accept_errors: 0,
             oldest_seconds: 77,
             uptime_seconds: 99,
+            engines: [("unix:/r".to_owned(), true), ("unix:/s".to_owned(), false)].into(),
         }
     }
 
@@ -170,5 +191,7 @@ mod tests {
         assert_eq!(json["subscribers"], 42);
         assert_eq!(json["subscribers_by_stream"]["tail"], 40);
         assert!(text.contains("\nsse_subscribers_by_stream{stream=\"tail\"} 40\n"));
+        assert_eq!(json["engines"], json!({"unix:/r": "up", "unix:/s": "down"}));
+        assert!(text.contains("\nsse_engine_up{engine=\"unix:/s\"} 0\n"));
     }
 }

@@ -30,6 +30,9 @@ const REAP_EVERY: Duration = Duration::from_secs(1);
 /// The part of a line of a program's stderr that is logged.
 const ERROR_LINE_MAX_BYTES: usize = 1024;
 
+/// The number of the descriptor that is no program's.
+const OTHERS: u64 = 0;
+
 /// The pipes of all programs, behind one descriptor, and the programs that are ending.
 pub(crate) struct Programs {
     epoll: RefCell<Option<Epoll>>,
@@ -118,6 +121,18 @@ impl Programs {
         }
     }
 
+    /// Adds a descriptor that is no program's. `hints` is told while it is readable.
+    pub(crate) fn add(&self, descriptor: BorrowedFd<'_>, hints: Rc<Hints>) -> io::Result<()> {
+        let mut epoll = self.epoll.borrow_mut();
+        let epoll = match &mut *epoll {
+            Some(epoll) => epoll,
+            none => none.insert(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?),
+        };
+        epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, OTHERS))?;
+        self.readers.borrow_mut().insert(OTHERS, hints);
+        Ok(())
+    }
+
     /// Sets how many programs may run at once.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.limit.set(limit);
@@ -131,7 +146,8 @@ impl Programs {
         log: Rc<Log>,
     ) -> io::Result<Running> {
         self.reap();
-        let running = self.readers.borrow().len() + self.ending.borrow().len();
+        let running =
+            self.readers.borrow().range(OTHERS + 1..).count() + self.ending.borrow().len();
         if running >= self.limit.get() {
             let text = format!("{running} programs run already; raise SSE_COMMAND_MAX");
             return Err(io::Error::other(text));

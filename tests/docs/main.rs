@@ -156,6 +156,7 @@ run_pages! {
     index "docs/README.md"
     pages_of_your_own "docs/in-a-page.md"
     limits "docs/limits.md"
+    many_machines "docs/many-machines.md"
     permissions "docs/permissions.md"
     probe "docs/probe.md"
     publishing "docs/publishing.md"

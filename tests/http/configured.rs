@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::stage::{Client, Folder, Httpd, Start, get};
+use crate::support::redis::Redis;
 
 /// One that serves what this settings file says; `{folder}` stands for its folder.
 fn configured(folder: &Folder, text: &str) -> Httpd {
@@ -74,6 +75,26 @@ fn streams_publishing_and_figures_are_at_the_paths_of_the_file_and_nothing_elsew
     for path in ["/", "/events", "/log.js", "/events/other", "/style.css"] {
         assert_eq!(httpd.get(path).status(), 404, "{path}");
     }
+}
+
+#[test]
+fn a_section_serves_the_redis_streams_of_a_prefix() {
+    let folder = Folder::new();
+    let mut redis = Redis::start(&folder, &[]);
+    let text = "\
+[/events/live]
+SSE_STREAM = redis
+SSE_REDIS = {redis}
+SSE_REDIS_USER = sse
+SSE_REDIS_PASSWORD_FILE = {folder}/password
+SSE_STREAM_KEY_PREFIX = live:
+";
+    let httpd = configured(&folder, &text.replace("{redis}", &redis.address()));
+    let id = redis.add("live:flights", "one");
+    let mut reader = httpd.ask(get("/events/live/flights"));
+    reader.until(&format!("id: {id}\ndata: one\n"));
+    let id = redis.add("live:flights", "two");
+    reader.until(&format!("id: {id}\ndata: two\n"));
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod event_stream;
 pub mod folder;
 pub mod process;
 pub mod random;
+pub mod redis;
 pub mod root;
 pub mod signed;
 pub mod wait;

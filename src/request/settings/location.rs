@@ -101,6 +101,17 @@ pub struct Settings {
     pub spool: Option<PathBuf>,
     /// `SSE_SESSION_GRACE`: how long a session outlives its stream.
     pub session_grace: Duration,
+    /// `SSE_REDIS`: the engine of the stream `redis`, which parses it: other programs do not
+    /// contain the parser.
+    pub redis: Option<String>,
+    /// `SSE_REDIS_USER`: the user of the engine.
+    pub redis_user: Option<String>,
+    /// `SSE_REDIS_PASSWORD_FILE`: the file of the user's password.
+    pub redis_password_file: Option<PathBuf>,
+    /// `SSE_STREAM_KEY`: the key of the Redis Stream.
+    pub stream_key: Option<String>,
+    /// `SSE_STREAM_KEY_PREFIX`: what comes before the name in `PATH_INFO`.
+    pub stream_key_prefix: Option<String>,
 }
 
 /// The default of `SSE_MAX_AGE`, which depends on the gateway.
@@ -111,6 +122,9 @@ pub enum Lifetime {
     /// No limit (FastCGI, a terminal).
     Unlimited,
 }
+
+/// The remedy for a text that is not UTF-8.
+const NOT_UTF_8: &str = "not UTF-8; write it in UTF-8";
 
 impl Settings {
     /// Reads every setting.
@@ -213,6 +227,11 @@ impl Settings {
             file_keep: read.count(&row::FILE_KEEP)? as u32,
             spool: read.path(&row::SPOOL),
             session_grace: read.duration(&row::SESSION_GRACE)?,
+            redis: read.string(&row::REDIS, NOT_UTF_8)?,
+            redis_user: read.string(&row::REDIS_USER, NOT_UTF_8)?,
+            redis_password_file: read.path(&row::REDIS_PASSWORD_FILE),
+            stream_key: read.string(&row::STREAM_KEY, NOT_UTF_8)?,
+            stream_key_prefix: read.string(&row::STREAM_KEY_PREFIX, NOT_UTF_8)?,
             dividing: Dividing::default(),
         };
         let (mut notices, dividing) = read.finish();

@@ -78,7 +78,7 @@ macro_rules! table {
 table! {
     STREAM "SSE_STREAM" Text("NAME"), = Unset("the last part of SCRIPT_NAME, but not status"), "";
     Responder, Location, Ignored;
-    "the stream that sse-fcgi serves here: clock, countdown, script, tail, command, publish, session, room or status"
+    "the stream that sse-fcgi serves here: clock, countdown, script, tail, command, redis, publish, session, room or status"
 
     FILE "SSE_FILE" Path, = Unset(""), "";
     Only(&["tail", "script", "room", "publish"]), Location, Divides;
@@ -97,7 +97,7 @@ table! {
     "whether to wait for a missing file below SSE_ROOT, or to answer 404"
 
     SUFFIXES "SSE_SUFFIXES" Words, = Unset("any"), "";
-    Only(&["tail", "room", "publish"]), Location, BySource;
+    Only(&["tail", "redis", "room", "publish"]), Location, BySource;
     "the permitted ends of names below SSE_ROOT, separated by spaces"
 
     FORMAT "SSE_FORMAT" Choice(&["lines", "jsonl", "state"]), = Unset("jsonl for .jsonl and .ndjson, else lines"), "";
@@ -117,7 +117,7 @@ table! {
     "treat an unfinished last line as a record after the file was unchanged for so long"
 
     BACKLOG "SSE_BACKLOG" Count(0, 1_000_000), = Value("10"), "a new page is not empty";
-    Only(&["tail", "room"]), Location, Ignored;
+    Only(&["tail", "redis", "room"]), Location, Ignored;
     "the number of records that a first-time client gets"
 
     REPLAY "SSE_REPLAY" Size(0, u64::MAX), = Value("16M"), "some hours of a busy log";
@@ -125,15 +125,15 @@ table! {
     "how far back a Last-Event-ID may reach"
 
     MAX_LINE "SSE_MAX_LINE" Size(16, 64 << 20), = Value("1M"), "";
-    Only(&["tail", "command", "session", "room", "publish"]), Location, Divides;
+    Only(&["tail", "redis", "command", "session", "room", "publish"]), Location, Divides;
     "the longest record; a longer one is cut, and a gap reports it"
 
     FILTER "SSE_FILTER" Text("TEXT|/REGEX/"), = Unset("all records"), "";
-    Only(&["tail", "room"]), Location, Divides;
+    Only(&["tail", "redis", "room"]), Location, Divides;
     "send only records that contain this; a leading ! inverts"
 
     ALLOW_FILTER "SSE_ALLOW_FILTER" YesNo, = Value("no"), "";
-    Only(&["tail", "room"]), Location, BySource;
+    Only(&["tail", "redis", "room"]), Location, BySource;
     "whether clients may filter too, by the query's filter"
 
     STATE_MAX "SSE_STATE_MAX" Size(1, 64 << 20), = Value("1M"), "";
@@ -145,7 +145,7 @@ table! {
     "how long a state file must be unchanged before it is read"
 
     SOURCE_ID "SSE_SOURCE_ID" YesNo, = Value("no"), "";
-    Only(&["tail", "command"]), Location, Divides;
+    Only(&["tail", "redis", "command"]), Location, Divides;
     "whether the data of a jsonl record contains its own id, in an object"
 
     EVENT "SSE_EVENT" Text("NAME"), = Unset("none, which is message"), "";
@@ -219,6 +219,26 @@ table! {
     SESSION_GRACE "SSE_SESSION_GRACE" Kind::Duration(SECOND.saturating_mul(10), HOUR.saturating_mul(24)), = Value("2m"), "a laptop may be carried to another room";
     Only(&["session", "room"]), Location, Ignored;
     "how long a session outlives its stream"
+
+    REDIS "SSE_REDIS" Text("URL"), = Unset(""), "";
+    Only(&["redis"]), Location, Divides;
+    "the Redis that keeps the stream: redis://HOST:PORT/DATABASE or unix:/PATH"
+
+    REDIS_USER "SSE_REDIS_USER" Text("NAME"), = Unset("the user of the URL, else default"), "";
+    Only(&["redis"]), Location, Divides;
+    "the ACL user of SSE_REDIS"
+
+    REDIS_PASSWORD_FILE "SSE_REDIS_PASSWORD_FILE" Path, = Unset("the password of the URL, else none"), "";
+    Only(&["redis"]), Location, Divides;
+    "the file whose first line is the password for SSE_REDIS"
+
+    STREAM_KEY "SSE_STREAM_KEY" Text("KEY"), = Unset(""), "";
+    Only(&["redis"]), Location, BySource;
+    "the key of the Redis Stream"
+
+    STREAM_KEY_PREFIX "SSE_STREAM_KEY_PREFIX" Text("PREFIX"), = Unset(""), "";
+    Only(&["redis"]), Location, BySource;
+    "what comes before the name in PATH_INFO to make the key of the Redis Stream"
 
     HEARTBEAT "SSE_HEARTBEAT" seconds(SECOND.saturating_mul(25)), = Value("15s"), "servers cut streams that are silent for 30s";
     Every, Location, Ignored;

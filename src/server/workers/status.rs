@@ -126,6 +126,11 @@ impl Server {
             dropped: row.dropped,
             accept_errors: row.accept_errors,
             oldest_seconds,
+            // Those of this process: its peers reach the same ones.
+            engines: {
+                let engines = self.host.engines.figures().into_iter();
+                engines.map(|engine| (engine.name, engine.is_up)).collect()
+            },
             uptime_seconds: uptime,
         }
     }

@@ -1,0 +1,120 @@
+//! StreamId: the id of an entry of a Redis Stream.
+
+use std::fmt;
+
+use crate::event::EventId;
+use crate::source::digits;
+
+/// The id of an entry: milliseconds since 1970 and a number among the entries of one millisecond,
+/// unless the publisher has chosen both. Later entries have greater ids.
+///
+/// It is also a position, that of the entry with this id, whether or not there is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamId {
+    /// Milliseconds.
+    pub ms: u64,
+    /// The number.
+    pub seq: u64,
+}
+
+impl StreamId {
+    /// Before all entries: no entry has this id.
+    pub const START: Self = Self { ms: 0, seq: 0 };
+
+    /// Reads `ms-seq`, both in decimal.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (ms, seq) = text.split_once('-')?;
+        Some(Self {
+            ms: digits(ms)?,
+            seq: digits(seq)?,
+        })
+    }
+
+    /// The same for bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::parse(std::str::from_utf8(bytes).ok()?)
+    }
+
+    /// The next greater id.
+    #[must_use]
+    pub fn next(self) -> Self {
+        let (seq, overflows) = self.seq.overflowing_add(1);
+        Self {
+            ms: self.ms.saturating_add(u64::from(overflows)),
+            seq,
+        }
+    }
+
+    /// The next smaller id, and [`Self::START`] before itself.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        if self == Self::START {
+            return self;
+        }
+        let (seq, underflows) = self.seq.overflowing_sub(1);
+        Self {
+            ms: self.ms - u64::from(underflows),
+            seq,
+        }
+    }
+
+    /// As an event's id.
+    #[must_use]
+    pub fn event_id(self) -> EventId<'static> {
+        // Digits and a hyphen.
+        EventId::new(self.to_string()).expect("digits and a hyphen are an id")
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_two_decimal_numbers() {
+        let id = StreamId::parse("1700000000000-7").unwrap();
+        assert_eq!((id.ms, id.seq), (1_700_000_000_000, 7));
+        assert_eq!(id.to_string(), "1700000000000-7");
+        let last = "18446744073709551615-18446744073709551615";
+        assert_eq!(StreamId::parse(last).unwrap().to_string(), last);
+        for bad in [
+            "",
+            "-",
+            "1",
+            "1-",
+            "-1",
+            "1-2-3",
+            "+1-2",
+            "1-2 ",
+            "1-*",
+            "0x1-2",
+            "1-18446744073709551616",
+        ] {
+            assert_eq!(StreamId::parse(bad), None, "{bad}");
+        }
+        assert_eq!(StreamId::from_bytes(b"1-\xFF"), None);
+    }
+
+    #[test]
+    fn neighbours_cross_milliseconds() {
+        let id = |text| StreamId::parse(text).unwrap();
+        for (before, after) in [
+            ("0-0", "0-1"),
+            ("5-7", "5-8"),
+            ("5-18446744073709551615", "6-0"),
+        ] {
+            assert_eq!(id(before).next(), id(after));
+            assert_eq!(id(after).previous(), id(before));
+            assert!(id(before) < id(after));
+        }
+        assert_eq!(StreamId::START.previous(), StreamId::START);
+    }
+}

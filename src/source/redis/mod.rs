@@ -1,0 +1,500 @@
+//! A Redis Stream: its entries are the events, and the stream is the history of many machines.
+//!
+//! ```text
+//!           Feed (send, receive, watch)          `store::redis`, or memory in tests
+//!                  │ replies
+//!   open ──► Redis ──► query ──► resume ──► entry ──► Batch
+//!              │        what was asked      what is lost
+//!              └ asks for the next entries when it has sent those that it has
+//! ```
+//!
+//! The id of an event is that of its entry, so any node resumes any client. Everything that is
+//! read is read together with the stream's own figures, in one transaction: what Redis removed
+//! before it was read is noticed, counted and reported by a `gap`.
+//!
+//! A signal that there is a new entry is only a reason to ask. The source also asks every second,
+//! because Redis reports neither that a key was removed nor that a stream begins anew with smaller
+//! ids.
+
+mod address;
+mod entry;
+mod feed;
+mod id;
+#[cfg(test)]
+mod model;
+mod open;
+mod query;
+mod resp;
+mod resume;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+pub use address::{Address, Place as EnginePlace};
+pub use feed::{Feed, Key};
+pub use id::StreamId;
+pub use resp::{Item, Malformed, Reader, Scanner, command};
+
+use super::{Changes, Host, Next, Now, Source, Stream};
+use crate::event::{Batch, Event, EventId, EventName, Gap, Reason, Unavailable};
+use entry::EntryEncoding;
+use query::{Answer, Page, Query, Refused};
+use resume::{Ledger, Look, Place, Resumed, Snapshot, resume};
+
+/// The stream `redis`.
+pub static STREAM: Stream = Stream {
+    name: "redis",
+    summary: "the entries of a Redis Stream",
+    open: open::open,
+    settings: settings_of!("redis"),
+    argument: Some("SSE_STREAM_KEY"),
+    shared: Some(open::shared),
+};
+
+/// How often the stream is looked at although no new entry was reported.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The size of a page, in bytes, about which as many entries are asked for as fit.
+const PAGE_BYTES: usize = 128 * 1024;
+
+/// The number of entries of the first page, and the largest number.
+const PAGE_ENTRIES: (usize, usize) = (64, 2048);
+
+/// How far back the backlog of a first-time client is searched for, in bytes of replies: a filter
+/// may match nothing.
+const SEARCH_MAX_BYTES: usize = 16 << 20;
+
+/// The entries of a stream.
+pub struct Redis {
+    feed: Box<dyn Feed>,
+    key: Vec<u8>,
+    encoding: EntryEncoding,
+    host: Rc<dyn Host>,
+    /// The reconnection time that its client is sent when it ends without `close`.
+    retry_ms: u64,
+    state: State,
+    /// What was asked and not answered.
+    asked: Option<Query>,
+    /// The number of entries to ask for.
+    page_entries: usize,
+    page: Page,
+    /// The stream when the page was read; `None` if there was no such key.
+    stream: Option<Snapshot>,
+    /// The page contains everything up to the end of the stream.
+    is_last_page: bool,
+    /// Everything that the stream contained at the last look was sent.
+    is_settled: bool,
+    /// Everything up to this id was sent.
+    position: StreamId,
+    ledger: Ledger,
+    /// A gap that is sent as soon as the position is known.
+    gap: Option<Reason>,
+    /// Its client has been sent an event or a position.
+    is_reported: bool,
+    look_at: Duration,
+    /// An answer was used in this poll.
+    has_looked: bool,
+}
+
+/// What it does.
+enum State {
+    /// It searches for the last records, for a client without an id.
+    Searching(Search),
+    /// It asks for the position of its client.
+    Resuming(StreamId),
+    /// It sends what follows the position.
+    Reading,
+    /// It has ended, because there is nothing to read now.
+    Ended,
+}
+
+/// The search for the position before the last records.
+struct Search {
+    /// How many records are missing.
+    missing: usize,
+    /// What comes before this id has not been searched.
+    before: StreamId,
+    searched_bytes: usize,
+}
+
+/// A key, for messages.
+fn shown(key: &[u8]) -> String {
+    format!("the stream {}", key.escape_ascii())
+}
+
+impl Search {
+    fn new(records: usize) -> Self {
+        Self {
+            missing: records,
+            before: StreamId {
+                ms: u64::MAX,
+                seq: u64::MAX,
+            },
+            searched_bytes: 0,
+        }
+    }
+}
+
+impl Redis {
+    fn new(
+        feed: Box<dyn Feed>,
+        key: Vec<u8>,
+        encoding: EntryEncoding,
+        host: Rc<dyn Host>,
+        state: State,
+        gap: Option<Gap>,
+    ) -> Self {
+        Self {
+            feed,
+            key,
+            encoding,
+            host,
+            retry_ms: 3000,
+            state,
+            asked: None,
+            page_entries: PAGE_ENTRIES.0,
+            page: Page::default(),
+            stream: None,
+            is_last_page: false,
+            is_settled: false,
+            position: StreamId::START,
+            ledger: Ledger::default(),
+            gap: gap.map(|gap| gap.reason),
+            is_reported: false,
+            look_at: Duration::ZERO,
+            has_looked: false,
+        }
+    }
+
+    fn ask(&mut self, query: Query) {
+        self.is_settled = false;
+        let (commands, replies) = query.commands(&self.key);
+        self.feed.send(commands, replies);
+        self.asked = Some(query);
+    }
+
+    /// What to ask next.
+    fn next_query(&self) -> Query {
+        match &self.state {
+            State::Resuming(id) => Query::Resume(*id, self.page_entries),
+            // One more than is missing: its id is the position.
+            State::Searching(search) => {
+                let count = search.missing.saturating_add(1).min(self.page_entries);
+                Query::Before(search.before, count)
+            }
+            State::Reading | State::Ended => Query::After(self.position, self.page_entries),
+        }
+    }
+
+    /// Uses an answer.
+    fn take(
+        &mut self,
+        query: Query,
+        answer: Answer,
+        now: Now,
+        out: &mut Batch,
+    ) -> Result<(), Refused> {
+        self.look_at = now.monotonic + LOOK_EVERY;
+        self.has_looked = true;
+        let entries = answer.page.left();
+        if let Some(each) = answer.page.bytes().checked_div(entries) {
+            self.page_entries = (PAGE_BYTES / each.max(1)).clamp(1, PAGE_ENTRIES.1);
+        }
+        match query {
+            Query::Before(_, count) => self.search(answer, count),
+            Query::Resume(id, count) => {
+                self.resume(id, count, answer, now, out);
+                Ok(())
+            }
+            Query::After(_, count) => {
+                self.read_on(count, answer, now, out);
+                Ok(())
+            }
+        }
+    }
+
+    fn search(&mut self, mut answer: Answer, count: usize) -> Result<(), Refused> {
+        let State::Searching(search) = &mut self.state else {
+            return Ok(());
+        };
+        search.searched_bytes += answer.page.bytes();
+        let is_exhausted = answer.page.left() < count;
+        let mut found = None;
+        let encoding = &self.encoding;
+        while found.is_none() {
+            let missing = search.missing;
+            let read = answer.page.next(|id, fields| {
+                // (The expressions of clients are limited by the length of a record.)
+                let counts = missing > 0 && encoding.counts(fields, &mut 0);
+                (id, counts)
+            })?;
+            let Some((id, counts)) = read else { break };
+            search.before = id.previous();
+            if missing == 0 || search.searched_bytes > SEARCH_MAX_BYTES {
+                found = Some(id);
+            }
+            search.missing -= usize::from(counts);
+        }
+        let start = answer
+            .stream
+            .as_ref()
+            .map_or(StreamId::START, Snapshot::start);
+        if let Some(position) = found.or(is_exhausted.then_some(start)) {
+            self.position = position;
+            self.state = State::Reading;
+            self.ledger = match &answer.stream {
+                Some(stream) if position == stream.start() => Ledger::restart(stream),
+                Some(_) => Ledger::default(),
+                None => Ledger::at_end(None),
+            };
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, id: StreamId, count: usize, answer: Answer, now: Now, out: &mut Batch) {
+        let place = Place {
+            id,
+            is_entry: answer.is_entry,
+            before: answer.before,
+        };
+        let stream = answer.stream;
+        let Resumed { after, gap } = resume(place, stream.as_ref(), now.unix_ms);
+        self.state = State::Reading;
+        self.position = after;
+        self.ledger = match stream {
+            Some(stream) if after == stream.start() => Ledger::restart(&stream),
+            stream => match gap {
+                Some(_) if after == StreamId::START => Ledger::at_end(stream.as_ref()),
+                _ => Ledger::default(),
+            },
+        };
+        if let Some(reason) = gap {
+            self.gap(reason, None, out);
+        }
+        self.stream = stream;
+        // The page is what follows the id. After an id that was never generated there is nothing.
+        let is_of_page = stream.is_none_or(|stream| id <= stream.last_generated);
+        let is_at_end = stream.is_none_or(|stream| after == stream.last_generated);
+        if is_of_page || is_at_end {
+            self.hold(answer.page, stream, count);
+        }
+    }
+
+    fn read_on(&mut self, count: usize, answer: Answer, now: Now, out: &mut Batch) {
+        let stream = answer.stream;
+        let before = self.position;
+        let following = answer.page.left() as u64;
+        match self.ledger.look(
+            before,
+            stream.as_ref(),
+            answer.is_entry,
+            following,
+            now.unix_ms,
+        ) {
+            Look::Whole => {}
+            Look::Lost(events, after) => {
+                self.position = after;
+                if let Some(stream) = &stream {
+                    self.ledger = Ledger::restart(stream);
+                }
+                self.gap(Reason::Expired, events, out);
+            }
+            Look::Other(after) => {
+                self.position = after;
+                self.ledger = match &stream {
+                    Some(stream) if after == stream.start() => Ledger::restart(stream),
+                    Some(_) => Ledger::default(),
+                    None => Ledger::at_end(None),
+                };
+                self.gap(Reason::UnknownId, None, out);
+                let is_at_end = stream.is_none_or(|stream| after == stream.last_generated);
+                if after < before && !is_at_end {
+                    // What follows is not in the page.
+                    self.stream = stream;
+                    return;
+                }
+            }
+        }
+        self.hold(answer.page, stream, count);
+    }
+
+    /// Keeps the entries that follow the position, to send them.
+    fn hold(&mut self, page: Page, stream: Option<Snapshot>, count: usize) {
+        self.is_last_page = page.left() < count;
+        self.page = page;
+        self.stream = stream;
+        if self.is_last_page && self.page.left() == 0 {
+            self.page = Page::default();
+        }
+    }
+
+    /// Sends a gap with the position, and the number of events that are lost if it is known.
+    fn gap(&mut self, reason: Reason, events: Option<u64>, out: &mut Batch) {
+        let reason = reason.as_str();
+        let data = match events {
+            Some(events) => format!("{{\"reason\":\"{reason}\",\"events\":{events}}}"),
+            None => format!("{{\"reason\":\"{reason}\"}}"),
+        };
+        self.is_reported = true;
+        out.event(&Event {
+            id: Some(self.position.event_id()),
+            name: Some(EventName::GAP),
+            data: data.as_bytes(),
+        });
+    }
+
+    /// Sends what the page contains, as far as it fits.
+    fn emit(&mut self, out: &mut Batch) -> Result<(), Refused> {
+        let events_before = out.events();
+        while self.page.left() > 0 && !out.is_full() {
+            let encoding = &self.encoding;
+            let read = self.page.next(|id, fields| {
+                encoding.emit(id, fields, out);
+                id
+            })?;
+            if let Some(id) = read {
+                self.position = id;
+                self.ledger.receive();
+            }
+        }
+        self.is_reported |= out.events() > events_before;
+        Ok(())
+    }
+
+    /// Everything in the stream was sent.
+    fn settle(&mut self, out: &mut Batch) {
+        self.is_last_page = false;
+        let lost = self.ledger.settle(self.stream.as_ref());
+        if let Some(stream) = &self.stream {
+            self.position = self.position.max(stream.last_generated);
+        }
+        match lost {
+            0 => {}
+            1.. => self.gap(Reason::Expired, Some(lost.unsigned_abs()), out),
+            ..0 => self.gap(Reason::UnknownId, None, out),
+        }
+        if !std::mem::replace(&mut self.is_reported, true) {
+            let id = self.position.event_id();
+            if !out.ends_at(&id) {
+                out.place(&id);
+            }
+        }
+        self.is_settled = true;
+        self.feed.watch(self.position);
+    }
+
+    /// Ends the stream: its client returns with its last id.
+    fn fail(&mut self, out: &mut Batch) -> Next {
+        self.state = State::Ended;
+        self.page = Page::default();
+        out.come_again(Unavailable::Other, self.retry_ms);
+        Next::End
+    }
+
+    fn refuse(&mut self, refused: &Refused, out: &mut Batch) -> Next {
+        let text = match refused {
+            Refused::Malformed(error) => error.to_string(),
+            Refused::Error(text) => format!("{text}; {}", remedy(text)),
+        };
+        self.host.warn(&format!("{}: {text}", shown(&self.key)));
+        self.fail(out)
+    }
+
+    /// One step; `None` if there is another to take.
+    fn step(&mut self, now: Now, out: &mut Batch) -> Result<Option<Next>, Refused> {
+        if self.page.left() > 0 {
+            self.emit(out)?;
+        }
+        if self.page.left() > 0 {
+            return Ok(Some(Next::More));
+        }
+        if self.is_last_page {
+            self.settle(out);
+        }
+        if let Some(query) = self.asked {
+            let Some(received) = self.feed.receive() else {
+                return Ok(Some(Next::Change));
+            };
+            self.asked = None;
+            let Ok(bytes) = received else {
+                return Ok(Some(self.fail(out)));
+            };
+            let was_unknown = !matches!(self.state, State::Reading);
+            let answer = query.answer(bytes)?;
+            self.take(query, answer, now, out)?;
+            if was_unknown
+                && matches!(self.state, State::Reading)
+                && let Some(reason) = self.gap.take()
+            {
+                self.gap(reason, None, out);
+            }
+            return Ok(None);
+        }
+        if out.is_full() {
+            return Ok(Some(Next::More));
+        }
+        let is_reading = matches!(self.state, State::Reading);
+        // What has just been answered is not asked again, even if nobody reports entries.
+        let has_news = !self.has_looked && self.feed.take_signal();
+        if is_reading && self.is_settled && !has_news && now.monotonic < self.look_at {
+            return Ok(Some(Next::At(self.look_at)));
+        }
+        self.ask(self.next_query());
+        Ok(None)
+    }
+}
+
+impl Source for Redis {
+    fn poll(&mut self, now: Now, out: &mut Batch) -> Next {
+        if matches!(self.state, State::Ended) {
+            return Next::End;
+        }
+        self.has_looked = false;
+        loop {
+            match self.step(now, out) {
+                Ok(None) => {}
+                Ok(Some(next)) => return next,
+                Err(refused) => return self.refuse(&refused, out),
+            }
+        }
+    }
+
+    fn position(&self) -> Option<EventId<'static>> {
+        // A source that nobody wakes asks whenever it is polled, to reach the position of a channel.
+        // Until the answer, comparing the two again would be in vain.
+        let is_known = self.asked.is_none() || self.feed.is_watching();
+        let is_reading = matches!(self.state, State::Reading);
+        (is_known && is_reading).then(|| self.position.event_id())
+    }
+
+    fn unavailable(&self) -> Option<Unavailable> {
+        matches!(self.state, State::Ended).then_some(Unavailable::Other)
+    }
+
+    fn changes(&self) -> Option<Rc<dyn Changes>> {
+        Some(self.feed.changes())
+    }
+
+    fn is_costly(&self) -> bool {
+        self.encoding.is_costly()
+    }
+
+    fn rest(&mut self) {
+        if self.page.left() == 0 {
+            self.page = Page::default();
+        }
+    }
+}
+
+/// What the administrator can do about an error of the engine.
+fn remedy(text: &str) -> &'static str {
+    match text.split(' ').next().unwrap_or_default() {
+        "WRONGTYPE" => "the key is not a stream; name another, or remove it",
+        "NOAUTH" | "WRONGPASS" => "set SSE_REDIS_USER and SSE_REDIS_PASSWORD_FILE",
+        "NOPERM" => "let the user run the commands that docs/many-machines.md lists, on this key",
+        "LOADING" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN" | "BUSY" => {
+            "clients are asked to come again"
+        }
+        _ => "clients are asked to come again; see the log of the engine",
+    }
+}

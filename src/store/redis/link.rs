@@ -1,0 +1,272 @@
+//! Link: one connection to an engine, which never blocks.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect,
+    getsockopt, setsockopt, socket, sockopt,
+};
+
+use crate::source::redis::{Address, EnginePlace, Scanner, command};
+
+/// The size of one read.
+const READ_BYTES: usize = 64 * 1024;
+
+/// The capacity that is kept between replies.
+const IDLE_BYTES: usize = 64 * 1024;
+
+/// A connection, its unsent commands and the replies that are not complete.
+pub(super) struct Link {
+    socket: Socket,
+    is_connected: bool,
+    output: Vec<u8>,
+    input: Vec<u8>,
+    scanner: Scanner,
+    /// How many replies belong to the commands that opened it.
+    opening_replies: usize,
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Link {
+    /// Begins to connect. The first commands authenticate and select the database.
+    ///
+    /// # Errors
+    /// The system's error; for a host name, that it is unknown.
+    pub(super) fn open(address: &Address) -> io::Result<Self> {
+        let mut link = match &address.place {
+            EnginePlace::Unix(path) => {
+                let own = new_socket(AddressFamily::Unix)?;
+                let is_connected = begin(&own, &UnixAddr::new(path)?)?;
+                Self::of(Socket::Unix(own.into()), is_connected)
+            }
+            EnginePlace::Tcp(host, port) => {
+                let place = SocketAddr::new(look_up(host)?, *port);
+                let own = new_socket(match place {
+                    SocketAddr::V4(_) => AddressFamily::Inet,
+                    SocketAddr::V6(_) => AddressFamily::Inet6,
+                })?;
+                setsockopt(&own, sockopt::TcpNoDelay, &true)?;
+                setsockopt(&own, sockopt::KeepAlive, &true)?;
+                let is_connected = begin(&own, &SockaddrStorage::from(place))?;
+                Self::of(Socket::Tcp(own.into()), is_connected)
+            }
+        };
+        if address.user.is_some() || address.password.is_some() {
+            // A user without a password accepts any.
+            let password = address.password.as_deref().unwrap_or_default();
+            let user = address.user.as_deref().unwrap_or("default");
+            link.opening(&[b"AUTH", user.as_bytes(), password.as_bytes()]);
+        }
+        if address.database > 0 {
+            link.opening(&[b"SELECT", address.database.to_string().as_bytes()]);
+        }
+        Ok(link)
+    }
+
+    fn of(socket: Socket, is_connected: bool) -> Self {
+        Self {
+            socket,
+            is_connected,
+            output: Vec::new(),
+            input: Vec::new(),
+            scanner: Scanner::default(),
+            opening_replies: 0,
+        }
+    }
+
+    fn opening(&mut self, words: &[&[u8]]) {
+        command(words, &mut self.output);
+        self.opening_replies += 1;
+    }
+
+    /// Whether the next reply belongs to the commands that opened it; takes it.
+    pub(super) fn takes_opening_reply(&mut self) -> bool {
+        let takes = self.opening_replies > 0;
+        self.opening_replies -= usize::from(takes);
+        takes
+    }
+
+    /// Queues commands; [`Self::flush`] sends them.
+    pub(super) fn push(&mut self, commands: &[u8]) {
+        self.output.extend_from_slice(commands);
+    }
+
+    /// Sends what can be sent now.
+    ///
+    /// # Errors
+    /// When the connection is lost, or could not be made.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if !self.is_connected {
+            match getsockopt(&self.socket.as_fd(), sockopt::SocketError)? {
+                0 => {}
+                error => return Err(Errno::from_raw(error).into()),
+            }
+        }
+        let mut sent = 0;
+        let result = loop {
+            if sent == self.output.len() {
+                break Ok(());
+            }
+            match self.socket.write(&self.output[sent..]) {
+                Ok(count) => {
+                    self.is_connected = true;
+                    sent += count;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if waits(&error) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        self.output.drain(..sent);
+        if self.output.is_empty() {
+            self.output.shrink_to(IDLE_BYTES);
+        }
+        result
+    }
+
+    /// Reads what has arrived; `reply` gets each complete reply.
+    ///
+    /// # Errors
+    /// When the connection is lost, or what arrives is not RESP.
+    pub(super) fn read(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        let mut replies = Vec::new();
+        loop {
+            let length = self.input.len();
+            self.input.resize(length + READ_BYTES, 0);
+            let read = self.socket.read(&mut self.input[length..]);
+            self.input.truncate(length + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => return closed(replies),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if waits(&error) => break,
+                // What came before is lost too: it is asked again.
+                Err(error) => return Err(error),
+            }
+            let mut end = 0;
+            while let Some(length) = self.scan(end)? {
+                replies.push(self.input[end..end + length].to_vec());
+                end += length;
+            }
+            self.input.drain(..end);
+        }
+        if self.input.is_empty() {
+            self.input.shrink_to(IDLE_BYTES);
+        }
+        Ok(replies)
+    }
+
+    fn scan(&mut self, from: usize) -> io::Result<Option<usize>> {
+        if from == self.input.len() {
+            return Ok(None);
+        }
+        let scanned = self.scanner.length(&self.input[from..]);
+        scanned.map_err(|error| io::Error::new(ErrorKind::InvalidData, error.to_string()))
+    }
+}
+
+/// The end of a connection. Replies before it are used first; the next read reports the end.
+fn closed(replies: Vec<Vec<u8>>) -> io::Result<Vec<Vec<u8>>> {
+    match replies.is_empty() {
+        true => Err(io::Error::new(
+            ErrorKind::ConnectionAborted,
+            "it closed the connection",
+        )),
+        false => Ok(replies),
+    }
+}
+
+/// A connection that is being made is not connected yet for some calls.
+fn waits(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::NotConnected
+    )
+}
+
+fn new_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    Ok(socket(family, SockType::Stream, flags, None)?)
+}
+
+/// Begins to connect; returns whether it is connected at once.
+fn begin(socket: &OwnedFd, place: &dyn SockaddrLike) -> io::Result<bool> {
+    use std::os::fd::AsRawFd as _;
+    match connect(socket.as_raw_fd(), place) {
+        Ok(()) => Ok(true),
+        Err(Errno::EINPROGRESS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The address of a host. The programs are linked statically, so they cannot use the system's
+/// resolver.
+fn look_up(host: &str) -> io::Result<IpAddr> {
+    if let Ok(address) = host.parse() {
+        return Ok(address);
+    }
+    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let found = hosts.lines().find_map(|line| {
+        let mut words = line.split('#').next()?.split_ascii_whitespace();
+        let address = words.next()?.parse().ok()?;
+        words
+            .any(|name| name.eq_ignore_ascii_case(host))
+            .then_some(address)
+    });
+    match found {
+        Some(address) => Ok(address),
+        None if host == "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+        None => Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "{host} is not in /etc/hosts, the only place where names are looked up; add it, or write its address"
+            ),
+        )),
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.read(buffer),
+            Self::Unix(socket) => socket.read(buffer),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.write(bytes),
+            Self::Unix(socket) => socket.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
