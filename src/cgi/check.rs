@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::request::settings::{Brief, PROGRAMS, SettingsFile};
-use crate::request::{Label, Lifetime, MetaVariables, Publishing, Settings};
+use crate::request::{Filter, Label, Lifetime, MetaVariables, Publishing, Settings};
 use crate::store::settings_file;
 use crate::system::accounts;
 use crate::system::exit;
@@ -127,7 +127,13 @@ impl Report {
         let label = Label::of(&meta);
         let mut report = |problem: String| self.error(&label.locate(&problem));
         match Settings::parse(&meta, Lifetime::Hour) {
-            Ok((_, notices)) => notices.iter().for_each(|notice| report(notice.to_string())),
+            Ok((settings, notices)) => {
+                notices.iter().for_each(|notice| report(notice.to_string()));
+                let filter = settings.filter.as_deref().map(Filter::of_setting);
+                if let Some(Err(error)) = filter {
+                    report(error.to_string());
+                }
+            }
             Err(error) => report(error.to_string()),
         }
         match Publishing::parse(&meta) {

@@ -5,6 +5,8 @@ use std::fmt;
 use memchr::memmem;
 use regex_lite::{Regex, RegexBuilder};
 
+use super::SettingError;
+
 /// A condition on a record's bytes, in the notation of `SSE_FILTER` and the query's `filter`: a
 /// text that the record must contain, or `/…/` for a regular expression; a leading `!` inverts
 /// it.
@@ -93,6 +95,17 @@ impl Filter {
     /// When it is too long, empty, or its expression cannot be read or is too large.
     pub fn parse(text: &str) -> Result<Self, InvalidFilter> {
         Self::of(FilterAuthor::Administrator, text)
+    }
+
+    /// Reads `SSE_FILTER`.
+    ///
+    /// # Errors
+    /// As of [`Filter::parse`], with the remedy.
+    pub fn of_setting(text: &str) -> Result<Self, SettingError> {
+        Self::parse(text).map_err(|error| {
+            let remedy = format!("{error}; write a text, or /.../ for a regular expression");
+            SettingError::new("SSE_FILTER", text.as_bytes(), remedy)
+        })
     }
 
     /// Reads a filter that a client requests.

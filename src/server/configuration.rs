@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use super::options::CommandsOption;
 use crate::request::settings::{FileError, Section, Sections, SettingsFile};
 use crate::request::{
-    Commands, Label, Lifetime, MetaVariables, Notice, Publishing, RequestedStream, SettingError,
-    Settings, subscribers_max,
+    Commands, Filter, Label, Lifetime, MetaVariables, Notice, Publishing, RequestedStream,
+    SettingError, Settings, subscribers_max,
 };
 use crate::source::Stream;
 use crate::store::settings_file;
@@ -218,6 +218,18 @@ impl Configuration {
     }
 }
 
+/// Reads the settings of streams. A condition for records is compiled only where a file is
+/// followed, so its mistakes are looked for here.
+fn settings_of(meta: &MetaVariables) -> Result<Vec<Notice>, SettingError> {
+    let (settings, notices) = Settings::parse(meta, Lifetime::Unlimited)?;
+    settings
+        .filter
+        .as_deref()
+        .map(Filter::of_setting)
+        .transpose()?;
+    Ok(notices)
+}
+
 /// What is found when a configuration is checked.
 struct Findings {
     commands: Commands,
@@ -244,7 +256,7 @@ impl Findings {
     fn of_process(&mut self, configuration: &mut Configuration) {
         let process = &configuration.process;
         let read = [
-            Settings::parse(process, Lifetime::Unlimited).map(|(_, notices)| notices),
+            settings_of(process),
             Publishing::parse(process).map(|(_, notices)| notices),
         ];
         for read in read {
@@ -274,7 +286,7 @@ impl Findings {
     ) {
         let meta = configuration.of_section(section, path);
         let read = [
-            Settings::parse(&meta, Lifetime::Unlimited).map(|(_, notices)| notices),
+            settings_of(&meta),
             Publishing::parse(&meta).map(|(_, notices)| notices),
         ];
         for read in read {

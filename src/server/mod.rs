@@ -85,7 +85,7 @@ pub fn run_responder(streams: &'static [&'static Stream]) -> ExitCode {
         Invocation::Print(text) => {
             return print(&text).unwrap_or_else(|_| exit::system());
         }
-        Invocation::Check(path) => return check(streams, &path),
+        Invocation::Check(path) => return check(streams, &path, CommandsOption::Absent),
         Invocation::Wrong(problem) => {
             log.startup_error(&problem);
             return exit::usage();
@@ -297,9 +297,8 @@ fn own_environment() -> MetaVariables {
 }
 
 /// Says what is wrong with a settings file, for scripts and service managers.
-fn check(streams: &[&'static Stream], file: &Path) -> ExitCode {
+fn check(streams: &[&'static Stream], file: &Path, option: CommandsOption) -> ExitCode {
     let name = file.display();
-    let option = CommandsOption::Absent;
     let read = Configuration::read(own_environment(), Some(file), streams, option);
     let (said, code) = match read {
         Ok((configuration, remarks)) => {

@@ -19,6 +19,7 @@ use crate::system::output::print;
 use options::Invocation;
 use stdin::StdinFile;
 
+use super::options::CommandsOption;
 use super::workers::Assignment;
 
 pub(super) use access_log::AccessLog;
@@ -40,6 +41,9 @@ pub fn run_httpd(streams: &'static [&'static Stream]) -> ExitCode {
     let log = Rc::new(Log::new(&name, Style::Process));
     let serving = match options::read(&name, arguments, assignment) {
         Invocation::Serve(serving) => *serving,
+        Invocation::Check(path) => {
+            return super::check(streams, &path, CommandsOption::Allowed);
+        }
         Invocation::Print(text) => return print(&text).unwrap_or_else(|_| exit::system()),
         Invocation::Wrong(problem) => {
             log.startup_error(&problem);

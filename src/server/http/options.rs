@@ -26,6 +26,8 @@ use crate::system::privilege::MayBeRoot;
 pub(super) enum Invocation {
     /// To serve.
     Serve(Box<Serving>),
+    /// To check this settings file.
+    Check(PathBuf),
     /// To print a text.
     Print(String),
     /// Nothing that can be done, for this reason.
@@ -118,6 +120,7 @@ fn parse(
                         .push(ListenAddress::Tcp(address(&value.string()?)?)),
                 }
             }
+            "check" => return Ok(Invocation::Check(path(&name, &mut parser)?)),
             "config" => options.config = Some(path(&name, &mut parser)?),
             "host" => site.hosts.add(&parser.value()?.string()?),
             "trusted-proxy" => {
@@ -360,6 +363,8 @@ options:
   --config FILE           serve what a settings file says, whose sections are paths: streams,
                           publish, rooms, status. SIGHUP reads it again. See
                           docs/settings-file.md
+  --check FILE            say what is wrong in a settings file, and exit: 0 nothing, 100
+                          something
   --listen ADDRESS:PORT   where to listen; default 127.0.0.1:8080. Port 0 takes a free one;
                           unix:PATH is a socket in the file system, for a proxy. May be
                           repeated. Sockets that systemd passes on are used without it
@@ -433,6 +438,7 @@ mod tests {
                 };
                 Ok(site.sections.iter().map(shown).collect())
             }
+            Invocation::Check(path) => Err(format!("check {}", path.display())),
             Invocation::Print(text) | Invocation::Wrong(text) => Err(text),
         }
     }

@@ -147,10 +147,7 @@ fn marked_encoding(file: &dyn DiskFile) -> Option<TextEncoding> {
 fn filters(opening: &Opening<'_>) -> Result<Vec<Filter>, OpenError> {
     let mut filters = Vec::new();
     if let Some(text) = &opening.settings.filter {
-        filters.push(Filter::parse(text).map_err(|error| {
-            let remedy = format!("{error}; write a text, or /.../ for a regular expression");
-            SettingError::new("SSE_FILTER", text.as_bytes(), remedy)
-        })?);
+        filters.push(Filter::of_setting(text)?);
     }
     if opening.settings.query_filter == QueryFilter::Used
         && let Some(text) = &opening.request.query.filter

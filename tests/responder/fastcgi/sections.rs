@@ -64,9 +64,9 @@ fn programs_that_the_file_names_may_be_run_and_no_others() {
 #[test]
 fn check_says_what_is_wrong_and_ends() {
     let folder = Folder::new();
-    let check = |text: &str| {
+    let check_with = |program: &str, text: &str| {
         let path = rewrite(&folder, text);
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_sse-fcgi"))
+        let output = std::process::Command::new(program)
             .arg("--check")
             .arg(path)
             .env_clear()
@@ -80,19 +80,32 @@ fn check_says_what_is_wrong_and_ends() {
         )
     };
     let path = folder.path("streams.conf").display().to_string();
-    assert_eq!(
-        check("[/clock]\n[/log]\nSSE_STREAM = tail\nSSE_FILE = /f\n"),
-        (
-            Some(0),
-            format!("{path}: no mistake; sections: 2\n"),
-            String::new()
-        )
-    );
-    let (code, said, errors) = check("[/clock]\nSSE_RETRY = 3\n[/x]\n");
-    assert_eq!((code, said), (Some(100), format!("{path}: mistakes: 2\n")));
-    assert!(
-        errors.starts_with(&format!("error: {path}:2: SSE_RETRY=3: not a")),
-        "{errors}"
-    );
-    assert_eq!(errors.lines().count(), 2, "{errors}");
+    let programs = [
+        env!("CARGO_BIN_EXE_sse-fcgi"),
+        env!("CARGO_BIN_EXE_sse-httpd"),
+    ];
+    for program in programs {
+        let check = |text: &str| check_with(program, text);
+        assert_eq!(
+            check("[/clock]\n[/log]\nSSE_STREAM = tail\nSSE_FILE = /f\n"),
+            (
+                Some(0),
+                format!("{path}: no mistake; sections: 2\n"),
+                String::new()
+            )
+        );
+        let (code, said, errors) = check("[/clock]\nSSE_RETRY = 3\n[/x]\n");
+        assert_eq!((code, said), (Some(100), format!("{path}: mistakes: 2\n")));
+        assert!(
+            errors.starts_with(&format!("error: {path}:2: SSE_RETRY=3: not a")),
+            "{errors}"
+        );
+        assert_eq!(errors.lines().count(), 2, "{errors}");
+        let (code, _, errors) = check("[/tail]\nSSE_FILE = /f\nSSE_FILTER = /[/\n");
+        assert_eq!(code, Some(100));
+        assert!(
+            errors.starts_with(&format!("error: {path}:3: SSE_FILTER=/[/: ")),
+            "{errors}"
+        );
+    }
 }
