@@ -219,7 +219,8 @@ impl Log {
             return;
         };
         let requests = self.shared.requests.borrow();
-        let admitted = admitted(&requests, Key::ALL, repeats::LINES_MAX);
+        let all = Key::all_of(&self.shared.sink());
+        let admitted = admitted(&requests, all, repeats::LINES_MAX);
         if let Some(lost) = admitted.filter(|lost| *lost > 0) {
             let text = format!("{lost} lines of other requests were suppressed");
             self.shared.write(Level::Warning, None, &text);

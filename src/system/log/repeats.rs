@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// The same line is written once in this period.
 pub(super) const PERIOD_MS: u64 = 60_000;
 
-/// How many different lines of requests are written in [`PERIOD_MS`]: a client that invents
+/// How many different lines of requests are written to a log in [`PERIOD_MS`]: a client that invents
 /// paths must not fill the disk.
 pub(super) const LINES_MAX: u64 = 200;
 
@@ -35,12 +35,19 @@ pub(super) type Bucket = [u8; SLOTS * SLOT_BYTES];
 pub(super) struct Key(u64);
 
 impl Key {
-    /// The key for all lines together, for [`admit`].
-    pub(super) const ALL: Self = Self(1);
+    /// The key for all lines of one log together, for [`admit`]. The first bucket is for these
+    /// only, so that however many lines clients cause, no limit is forgotten.
+    pub(super) fn all_of(log: &[u8]) -> Self {
+        // 0 is an empty slot.
+        Self((xxh3_64(log) / BUCKETS * BUCKETS).max(BUCKETS))
+    }
 
     pub(super) fn of(parts: &[&[u8]]) -> Self {
-        // 0 is an empty slot, 1 is `ALL`.
-        Self(xxh3_64(&parts.join(&0)).max(2))
+        let hash = xxh3_64(&parts.join(&0));
+        match hash % BUCKETS {
+            0 => Self(hash + 1),
+            _ => Self(hash),
+        }
     }
 
     /// The number of its bucket, less than [`BUCKETS`].
@@ -144,11 +151,10 @@ fn find(bucket: &Bucket, key: Key) -> (usize, Slot) {
     if let Some(place) = slots.iter().position(|slot| slot.key == key.0) {
         return (place, slots[place]);
     }
-    let is_all = |slot: &Slot| slot.key == Key::ALL.0;
     let oldest = slots
         .iter()
         .enumerate()
-        .min_by_key(|(_, slot)| (is_all(slot), slot.since_ms));
+        .min_by_key(|(_, slot)| slot.since_ms);
     let place = oldest.map_or(0, |(place, _)| place);
     let new = Slot {
         key: key.0,
@@ -241,7 +247,17 @@ mod tests {
     }
 
     fn admit_line(bucket: &mut Bucket, now_ms: u64) -> Admission {
-        admit(bucket, Key::ALL, 1, LINES_MAX, now_ms)
+        admit(bucket, Key::all_of(b"log"), 1, LINES_MAX, now_ms)
+    }
+
+    #[test]
+    fn the_limits_of_logs_are_in_a_bucket_of_their_own() {
+        for number in 0..10_000_u32 {
+            let bytes = number.to_le_bytes();
+            assert_eq!(Key::all_of(&bytes).bucket(), 0);
+            assert_ne!(Key::of(&[&bytes]).bucket(), 0);
+        }
+        assert_ne!(Key::all_of(b"a"), Key::all_of(b"b"));
     }
 
     #[test]
