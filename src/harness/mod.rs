@@ -87,5 +87,7 @@ fn fail(code: u8, text: &str) -> ExitCode {
 
 /// Writes one line to stderr. A closed terminal must not end the server, as `eprintln!` would.
 fn note(text: std::fmt::Arguments) {
-    let _ = writeln!(std::io::stderr(), "sse-harness: {text}");
+    // One write: whoever reads the log finds whole lines.
+    let line = format!("sse-harness: {text}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
