@@ -95,7 +95,7 @@ fn serve(peer: &mut fastcgi::Request) -> io::Result<()> {
         Err(OpenError::Temporary(trouble)) => {
             tell(peer, &trouble)?;
             batch.head(&Framing::Parsed.write(&head, ""));
-            batch.retry(terms.retry_ms);
+            batch.retry(terms.retry_ms.into());
             batch.unavailable(Unavailable::of_stream(stream.name));
             return peer.stdout().write_all(batch.as_bytes());
         }

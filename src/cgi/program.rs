@@ -315,7 +315,7 @@ impl Program {
     ) -> io::Result<ExitCode> {
         let mut batch = Batch::new();
         batch.head(&self.framing.write(head, &clock::http_date()));
-        batch.come_again(reason, params.retry_ms);
+        batch.come_again(reason, params.retry_ms.into());
         output.write(batch.as_bytes())?;
         Ok(match self.framing {
             Framing::Bare => exit::system(),

@@ -55,7 +55,7 @@ pub(super) fn permit_path(name: &str, path: &Path) -> Result<(), SettingError> {
 /// The body of a stream that has nothing now and asks the client to reconnect.
 fn come_again(params: StreamParams, reason: Unavailable) -> Vec<u8> {
     let mut batch = Batch::new();
-    batch.come_again(reason, params.retry_ms);
+    batch.come_again(reason, params.retry_ms.into());
     batch.as_bytes().to_vec()
 }
 

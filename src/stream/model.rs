@@ -774,7 +774,7 @@ impl Driver {
             max_age: (self.has_limits && self.random.u8(0..4) == 0)
                 .then(|| Duration::from_millis(self.random.u64(100..40_000))),
             preamble_bytes: 0,
-            size_limit_bytes: is_limited.then(|| self.random.u64(0..20_000)),
+            size_limit_bytes: is_limited.then(|| self.random.u32(0..20_000)),
             delivery: Delivery::Immediate,
             expiry: (self.has_limits && self.random.u8(0..4) == 0).then(|| {
                 let now = self.now();

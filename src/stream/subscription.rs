@@ -12,7 +12,7 @@ use crate::source::{Changes, Next, Now, Source};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamParams {
     /// The value of `retry:`, in milliseconds, including jitter.
-    pub retry_ms: u64,
+    pub retry_ms: u32,
     /// A heartbeat is sent after a silence of this length.
     pub heartbeat: Duration,
     /// The form of the heartbeat.
@@ -21,8 +21,9 @@ pub struct StreamParams {
     pub max_age: Option<Duration>,
     /// The length of the comment at the beginning, for clients that ask for one.
     pub preamble_bytes: u16,
-    /// The stream ends after the event with which it reaches this many bytes.
-    pub size_limit_bytes: Option<u64>,
+    /// The stream ends after the event with which it reaches this many bytes. (A small type, as
+    /// every subscriber contains it.)
+    pub size_limit_bytes: Option<u32>,
     /// Whether the gateway forwards output at once.
     pub delivery: Delivery,
     /// When the client's access ends, if it ends.
@@ -42,14 +43,15 @@ pub enum Delivery {
 
 impl StreamParams {
     /// The shortest reconnection time that is sent.
-    const RETRY_MIN_MS: u64 = 1_000;
+    const RETRY_MIN_MS: u32 = 1_000;
 
     /// The parameters of a stream. `jitter` is a random number from 0 to 1: many clients must
     /// not reconnect at the same moment.
     #[must_use]
     pub fn new(request: &Request, settings: &Settings, delivery: Delivery, jitter: f64) -> Self {
         let jitter = jitter.clamp(0.0, 1.0);
-        let retry_ms = settings.retry.mul_f64(0.75 + 0.75 * jitter).as_millis() as u64;
+        let retry_ms = settings.retry.mul_f64(0.75 + 0.75 * jitter).as_millis();
+        let retry_ms = u32::try_from(retry_ms).unwrap_or(u32::MAX);
         Self {
             retry_ms: retry_ms.max(Self::RETRY_MIN_MS),
             heartbeat: settings.heartbeat,
@@ -58,7 +60,8 @@ impl StreamParams {
             max_age: settings.max_age.map(|age| age.mul_f64(1.0 - 0.1 * jitter)),
             // It is 4096 at most.
             preamble_bytes: u16::try_from(request.query.preamble_bytes).unwrap_or(u16::MAX),
-            size_limit_bytes: request.query.size_limit_bytes,
+            size_limit_bytes: (request.query.size_limit_bytes)
+                .map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)),
             delivery,
             expiry: None,
         }
@@ -77,7 +80,7 @@ impl StreamParams {
         let Some(expiry) = self.expiry.as_mut().filter(|one| one.is_to_be_told(now)) else {
             return false;
         };
-        let (left, retry_ms) = expiry.tell(self.retry_ms, now);
+        let (left, retry_ms) = expiry.tell(self.retry_ms.into(), now);
         out.expired(left, retry_ms);
         true
     }
@@ -260,7 +263,7 @@ impl Subscription {
         }
         if let Some(limit) = self.params.size_limit_bytes {
             let used = self.sent_bytes + out.as_bytes().len() as u64;
-            out.limit(limit.saturating_sub(used));
+            out.limit(u64::from(limit).saturating_sub(used));
         }
         let (bytes_before, events_before) = (out.as_bytes().len(), out.events());
         let next = self.source.poll(now, out);
@@ -309,7 +312,7 @@ impl Subscription {
                 if self.params.preamble_bytes > 0 {
                     out.padding(self.params.preamble_bytes.into());
                 }
-                out.retry(self.params.retry_ms);
+                out.retry(self.params.retry_ms.into());
                 out.comment(b"sse-cgi");
                 if self.params.heartbeat_form == Heartbeat::Event {
                     // The first heartbeat tells the page to expect others.
@@ -379,7 +382,7 @@ impl Subscription {
         let full = self
             .params
             .size_limit_bytes
-            .is_some_and(|limit| bytes >= limit);
+            .is_some_and(|limit| bytes >= limit.into());
         // A limit smaller than the opening must not end a stream that has sent no event: its
         // client would reconnect for ever without receiving one.
         if full && out.events() > 0 {

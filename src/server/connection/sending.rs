@@ -35,7 +35,7 @@ impl Connection {
                     self.request.bytes += count as u64;
                     // A peer that accepts a little is not blocked.
                     self.is_blocked = false;
-                    self.stalled_since = None;
+                    self.stalled_since_ms = None;
                     if is_all {
                         self.output = Output::Nothing;
                     }
@@ -124,7 +124,7 @@ impl Connection {
             Err(_) => return Some(Sent::Gone),
         };
         self.is_blocked = false;
-        self.stalled_since = None;
+        self.stalled_since_ms = None;
         self.request.bytes += taken as u64;
         self.note_chunks(chunks, taken, frame, now);
         if taken < bytes {
