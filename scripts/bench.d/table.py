@@ -2,6 +2,8 @@
 
 import statistics
 
+HEADS = ["what", "sse-cgi", "baseline", "ratio", "bound", ""]
+
 
 class Row:
     """One comparison.
@@ -33,6 +35,10 @@ class Row:
         holds = self.figure() <= limit if sign == "<=" else self.figure() >= limit
         return "OK" if holds else "MISSED"
 
+    def record(self):
+        """What Row(**record) makes a row of again."""
+        return dict(vars(self))
+
     def cells(self):
         ratio = number(self.figure()) if self.theirs is not None else ""
         theirs = f"{self.against}: {spread(self.theirs)}" if self.theirs is not None else ""
@@ -59,9 +65,8 @@ def spread(values):
 
 
 def show(rows):
-    heads = ["what", "sse-cgi", "baseline", "ratio", "bound", ""]
-    lines = [heads, *(row.cells() for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    lines = [HEADS, *(row.cells() for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADS))]
     out = []
     for index, line in enumerate(lines):
         cells = [cell.ljust(width) for cell, width in zip(line, widths)]

@@ -71,6 +71,59 @@ fn readme_is_short() {
     assert!(lines < 200, "README.md has {lines} lines");
 }
 
+fn bench(arguments: &[&str]) {
+    let output = Command::new(project().join("scripts/bench"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{said}", output.status);
+}
+
+#[test]
+fn the_plots_are_those_of_the_tables() {
+    let folder = Folder::new();
+    bench(&["--plot", "--into", folder.to_str().unwrap()]);
+    let mut made = Vec::new();
+    for entry in fs::read_dir(&*folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let made_now = fs::read_to_string(folder.path(&name)).unwrap();
+        let kept = fs::read_to_string(project().join("docs").join(&name)).unwrap_or_default();
+        assert!(made_now == kept, "docs/{name}: run scripts/bench --plot");
+        made.push(name);
+    }
+    made.sort();
+    assert_eq!(
+        made,
+        ["bench-cgi.svg", "bench-http.svg", "bench-nginx.svg"].map(String::from)
+    );
+}
+
+#[test]
+fn results_of_the_benchmark_are_plotted() {
+    let folder = Folder::new();
+    let results = concat!(
+        r#"{"date": "2026-01-02", "quick": true, "machine": "a"}"#,
+        "\n",
+        r#"{"what": "CPU", "unit": "µs", "ours": [3, 1, 2], "against": "C < D", "theirs": [4, 4], "bound": ["<=", 0.25]}"#,
+        "\n",
+        r#"{"what": "size", "unit": "MB", "ours": [1.5], "against": null, "theirs": null, "bound": ["<=", 2]}"#,
+        "\n",
+    );
+    folder.write("cgi.jsonl", results);
+    bench(&["--plot", "--results", folder.to_str().unwrap(), "cgi"]);
+    let plot = fs::read_to_string(folder.path("cgi.svg")).unwrap();
+    for text in [
+        ">scripts/bench cgi, 2026-01-02, --quick<",
+        ">CPU, µs<",
+        ">C &lt; D<",
+        ">0.50, at most 0.25: missed<",
+        ">1.50 MB, at most 2<",
+    ] {
+        assert!(plot.contains(text), "no {text} in {plot}");
+    }
+}
+
 /// Runs what the page shows, in its order, on a machine of its own.
 #[track_caller]
 fn run(page: &str) {
