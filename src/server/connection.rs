@@ -55,7 +55,8 @@ pub(super) struct Connection {
     send_timeout_ms: u32,
     generation: u32,
     /// What came of the next request before the end of this one's response.
-    held_input: Option<Box<[u8]>>,
+    /// (A small pointer, as every subscriber contains it.)
+    held_input: Option<Box<Box<[u8]>>>,
     /// The peer sends nothing more.
     has_input_ended: bool,
 }
@@ -290,12 +291,12 @@ impl Connection {
 
     /// Keeps input until its state is [`State::Reading`]; nothing more is read meanwhile.
     pub(super) fn hold_input(&mut self, input: &[u8]) {
-        self.held_input = Some(input.into());
+        self.held_input = Some(Box::new(input.into()));
     }
 
     /// What was kept.
     pub(super) fn take_held_input(&mut self) -> Option<Box<[u8]>> {
-        self.held_input.take()
+        self.held_input.take().map(|input| *input)
     }
 
     /// Whether input was kept.
