@@ -57,7 +57,7 @@ pub enum End {
     Gone,
 }
 
-/// How the end of a body is marked.
+/// How a client finds the end of the body (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
     NoBody,

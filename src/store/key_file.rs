@@ -40,7 +40,7 @@ pub(crate) enum AccessError {
 pub(crate) struct KeyFiles {
     links: Kept<SigningKeys>,
     tokens: Kept<dyn TokenKeys>,
-    /// Reads the keys of tokens, in a program that knows tokens.
+    /// Reads a key file for JSON Web Tokens; `None` in a program without their verification.
     read_token_keys: Option<ReadTokenKeys>,
 }
 

@@ -1,4 +1,5 @@
-//! No backtrace in a program without the tables that unwinding reads (see scripts/build).
+//! Replaces the function that walks the stack, in programs that scripts/build links without
+//! unwinding tables: there it could find no frame.
 //!
 //! The standard library's code that names the frames of a backtrace is a fifth of such a program.
 //! If no frame can be found, the linker leaves that code out.

@@ -257,7 +257,7 @@ fn a_drain_ends_streams_cleanly_and_then_a_stream_asks_to_return(proxy: Proxy) {
     assert!(!stream.cut, "the end of the body is missing");
     assert_eq!(site.httpd.code(), 0);
     if proxy == Proxy::Apache {
-        // Its snippet has no page for that.
+        // The shipped file for Apache configures no page for a server that is down.
         return;
     }
     let close = |request: Request| request.field("Connection", "close").send();

@@ -62,7 +62,7 @@ fn a_responder_answers_as_the_cgi_program_does() {
         .set("SSE_PUBLISH_ALLOW", "token")
         .set("SSE_PUBLISH_TOKEN_FILE", folder.path("tokens"));
     let below = post("x").unset("SSE_FILE").set("SSE_ROOT", folder.path(""));
-    // What is wrong before it is a request over HTTP, or in a settings file.
+    // HTTP cannot carry these requests, and a settings file cannot contain these settings.
     let only_by_fastcgi = [
         post("x").set("CONTENT_LENGTH", "7"),
         post("x").set("REQUEST_METHOD", "GET"),

@@ -252,8 +252,9 @@ impl Connection {
         matches!(self.part, Part::Whole)
     }
 
-    /// Whether the client owes us something: the rest of a PROXY protocol header, the head after
-    /// it, the rest of a head, or the rest of a body that nobody wanted. Who stays in this state for long is to be disconnected.
+    /// Whether the client has sent a part of something: of a PROXY protocol header, of a head (also
+    /// none of it, after such a header), or of a body that was not wanted. A client that stays in
+    /// this state is to be disconnected.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         match &self.part {

@@ -27,7 +27,7 @@ impl fmt::Display for Malformed {
                 "no PROXY protocol header; have the proxy send one, or omit --proxy-protocol"
             }
             Self::ProxyHeader => "malformed PROXY protocol header",
-            Self::ProxyHeaderTooLong => "a PROXY protocol header longer than 4096 bytes",
+            Self::ProxyHeaderTooLong => "a PROXY protocol header that is too long",
         })
     }
 }

@@ -41,7 +41,7 @@ impl Server {
         })
     }
 
-    /// Lets the other workers know the figures of this one.
+    /// Writes this worker's figures to the table that all workers share.
     pub(in crate::server) fn publish_figures(&mut self, now: Now) {
         let Some(worker) = &self.worker else { return };
         let written = worker.written;

@@ -59,7 +59,7 @@ struct Running {
     is_ready: bool,
 }
 
-/// Serves by workers until a signal asks for the end. `started` is called when all of them
+/// Starts and supervises the worker processes until a signal. `started` is called when all of them
 /// accept connections.
 pub(in crate::server) fn supervise(
     parts: Supervisor<'_>,
