@@ -195,11 +195,10 @@ impl Changes {
     fn follow(&self, folder: &Path) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVE;
-        if let Some(inotify) = &self.inotify
-            && !watched.contains(folder)
-            && inotify.add_watch(folder, wanted).is_ok()
-        {
-            watched.insert(folder.to_owned());
+        if let Some(inotify) = &self.inotify {
+            if !watched.contains(folder) && inotify.add_watch(folder, wanted).is_ok() {
+                watched.insert(folder.to_owned());
+            }
         }
     }
 
@@ -277,14 +276,15 @@ impl Disk for Place {
             let name = entry.file_name().to_string_lossy().into_owned();
             if let Some((mark, form)) =
                 Mark::of(&base, &name).map(|mark| (mark.text.to_owned(), mark.form))
-                && let Ok(stat) = entry.metadata().and_then(|metadata| stat(&metadata))
             {
-                siblings.push(Sibling {
-                    name,
-                    mark,
-                    form,
-                    stat,
-                });
+                if let Ok(stat) = entry.metadata().and_then(|metadata| stat(&metadata)) {
+                    siblings.push(Sibling {
+                        name,
+                        mark,
+                        form,
+                        stat,
+                    });
+                }
             }
         }
         Ok(siblings)

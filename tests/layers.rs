@@ -240,11 +240,10 @@ fn modules() -> Vec<Module> {
     let mut tests = Vec::new();
     for module in &modules {
         for item in &module.source.items {
-            if let Item::Mod(inner) = item
-                && inner.content.is_none()
-                && is_test_code(&inner.attrs)
-            {
-                tests.push([&module.path[..], &[inner.ident.to_string()]].concat());
+            if let Item::Mod(inner) = item {
+                if inner.content.is_none() && is_test_code(&inner.attrs) {
+                    tests.push([&module.path[..], &[inner.ident.to_string()]].concat());
+                }
             }
         }
     }
@@ -360,11 +359,11 @@ fn unsafe_code_is_one_line_and_one_name_and_forbidden_elsewhere() {
             "lib.rs"
         );
         for item in source.items {
-            if let Item::Mod(module) = item
-                && module.ident != "system"
-            {
-                let forbids = has_attribute(&module.attrs, "forbid", "unsafe_code");
-                assert!(forbids, "mod {} does not forbid unsafe code", module.ident);
+            if let Item::Mod(module) = item {
+                if module.ident != "system" {
+                    let forbids = has_attribute(&module.attrs, "forbid", "unsafe_code");
+                    assert!(forbids, "mod {} does not forbid unsafe code", module.ident);
+                }
             }
         }
     }

@@ -61,7 +61,7 @@ impl Supervised {
     /// When the system has no room for a thread; the process has been ended.
     pub fn new(name: String, mut child: Child) -> io::Result<(Self, Sender<Event>)> {
         let (sender, events) = channel();
-        let id = Pid::from_raw(child.id().cast_signed());
+        let id = Pid::from_raw(child.id() as i32);
         let stderr = child.stderr.take();
         let mut supervised = Self {
             name: name.clone(),

@@ -240,7 +240,13 @@ mod tests {
         }
         variables(request, paths, &script, settings.of(&script.name))
             .into_iter()
-            .map(|(name, value)| format!("{}={}", name.display(), value.display()))
+            .map(|(name, value)| {
+                format!(
+                    "{}={}",
+                    Path::new(&name).display(),
+                    Path::new(&value).display()
+                )
+            })
             .collect()
     }
 

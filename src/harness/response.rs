@@ -141,11 +141,11 @@ impl Response {
             Body::File(_, length) => Some(*length),
             Body::Stream(..) => None,
         };
-        if let (None, Some(length)) = (own, known)
-            && self.status != 204
-        {
-            let length = length.to_string().into_bytes();
-            self.fields.push(("Content-Length".into(), length));
+        if let (None, Some(length)) = (own, known) {
+            if self.status != 204 {
+                let length = length.to_string().into_bytes();
+                self.fields.push(("Content-Length".into(), length));
+            }
         }
         if terms.is_head || is_bodiless(self.status) {
             return Framing::NoBody;

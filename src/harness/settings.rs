@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 /// Variables for all programs and for single ones. Later ones take precedence over earlier
 /// ones, and those for one program over those for all.
@@ -93,7 +94,7 @@ pub struct SettingError(OsString);
 
 impl std::fmt::Display for SettingError {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let given = self.0.display();
+        let given = Path::new(&self.0).display();
         write!(
             f,
             "--set {given}: want NAME=VALUE or PROGRAM.cgi:NAME=VALUE"

@@ -83,10 +83,11 @@ pub fn admit(bucket: &mut Bucket, key: Key, rate: Rate, unix_ms: u64) -> Result<
 }
 
 fn slot(bucket: &Bucket, index: usize) -> Slot {
-    let numbers = bucket.as_chunks::<8>().0;
+    let number =
+        |place: usize| u64::from_le_bytes(std::array::from_fn(|byte| bucket[8 * place + byte]));
     Slot {
-        key: u64::from_le_bytes(numbers[2 * index]),
-        used_until_us: u64::from_le_bytes(numbers[2 * index + 1]),
+        key: number(2 * index),
+        used_until_us: number(2 * index + 1),
     }
 }
 

@@ -246,11 +246,10 @@ impl Connection {
         let was_incomplete = self.protocol.is_incomplete();
         let mut reply = Vec::new();
         let taken = self.protocol.take(input, &mut reply);
-        if !was_incomplete
-            && self.protocol.is_incomplete()
-            && let State::Reading { since } = &mut self.state
-        {
-            *since = now.monotonic;
+        if !was_incomplete && self.protocol.is_incomplete() {
+            if let State::Reading { since } = &mut self.state {
+                *since = now.monotonic;
+            }
         }
         self.output.push(&reply);
         if let Some(access) = &mut self.access {

@@ -375,20 +375,20 @@ impl Server {
                 // accept reports errors, and tries again.
                 Token::Housekeeping => self.resume_accepting(),
                 Token::Channel(number) => {
-                    if let Some(channel) = self.channels.get_mut(number)
-                        && channel.scheduled.due == Some(at)
-                    {
-                        channel.scheduled.due = None;
-                        self.queue_channel(number);
+                    if let Some(channel) = self.channels.get_mut(number) {
+                        if channel.scheduled.due == Some(at) {
+                            channel.scheduled.due = None;
+                            self.queue_channel(number);
+                        }
                     }
                 }
                 Token::Connection(id) => {
-                    if let Some(connection) = self.connections.get_mut(id)
-                        && connection.scheduled.due == Some(at)
-                    {
-                        connection.scheduled.due = None;
-                        let action = self.on_deadline(id, now);
-                        self.perform(id, action, now);
+                    if let Some(connection) = self.connections.get_mut(id) {
+                        if connection.scheduled.due == Some(at) {
+                            connection.scheduled.due = None;
+                            let action = self.on_deadline(id, now);
+                            self.perform(id, action, now);
+                        }
                     }
                 }
                 _ => {}
@@ -398,11 +398,11 @@ impl Server {
 
     /// Reaps programs, and registers the watcher and the pipes of programs.
     fn tend_host(&mut self, now: Now) {
-        if let Some(pause) = self.host.programs.reap()
-            && !self.is_reaping
-        {
-            self.is_reaping = true;
-            self.schedule.set(now.monotonic + pause, Token::Reap);
+        if let Some(pause) = self.host.programs.reap() {
+            if !self.is_reaping {
+                self.is_reaping = true;
+                self.schedule.set(now.monotonic + pause, Token::Reap);
+            }
         }
         if let Err(error) = self.poller.add_host(&self.host) {
             let text = format!(
@@ -424,11 +424,11 @@ impl Server {
     pub(super) fn route_changes(&self, token: Token, changes: Option<&Rc<dyn Changes>>) {
         let Some(changes) = changes else { return };
         changes.set_owner(token.to_u64());
-        if let Some(descriptor) = changes.descriptor()
-            && let Err(error) = self.poller.route(descriptor, token)
-        {
-            let text = format!("epoll: {error}; raise fs.epoll.max_user_watches");
-            self.log.rate_limited(Level::Error, "epoll source", &text);
+        if let Some(descriptor) = changes.descriptor() {
+            if let Err(error) = self.poller.route(descriptor, token) {
+                let text = format!("epoll: {error}; raise fs.epoll.max_user_watches");
+                self.log.rate_limited(Level::Error, "epoll source", &text);
+            }
         }
     }
 }

@@ -73,12 +73,12 @@ impl Server {
             Delivered::Sent(Sent::All) => {}
         }
         if channel.has_ended() {
-            if channel.unavailable().is_some()
-                && let Some(subscriber) = connection.subscriber()
-            {
-                // Its clients must not all return at the same moment.
-                let retry = format!("retry: {}\n", subscriber.params().retry_ms);
-                connection.push_body(retry.as_bytes());
+            if channel.unavailable().is_some() {
+                if let Some(subscriber) = connection.subscriber() {
+                    // Its clients must not all return at the same moment.
+                    let retry = format!("retry: {}\n", subscriber.params().retry_ms);
+                    connection.push_body(retry.as_bytes());
+                }
             }
             return Action::Finish(reason(Ended::Finished));
         }

@@ -48,10 +48,10 @@ impl Server {
     }
 
     fn await_room(&mut self, id: ConnectionId, on: bool) {
-        if let Some(connection) = self.connections.get_mut(id)
-            && connection.set_awaits_room(on)
-        {
-            self.update_interest(id);
+        if let Some(connection) = self.connections.get_mut(id) {
+            if connection.set_awaits_room(on) {
+                self.update_interest(id);
+            }
         }
     }
 
@@ -137,10 +137,11 @@ impl Server {
             State::Reading { since } => {
                 let has_never_asked = connection.request.number == 0;
                 let is_incomplete = connection.is_incomplete();
-                if let Some(until) = self.shutdown.first_request_until()
-                    && has_never_asked
-                    && !is_incomplete
-                {
+                let first_request_until = self
+                    .shutdown
+                    .first_request_until()
+                    .filter(|_| has_never_asked && !is_incomplete);
+                if let Some(until) = first_request_until {
                     (until, "drained")
                 } else if is_incomplete || has_never_asked {
                     (*since + request_timeout, "slow request")

@@ -37,10 +37,10 @@ impl Server {
             }
             Err(error) => return self.refuse_post(id, request, &error),
         };
-        if let Some(path) = &publishing.token_file
-            && let Err(error) = permit_path("SSE_PUBLISH_TOKEN_FILE", path)
-        {
-            return self.refuse_post(id, request, &error);
+        if let Some(path) = &publishing.token_file {
+            if let Err(error) = permit_path("SSE_PUBLISH_TOKEN_FILE", path) {
+                return self.refuse_post(id, request, &error);
+            }
         }
         let location = Rc::new(PublishLocation {
             settings,

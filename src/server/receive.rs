@@ -162,14 +162,13 @@ impl Server {
 
     /// The protocol has refused a request; its response is queued.
     fn refused(&mut self, id: ConnectionId, after: After) -> Action {
-        if let Some(connection) = self.connections.get_mut(id)
-            && after == After::Close
-            && matches!(connection.state, State::Reading { .. })
-        {
-            connection.state = State::Finishing {
-                after,
-                report: None,
-            };
+        if let Some(connection) = self.connections.get_mut(id) {
+            if after == After::Close && matches!(connection.state, State::Reading { .. }) {
+                connection.state = State::Finishing {
+                    after,
+                    report: None,
+                };
+            }
         }
         Action::Flush
     }
@@ -177,11 +176,12 @@ impl Server {
     /// All input has been consumed. A peer whose request is incomplete gets a deadline.
     fn await_more(&mut self, id: ConnectionId, now: Now) -> Action {
         let timeout = self.options.request_timeout;
-        if let Some(connection) = self.connections.get(id)
-            && let State::Reading { since } = connection.state
-            && connection.is_incomplete()
-        {
-            self.wake_at(id, (since + timeout).max(now.monotonic));
+        if let Some(connection) = self.connections.get(id) {
+            if let State::Reading { since } = connection.state {
+                if connection.is_incomplete() {
+                    self.wake_at(id, (since + timeout).max(now.monotonic));
+                }
+            }
         }
         Action::Wait
     }

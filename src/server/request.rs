@@ -293,10 +293,10 @@ impl Server {
         let has_no_place = self.subscribers >= self.acceptor.subscribers_max
             || !self.may_open_stream(id)
             || !self.take_place();
-        if (has_no_place || self.shutdown.has_begun())
-            && let Decision::Stream(head) = decide(request, settings)
-        {
-            return self.turn_away(id, &head, request, settings);
+        if has_no_place || self.shutdown.has_begun() {
+            if let Decision::Stream(head) = decide(request, settings) {
+                return self.turn_away(id, &head, request, settings);
+            }
         }
         let log = Rc::new(self.log_for(id));
         let key: Option<Rc<[u8]>> = stream.share_key(settings, request).map(Rc::from);

@@ -235,10 +235,10 @@ impl Server {
     /// Takes new settings of the whole process, and the defaults of requests.
     fn use_settings(&mut self, read: Configuration) {
         let log = Settings::log(read.process());
-        if log != Settings::log(self.configuration.process())
-            && let Some(path) = log
-        {
-            self.log.open(&path);
+        if log != Settings::log(self.configuration.process()) {
+            if let Some(path) = log {
+                self.log.open(&path);
+            }
         }
         self.acceptor.limit_subscribers(read.subscribers_max());
         self.configuration = read;

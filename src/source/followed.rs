@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::tail::{Disk, DiskFile};
-use super::{Host, OpenError, Opening, explain};
+use super::{Host, OpenError, Opening, explain, is_name_too_long};
 use crate::request::{Absent, BelowRoot, Format, SettingError};
 
 /// A file to follow.
@@ -51,22 +51,22 @@ impl Followed {
             let text = explain(&error, &opening.host.user(), remedy);
             SettingError::new("SSE_ROOT", root.as_os_str().as_encoded_bytes(), text).into()
         })?;
-        if settings.absent == Absent::NotFound
-            && let Err(error) = disk.open()
-        {
-            if !says_what_the_name_is(&error) {
-                return Err(short_of(&setting, &error));
-            }
-            // Between a rename and the creation of the new file, there is no file for a moment.
-            // If nothing can be opened now, it is unknown whether the file exists, and a 404
-            // would end the client's stream permanently.
-            let siblings = disk
-                .siblings()
-                .map_err(|error| short_of(&setting, &error))?;
-            if siblings.is_empty() {
-                let path = root.join(name.as_path());
-                warn_of_hidden(&**opening.host, &path, &error, "clients get a 404");
-                return Err(OpenError::NotFound);
+        if settings.absent == Absent::NotFound {
+            if let Err(error) = disk.open() {
+                if !says_what_the_name_is(&error) {
+                    return Err(short_of(&setting, &error));
+                }
+                // Between a rename and the creation of the new file, there is no file for a moment.
+                // If nothing can be opened now, it is unknown whether the file exists, and a 404
+                // would end the client's stream permanently.
+                let siblings = disk
+                    .siblings()
+                    .map_err(|error| short_of(&setting, &error))?;
+                if siblings.is_empty() {
+                    let path = root.join(name.as_path());
+                    warn_of_hidden(&**opening.host, &path, &error, "clients get a 404");
+                    return Err(OpenError::NotFound);
+                }
             }
         }
         let path = root.join(name.as_path());
@@ -128,7 +128,7 @@ impl Followed {
         if *name != "SSE_FILE" {
             // The file system permits no name of this length, so there will never be such a
             // file.
-            if error.kind() == io::ErrorKind::InvalidFilename {
+            if is_name_too_long(&error) {
                 return Err(OpenError::NotFound);
             }
             if !says_what_the_name_is(&error) {
@@ -185,9 +185,9 @@ fn says_what_the_root_is(error: &io::Error) -> bool {
 /// out of the root, or to a file that this user may not read. Any other error is temporary, and
 /// does not show whether the file exists: EIO, ESTALE, no memory or descriptor left.
 fn says_what_the_name_is(error: &io::Error) -> bool {
-    use io::ErrorKind::{CrossesDevices, InvalidFilename, IsADirectory};
-    let kinds = [CrossesDevices, InvalidFilename, IsADirectory];
-    says_what_the_root_is(error) || kinds.contains(&error.kind())
+    use io::ErrorKind::{CrossesDevices, IsADirectory};
+    let kinds = [CrossesDevices, IsADirectory];
+    says_what_the_root_is(error) || kinds.contains(&error.kind()) || is_name_too_long(error)
 }
 
 /// Tells the administrator why a client does not get a file below a root although it exists.

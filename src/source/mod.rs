@@ -370,11 +370,10 @@ pub(crate) fn explain(error: &io::Error, user: &str, remedy: &str) -> String {
 /// A full disk and exhausted descriptors are temporary.
 pub(crate) fn is_lasting(error: &io::Error) -> bool {
     use io::ErrorKind::{
-        InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied,
-        ReadOnlyFilesystem, Unsupported,
+        InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
+        Unsupported,
     };
     let kinds = [
-        InvalidFilename,
         InvalidInput,
         IsADirectory,
         NotADirectory,
@@ -383,7 +382,13 @@ pub(crate) fn is_lasting(error: &io::Error) -> bool {
         ReadOnlyFilesystem,
         Unsupported,
     ];
-    kinds.contains(&error.kind())
+    kinds.contains(&error.kind()) || is_name_too_long(error)
+}
+
+/// Whether the file system permits no name of this length. (`ErrorKind::InvalidFilename` is this,
+/// but Rust 1.85 does not have it.)
+pub(crate) fn is_name_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENAMETOOLONG)
 }
 
 /// A last id that a source has interpreted, or why it could not.

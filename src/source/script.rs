@@ -285,10 +285,10 @@ impl Source for Script {
             self.position = beat;
             let id = self.position();
             let line = &self.lines[beat.line - 1];
-            if let Some(every_ms) = line.every_ms
-                && let Some(due_ms) = beat.due_ms.checked_add(every_ms)
-            {
-                self.due.push(Reverse(Beat { due_ms, ..beat }));
+            if let Some(every_ms) = line.every_ms {
+                if let Some(due_ms) = beat.due_ms.checked_add(every_ms) {
+                    self.due.push(Reverse(Beat { due_ms, ..beat }));
+                }
             }
             if let Some(comment) = &line.comment {
                 out.comment(comment);

@@ -386,7 +386,7 @@ impl Target {
     /// session is a secret: it permits others to post to the session.
     pub(crate) fn display(&self) -> String {
         if self.named_by == NamedBy::Ourselves {
-            return format!("{} of a session", self.name.display());
+            return format!("{} of a session", Path::new(&self.name).display());
         }
         let path = self.path().unwrap_or_else(|_| self.name.clone().into());
         path.display().to_string()

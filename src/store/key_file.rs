@@ -166,10 +166,10 @@ fn keys_of<T: ?Sized>(
     };
     let (file, metadata) = disk::open_regular(path).map_err(|error| of_system(&error))?;
     let version = Version::of(&metadata);
-    if let Some((known, keys)) = kept.borrow().get(path)
-        && *known == version
-    {
-        return Ok(Rc::clone(keys));
+    if let Some((known, keys)) = kept.borrow().get(path) {
+        if *known == version {
+            return Ok(Rc::clone(keys));
+        }
     }
     let bytes = read(&file).map_err(|error| of_system(&error))?;
     let (keys, exposed) = match parse(&bytes) {

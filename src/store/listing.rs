@@ -207,10 +207,10 @@ impl Listings {
             if is_at_rest && names.text.len() < KEPT_MAX_BYTES {
                 names.push(&name);
             }
-            if Mark::of(base, &name).is_some()
-                && let Ok(metadata) = entry.metadata()
-            {
-                siblings.extend(sibling(base, &name, &metadata));
+            if Mark::of(base, &name).is_some() {
+                if let Ok(metadata) = entry.metadata() {
+                    siblings.extend(sibling(base, &name, &metadata));
+                }
             }
         }
         let is_whole = is_at_rest && names.text.len() < KEPT_MAX_BYTES;

@@ -65,11 +65,12 @@ pub(crate) fn complete(meta: &mut MetaVariables, program: &OsStr) -> Result<(), 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => add(meta, &path, opened, program),
     };
-    if let Err(error) = &added
-        && let Some(log) = error.log()
-        && meta.get("SSE_LOG").last().is_none()
-    {
-        meta.push("SSE_LOG", log);
+    if let Err(error) = &added {
+        if let Some(log) = error.log() {
+            if meta.get("SSE_LOG").last().is_none() {
+                meta.push("SSE_LOG", log);
+            }
+        }
     }
     added
 }

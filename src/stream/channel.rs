@@ -295,10 +295,10 @@ impl Channel {
     }
 
     fn note_position(&mut self) {
-        if let Some(position) = self.source.position()
-            && position != *self.position
-        {
-            self.position = Rc::new(position);
+        if let Some(position) = self.source.position() {
+            if position != *self.position {
+                self.position = Rc::new(position);
+            }
         }
     }
 

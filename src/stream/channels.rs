@@ -310,10 +310,10 @@ impl Channels {
     /// A channel has ended. Its subscribers still receive the rest of its chunks; a new
     /// subscriber opens another channel.
     pub fn retire(&mut self, channel: usize) {
-        if let Some(shared) = self.channels.get(channel)
-            && self.by_key.get(shared.key()) == Some(&channel)
-        {
-            self.by_key.remove(shared.key());
+        if let Some(shared) = self.channels.get(channel) {
+            if self.by_key.get(shared.key()) == Some(&channel) {
+                self.by_key.remove(shared.key());
+            }
         }
     }
 

@@ -901,18 +901,18 @@ impl Driver {
     }
 
     fn queue(&mut self, id: u64) {
-        if let Some(connection) = self.connections.get_mut(&id)
-            && !std::mem::replace(&mut connection.is_queued, true)
-        {
-            self.queue.push_back(id);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            if !std::mem::replace(&mut connection.is_queued, true) {
+                self.queue.push_back(id);
+            }
         }
     }
 
     fn queue_channel(&mut self, number: usize) {
-        if let Some(channel) = self.channels.get_mut(number)
-            && !std::mem::replace(&mut channel.scheduled.is_queued, true)
-        {
-            self.channel_queue.push_back(number);
+        if let Some(channel) = self.channels.get_mut(number) {
+            if !std::mem::replace(&mut channel.scheduled.is_queued, true) {
+                self.channel_queue.push_back(number);
+            }
         }
     }
 
@@ -941,11 +941,11 @@ impl Driver {
             }
         }
         for _ in 0..self.queue.len() {
-            if let Some(id) = self.queue.pop_front()
-                && let Some(connection) = self.connections.get_mut(&id)
-            {
-                connection.is_queued = false;
-                self.perform(id, Action::Advance);
+            if let Some(id) = self.queue.pop_front() {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.is_queued = false;
+                    self.perform(id, Action::Advance);
+                }
             }
         }
         self.place.interferes.set(false);
@@ -1004,10 +1004,10 @@ impl Driver {
         };
         let client = connection.client;
         let was_waiting = std::mem::take(&mut connection.is_waiting);
-        if let Some(subscriber) = connection.subscriber.take()
-            && let Some((channel, _)) = subscriber.live()
-        {
-            self.channels.release(channel, was_waiting);
+        if let Some(subscriber) = connection.subscriber.take() {
+            if let Some((channel, _)) = subscriber.live() {
+                self.channels.release(channel, was_waiting);
+            }
         }
         if !self.flush(id) {
             return Action::Wait;

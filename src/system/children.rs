@@ -32,7 +32,7 @@ pub(crate) fn status_of(command: &mut Command) -> io::Result<ExitStatus> {
 
 /// The process group whose leader a child is.
 pub(crate) fn group_of(leader: &Child) -> Pid {
-    Pid::from_raw(leader.id().cast_signed())
+    Pid::from_raw(leader.id() as i32)
 }
 
 /// A child's exit code, or 128 plus the number of the signal that ended it, as in a shell;

@@ -271,9 +271,10 @@ impl Programs {
             return;
         }
         let give_up_at = Instant::now() + 2 * GRACE;
-        while let Some(pause) = self.reap()
-            && Instant::now() < give_up_at
-        {
+        while let Some(pause) = self.reap() {
+            if Instant::now() >= give_up_at {
+                break;
+            }
             std::thread::sleep(pause.min(Duration::from_millis(5)));
         }
     }

@@ -73,7 +73,7 @@ impl Drop for Family {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for pid in &self.0 {
-                let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+                let pid = nix::unistd::Pid::from_raw(*pid as i32);
                 let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
             }
         }

@@ -142,7 +142,7 @@ impl Program {
     }
 
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
+        Pid::from_raw(self.child.id() as i32)
     }
 
     pub fn signal(&self, signal: Signal) {

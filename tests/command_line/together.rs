@@ -80,7 +80,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.harness.id().cast_signed());
+        let pid = nix::unistd::Pid::from_raw(self.harness.id() as i32);
         let _ = nix::sys::signal::kill(pid, Signal::SIGTERM);
         let ended = || self.harness.try_wait().ok().flatten();
         wait_for("the end of the server", ended);

@@ -190,7 +190,7 @@ impl Harness {
 
     /// Sends the server a signal that does not end it.
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
     /// Ends the server and returns how it ended.

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::stage::{Folder, Httpd, Start, get, wait_for};
 use crate::support::disk::Disk;
+use crate::support::pipe::pipe;
 
 #[test]
 fn files_of_the_command_line_are_streams_and_nothing_else_is_served() {
@@ -99,7 +100,7 @@ fn the_output_of_a_command_is_a_stream() {
 #[test]
 fn standard_input_is_a_stream_and_leaves_no_file_behind() {
     let folder = Folder::new();
-    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (reader, mut writer) = pipe();
     let mut httpd = Start::new(&folder)
         .set("TMPDIR", folder.path(""))
         .stdin(Stdio::from(reader))
@@ -129,7 +130,7 @@ fn standard_input_is_read_as_another_user_below_a_folder() {
     }
     let folder = Folder::new();
     let temporary = folder.make_public("temporary");
-    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (reader, mut writer) = pipe();
     let mut httpd = Start::new(&folder)
         .set("TMPDIR", &temporary)
         .stdin(Stdio::from(reader))
@@ -154,7 +155,7 @@ fn on_a_full_disk_standard_input_waits_and_nothing_of_it_is_lost() {
         return;
     };
     let folder = Folder::new();
-    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (reader, mut writer) = pipe();
     let httpd = Start::new(&folder)
         .set("TMPDIR", disk.path(""))
         .stdin(Stdio::from(reader))

@@ -123,7 +123,7 @@ impl Httpd {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
+        kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
     }
 
     /// The next line of its stdout; empty at the end.
@@ -177,7 +177,7 @@ impl Drop for Httpd {
             eprintln!("--- stderr of sse-httpd\n{}", self.stderr());
         }
         // Asked first, since only then does it end what it has started.
-        let pid = Pid::from_raw(self.pid().cast_signed());
+        let pid = Pid::from_raw(self.pid() as i32);
         for _ in 0..2 {
             if self.child.try_wait().is_ok_and(|status| status.is_none()) {
                 let _ = kill(pid, Signal::SIGTERM);

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::stage::{Client, Folder, Httpd, Start, get, wait_for};
+use crate::support::pipe::pipe;
 use crate::support::process::runs;
 
 const FILE: &str = "\
@@ -408,7 +409,7 @@ fn a_socket_in_the_file_system_is_shared_and_removed_at_the_end() {
 #[test]
 fn one_process_reads_standard_input_for_all_workers() {
     let folder = Folder::new();
-    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (reader, mut writer) = pipe();
     let mut httpd = Start::new(&folder)
         .set("TMPDIR", folder.path(""))
         .stdin(Stdio::from(reader))

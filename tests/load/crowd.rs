@@ -333,13 +333,14 @@ impl Crowd {
         if next_before < self.goal && next >= self.goal && self.awaited.contains(&index) {
             self.lacking -= 1;
         }
-        if let Some(delays) = &mut self.delays
-            && next > next_before
-            && delays.of.contains(&index)
-            && let Some(at) = (next - 1).checked_sub(delays.first)
-            && let Some(written) = delays.written.get(at as usize)
-        {
-            delays.taken_us.push(written.elapsed().as_micros() as u32);
+        if let Some(delays) = &mut self.delays {
+            if next > next_before && delays.of.contains(&index) {
+                if let Some(at) = (next - 1).checked_sub(delays.first) {
+                    if let Some(written) = delays.written.get(at as usize) {
+                        delays.taken_us.push(written.elapsed().as_micros() as u32);
+                    }
+                }
+            }
         }
         if has_ended {
             self.ended(index);

@@ -72,7 +72,7 @@ impl Locations {
         wait_for("a program that has begun", || {
             read(&self.log).contains(" listens on ").then_some(())
         });
-        let pid = self.pid.load(Ordering::Relaxed).cast_signed();
+        let pid = self.pid.load(Ordering::Relaxed) as i32;
         kill(Pid::from_raw(pid), Signal::SIGHUP).expect("the program runs");
         wait_for(&words, || {
             let log = read(&self.log);

@@ -236,7 +236,7 @@ impl<P: Protocol> Responder<P> {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
+        kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
     }
 
     pub fn has_ended(&mut self) -> bool {
@@ -314,7 +314,7 @@ impl<P: Protocol> Drop for Responder<P> {
         // Its children end only if it gets a signal to end; at once at the second signal.
         if !self.has_ended() {
             for _ in 0..2 {
-                let _ = kill(Pid::from_raw(self.pid().cast_signed()), Signal::SIGTERM);
+                let _ = kill(Pid::from_raw(self.pid() as i32), Signal::SIGTERM);
             }
             let end = Instant::now() + Duration::from_secs(1);
             while !self.has_ended() && Instant::now() < end {

@@ -20,6 +20,7 @@ use nix::unistd::Pid;
 pub use crate::support::event_stream::shown;
 use crate::support::event_stream::{Event, Item, Parser};
 pub use crate::support::folder::Folder;
+use crate::support::pipe::pipe;
 use crate::support::process;
 pub use crate::support::wait::{DEADLINE, wait_for};
 
@@ -253,8 +254,8 @@ fn ends(over: Over) -> (OwnedFd, Stdio, OwnedFd) {
             (ours.into(), theirs.try_clone().unwrap().into(), theirs)
         }
         Over::Pipe => {
-            let (ours, theirs) = std::io::pipe().unwrap();
-            let (ended, _) = std::io::pipe().unwrap();
+            let (ours, theirs) = pipe();
+            let (ended, _) = pipe();
             (ours.into(), ended.into(), theirs.into())
         }
         Over::Tcp => {
@@ -433,7 +434,7 @@ impl Running {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
+        kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
     }
 
     /// The exit code of a program that ends by itself.

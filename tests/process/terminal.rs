@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 
 use crate::stage::{Folder, ONE_SECOND, Program, Running, wait_for};
+use crate::support::pipe::pipe;
 
 const CLOCK: &str = env!("CARGO_BIN_EXE_nph-clock");
 const TAIL: &str = env!("CARGO_BIN_EXE_nph-tail");
@@ -152,7 +153,7 @@ fn a_full_disk_is_an_error_that_is_said_and_no_panic() {
 
 #[test]
 fn help_into_a_pipe_that_nobody_reads_is_no_panic() {
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = pipe();
     drop(reader);
     let mut command = Command::new(TAIL);
     let output = command

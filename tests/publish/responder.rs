@@ -126,7 +126,7 @@ fn cgi_responder_and_echo_publish_to_one_file_and_lose_nothing() {
             let publish = |nth: usize| {
                 let text = text(who, nth);
                 let post = post(file, &text);
-                let answer = if who.is_multiple_of(2) {
+                let answer = if who % 2 == 0 {
                     send(responder, &post)
                 } else {
                     post.send()

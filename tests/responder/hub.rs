@@ -111,11 +111,11 @@ fn check(came: &Came, member: &Member, lines: &[String]) {
     let seed = came.seed;
     let mut said = member.said.as_slice();
     let mut gap = None;
-    if let [(name, data), rest @ ..] = said
-        && name == "gap"
-    {
-        gap = Some(data.as_str());
-        said = rest;
+    if let [(name, data), rest @ ..] = said {
+        if name == "gap" {
+            gap = Some(data.as_str());
+            said = rest;
+        }
     }
     let first = said.first().map_or(lines.len(), |(_, data)| {
         let number = data.split(' ').next().expect("a number");

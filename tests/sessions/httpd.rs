@@ -68,10 +68,7 @@ impl Httpd {
     }
 
     fn end(&mut self) {
-        let _ = kill(
-            Pid::from_raw(self.child.id().cast_signed()),
-            Signal::SIGTERM,
-        );
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
         wait_for("the end of sse-httpd", || self.child.try_wait().unwrap());
     }
 }

@@ -68,10 +68,10 @@ impl Parser {
     fn end_line(&mut self) {
         let bytes = std::mem::take(&mut self.line);
         let mut line = String::from_utf8_lossy(&bytes).into_owned();
-        if !std::mem::replace(&mut self.seen_a_line, true)
-            && let Some(rest) = line.strip_prefix('\u{FEFF}')
-        {
-            line = rest.to_owned();
+        if !std::mem::replace(&mut self.seen_a_line, true) {
+            if let Some(rest) = line.strip_prefix('\u{FEFF}') {
+                line = rest.to_owned();
+            }
         }
         if line.is_empty() {
             return self.dispatch();

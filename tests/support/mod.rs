@@ -9,6 +9,7 @@
 pub mod disk;
 pub mod event_stream;
 pub mod folder;
+pub mod pipe;
 pub mod process;
 pub mod random;
 pub mod redis;

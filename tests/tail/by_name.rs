@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 
 use crate::stage::{Follower, PROGRAM, Tail, random, wait_for};
 use crate::support::folder::{Folder, append};
+use crate::support::pipe::pipe;
 
 /// Well below the 15 seconds after which a heartbeat finds what no hint told.
 const SOON: Duration = Duration::from_millis(2_500);
@@ -419,7 +420,7 @@ fn a_follower_with_no_backlog_waits_without_using_the_processor() {
 fn the_first_lines_are_printed_at_once_without_a_gateway() {
     let folder = Folder::new();
     write(&folder, "file", "line\n");
-    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (mut reader, writer) = pipe();
     let mut child = std::process::Command::new(PROGRAM)
         .arg(folder.join("file"))
         .env_clear()

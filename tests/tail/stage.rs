@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::io::{PipeReader, Read as _};
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,6 +17,7 @@ use nix::unistd::Pid;
 
 pub use crate::support::event_stream::shown;
 use crate::support::event_stream::{Event, Item, Parser};
+use crate::support::pipe::pipe;
 use crate::support::process;
 pub use crate::support::random::{number, random};
 pub use crate::support::wait::{DEADLINE, wait_for};
@@ -82,8 +84,8 @@ impl Tail {
         let mut words = self.before.clone();
         words.push(PROGRAM.into());
         let mut command = Command::new(&words[0]);
-        let (reader, writer) = std::io::pipe().unwrap();
-        let (errors, errors_writer) = std::io::pipe().unwrap();
+        let (reader, writer) = pipe();
+        let (errors, errors_writer) = pipe();
         let child = command
             .args(&words[1..])
             .env_clear()
@@ -138,8 +140,8 @@ pub enum Next {
 /// A running follower and its reader.
 pub struct Follower {
     child: Child,
-    reader: PipeReader,
-    errors: Option<PipeReader>,
+    reader: File,
+    errors: Option<File>,
     /// What has come of the head, until all of it has.
     unread_head: Option<Vec<u8>>,
     /// The first bytes, as they came.
@@ -283,7 +285,7 @@ impl Follower {
 
     /// The reader goes away.
     pub fn leave(&mut self) {
-        self.reader = std::io::pipe().unwrap().0;
+        self.reader = pipe().0;
     }
 
     pub fn pid(&self) -> u32 {
@@ -291,7 +293,7 @@ impl Follower {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
+        kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
     }
 
     /// Stops it in its tracks; [`Follower::go_on`] ends that.

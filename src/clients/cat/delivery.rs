@@ -1,6 +1,7 @@
 //! Delivery: writes an event to stdout or gives it to a command.
 
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde::ser::{SerializeMap, Serializer};
@@ -113,7 +114,7 @@ impl<'a> Delivery<'a> {
             .env("SSE_EVENT", event.name.replace('\0', ""))
             .env("SSE_ID", event.id.replace('\0', ""))
             .stdin(Stdio::piped());
-        let program = command.get_program().display().to_string();
+        let program = Path::new(command.get_program()).display().to_string();
         let status = command.spawn().and_then(|child| feed(child, line));
         let trouble = match status {
             Ok(status) if status.success() => return Ok(()),

@@ -128,18 +128,18 @@ impl Reader<'_> {
             };
             let next = now + wait;
             let is_last = self.deadline.is_some_and(|deadline| deadline <= next);
-            if let Some(trouble) = trouble
-                && !self.is_late(now)
-            {
-                let again = if is_last {
-                    String::new()
-                } else {
-                    format!("; again in {:.1} s", wait.as_secs_f64())
-                };
-                note(
-                    "sse-cat",
-                    &format!("{}: {trouble}{again}", self.options.endpoint.shown()),
-                );
+            if let Some(trouble) = trouble {
+                if !self.is_late(now) {
+                    let again = if is_last {
+                        String::new()
+                    } else {
+                        format!("; again in {:.1} s", wait.as_secs_f64())
+                    };
+                    note(
+                        "sse-cat",
+                        &format!("{}: {trouble}{again}", self.options.endpoint.shown()),
+                    );
+                }
             }
             let until = self.deadline.map_or(next, |deadline| deadline.min(next));
             if let Some(why) = self.ending.wait_until(until) {
@@ -252,11 +252,12 @@ impl Reader<'_> {
         request = request.header("Cache-Control", "no-cache");
         // An id that a header field cannot contain is not sent; then the stream begins as for a
         // new client.
-        if !self.last_id.is_empty()
-            && let Ok(id) = HeaderValue::from_str(&self.last_id)
+        if !self.last_id.is_empty() {
+            if let Ok(id) = HeaderValue::from_str(&self.last_id)
                 .or_else(|_| HeaderValue::from_bytes(self.last_id.as_bytes()))
-        {
-            request = request.header("Last-Event-ID", id);
+            {
+                request = request.header("Last-Event-ID", id);
+            }
         }
         let left = self
             .deadline

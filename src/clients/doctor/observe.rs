@@ -138,13 +138,13 @@ impl Observer<'_> {
         let is_encoded = head.is_some_and(|head| head.field("content-encoding").is_some());
         let is_silent = head.is_none() && lock(&shared).end.is_none();
         let mut compressed = None;
-        if ((is_stream && is_encoded) || is_silent)
-            && let Some(plain) = self.get(AcceptEncoding::None)
-        {
-            compressed = Some((std::mem::replace(&mut exchange, plain), shared));
-            (started, shared) = (Instant::now(), Mutex::default());
-            let wait = RESPONSE_WAIT.min(self.plan.duration);
-            is_stream = self.wait_for_head(&mut exchange, started, wait, &shared);
+        if (is_stream && is_encoded) || is_silent {
+            if let Some(plain) = self.get(AcceptEncoding::None) {
+                compressed = Some((std::mem::replace(&mut exchange, plain), shared));
+                (started, shared) = (Instant::now(), Mutex::default());
+                let wait = RESPONSE_WAIT.min(self.plan.duration);
+                is_stream = self.wait_for_head(&mut exchange, started, wait, &shared);
+            }
         }
         if is_stream {
             self.watch(exchange, compressed, started, &shared);

@@ -182,10 +182,10 @@ impl Watch<'_> {
                 Step::Bytes(bytes) => {
                     record.take(opened.elapsed(), &bytes);
                     self.last_byte = now;
-                    if let Some(event) = record.events.last()
-                        && event.id.bytes().all(|byte| byte >= b' ' && byte != 0x7f)
-                    {
-                        self.last_id = event.id.to_string();
+                    if let Some(event) = record.events.last() {
+                        if event.id.bytes().all(|byte| byte >= b' ' && byte != 0x7f) {
+                            self.last_id = event.id.to_string();
+                        }
                     }
                     self.state.events += record.event_count - events;
                     self.state.comments += record.comment_count - comments;

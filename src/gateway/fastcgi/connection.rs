@@ -201,10 +201,10 @@ impl Connection {
             | Active::Whole(begun)
             | Active::Aborted(begun) => begun,
         };
-        if let RecordPart::Content(content) = &mut self.record
-            && content.is_of_active_request()
-        {
-            *content = Content::Skipped;
+        if let RecordPart::Content(content) = &mut self.record {
+            if content.is_of_active_request() {
+                *content = Content::Skipped;
+            }
         }
         record::record(kind::STDOUT, begun.id, b"", reply);
         let complete = ProtocolStatus::RequestComplete;

@@ -169,7 +169,7 @@ fn x_forwarded_hops(addresses: &str, schemes: &str, hosts: &str) -> Vec<Hop> {
 /// Words between separators that are not within quotes. Where a quote has no end, none counts:
 /// else a client that sends one would hide what the proxies append.
 fn divide(text: &str, separator: char) -> Vec<&str> {
-    let is_balanced = text.matches('"').count().is_multiple_of(2);
+    let is_balanced = text.matches('"').count() % 2 == 0;
     let (mut words, mut start, mut is_quoted) = (Vec::new(), 0, false);
     for (at, character) in text.char_indices() {
         match character {

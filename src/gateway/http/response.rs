@@ -31,10 +31,10 @@ pub(super) fn write(
         text.push_str(&format!("{name}: {value}\r\n"));
     }
     let says_length = (head.fields.iter()).any(|(name, _)| *name == "Content-Length");
-    if let Some(length) = length_bytes
-        && !says_length
-    {
-        text.push_str(&format!("Content-Length: {length}\r\n"));
+    if let Some(length) = length_bytes {
+        if !says_length {
+            text.push_str(&format!("Content-Length: {length}\r\n"));
+        }
     }
     text.push_str(match persistence {
         Persistence::Close => "Connection: close\r\n\r\n",

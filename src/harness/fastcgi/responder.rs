@@ -135,10 +135,10 @@ impl Responder {
 
     fn socket(&self) -> io::Result<PathBuf> {
         let mut state = self.lock();
-        if let Some(running) = &state.running
-            && !running.keeper.is_finished()
-        {
-            return Ok(running.socket.clone());
+        if let Some(running) = &state.running {
+            if !running.keeper.is_finished() {
+                return Ok(running.socket.clone());
+            }
         }
         if state.is_stopping {
             return Err(io::Error::other("the server ends"));

@@ -234,11 +234,10 @@ impl<'a> Reader<'a> {
         canonical: impl Fn(&T) -> String,
     ) -> Result<Option<T>, SettingError> {
         let parsed = self.parse(spec, parse, remedy)?;
-        if let Some(parsed) = &parsed
-            && spec.sharing == Sharing::Divides
-            && self.is_set(spec)
-        {
-            self.note(spec, canonical(parsed).as_bytes());
+        if let Some(parsed) = &parsed {
+            if spec.sharing == Sharing::Divides && self.is_set(spec) {
+                self.note(spec, canonical(parsed).as_bytes());
+            }
         }
         Ok(parsed)
     }

@@ -246,11 +246,12 @@ impl<'a> Supervision<'a> {
 
     fn note_ready(&mut self) {
         for place in &mut self.places {
-            if let Some(running) = &mut place.running
-                && !running.is_ready
-                && matches!(running.control.take_ready(), Received::Message(()))
-            {
-                running.is_ready = true;
+            if let Some(running) = &mut place.running {
+                if !running.is_ready
+                    && matches!(running.control.take_ready(), Received::Message(()))
+                {
+                    running.is_ready = true;
+                }
             }
         }
     }
@@ -272,14 +273,13 @@ impl<'a> Supervision<'a> {
             if self.ending.is_some() {
                 continue;
             }
-            if let Some(code) = status.code()
-                && !could_start
-                && !self.has_served
-            {
-                // It has said why.
-                self.failed = Some(u8::try_from(code).unwrap_or(111));
-                self.end(Signal::SIGTERM);
-                continue;
+            if let Some(code) = status.code() {
+                if !could_start && !self.has_served {
+                    // It has said why.
+                    self.failed = Some(u8::try_from(code).unwrap_or(111));
+                    self.end(Signal::SIGTERM);
+                    continue;
+                }
             }
             let pause = place.restart.pause_after(ran);
             place.start_at = Some(Instant::now() + pause);
@@ -293,7 +293,7 @@ impl<'a> Supervision<'a> {
         }
         if children::inherits_orphans() {
             let own: Vec<u32> = self.places.iter().filter_map(Place::pid).collect();
-            children::reap_orphans(|pid| own.contains(&pid.as_raw().cast_unsigned()));
+            children::reap_orphans(|pid| own.contains(&(pid.as_raw() as u32)));
         }
     }
 

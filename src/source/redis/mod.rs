@@ -422,11 +422,10 @@ impl Redis {
             let was_unknown = !matches!(self.state, State::Reading);
             let answer = query.answer(bytes)?;
             self.take(query, answer, now, out)?;
-            if was_unknown
-                && matches!(self.state, State::Reading)
-                && let Some(reason) = self.gap.take()
-            {
-                self.gap(reason, None, out);
+            if was_unknown && matches!(self.state, State::Reading) {
+                if let Some(reason) = self.gap.take() {
+                    self.gap(reason, None, out);
+                }
             }
             return Ok(None);
         }

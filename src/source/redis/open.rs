@@ -94,11 +94,11 @@ fn filters(opening: &Opening<'_>) -> Result<Vec<Filter>, OpenError> {
             SettingError::new("SSE_FILTER", text.as_bytes(), remedy)
         })?);
     }
-    if opening.settings.query_filter == QueryFilter::Used
-        && let Some(text) = &opening.request.query.filter
-    {
-        let text = std::str::from_utf8(text).map_err(|_| OpenError::BadFilter)?;
-        filters.push(Filter::parse_asked(text).map_err(|_| OpenError::BadFilter)?);
+    if opening.settings.query_filter == QueryFilter::Used {
+        if let Some(text) = &opening.request.query.filter {
+            let text = std::str::from_utf8(text).map_err(|_| OpenError::BadFilter)?;
+            filters.push(Filter::parse_asked(text).map_err(|_| OpenError::BadFilter)?);
+        }
     }
     Ok(filters)
 }

@@ -149,11 +149,11 @@ fn filters(opening: &Opening<'_>) -> Result<Vec<Filter>, OpenError> {
     if let Some(text) = &opening.settings.filter {
         filters.push(Filter::of_setting(text)?);
     }
-    if opening.settings.query_filter == QueryFilter::Used
-        && let Some(text) = &opening.request.query.filter
-    {
-        let text = std::str::from_utf8(text).map_err(|_| OpenError::BadFilter)?;
-        filters.push(Filter::parse_asked(text).map_err(|_| OpenError::BadFilter)?);
+    if opening.settings.query_filter == QueryFilter::Used {
+        if let Some(text) = &opening.request.query.filter {
+            let text = std::str::from_utf8(text).map_err(|_| OpenError::BadFilter)?;
+            filters.push(Filter::parse_asked(text).map_err(|_| OpenError::BadFilter)?);
+        }
     }
     Ok(filters)
 }
@@ -254,19 +254,19 @@ impl Tail {
     ) -> io::Result<Option<Gap>> {
         let max_line_bytes = self.max_line_bytes;
         let own = current.as_ref().and_then(|file| file.stat().ok());
-        if let Some(file) = &current
-            && let Some(cursor) = place_in_current(file, id, settings)?
-        {
-            let twin = find(&mut *self.disk, id, own, AlsoIn::Current)?;
-            let has_more = own.is_some_and(|own| own.size_bytes > id.offset_bytes);
-            let doubt = twin.as_ref().map(|_| Gap::new(Reason::Rotated));
-            match twin {
-                // The older file is taken for the one that was read: nothing is lost then.
-                Some(twin) if has_more || twin.ends_at(id) => self.go_on(twin, current, id)?,
-                // There is nothing new, or no other file: it makes no difference.
-                _ => self.active = Some(cursor),
+        if let Some(file) = &current {
+            if let Some(cursor) = place_in_current(file, id, settings)? {
+                let twin = find(&mut *self.disk, id, own, AlsoIn::Current)?;
+                let has_more = own.is_some_and(|own| own.size_bytes > id.offset_bytes);
+                let doubt = twin.as_ref().map(|_| Gap::new(Reason::Rotated));
+                match twin {
+                    // The older file is taken for the one that was read: nothing is lost then.
+                    Some(twin) if has_more || twin.ends_at(id) => self.go_on(twin, current, id)?,
+                    // There is nothing new, or no other file: it makes no difference.
+                    _ => self.active = Some(cursor),
+                }
+                return Ok(self.within_replay(settings.replay_bytes)?.or(doubt));
             }
-            return Ok(self.within_replay(settings.replay_bytes)?.or(doubt));
         }
         let unbound = start_after_past(&mut *self.disk, own)?;
         self.start = own.map_or(unbound, |own| unbound.bound_to(&own));

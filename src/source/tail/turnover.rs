@@ -261,10 +261,10 @@ impl Tail {
         let end = file.stat()?.size_bytes;
         let from = end.saturating_sub(self.replay_bytes);
         let from = backlog::line_start_from(&**file, from, end)?;
-        if from > 0
-            && let Some(cursor) = self.cursor_at_line(file, from)?
-        {
-            return Ok(cursor);
+        if from > 0 {
+            if let Some(cursor) = self.cursor_at_line(file, from)? {
+                return Ok(cursor);
+            }
         }
         Ok(Cursor::at_start(
             Rc::clone(file),

@@ -283,10 +283,10 @@ impl Engine {
     }
 
     fn flush(&mut self, now: Instant) {
-        if let Some(link) = &mut self.link
-            && let Err(error) = link.flush()
-        {
-            self.lose(&error, now);
+        if let Some(link) = &mut self.link {
+            if let Err(error) = link.flush() {
+                self.lose(&error, now);
+            }
         }
     }
 
@@ -334,12 +334,13 @@ impl Engine {
     }
 
     fn answer(&mut self, slot: Option<(usize, u64)>, answer: io::Result<Vec<u8>>) {
-        if let Some((slot, generation)) = slot
-            && let Some(slot) = self.slots.get_mut(slot)
-            && slot.generation == generation
-        {
-            slot.reply = Some(answer);
-            self.told.push(slot.owner);
+        if let Some((slot, generation)) = slot {
+            if let Some(slot) = self.slots.get_mut(slot) {
+                if slot.generation == generation {
+                    slot.reply = Some(answer);
+                    self.told.push(slot.owner);
+                }
+            }
         }
     }
 
@@ -396,10 +397,10 @@ impl Engine {
             _ => question.answer.extend_from_slice(&reply),
         }
         question.answered += 1;
-        if question.answered == question.replies
-            && let Some(question) = self.questions.pop_front()
-        {
-            self.answer(question.slot, Ok(question.answer));
+        if question.answered == question.replies {
+            if let Some(question) = self.questions.pop_front() {
+                self.answer(question.slot, Ok(question.answer));
+            }
         }
     }
 
@@ -421,11 +422,11 @@ impl Engine {
             }
             let mut keys = Vec::new();
             for reply in replies {
-                if let Some(link) = &mut waiting.link
-                    && link.takes_opening_reply()
-                {
-                    // The connection for questions reports what is wrong.
-                    continue;
+                if let Some(link) = &mut waiting.link {
+                    if link.takes_opening_reply() {
+                        // The connection for questions reports what is wrong.
+                        continue;
+                    }
                 }
                 match waiting.take(&reply, now) {
                     Ok(Said::Nothing) => {}

@@ -165,19 +165,25 @@ fn find(bucket: &Bucket, key: Key) -> (usize, Slot) {
 }
 
 fn slot(bucket: &Bucket, place: usize) -> Slot {
-    let numbers = &bucket.as_chunks::<8>().0[3 * place..];
+    let number = |index: usize| {
+        let at = place * SLOT_BYTES + 8 * index;
+        u64::from_le_bytes(std::array::from_fn(|byte| bucket[at + byte]))
+    };
     Slot {
-        key: u64::from_le_bytes(numbers[0]),
-        since_ms: u64::from_le_bytes(numbers[1]),
-        count: u64::from_le_bytes(numbers[2]),
+        key: number(0),
+        since_ms: number(1),
+        count: number(2),
     }
 }
 
 fn put(bucket: &mut Bucket, place: usize, slot: Slot) {
-    let numbers = &mut bucket.as_chunks_mut::<8>().0[3 * place..];
-    numbers[0] = slot.key.to_le_bytes();
-    numbers[1] = slot.since_ms.to_le_bytes();
-    numbers[2] = slot.count.to_le_bytes();
+    let bytes = &mut bucket[place * SLOT_BYTES..];
+    for (index, number) in [slot.key, slot.since_ms, slot.count]
+        .into_iter()
+        .enumerate()
+    {
+        bytes[8 * index..8 * (index + 1)].copy_from_slice(&number.to_le_bytes());
+    }
 }
 
 #[cfg(test)]

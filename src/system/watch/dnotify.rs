@@ -36,10 +36,10 @@ impl Dnotify {
 
     pub(super) fn watch_folder(&mut self, folder: &Path) -> Coverage {
         // A source that waits for a missing file calls this repeatedly.
-        if let Some(watched) = self.folders.get(folder)
-            && is_same(watched.metadata(), folder.metadata())
-        {
-            return Coverage::Part;
+        if let Some(watched) = self.folders.get(folder) {
+            if is_same(watched.metadata(), folder.metadata()) {
+                return Coverage::Part;
+            }
         }
         let watched = File::open(folder).and_then(|opened| {
             notify::watch(opened.as_fd())?;

@@ -185,10 +185,10 @@ pub(crate) struct FileWatch(Option<(Rc<Watcher>, WatchDescriptor, Rc<Hints>)>);
 
 impl Drop for FileWatch {
     fn drop(&mut self) {
-        if let Some((watcher, own, hints)) = &self.0
-            && let Backend::Inotify(inotify) = &mut *watcher.backend.borrow_mut()
-        {
-            inotify.unwatch_file(*own, hints);
+        if let Some((watcher, own, hints)) = &self.0 {
+            if let Backend::Inotify(inotify) = &mut *watcher.backend.borrow_mut() {
+                inotify.unwatch_file(*own, hints);
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::peer::{COMPLETE, Folder, Request, Start, wait_for};
 use crate::peer::{FastCgi, Protocol as _};
+use crate::support::pipe::pipe;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sse-fcgi");
 
@@ -33,7 +34,7 @@ fn an_error_is_printed_where_stdout_and_stderr_are_the_same_file_pipe_or_socket(
     assert_eq!(code.code(), Some(100));
     assert!(folder.read("out").contains("--bogus"));
 
-    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (mut reader, writer) = pipe();
     let status = bogus()
         .stdout(writer.try_clone().unwrap())
         .stderr(writer)
@@ -103,7 +104,7 @@ fn the_start_and_the_end_are_one_line_each() {
 #[test]
 fn a_stderr_that_nobody_reads_blocks_nobody() {
     let folder = Folder::in_memory();
-    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (reader, mut writer) = pipe();
     fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
     while writer.write(&[b'x'; 4096]).is_ok() {}
     fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();

@@ -320,7 +320,7 @@ pub(super) fn head_request(
         Some(HeadSeen::Closed) => {
             Check::warning("head", "HEAD: the connection was closed without a response")
         }
-        Some(HeadSeen::Answered(head, time)) if *time > HEAD_SLOW => Check::warning(
+        Some(HeadSeen::Answered(_, time)) if *time > HEAD_SLOW => Check::warning(
             "head",
             format!("HEAD took {}: monitoring waits that long", seconds(*time)),
         ),
