@@ -6,7 +6,7 @@ use std::io;
 use super::anchor::read_full;
 use super::cursor::char_boundary;
 use super::disk::DiskFile;
-use super::{newline, nul};
+use super::{newline, nuls};
 use crate::event::Batch;
 
 /// How much is read at a time, backwards: a backlog of ten lines is in the first.
@@ -90,7 +90,7 @@ impl Search {
     ) -> io::Result<Option<u64>> {
         let mut work = 0;
         if matches!(self.phase, Phase::End) {
-            let (end, is_found) = nul::trimmed_end(file, self.end, TRIM_BYTES)?;
+            let (end, is_found) = nuls::trimmed_end(file, self.end, TRIM_BYTES)?;
             self.end = end;
             if !is_found {
                 return Ok(None);
@@ -166,7 +166,7 @@ impl Boundary {
 /// Of a line that is longer than `max_line_bytes`, there may be no more than these, two
 /// bytes and its leading NULs.
 fn record(line: &[u8], kind: Kind, max_line_bytes: usize) -> &[u8] {
-    let line = &line[nul::leading(line)..];
+    let line = &line[nuls::leading(line)..];
     let whole = match kind {
         Kind::Newline => line.strip_suffix(b"\r").unwrap_or(line),
         Kind::Hole => line,
@@ -250,15 +250,15 @@ impl Block {
                 let line = newline.map_or(0, |newline| newline + 1);
                 let at = |index: usize| self.start + (line + index) as u64;
                 // NULs that fill up a line are no part of it.
-                let data = nul::data_end(&known[line..]);
+                let data = nuls::data_end(&known[line..]);
                 let nuls = known.len() - line - data;
                 let is_at_end = line_end <= held_end && nuls > 0;
-                if is_at_end && (kind == Kind::Hole || nuls >= nul::RUN_BYTES) {
+                if is_at_end && (kind == Kind::Hole || nuls >= nuls::RUN_BYTES) {
                     line_end = at(data);
                     end = end.min(line_end);
                     continue;
                 }
-                let run = nul::last_run(&known[line..]).filter(|run| line + run.1 < known.len());
+                let run = nuls::last_run(&known[line..]).filter(|run| line + run.1 < known.len());
                 if let Some((run, after)) = run {
                     let before = Some(Boundary {
                         kind: Kind::Hole,
@@ -293,25 +293,25 @@ impl Block {
                     return Ok(nothing);
                 }
                 let read = &self.bytes[..(end - self.start) as usize];
-                if nul::leading(read) < read.len() {
+                if nuls::leading(read) < read.len() {
                     continue;
                 }
             } else if end == 0 || end != self.start || self.bytes.first() != Some(&0) {
                 return Ok(nothing);
             }
             // All of the block may be in a hole, or the reach ends in one.
-            let hole = nul::hole_start(file, self.start)?;
+            let hole = nuls::hole_start(file, self.start)?;
             if hole == self.start {
                 match end > self.floor {
                     true => continue,
                     false => return Ok(nothing),
                 }
             }
-            let after = self.start + nul::leading(&self.bytes) as u64;
+            let after = self.start + nuls::leading(&self.bytes) as u64;
             self.floor = self.floor.saturating_sub(self.start - hole);
             self.bytes.clear();
             self.start = hole;
-            let is_run = after - hole >= nul::RUN_BYTES as u64;
+            let is_run = after - hole >= nuls::RUN_BYTES as u64;
             if is_run && after < line_end {
                 let before = Some(Boundary {
                     kind: Kind::Hole,
@@ -341,7 +341,7 @@ impl Block {
             return Ok(false);
         }
         if start == self.floor {
-            let nuls = (nul::leading(&bytes) as u64).min(self.nuls_left);
+            let nuls = (nuls::leading(&bytes) as u64).min(self.nuls_left);
             self.nuls_left -= nuls;
             self.floor = self.floor.saturating_sub(nuls);
         }
@@ -351,7 +351,7 @@ impl Block {
         if end == self.start {
             let kept = match line_end - end {
                 kept if kept <= self.kept_most_bytes => kept,
-                _ => self.kept_most_bytes.min(nul::RUN_BYTES as u64),
+                _ => self.kept_most_bytes.min(nuls::RUN_BYTES as u64),
             };
             let kept = self.bytes.len().min(kept as usize);
             bytes.extend_from_slice(&self.bytes[..kept]);
@@ -375,7 +375,7 @@ impl Block {
             let at = |offset: u64| (offset - self.start) as usize;
             return Ok(Cow::Borrowed(&self.bytes[at(start)..at(end)]));
         }
-        let needed = max_line_bytes + 2 + nul::RUN_BYTES;
+        let needed = max_line_bytes + 2 + nuls::RUN_BYTES;
         let mut bytes = vec![0; (end - start).min(needed as u64) as usize];
         let read = read_full(file, &mut bytes, start)?;
         bytes.truncate(read);

@@ -435,7 +435,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::memory::MemoryFile;
-    use super::super::nul;
+    use super::super::nuls;
     use super::*;
 
     const NOW: Now = Now {
@@ -548,7 +548,7 @@ mod tests {
                 bytes.push(b'\n');
             } else {
                 // A run ends it.
-                bytes.resize(bytes.len() + nul::RUN_BYTES, 0);
+                bytes.resize(bytes.len() + nuls::RUN_BYTES, 0);
             }
         }
         bytes.extend_from_slice(b"last\n");

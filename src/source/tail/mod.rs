@@ -37,7 +37,7 @@ pub(crate) mod memory;
 #[cfg(test)]
 mod model;
 mod newline;
-mod nul;
+mod nuls;
 mod order;
 mod past;
 mod records;

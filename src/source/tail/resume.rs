@@ -12,7 +12,7 @@ use super::past::{AlsoIn, Rotated, find, is_start, newest_compressed, start_afte
 use super::records::Encoding;
 use super::replaced::{EditedIf, is_edited};
 use super::{Later, Tail, backlog};
-use super::{newline, nul};
+use super::{newline, nuls};
 use crate::event::{Batch, Gap, Reason};
 use crate::request::{Filter, Format, LineEnd, QueryFilter, SettingError, Settings, TextEncoding};
 use crate::source::followed::Followed;
@@ -348,8 +348,8 @@ impl Tail {
         let files = std::iter::once((&active, from));
         let files = files.chain(self.later.iter().map(|later| (&later.file, 0)));
         for (size, (file, from)) in sizes.iter_mut().zip(files) {
-            let (end, _) = nul::trimmed_end(&**file, from + *size, TRIM_BYTES)?;
-            *size = nul::data_bytes(&**file, from, end)?;
+            let (end, _) = nuls::trimmed_end(&**file, from + *size, TRIM_BYTES)?;
+            *size = nuls::data_bytes(&**file, from, end)?;
         }
         let total: u64 = sizes.iter().sum();
         if total <= replay_bytes {
@@ -361,7 +361,7 @@ impl Tail {
             let over = total - skipped - replay_bytes.min(total - skipped);
             if over < size || self.later.is_empty() {
                 let end = file.stat()?.size_bytes;
-                let place = nul::place_after(&*file, (from, end), over.min(size))?;
+                let place = nuls::place_after(&*file, (from, end), over.min(size))?;
                 let start = backlog::line_start_from(&*file, place, end)?;
                 skipped += start - from;
                 let Some(cursor) = self.cursor_at_line(&file, start)? else {
@@ -446,7 +446,7 @@ fn was_cut(file: &dyn DiskFile, offset: u64, max_line_bytes: usize) -> io::Resul
     let read = anchor::read_full(file, &mut before, from)?;
     let before = &before[..read];
     // A place after a hole is the start of a line.
-    let data = nul::data_end(before);
-    let is_after_hole = data == 0 || read - data >= nul::RUN_BYTES;
+    let data = nuls::data_end(before);
+    let is_after_hole = data == 0 || read - data >= nuls::RUN_BYTES;
     Ok(offset >= least && !is_after_hole && newline::first(before).is_none())
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::super::nul::{READ_BYTES, RUN_BYTES, data_end, first_run, leading};
+use super::super::nuls::{READ_BYTES, RUN_BYTES, data_end, first_run, leading};
 use super::{Cursor, Filled, Line};
 
 /// NULs between what has been read and the end of the file.
