@@ -13,143 +13,32 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What is mounted here is seen by nobody else, and gone when this has ended.
-if ((EUID == 0)) && [[ -z ${SSE_TEST_MOUNTS-} ]]; then
-    SSE_TEST_MOUNTS=own exec unshare --mount --propagation private "$0" "$@"
-fi
-
 programs=$(realpath -- "${1:?usage: tests/systemd.sh PROGRAMS}")
-target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-
-skip() { echo "skipped: $1"; exit 0; }
-fail() {
-    echo "systemd: $1" >&2
-    exit 1
-}
-
-((EUID == 0)) || skip "only root can boot a container"
-for tool in systemd-nspawn nsenter python3; do
-    command -v "$tool" >/dev/null || skip "$tool is not installed"
-done
+test=systemd
+. tests/container.sh
 
 # This machine's system without its services and file systems: only what systemd itself brings
 # is started.
 overlay_root() {
-    local layers=$scratch/layers
     [[ -x /lib/systemd/systemd && -z ${SSE_TEST_DEBOOTSTRAP-} ]] || return 1
     command -v ip >/dev/null || return 1
-    root=$scratch/root
-    mkdir "$root" "$layers"
-    mount -t tmpfs -o mode=755 sse-test "$layers" 2>/dev/null || return 1
-    mkdir "$layers/changes" "$layers/work"
-    mount -t overlay -o "lowerdir=/,upperdir=$layers/changes,workdir=$layers/work" \
-        sse-test "$root" 2>/dev/null || return 1
+    layer / || return 1
     rm -rf -- "$root"/etc/systemd "$root"/etc/rc?.d "$root"/etc/fstab \
         "$root"/usr/local/lib/systemd "$root"/usr/local/bin/sse-* "$root"/var/log/journal
-    mkdir -p "$root/etc/systemd/system" "$root/mnt"
+    mkdir -p "$root/etc/systemd/system"
     # Without an id it would be the first boot, which enables all services.
     tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
 }
 
-# A Debian 12. What was downloaded serves the next attempt.
-debian_root() {
-    root=$target/systemd/root
-    [[ -e $root/.complete ]] && return
-    command -v debootstrap >/dev/null || skip "debootstrap is not installed"
-    local packages=$target/systemd/packages
-    mkdir -p -- "$packages"
-    local attempt
-    for attempt in 1 2; do
-        rm -rf --one-file-system -- "$root"
-        mkdir -p -- "$root"
-        if timeout 200 debootstrap --variant=minbase --include=systemd,systemd-sysv,iproute2 \
-            --cache-dir="$packages" bookworm "$root" http://deb.debian.org/debian \
-            >"$target/systemd/debootstrap.log" 2>&1; then
-            touch "$root/.complete"
-            return
-        fi
-        echo "debootstrap, attempt $attempt: $(tail -n 1 "$target/systemd/debootstrap.log")"
-    done
-    skip "debootstrap failed"
-}
-
-# Our own process, its pid 1, and what we hold open meanwhile.
-nspawn='' init=0 client='' problem=''
-halt() {
-    if [[ -n $nspawn ]]; then
-        # Pid 1 of a container takes everything with it.
-        ((!init)) || kill -KILL "$init" 2>/dev/null || true
-        kill -KILL "$nspawn" 2>/dev/null || true
-        wait "$nspawn" 2>/dev/null || true
-    fi
-    nspawn='' init=0
-    local mount
-    for mount in "$scratch/root" "$scratch/layers"; do
-        ! mountpoint -q "$mount" || umount --lazy "$mount"
-    done
-}
-clean_up() {
-    local code=$?
-    trap - EXIT INT TERM HUP
-    ((!code || !init)) || inside journalctl --no-pager -b -u 'sse-*' >&2 || true
-    [[ -z $client ]] || kill "$client" 2>/dev/null || true
-    halt
-    rm -rf --one-file-system -- "$scratch"
-    exit "$code"
-}
-scratch=$(mktemp -d)
-trap clean_up EXIT
-trap 'exit 1' INT TERM HUP
-
-# until_true SECONDS WHAT COMMAND...: waits for a condition.
-until_true() {
-    local ends=$((SECONDS + $1)) what=$2
-    shift 2
-    until "$@" >/dev/null 2>&1; do
-        ((SECONDS < ends)) || fail "waited in vain for $what"
-        sleep 0.1
-    done
-}
-
-inside() { timeout 60 nsenter -t "$init" -m -u -i -n -p -- "$@"; }
-
-# Whether the root boots; if not, `problem` says why.
-boot() {
-    step "boot of $1"
-    # A root that was used before: nothing of the last run stays.
-    rm -rf -- "$root"/etc/systemd/system/sse-* "$root"/var/lib/sse-cgi \
-        "$root"/var/lib/private/sse-cgi "$root"/var/log/private/sse-fcgi \
-        "$root"/etc/sse-cgi "$root"/var/lib/sse-httpd "$root"/var/lib/private/sse-httpd \
-        "$root"/var/log/sse-fcgi "$root"/etc/systemd/system/*.wants/sse-*
+boot_with_project() {
     mkdir -p -- "$root/mnt/project" "$root/mnt/programs"
-    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0 systemd-nspawn -q --register=no --keep-unit \
-        --private-network --machine="sse-$$" --bind-ro="$PWD:/mnt/project" \
-        --bind-ro="$programs:/mnt/programs" -D "$root" --boot \
-        </dev/null >"$scratch/boot.log" 2>&1 &
-    nspawn=$!
-    local ends=$((SECONDS + 20))
-    until init=$(pgrep -P "$nspawn" -x systemd | head -n 1) && [[ -n $init ]]; do
-        init=0
-        problem="systemd-nspawn boots nothing here: $(tail -n 1 "$scratch/boot.log")"
-        ((SECONDS < ends)) && kill -0 "$nspawn" 2>/dev/null || return 1
-        sleep 0.1
-    done
-    ends=$((SECONDS + 90))
-    until inside sh -c 'systemctl is-system-running | grep -qE "running|degraded"' 2>/dev/null; do
-        problem="it is not up after 90 s: $(inside systemctl list-jobs 2>&1)"
-        ((SECONDS < ends)) || return 1
-        sleep 0.1
-    done
-    inside ip link set lo up
+    boot "$1" --bind-ro="$PWD:/mnt/project" --bind-ro="$programs:/mnt/programs"
 }
 
 # ask SECONDS NAME=VALUE...: the answer of the responder to a GET with these settings.
 ask() {
     python3 tests/systemd_client.py "/proc/$init/root${socket:-/run/sse-fcgi/sse-fcgi.sock}" "$@"
 }
-
-# has TEXT PATTERN: TEXT has a line like this.
-has() { grep -qE -- "$2" <<<"$1" || fail "no $2 in: $1"; }
 
 said() { inside journalctl --no-pager -o cat -u "${1:-sse-fcgi}"; }
 has_said() { said | grep -qE -- "$1"; }
@@ -164,13 +53,12 @@ drop_in() {
     inside systemctl daemon-reload
 }
 
-step() { printf '  %s\n' "$1"; }
-
-if ! overlay_root || ! boot "this system"; then
+if ! overlay_root || ! boot_with_project "this system"; then
     [[ -z $problem ]] || echo "$problem"
     halt
-    debian_root
-    boot "a Debian 12" || skip "$problem"
+    debian_12
+    layer "$debian" || skip "no overlay can be mounted"
+    boot_with_project "a Debian 12" || skip "$problem"
 fi
 
 step "scripts/install puts programs and units there, and the socket is held"
@@ -200,7 +88,7 @@ has "$(ask 10 SSE_STREAM=room SSE_FILE=/var/lib/sse-cgi/room.jsonl \
 step "a restart ends open streams in peace, and whoever comes meanwhile is served"
 inside sh -c 'echo one >/var/log/app.log; chmod 644 /var/log/app.log'
 ask 30 SSE_STREAM=tail SSE_FILE=/var/log/app.log >"$scratch/stream" &
-client=$!
+client=$! clients=("$!")
 until_true 10 "the stream" grep -q 'data: one' "$scratch/stream"
 before=$(main_pid)
 inside systemctl restart sse-fcgi &
@@ -208,7 +96,7 @@ restart=$!
 has "$(ask 20 SSE_STREAM=countdown SSE_COUNT=1 SSE_INTERVAL=10ms)" 'event: close'
 wait "$restart" || fail "the restart failed"
 wait "$client" || fail "the open stream was not ended by END_REQUEST"
-client=''
+clients=()
 [[ $(main_pid) != "$before" ]] || fail "it is the same process"
 until_true 5 "the line about the end" has_said 'ended by SIGTERM after .* streams ended'
 has "$(tail -n 5 "$scratch/stream")" '^retry: '
@@ -312,14 +200,14 @@ has "$(http /events/elsewhere)" 'HTTP/1.1 500 '
 
 step "a restart of sse-httpd ends open streams in peace, and whoever comes meanwhile is served"
 http /events/log --max-time 30 >"$scratch/stream" &
-client=$!
+client=$! clients=("$!")
 until_true 10 "the stream" grep -q 'data: one' "$scratch/stream"
 inside systemctl restart sse-httpd &
 restart=$!
 has "$(http /events/publish --data 'three' --header 'Content-Type: text/plain')" 'HTTP/1.1 201 '
 wait "$restart" || fail "the restart failed"
 wait "$client" || fail "the open stream was not ended"
-client=''
+clients=()
 has "$(tail -n 5 "$scratch/stream")" '^retry: '
 inside systemctl stop sse-httpd.socket sse-httpd
 
