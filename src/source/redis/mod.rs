@@ -26,6 +26,7 @@ mod open;
 mod query;
 mod resp;
 mod resume;
+mod search;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -38,8 +39,9 @@ pub use resp::{Item, Malformed, Reader, Scanner, command};
 use super::{Changes, Host, Next, Now, Source, Stream};
 use crate::event::{Batch, Event, EventId, EventName, Gap, Reason, Unavailable};
 use entry::EntryEncoding;
-use query::{Answer, Page, Query, Refused};
+use query::{Answer, Page, Query, Refused, Together};
 use resume::{Ledger, Look, Place, Resumed, Snapshot, resume};
+use search::Search;
 
 /// The stream `redis`.
 pub static STREAM: Stream = Stream {
@@ -60,10 +62,6 @@ const PAGE_BYTES: usize = 128 * 1024;
 /// The number of entries of the first page, and the largest number.
 const PAGE_ENTRIES: (usize, usize) = (64, 2048);
 
-/// How far back the backlog of a first-time client is searched for, in bytes of replies: a filter
-/// may match nothing.
-const SEARCH_MAX_BYTES: usize = 16 << 20;
-
 /// The entries of a stream.
 pub struct Redis {
     feed: Box<dyn Feed>,
@@ -74,7 +72,7 @@ pub struct Redis {
     retry_ms: u64,
     state: State,
     /// What was asked and not answered.
-    asked: Option<Query>,
+    asked: Option<(Query, Together)>,
     /// The number of entries to ask for.
     page_entries: usize,
     page: Page,
@@ -86,6 +84,8 @@ pub struct Redis {
     is_settled: bool,
     /// Everything up to this id was sent.
     position: StreamId,
+    /// The position is that of an entry that was received; otherwise there need not be one.
+    is_at_entry: bool,
     ledger: Ledger,
     /// A gap that is sent as soon as the position is known.
     gap: Option<Reason>,
@@ -108,31 +108,9 @@ enum State {
     Ended,
 }
 
-/// The search for the position before the last records.
-struct Search {
-    /// How many records are missing.
-    missing: usize,
-    /// What comes before this id has not been searched.
-    before: StreamId,
-    searched_bytes: usize,
-}
-
 /// A key, for messages.
 fn shown(key: &[u8]) -> String {
     format!("the stream {}", key.escape_ascii())
-}
-
-impl Search {
-    fn new(records: usize) -> Self {
-        Self {
-            missing: records,
-            before: StreamId {
-                ms: u64::MAX,
-                seq: u64::MAX,
-            },
-            searched_bytes: 0,
-        }
-    }
 }
 
 impl Redis {
@@ -158,6 +136,7 @@ impl Redis {
             is_last_page: false,
             is_settled: false,
             position: StreamId::START,
+            is_at_entry: false,
             ledger: Ledger::default(),
             gap: gap.map(|gap| gap.reason),
             is_reported: false,
@@ -166,11 +145,11 @@ impl Redis {
         }
     }
 
-    fn ask(&mut self, query: Query) {
+    fn ask(&mut self, query: Query, together: Together) {
         self.is_settled = false;
-        let (commands, replies) = query.commands(&self.key);
+        let (commands, replies) = query.commands(&self.key, together);
         self.feed.send(commands, replies);
-        self.asked = Some(query);
+        self.asked = Some((query, together));
     }
 
     /// What to ask next.
@@ -179,8 +158,8 @@ impl Redis {
             State::Resuming(id) => Query::Resume(*id, self.page_entries),
             // One more than is missing: its id is the position.
             State::Searching(search) => {
-                let count = search.missing.saturating_add(1).min(self.page_entries);
-                Query::Before(search.before, count)
+                let count = search.missing().saturating_add(1).min(self.page_entries);
+                Query::Before(search.before(), count)
             }
             State::Reading | State::Ended => Query::After(self.position, self.page_entries),
         }
@@ -217,30 +196,15 @@ impl Redis {
         let State::Searching(search) = &mut self.state else {
             return Ok(());
         };
-        search.searched_bytes += answer.page.bytes();
         let is_exhausted = answer.page.left() < count;
-        let mut found = None;
-        let encoding = &self.encoding;
-        while found.is_none() {
-            let missing = search.missing;
-            let read = answer.page.next(|id, fields| {
-                // (The expressions of clients are limited by the length of a record.)
-                let counts = missing > 0 && encoding.counts(fields, &mut 0);
-                (id, counts)
-            })?;
-            let Some((id, counts)) = read else { break };
-            search.before = id.previous();
-            if missing == 0 || search.searched_bytes > SEARCH_MAX_BYTES {
-                found = Some(id);
-            }
-            search.missing -= usize::from(counts);
-        }
+        let found = search.look(&mut answer.page, &self.encoding)?;
         let start = answer
             .stream
             .as_ref()
             .map_or(StreamId::START, Snapshot::start);
         if let Some(position) = found.or(is_exhausted.then_some(start)) {
             self.position = position;
+            self.is_at_entry = found.is_some();
             self.state = State::Reading;
             self.ledger = match &answer.stream {
                 Some(stream) if position == stream.start() => Ledger::restart(stream),
@@ -261,6 +225,7 @@ impl Redis {
         let Resumed { after, gap } = resume(place, stream.as_ref(), now.unix_ms);
         self.state = State::Reading;
         self.position = after;
+        self.is_at_entry = place.is_entry || gap.is_some() && place.before == Some(after);
         self.ledger = match stream {
             Some(stream) if after == stream.start() => Ledger::restart(&stream),
             stream => match gap {
@@ -287,13 +252,14 @@ impl Redis {
         match self.ledger.look(
             before,
             stream.as_ref(),
-            answer.is_entry,
+            answer.is_entry || !self.is_at_entry,
             following,
             now.unix_ms,
         ) {
             Look::Whole => {}
             Look::Lost(events, after) => {
                 self.position = after;
+                self.is_at_entry = false;
                 if let Some(stream) = &stream {
                     self.ledger = Ledger::restart(stream);
                 }
@@ -301,6 +267,7 @@ impl Redis {
             }
             Look::Other(after) => {
                 self.position = after;
+                self.is_at_entry = false;
                 self.ledger = match &stream {
                     Some(stream) if after == stream.start() => Ledger::restart(stream),
                     Some(_) => Ledger::default(),
@@ -354,6 +321,7 @@ impl Redis {
             })?;
             if let Some(id) = read {
                 self.position = id;
+                self.is_at_entry = true;
                 self.ledger.receive();
             }
         }
@@ -365,8 +333,12 @@ impl Redis {
     fn settle(&mut self, out: &mut Batch) {
         self.is_last_page = false;
         let lost = self.ledger.settle(self.stream.as_ref());
-        if let Some(stream) = &self.stream {
-            self.position = self.position.max(stream.last_generated);
+        if let Some(stream) = &self.stream
+            && stream.last_generated > self.position
+        {
+            // Without an entry: it was removed, or XSETID has set the id.
+            self.position = stream.last_generated;
+            self.is_at_entry = false;
         }
         match lost {
             0 => {}
@@ -394,6 +366,8 @@ impl Redis {
     fn refuse(&mut self, refused: &Refused, out: &mut Batch) -> Next {
         let text = match refused {
             Refused::Malformed(error) => error.to_string(),
+            // These are asked again.
+            Refused::Full | Refused::Changed => "no answer".into(),
             Refused::Error(text) => format!("{text}; {}", remedy(text)),
         };
         self.host.warn(&format!("{}: {text}", shown(&self.key)));
@@ -411,7 +385,7 @@ impl Redis {
         if self.is_last_page {
             self.settle(out);
         }
-        if let Some(query) = self.asked {
+        if let Some((query, together)) = self.asked {
             let Some(received) = self.feed.receive() else {
                 return Ok(Some(Next::Change));
             };
@@ -420,7 +394,17 @@ impl Redis {
                 return Ok(Some(self.fail(out)));
             };
             let was_unknown = !matches!(self.state, State::Reading);
-            let answer = query.answer(bytes)?;
+            let answer = match query.answer(bytes, together) {
+                Err(Refused::Full) => {
+                    self.ask(query, Together::Compared);
+                    return Ok(None);
+                }
+                Err(Refused::Changed) => {
+                    self.ask(query, Together::Transaction);
+                    return Ok(None);
+                }
+                answer => answer?,
+            };
             self.take(query, answer, now, out)?;
             if was_unknown && matches!(self.state, State::Reading) {
                 if let Some(reason) = self.gap.take() {
@@ -438,7 +422,7 @@ impl Redis {
         if is_reading && self.is_settled && !has_news && now.monotonic < self.look_at {
             return Ok(Some(Next::At(self.look_at)));
         }
-        self.ask(self.next_query());
+        self.ask(self.next_query(), Together::Transaction);
         Ok(None)
     }
 }

@@ -5,8 +5,7 @@ use super::id::StreamId;
 use super::resp::{Item, Malformed, Reader, command};
 use super::resume::Snapshot;
 
-/// A question about a stream. Its commands are one transaction, so that its answers are of one
-/// moment.
+/// A question about a stream. Its answers are of one moment: see [`Together`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Query {
     /// Whether there is an entry of this id, and at most so many entries after it.
@@ -15,6 +14,15 @@ pub(super) enum Query {
     After(StreamId, usize),
     /// At most so many entries up to a position, the last one first.
     Before(StreamId, usize),
+}
+
+/// How the commands of a question are of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Together {
+    /// In a transaction. An engine that has reached its limit of memory refuses it.
+    Transaction,
+    /// One after the other, with the stream's figures first and last: they must be equal.
+    Compared,
 }
 
 /// The answer.
@@ -37,6 +45,10 @@ pub(super) enum Refused {
     Error(String),
     /// It is no answer.
     Malformed(Malformed),
+    /// The engine has reached its limit of memory, and accepts no transaction.
+    Full,
+    /// The stream has changed between two commands.
+    Changed,
 }
 
 impl From<Malformed> for Refused {
@@ -55,16 +67,18 @@ pub(super) struct Page {
 
 impl Query {
     /// The commands, and the number of their replies.
-    pub(super) fn commands(self, key: &[u8]) -> (Vec<u8>, usize) {
+    pub(super) fn commands(self, key: &[u8], together: Together) -> (Vec<u8>, usize) {
         let mut out = Vec::new();
-        let mut replies = 2;
+        let mut replies = 0;
         let mut add = |words: &[&[u8]]| {
             command(words, &mut out);
             replies += 1;
         };
         let text = |id: StreamId| id.to_string().into_bytes();
         let number = |count: usize| count.to_string().into_bytes();
-        add(&[b"MULTI"]);
+        if together == Together::Transaction {
+            add(&[b"MULTI"]);
+        }
         add(&[b"XINFO", b"STREAM", key]);
         match self {
             Self::Resume(id, count) => {
@@ -82,27 +96,18 @@ impl Query {
                 add(&[b"XREVRANGE", key, &text(id), b"-", b"COUNT", &number(count)]);
             }
         }
-        command(&[b"EXEC"], &mut out);
-        (out, replies - 1)
+        match together {
+            Together::Transaction => add(&[b"EXEC"]),
+            Together::Compared => add(&[b"XINFO", b"STREAM", key]),
+        }
+        (out, replies)
     }
 
     /// Reads the replies.
-    pub(super) fn answer(self, bytes: Vec<u8>) -> Result<Answer, Refused> {
+    pub(super) fn answer(self, bytes: Vec<u8>, together: Together) -> Result<Answer, Refused> {
         let mut reader = Reader::new(&bytes);
-        let queued = match self {
-            Self::Resume(..) => 5,
-            Self::After(..) => 4,
-            Self::Before(..) => 3,
-        };
-        for _ in 0..queued {
-            if let Item::Error(text) = reader.item()? {
-                return Err(refused(text));
-            }
-        }
-        match reader.item()? {
-            Item::Error(text) => return Err(refused(text)),
-            Item::Array(length) if length == queued - 1 => {}
-            _ => return Err(Refused::Error("the transaction was not executed".into())),
+        if together == Together::Transaction {
+            self.executed(&mut reader)?;
         }
         let stream = snapshot(&mut reader)?;
         let (mut is_entry, mut before) = (false, None);
@@ -114,12 +119,41 @@ impl Query {
         }
         let left = entries(&mut reader)?;
         let at = reader.place();
+        if together == Together::Compared {
+            for _ in 0..left {
+                reader.skip()?;
+            }
+            if snapshot(&mut reader)? != stream {
+                return Err(Refused::Changed);
+            }
+        }
         Ok(Answer {
             stream,
             is_entry,
             before,
             page: Page { bytes, at, left },
         })
+    }
+
+    /// Reads the replies up to the first one of the transaction itself.
+    fn executed(self, reader: &mut Reader<'_>) -> Result<(), Refused> {
+        let queued = match self {
+            Self::Resume(..) => 5,
+            Self::After(..) => 4,
+            Self::Before(..) => 3,
+        };
+        for _ in 0..queued {
+            match reader.item()? {
+                Item::Error(text) if text.starts_with(b"OOM ") => return Err(Refused::Full),
+                Item::Error(text) => return Err(refused(text)),
+                _ => {}
+            }
+        }
+        match reader.item()? {
+            Item::Error(text) => Err(refused(text)),
+            Item::Array(length) if length == queued - 1 => Ok(()),
+            _ => Err(Refused::Error("the transaction was not executed".into())),
+        }
     }
 }
 
@@ -255,7 +289,7 @@ mod tests {
     #[test]
     fn a_transaction_is_answered_as_a_whole() {
         let query = Query::After(id("5-0"), 10);
-        let (commands, replies) = query.commands(b"k");
+        let (commands, replies) = query.commands(b"k", Together::Transaction);
         assert_eq!(replies, 5);
         let text = String::from_utf8(commands).unwrap();
         assert!(
@@ -267,7 +301,9 @@ mod tests {
             "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n{XINFO}*0\r\n\
              *1\r\n*2\r\n$3\r\n6-0\r\n*2\r\n$4\r\ndata\r\n$1\r\nb\r\n"
         );
-        let mut answer = query.answer(wire.into_bytes()).unwrap();
+        let mut answer = query
+            .answer(wire.into_bytes(), Together::Transaction)
+            .unwrap();
         let expected = Snapshot {
             length: 2,
             last_generated: id("6-0"),
@@ -284,14 +320,16 @@ mod tests {
     #[test]
     fn a_resume_finds_the_id_and_the_entry_before_it() {
         let query = Query::Resume(id("6-0"), 1);
-        assert_eq!(query.commands(b"k").1, 6);
+        assert_eq!(query.commands(b"k", Together::Transaction).1, 6);
         let entry = |id: &str| format!("*1\r\n*2\r\n$3\r\n{id}\r\n*2\r\n$1\r\nf\r\n$0\r\n\r\n");
         let wire = format!(
             "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*4\r\n{XINFO}{}{}*0\r\n",
             entry("6-0"),
             entry("5-0")
         );
-        let answer = query.answer(wire.into_bytes()).unwrap();
+        let answer = query
+            .answer(wire.into_bytes(), Together::Transaction)
+            .unwrap();
         assert!(answer.is_entry);
         assert_eq!(answer.before, Some(id("5-0")));
         assert_eq!(answer.page.left(), 0);
@@ -302,7 +340,13 @@ mod tests {
         let query = Query::After(id("5-0"), 10);
         let queued = "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n";
         let wire = format!("{queued}*3\r\n-ERR no such key\r\n*0\r\n*0\r\n");
-        assert_eq!(query.answer(wire.into_bytes()).unwrap().stream, None);
+        assert_eq!(
+            query
+                .answer(wire.into_bytes(), Together::Transaction)
+                .unwrap()
+                .stream,
+            None
+        );
         for (wire, expected) in [
             (
                 format!("{queued}*3\r\n-WRONGTYPE Operation\r\n-WRONGTYPE Operation\r\n"),
@@ -314,14 +358,37 @@ mod tests {
             ),
             ("-LOADING x\r\n".into(), "LOADING x"),
         ] {
-            match query.answer(wire.into_bytes()) {
+            match query.answer(wire.into_bytes(), Together::Transaction) {
                 Err(Refused::Error(text)) => assert_eq!(text, expected),
                 other => panic!("{other:?}"),
             }
         }
         assert!(matches!(
-            query.answer(format!("{queued}*3\r\n").into_bytes()),
+            query.answer(
+                format!("{queued}*3\r\n").into_bytes(),
+                Together::Transaction
+            ),
             Err(Refused::Malformed(_))
         ));
+    }
+
+    #[test]
+    fn an_engine_that_is_full_is_asked_without_a_transaction() {
+        let query = Query::After(id("5-0"), 10);
+        let full = "+OK\r\n-OOM command not allowed\r\n-OOM x\r\n-OOM x\r\n-EXECABORT x\r\n";
+        let refused = query.answer(full.into(), Together::Transaction);
+        assert!(matches!(refused, Err(Refused::Full)), "{refused:?}");
+        let (commands, replies) = query.commands(b"k", Together::Compared);
+        assert_eq!(replies, 4);
+        let text = String::from_utf8(commands).unwrap();
+        assert!(!text.contains("MULTI"), "{text}");
+        let entries = "*0\r\n*1\r\n*2\r\n$3\r\n6-0\r\n*2\r\n$4\r\ndata\r\n$1\r\nb\r\n";
+        let wire = format!("{XINFO}{entries}{XINFO}");
+        let answer = query.answer(wire.into_bytes(), Together::Compared).unwrap();
+        assert_eq!(answer.page.left(), 1);
+        let trimmed = XINFO.replacen(":2\r\n", ":1\r\n", 1);
+        let wire = format!("{XINFO}{entries}{trimmed}");
+        let refused = query.answer(wire.into_bytes(), Together::Compared);
+        assert!(matches!(refused, Err(Refused::Changed)), "{refused:?}");
     }
 }

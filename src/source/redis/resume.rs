@@ -186,8 +186,8 @@ impl Ledger {
     }
 
     /// Compares the stream with the `position` up to which all has been received, before the
-    /// entries after it are. `is_entry`: there is an entry at the position. At least `following`
-    /// entries come after it.
+    /// entries after it are. `is_entry`: there is an entry at the position, or never was one. At
+    /// least `following` entries come after it.
     #[must_use]
     pub fn look(
         &self,
