@@ -2,12 +2,16 @@
 //!
 //!     client PORT TARGET LINE_BYTES file PATH
 //!     client PORT TARGET LINE_BYTES post TARGET
+//!     client PORT TARGET LINE_BYTES redis SOCKET KEY
 //!
 //! It performs each line of its standard input, and prints for each how many seconds that took.
 //!
 //!     open COUNT             so many more connect; line 0 has been written before
 //!     lockstep COUNT         so many lines, each when everybody has the one before
 //!     burst COUNT            so many lines at once
+//!     pace RATE WRITES SECONDS
+//!                            RATE lines a second, in so many writes; answers with the median
+//!                            of the delays, and with the slowest hundredth
 //!     steady SECONDS STALLED 600 kB a second, of which the first STALLED clients read
 //!                            nothing; answers with the median of the others' delays and
 //!                            that of the slowest hundredth, and then waits for everybody
@@ -15,6 +19,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 #[allow(dead_code)]
@@ -42,12 +47,32 @@ enum Publisher {
         target: String,
         socket: TcpStream,
     },
+    /// One XADD for each line. A thread reads the replies.
+    Redis {
+        key: String,
+        socket: UnixStream,
+    },
 }
 
 impl Publisher {
     fn write(&mut self, text: &[u8]) {
         match self {
             Self::File(file) => file.write_all(text).expect("room on the disk"),
+            Self::Redis { key, socket } => {
+                let head = format!(
+                    "*5\r\n$4\r\nXADD\r\n${}\r\n{key}\r\n$1\r\n*\r\n$4\r\ndata\r\n",
+                    key.len()
+                );
+                let mut commands = Vec::new();
+                for line in text.split_inclusive(|byte| *byte == b'\n') {
+                    let data = &line[..line.len() - 1];
+                    commands.extend_from_slice(head.as_bytes());
+                    commands.extend_from_slice(format!("${}\r\n", data.len()).as_bytes());
+                    commands.extend_from_slice(data);
+                    commands.extend_from_slice(b"\r\n");
+                }
+                socket.write_all(&commands).expect("redis-server reads");
+            }
             Self::Post {
                 port,
                 target,
@@ -78,6 +103,22 @@ impl Publisher {
             }
         }
     }
+}
+
+/// A connection to a redis-server, whose replies are discarded.
+fn connect_redis(path: &str) -> UnixStream {
+    let socket = UnixStream::connect(path).expect("redis-server listens");
+    let mut replies = socket.try_clone().expect("a descriptor");
+    std::thread::spawn(move || {
+        let mut buffer = [0; 65_536];
+        loop {
+            let length = replies.read(&mut buffer).expect("redis-server replies");
+            assert!(length > 0, "redis-server has closed the connection");
+            // (What is lost is noticed by the readers.)
+            assert!(buffer[0] != b'-', "{}", buffer[..length].escape_ascii());
+        }
+    });
+    socket
 }
 
 /// Reads so many answers; each has one head, and says `201` or `202`.
@@ -139,10 +180,26 @@ impl Client {
                 let goal = self.write(number(1));
                 self.crowd.read_until(self.everybody(), goal, PATIENCE);
             }
+            "pace" => return self.pace(number(1), number(2), Duration::from_secs(number(3))),
             "steady" => return self.steady(Duration::from_secs(number(1)), number(2) as usize),
             other => panic!("{other}: no such command"),
         }
         format!("{:.9}", started.elapsed().as_secs_f64())
+    }
+
+    fn pace(&mut self, rate: u64, writes: u64, span: Duration) -> String {
+        let everybody = self.everybody();
+        let pace = Pace::of(rate, 1, writes);
+        let (publisher, lines, written) = (&mut self.publisher, &self.lines, &mut self.written);
+        let write = |count| {
+            publisher.write(&lines.lines(*written, *written + count));
+            *written += count;
+            *written
+        };
+        let taken = pace.keep(&mut self.crowd, everybody.clone(), span, write, |_| {});
+        self.crowd.read_until(everybody, self.written, PATIENCE);
+        let [median, slow] = [50, 99].map(|of| taken.percentile(of).as_secs_f64());
+        format!("{median:.9} {slow:.9}")
     }
 
     fn steady(&mut self, span: Duration, stalled: usize) -> String {
@@ -170,8 +227,8 @@ impl Client {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [port, target, line_bytes, way, place] = &arguments[..] else {
-        eprintln!("usage: client PORT TARGET LINE_BYTES file|post PLACE");
+    let [port, target, line_bytes, way, place, key @ ..] = &arguments[..] else {
+        eprintln!("usage: client PORT TARGET LINE_BYTES file|post|redis PLACE [KEY]");
         std::process::exit(100);
     };
     descriptors();
@@ -183,6 +240,10 @@ fn main() {
             let opened = OpenOptions::new().create(true).append(true).open(place);
             Publisher::File(opened.unwrap_or_else(|error| panic!("{place}: {error}")))
         }
+        "redis" => Publisher::Redis {
+            key: key.first().expect("a key").clone(),
+            socket: connect_redis(place),
+        },
         _ => Publisher::Post {
             port,
             target: place.clone(),
