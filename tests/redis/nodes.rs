@@ -1,0 +1,478 @@
+//! Two nodes behind nginx, for as long as `SSE_REDIS_SECONDS` says: clients that switch nodes,
+//! publishers, connections that are killed, an engine and nodes that are killed and started again.
+//!
+//! What each client received is the stream, or has a `gap` where it is not; nothing comes twice,
+//! and nothing out of order.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::peer::Request;
+use super::support::event_stream::{Item, Parser};
+use super::support::folder::Folder;
+use super::support::random;
+use super::support::redis::Redis;
+use super::support::wait::wait_for;
+use super::{Responder, request};
+
+const KEY: &str = "live:a";
+
+/// How long a client or a publisher waits before it tries again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// How long it may take until every client has everything, once nothing happens any more.
+const COMPLETE_WITHIN: Duration = Duration::from_secs(30);
+
+/// An id of an entry.
+type Id = (u64, u64);
+
+fn id(text: &str) -> Id {
+    let (ms, seq) = text.split_once('-').expect("an id");
+    (ms.parse().expect("an id"), seq.parse().expect("an id"))
+}
+
+/// What a client received.
+#[derive(Debug, PartialEq)]
+enum Received {
+    Event(Id, String),
+    Gap(String),
+}
+
+/// nginx, with the nodes as its upstream, at a socket.
+struct Nginx {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Nginx {
+    fn start(folder: &Folder, nodes: &[PathBuf], settings: &[(String, String)]) -> Self {
+        let program = "/usr/sbin/nginx";
+        assert!(
+            Path::new(program).exists(),
+            "nginx is missing; install nginx-light"
+        );
+        let socket = folder.path("nginx.sock");
+        let root = folder.path("");
+        let root = root.display();
+        let project = env!("CARGO_MANIFEST_DIR");
+        std::fs::copy("/etc/nginx/fastcgi_params", folder.path("fastcgi_params"))
+            .expect("/etc/nginx/fastcgi_params");
+        let mut temporary = String::new();
+        for name in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+            let _ = write!(temporary, "{name}_temp_path {root}/{name};");
+        }
+        let mut upstream = String::new();
+        for node in nodes {
+            // A node that was killed is tried again a second later.
+            let _ = write!(upstream, "server unix:{} fail_timeout=1s;", node.display());
+        }
+        let location = |stream: &str| {
+            let mut all = format!("include {project}/nginx/snippets/sse-cgi.conf;");
+            let _ = write!(all, "fastcgi_param SSE_STREAM {stream};");
+            for (name, value) in settings {
+                let _ = write!(all, "fastcgi_param {name} \"{value}\";");
+            }
+            all
+        };
+        let user = match nix::unistd::geteuid().is_root() {
+            true => "user root;",
+            false => "",
+        };
+        let configuration = format!(
+            "{user} daemon off; worker_processes 1; pid {root}/nginx.pid;
+             error_log {root}/nginx.log crit;
+             events {{ worker_connections 2000; }}
+             http {{
+                 {temporary} access_log off;
+                 upstream sse_fcgi {{ {upstream} }}
+                 server {{
+                     listen unix:{};
+                     location = /events {{ {} }}
+                     location @sse_later {{ return 503; }}
+                 }}
+             }}",
+            socket.display(),
+            location("redis"),
+        );
+        let configuration = folder.write("nginx.conf", configuration);
+        let child = Command::new(program)
+            .arg("-p")
+            .arg(folder.path(""))
+            .arg("-c")
+            .arg(configuration)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(folder.path("nginx.log")).expect("a file"))
+            .spawn()
+            .expect("nginx");
+        wait_for("nginx", || UnixStream::connect(&socket).ok());
+        Self { child, socket }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // The master process ends its worker.
+        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
+}
+
+/// A client.
+struct Reader {
+    stream: Option<UnixStream>,
+    /// The response up to the end of its head.
+    head: Option<Vec<u8>>,
+    parser: Parser,
+    last_id: String,
+    received: Vec<Received>,
+    returns_at: Instant,
+}
+
+impl Reader {
+    fn new(last_id: &str) -> Self {
+        Self {
+            stream: None,
+            head: None,
+            parser: Parser::default(),
+            last_id: last_id.to_owned(),
+            received: vec![Received::Event(id(last_id), "first".into())],
+            returns_at: Instant::now(),
+        }
+    }
+
+    /// Leaves; it returns later with its last id.
+    fn leave(&mut self, wait: Duration) {
+        self.stream = None;
+        self.returns_at = Instant::now() + wait;
+    }
+
+    fn connect(&mut self, server: &Path) {
+        let Ok(mut stream) = UnixStream::connect(server) else {
+            return self.leave(AGAIN);
+        };
+        // Without chunks.
+        let request = format!(
+            "GET /events HTTP/1.0\r\nHost: localhost\r\nLast-Event-ID: {}\r\n\r\n",
+            self.last_id
+        );
+        if stream.write_all(request.as_bytes()).is_err() {
+            return self.leave(AGAIN);
+        }
+        stream.set_nonblocking(true).expect("a socket");
+        self.stream = Some(stream);
+        self.head = Some(Vec::new());
+        self.parser = Parser::default();
+        self.parser.last_id.clone_from(&self.last_id);
+    }
+
+    /// Reads what has arrived; connects if it is not connected.
+    fn go_on(&mut self, server: &Path) {
+        let mut buffer = [0; 16_384];
+        loop {
+            let Some(stream) = &mut self.stream else {
+                if Instant::now() >= self.returns_at {
+                    self.connect(server);
+                }
+                return;
+            };
+            match stream.read(&mut buffer) {
+                Ok(0) => return self.leave(AGAIN),
+                Ok(count) => self.take(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => return self.leave(AGAIN),
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        match &mut self.head {
+            None => self.parser.feed(bytes),
+            Some(head) => {
+                head.extend_from_slice(bytes);
+                let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") else {
+                    return;
+                };
+                if !head.starts_with(b"HTTP/1.1 200 ") {
+                    return self.leave(AGAIN);
+                }
+                self.parser.feed(&head[end + 4..]);
+                self.head = None;
+            }
+        }
+        while let Some(item) = self.parser.next() {
+            let Item::Event(event) = item else { continue };
+            match event.name.as_str() {
+                "gap" => self.received.push(Received::Gap(event.data)),
+                "unavailable" => {}
+                "message" => {
+                    let received = Received::Event(id(&event.id), event.data);
+                    self.received.push(received);
+                }
+                other => panic!("an event {other}"),
+            }
+        }
+        // (The id of an event without an id is that of the one before.)
+        if !self.parser.last_id.is_empty() {
+            self.last_id.clone_from(&self.parser.last_id);
+        }
+    }
+
+    fn has_last(&self, last: Id) -> bool {
+        let newest = self.received.iter().rev().find_map(|one| match one {
+            Received::Event(id, _) => Some(*id),
+            Received::Gap(_) => None,
+        });
+        newest == Some(last)
+    }
+
+    /// Compares what it received with the stream. Returns the number of gaps.
+    fn check(&self, stream: &BTreeMap<Id, String>, context: &str) -> usize {
+        let mut gaps = 0;
+        let mut before: Option<(Id, bool)> = None;
+        for one in &self.received {
+            let (id, data) = match one {
+                Received::Gap(_) => {
+                    gaps += 1;
+                    before = before.map(|(id, _)| (id, true));
+                    continue;
+                }
+                Received::Event(id, data) => (*id, data),
+            };
+            if let Some(own) = stream.get(&id) {
+                assert_eq!(own, data, "{id:?} is another event; {context}");
+            }
+            if let Some((last, has_gap)) = before {
+                assert!(last < id, "{id:?} after {last:?}; {context}");
+                let missing: Vec<_> = stream
+                    .range(last..id)
+                    .filter(|(between, _)| **between > last)
+                    .collect();
+                assert!(
+                    has_gap || (missing.is_empty() && stream.contains_key(&last)),
+                    "no gap after {last:?} (in the stream: {}), and {missing:?} before {id:?} \
+                     is missing; {context}",
+                    stream.contains_key(&last)
+                );
+            }
+            before = Some((id, false));
+        }
+        gaps
+    }
+}
+
+/// A thread that publishes.
+struct Publisher {
+    thread: JoinHandle<Vec<(Id, String)>>,
+}
+
+impl Publisher {
+    /// Publishes by XADD some 40 times a second, and tries the next number if that fails.
+    fn start(name: usize, engine: &Path, ends: &Arc<AtomicBool>) -> Self {
+        let (engine, ends) = (engine.to_owned(), Arc::clone(ends));
+        let thread = std::thread::spawn(move || {
+            let mut acknowledged = Vec::new();
+            let mut number = 0;
+            let mut stream = None;
+            while !ends.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(25));
+                number += 1;
+                let data = format!("{name}-{number}");
+                match add(&mut stream, &engine, &data) {
+                    Some(id) => acknowledged.push((id, data)),
+                    None => stream = None,
+                }
+            }
+            acknowledged
+        });
+        Self { thread }
+    }
+}
+
+/// Adds an entry; `None` if it is not known whether it was added.
+fn add(stream: &mut Option<UnixStream>, engine: &Path, data: &str) -> Option<Id> {
+    if stream.is_none() {
+        let new = UnixStream::connect(engine).ok()?;
+        new.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        *stream = Some(new);
+    }
+    let stream = stream.as_mut()?;
+    let words = ["XADD", KEY, "*", "data", data];
+    let mut command = format!("*{}\r\n", words.len());
+    for word in words {
+        let _ = write!(command, "${}\r\n{word}\r\n", word.len());
+    }
+    stream.write_all(command.as_bytes()).ok()?;
+    let mut reply = Vec::new();
+    while !(reply.ends_with(b"\r\n") && reply.iter().filter(|byte| **byte == b'\n').count() == 2) {
+        let mut buffer = [0; 256];
+        let count = stream.read(&mut buffer).ok()?;
+        if count == 0 || buffer[0] == b'-' {
+            return None;
+        }
+        reply.extend_from_slice(&buffer[..count]);
+    }
+    let reply = String::from_utf8(reply).ok()?;
+    Some(id(reply.lines().nth(1)?))
+}
+
+/// The stream as it is.
+fn whole_stream(redis: &mut Redis) -> BTreeMap<Id, String> {
+    let text = redis.run(&["XRANGE", KEY, "-", "+"]);
+    let lines: Vec<&str> = text.lines().collect();
+    lines
+        .chunks_exact(3)
+        .map(|entry| (id(entry[0]), entry[2].to_owned()))
+        .collect()
+}
+
+/// Two responders that are killed and started again.
+struct Nodes {
+    places: [Folder; 2],
+    running: [Option<Responder>; 2],
+    starts_at: Instant,
+}
+
+impl Nodes {
+    fn start() -> Self {
+        let places = [Folder::in_memory(), Folder::in_memory()];
+        let running = [0, 1].map(|node| Some(Responder::start(&places[node])));
+        Self {
+            places,
+            running,
+            starts_at: Instant::now(),
+        }
+    }
+
+    fn sockets(&self) -> [PathBuf; 2] {
+        [0, 1].map(|node| self.places[node].path("socket"))
+    }
+
+    /// Kills one, unless one is down.
+    fn kill(&mut self, node: usize, down: Duration) -> bool {
+        let is_whole = self.running.iter().all(Option::is_some);
+        if is_whole {
+            self.running[node].as_mut().expect("it runs").kill();
+            self.running[node] = None;
+            self.starts_at = Instant::now() + down;
+        }
+        is_whole
+    }
+
+    /// Starts what is due.
+    fn go_on(&mut self, is_over: bool) {
+        for node in 0..2 {
+            if self.running[node].is_none() && (is_over || Instant::now() >= self.starts_at) {
+                self.running[node] = Some(Responder::start(&self.places[node]));
+            }
+        }
+    }
+}
+
+/// The settings of a request, without its stream.
+fn settings(request: &Request) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("a setting");
+    let pairs = request.params.iter();
+    let pairs = pairs.map(|(name, value)| (text(name), text(value)));
+    pairs
+        .filter(|(name, _)| name.starts_with("SSE_") && name != "SSE_STREAM")
+        .collect()
+}
+
+#[test]
+fn clients_of_two_nodes_behind_nginx_receive_the_stream() {
+    let folder = Folder::in_memory();
+    let mut redis = Redis::start(&folder, &["--appendonly", "yes", "--appendfsync", "always"]);
+    let seconds = random::number("SSE_REDIS_SECONDS", 12);
+    let readers_number = random::number("SSE_REDIS_READERS", 60) as usize;
+    let mut dice = random::random();
+    let mut nodes = Nodes::start();
+    let settings = settings(&request(&redis, &folder, KEY).set("SSE_RETRY", "1s"));
+    let nginx = Nginx::start(&folder, &nodes.sockets(), &settings);
+    let first = redis.add(KEY, "first");
+    let ends = Arc::new(AtomicBool::new(false));
+    let engine = redis.socket.clone();
+    let publishers = [0, 1].map(|name| Publisher::start(name, &engine, &ends));
+    let mut readers: Vec<Reader> = (0..readers_number).map(|_| Reader::new(&first)).collect();
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut engine_returns_at = None;
+    while Instant::now() < end {
+        // Each of these happens so often, in seconds, at intervals of about 10 ms.
+        let mut happens = |every: f64| dice.f64() < 0.01 / every;
+        if engine_returns_at.is_none() && happens(1.5) {
+            redis.run(&["CLIENT", "KILL", "USER", "sse"]);
+            *counts.entry("connections killed").or_default() += 1;
+        }
+        if engine_returns_at.is_none() && happens(6.0) {
+            redis.kill();
+            let down = Duration::from_millis(dice.u64(0..1500));
+            engine_returns_at = Some(Instant::now() + down);
+            *counts.entry("engine killed").or_default() += 1;
+        }
+        if engine_returns_at.is_some_and(|at| Instant::now() >= at) {
+            redis.start_again();
+            engine_returns_at = None;
+        }
+        if dice.f64() < 0.01 / 4.0 {
+            let down = Duration::from_millis(dice.u64(0..1000));
+            if nodes.kill(dice.usize(0..2), down) {
+                *counts.entry("node killed").or_default() += 1;
+            }
+        }
+        nodes.go_on(false);
+        for reader in &mut readers {
+            if reader.stream.is_some() && dice.f64() < 0.01 / 5.0 {
+                *counts.entry("switched").or_default() += 1;
+                reader.leave(Duration::from_millis(dice.u64(0..300)));
+            }
+            reader.go_on(&nginx.socket);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    if engine_returns_at.is_some() {
+        redis.start_again();
+    }
+    nodes.go_on(true);
+    ends.store(true, Ordering::Relaxed);
+    let acknowledged = publishers.map(|publisher| publisher.thread.join().expect("a publisher"));
+    let stream = whole_stream(&mut redis);
+    let last = *stream.last_key_value().expect("entries").0;
+    let late = Instant::now() + COMPLETE_WITHIN;
+    loop {
+        for reader in &mut readers {
+            reader.go_on(&nginx.socket);
+        }
+        let missing = readers.iter().filter(|reader| !reader.has_last(last));
+        let missing = missing.count();
+        if missing == 0 {
+            break;
+        }
+        assert!(
+            Instant::now() < late,
+            "{missing} of {readers_number} readers are not complete: {counts:?}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for (id, data) in acknowledged.iter().flatten() {
+        assert_eq!(stream.get(id), Some(data), "{id:?} was acknowledged");
+    }
+    let gaps = readers
+        .iter()
+        .map(|reader| reader.check(&stream, &format!("{counts:?}")))
+        .sum::<usize>();
+    assert_eq!(gaps, 0, "nothing was lost: {counts:?}");
+    println!(
+        "{} events to {readers_number} readers, {counts:?}",
+        stream.len()
+    );
+}
