@@ -4,7 +4,7 @@ import { gapWords } from './gap-words.js';
 import { LogView, parseFilter } from './log-view.js';
 import { byId, showProblem } from './page.js';
 import { connect } from './sse.js';
-import { parseStreamAddress, shortAddress, streamAddress } from './stream-address.js';
+import { linkFields, parseStreamAddress, shortAddress, streamAddress, withLink } from './stream-address.js';
 import { locale, t } from './words.js';
 
 const counts = byId('counts');
@@ -39,7 +39,16 @@ streamField.value = shortAddress(url);
 eventsField.value = new URLSearchParams(location.search).get('events') ?? '';
 if (refused !== null) showProblem(t('“{refused}” is no address of a stream; this is the usual one.', { refused }));
 
-connect(url, {
+// A signed link that opens the page opens its streams, and those of the menu.
+for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll('nav a[href*="stream="]'))) {
+  link.href = withLink(new URL(link.href)).href;
+}
+for (const [name, value] of linkFields) {
+  const field = Object.assign(document.createElement('input'), { type: 'hidden', name, value });
+  byId('point').append(field);
+}
+
+connect(withLink(url), {
   events: ['invalid', ...eventsField.value.split(',').map((name) => name.trim()).filter(Boolean)],
   onevent: ({ type, data }) => view.add(data, type === 'message' ? '' : type),
   onstate: badge.show,

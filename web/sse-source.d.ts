@@ -20,8 +20,13 @@ export class Source {
   stop(): void;
   retry(): void;
   check(): void;
+  /** Goes on at another address of the same stream, after the last event. */
+  move(url: string, types: string[]): void;
+  /** Listens for more event types, from now on. */
+  listen(types: string[]): void;
 }
 
 export function backoffMs(failures: number, random?: number): number;
 export function resumeUrl(url: string, id: string): string;
 export function isVisible(): boolean;
+export function reasonIn(data: string): string;

@@ -103,7 +103,7 @@ export const isVisible = () => globalThis.document?.visibilityState !== 'hidden'
  *
  * @param {string} data
  */
-function reasonIn(data) {
+export function reasonIn(data) {
   try {
     const { reason } = JSON.parse(data);
     if (typeof reason === 'string' && reason) return reason;
@@ -127,6 +127,13 @@ function intervalIn(data) {
   }
   return 0;
 }
+
+/**
+ * The types to listen for, and those that a Source reads itself.
+ *
+ * @param {string[]} types
+ */
+const withOwn = (types) => [...new Set([...types, 'unavailable', 'heartbeat', 'expired'])];
 
 export class Source {
   #url;
@@ -169,7 +176,7 @@ export class Source {
   constructor(url, { types, withCredentials, heartbeat = true, lastEventId, onevent, onstate, renew }) {
     this.#url = url;
     this.#renew = renew;
-    this.#types = [...new Set([...types, 'unavailable', 'heartbeat', 'expired'])];
+    this.#types = withOwn(types);
     this.#heartbeat = heartbeat;
     this.#withCredentials = withCredentials;
     this.#lastId = lastEventId;
@@ -198,6 +205,31 @@ export class Source {
   /** Tries at once; a connection that is open may be lost, and is replaced. */
   retry() {
     this.#reopen();
+  }
+
+  /**
+   * Goes on at another address of the same stream, after the last event. Nobody is told of that,
+   * unless it fails.
+   *
+   * @param {string} url
+   * @param {string[]} types every event type to listen for
+   */
+  move(url, types) {
+    this.#url = url;
+    this.#types = withOwn(types);
+    if (!this.#running) this.start();
+    else this.#open(this.#eventSource?.readyState === EventSource.OPEN);
+  }
+
+  /**
+   * Listens for more event types, from now on.
+   *
+   * @param {string[]} types
+   */
+  listen(types) {
+    const more = types.filter((type) => !this.#types.includes(type));
+    this.#types.push(...more);
+    if (this.#eventSource) this.#hear(this.#eventSource, more);
   }
 
   /** Somebody returned to the stream: a silent connection may be lost. */
@@ -237,9 +269,9 @@ export class Source {
     return this.#heartbeat ? withField(url, 'heartbeat', 'event') : url;
   }
 
-  #open() {
+  #open(isQuiet = false) {
     this.#drop();
-    this.#tellConnecting();
+    if (!isQuiet) this.#tellConnecting();
     const source = new EventSource(this.#address(), {
       withCredentials: this.#withCredentials,
     });
@@ -260,7 +292,15 @@ export class Source {
       this.#watchFrom(0);
       this.#tellConnecting();
     };
-    for (const type of this.#types) {
+    this.#hear(source, this.#types);
+  }
+
+  /**
+   * @param {EventSource} source
+   * @param {string[]} types
+   */
+  #hear(source, types) {
+    for (const type of types) {
       source.addEventListener(type, (event) => {
         // An event listener may stop us in the middle of what arrived together.
         if (source === this.#eventSource && isFromServer(event)) this.#receive(type, event);

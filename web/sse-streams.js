@@ -78,15 +78,46 @@ export function withStreams(url, streams) {
   return address.href;
 }
 
+/** The digits of an id for several streams: what is visible and may be in a cookie. */
+const DIGITS = Array.from({ length: 94 }, (_, n) => String.fromCharCode(33 + n)).filter((one) => !'",;\\'.includes(one));
+
 /**
  * The part of an id that is one stream's: two connections that bring an event in another order
  * between streams give it another id, of which this part is the same.
  *
+ * An id is `*`, then a part for each stream, which has 19 characters for a file and 13 for a Redis
+ * Stream. The first character and the quotient of the others are a tag, which is a hash of the name
+ * (src/event/composite.rs).
+ *
  * @param {string} id
  * @param {string} stream
+ * @returns {string} '' where it has none
  */
 export function partOf(id, stream) {
-  return stream && id;
+  if (!stream || id[0] !== '*') return '';
+  const tag = tagOf(stream);
+  for (let at = 1; at < id.length; ) {
+    const first = DIGITS.indexOf(id[at]);
+    const isFile = first < 45;
+    const part = id.slice(at, at + (isFile ? 19 : 13));
+    at += part.length;
+    if (first % 45 !== Math.floor(tag / 28)) continue;
+    let number = 0n;
+    for (const one of part.slice(1)) number = number * 90n + BigInt(DIGITS.indexOf(one));
+    if (Number(number >> (isFile ? 112n : 73n)) === tag % 28) return part;
+  }
+  return '';
+}
+
+/**
+ * FNV-1a, of a stream's name.
+ *
+ * @param {string} stream
+ */
+function tagOf(stream) {
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(stream)) hash = Math.imul(hash ^ byte, 0x01000193);
+  return (hash >>> 0) % 1260;
 }
 
 /**

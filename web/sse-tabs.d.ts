@@ -8,8 +8,10 @@ export type Numbered = StreamEvent & { seq: number };
 export interface SharedSourceOptions extends SourceOptions {
   heartbeat: boolean;
   keep: number;
-  /** Events were forgotten before this tab joined. */
-  onlate: () => void;
+  /** These streams in one connection; the types are theirs. */
+  streams?: string[];
+  /** Events were forgotten before this tab joined; of these streams, if there are several. */
+  onlate: (streams: string[]) => void;
   /** Sharing is refused, as in a sandboxed frame. */
   onunavailable: () => void;
 }
@@ -23,7 +25,7 @@ export class SharedSource {
 }
 
 /** The address without a signed link or a token, which differ from tab to tab. */
-export function withoutLink(url: string): string;
+export function withoutLink(url: string, fields?: string[]): string;
 
 /** The events that a tab was given, as far as it remembers them. */
 export class History {

@@ -30,102 +30,45 @@
  * want the same of it. Each tab may have a signed link of its own to the same
  * stream; they are one group.
  *
+ * Tabs that want several streams in one connection (sse-streams.js) are one
+ * group, whatever streams and types of an address each wants: the connection
+ * has the union, every tab is given all of it, and connect() drops what the tab
+ * did not ask for. In such a group:
+ *  - When a tab wants another stream, the leader makes a new connection with all
+ *    of them, after its last id. What nobody has wanted for some seconds is left
+ *    out by another one.
+ *  - A tab is `open` when the connection has all of its streams.
+ *  - A connection may bring what tabs already have in another order between
+ *    streams. So every tab, the leader too, drops what it has (StreamHistory).
+ *
  * @module
  */
 
+import { History, StreamHistory } from './sse-history.js';
 import { Source, isVisible } from './sse-source.js';
+import { Union, partOf, splitType } from './sse-streams.js';
+
+export { History } from './sse-history.js';
 
 /** @typedef {import('./sse.js').StreamEvent} StreamEvent */
 /** @typedef {import('./sse.js').StreamState} StreamState */
-/** @typedef {StreamEvent & {seq: number}} Numbered */
+/** @typedef {import('./sse-history.js').Numbered} Numbered */
 
 const LINGER_MS = 500;
 const WATCH_EVERY_MS = 5_000;
 const SILENCE_MS = 15_000;
-const LONGEST_HISTORY_CHARS = 2_000_000;
-
-/**
- * The events a tab was given, as far as it remembers them, and the place
- * before the first of them. A place is the number and the id of an event.
- */
-export class History {
-  /** @type {Numbered[]} */
-  #events = [];
-  #chars = 0;
-  #keep;
-  /** @type {{seq: number, id: string} | null} */
-  #start;
-
-  /**
-   * @param {number} keep
-   * @param {string} id the stream is read from after this event
-   */
-  constructor(keep, id) {
-    this.#keep = keep;
-    this.#start = { seq: 0, id };
-  }
-
-  /** Something is missing: what comes next follows on nothing we know. */
-  break() {
-    this.#events = [];
-    this.#chars = 0;
-    this.#start = null;
-  }
-
-  /** @param {Numbered} event */
-  push(event) {
-    this.#events.push(event);
-    this.#chars += event.data.length;
-    while (this.#events.length > this.#keep || this.#chars > LONGEST_HISTORY_CHARS) {
-      const { seq, id, data } = /** @type {Numbered} */ (this.#events.shift());
-      this.#chars -= data.length;
-      this.#start = { seq, id };
-    }
-  }
-
-  all() {
-    return this.#events.slice();
-  }
-
-  /**
-   * What came after a place; null when the place is not remembered. The number
-   * alone is not enough, as numbers start anew with each group of tabs.
-   *
-   * @param {number} seq
-   * @param {string} id
-   * @returns {Numbered[] | null}
-   */
-  after(seq, id) {
-    let at = this.#events.findLastIndex((event) => event.seq === seq && event.id === id);
-    if (at < 0 && this.#start?.id === id && (id || this.#start.seq === seq)) return this.all();
-    if (at < 0 && id) at = this.#events.findLastIndex((event) => event.id === id);
-    return at < 0 ? null : this.#events.slice(at + 1);
-  }
-
-  /**
-   * An id is enough to know an event by; one without is known by its number.
-   *
-   * @param {Numbered} event
-   */
-  holds({ seq, type, data, id }) {
-    return this.#events.some(
-      (known) =>
-        known.id === id &&
-        known.type === type &&
-        known.data === data &&
-        (id !== '' || known.seq === seq),
-    );
-  }
-}
+/** Tabs that open together want their streams together. */
+const GATHER_MS = 50;
 
 /**
  * The address without a signed link or a token, which differ from tab to tab.
  *
  * @param {string} url
+ * @param {string[]} [fields] those of the query that belong to a link
  */
-export function withoutLink(url) {
+export function withoutLink(url, fields = ['e', 'p', 't', 'token']) {
   const bare = new URL(url);
-  for (const name of ['e', 'p', 't', 'token']) {
+  for (const name of fields) {
     // A query without them stays as it is written.
     if (bare.searchParams.has(name)) bare.searchParams.delete(name);
   }
@@ -140,7 +83,15 @@ export class SharedSource {
   #url;
   #how;
   #name;
+  /** @type {History | StreamHistory} */
   #history;
+  /** Of several streams in one connection. @type {Union | null} */
+  #union = null;
+  /** The streams that the connection is asked for. @type {string[]} */
+  #asked = [];
+  /** The streams of the connection when it was last opened. @type {string[]} */
+  #live = [];
+  #gathering = 0;
   #me = Math.random().toString(36).slice(2);
   /** @type {'away' | 'following' | 'leading' | 'over'} */
   #role = 'away';
@@ -172,13 +123,14 @@ export class SharedSource {
    * @param {string} url
    * @param {object} how
    * @param {string[]} how.types
+   * @param {string[]} [how.streams] these streams in one connection; the types are theirs
    * @param {boolean} how.withCredentials
    * @param {boolean} how.heartbeat
    * @param {string} how.lastEventId
    * @param {number} how.keep
    * @param {(event: StreamEvent) => void} how.onevent
    * @param {(state: StreamState) => void} how.onstate
-   * @param {() => void} how.onlate
+   * @param {(streams: string[]) => void} how.onlate none are named if there is only one
    * @param {() => void} how.onunavailable
    * @param {() => Promise<string>} [how.renew]
    */
@@ -186,9 +138,16 @@ export class SharedSource {
     this.#url = url;
     this.#how = how;
     this.#id = how.lastEventId;
-    this.#history = new History(how.keep, how.lastEventId);
-    const wishes = [how.withCredentials ? 'with' : 'without', how.heartbeat ? '' : 'silent'];
-    this.#name = ['sse', ...wishes.filter(Boolean), ...how.types, withoutLink(url)].join(' ');
+    const wishes = [how.withCredentials ? 'with' : 'without', how.heartbeat ? '' : 'silent'].filter(Boolean);
+    if (how.streams) {
+      // A link's path is among what is asked for: it may open other streams than another link.
+      this.#name = ['sse-streams', ...wishes, withoutLink(url, ['e', 't', 'token'])].join(' ');
+      this.#union = new Union(this.#name, { streams: how.streams, types: how.types });
+      this.#history = new StreamHistory(how.keep);
+    } else {
+      this.#name = ['sse', ...wishes, ...how.types, withoutLink(url)].join(' ');
+      this.#history = new History(how.keep, how.lastEventId);
+    }
     this.#flushSoon.port1.onmessage = () => this.#flush();
   }
 
@@ -197,6 +156,8 @@ export class SharedSource {
     this.#channel = new BroadcastChannel(this.#name);
     this.#channel.onmessage = ({ data }) => this.#hear(data);
     this.#term = 0;
+    this.#live = [];
+    this.#union?.hold();
     this.#tell({ name: 'connecting' });
     globalThis.document?.addEventListener('visibilitychange', this.#checkWhenSeen);
     this.#follow();
@@ -210,8 +171,10 @@ export class SharedSource {
     this.#role = 'away';
     globalThis.document?.removeEventListener('visibilitychange', this.#checkWhenSeen);
     clearInterval(this.#watch);
+    clearTimeout(this.#gathering);
     this.#source?.stop();
     this.#source = null;
+    this.#union?.release();
     this.#channel?.close();
     this.#channel = null;
     this.#candidacy.abort();
@@ -273,9 +236,18 @@ export class SharedSource {
     this.#role = 'leading';
     this.#isSynced = true;
     this.#term = Math.max(Date.now(), this.#term + 1);
-    this.#post({ kind: 'lead', term: this.#term, seq: this.#seq, id: this.#id });
-    this.#source = new Source(this.#url, {
-      types: this.#how.types,
+    const released = new Promise((resolve) => {
+      this.#giveUpLock = () => resolve(undefined);
+    });
+    if (this.#union) this.#gather();
+    else this.#begin();
+    return released;
+  }
+
+  #begin() {
+    this.#post({ kind: 'lead', term: this.#term, seq: this.#seq, id: this.#id, ...this.#shared() });
+    this.#source = new Source(this.#address(), {
+      types: this.#union?.types ?? this.#how.types,
       withCredentials: this.#how.withCredentials,
       heartbeat: this.#how.heartbeat,
       lastEventId: this.#id,
@@ -284,17 +256,87 @@ export class SharedSource {
       onevent: (event) => this.#distribute(event),
       onstate: (state) => this.#announce(state),
     });
-    const released = new Promise((resolve) => {
-      this.#giveUpLock = () => resolve(undefined);
-    });
     this.#source.start();
-    return released;
+  }
+
+  #address() {
+    if (!this.#union) return this.#url;
+    this.#asked = this.#union.snapshot().streams;
+    return this.#union.address(this.#url);
   }
 
   /** @returns {Promise<string>} */
   async #getLink() {
     this.#url = await /** @type {() => Promise<string>} */ (this.#how.renew)();
-    return this.#url;
+    return this.#address();
+  }
+
+  // --- leading a group with several streams
+
+  /** Begins with what all tabs want. */
+  async #gather() {
+    const term = this.#term;
+    const wishes = await this.#wishes();
+    if (this.#role !== 'leading' || this.#term !== term) return;
+    this.#want({
+      streams: wishes.flatMap(({ streams }) => streams),
+      types: wishes.flatMap(({ types }) => types),
+    });
+    this.#begin();
+  }
+
+  /** @returns {Promise<import('./sse-streams.js').Wish[]>} */
+  async #wishes() {
+    const union = /** @type {Union} */ (this.#union);
+    // Locks may be there, and their list refused.
+    return union.wishes().catch(() => [union.wish]);
+  }
+
+  /**
+   * A tab wants these streams: the connection will have them.
+   *
+   * @param {import('./sse-streams.js').Wish} wish
+   */
+  #want(wish) {
+    const history = /** @type {StreamHistory} */ (this.#history);
+    const { streams, types } = /** @type {Union} */ (this.#union).add(wish);
+    for (const stream of streams) history.add(stream, this.#seq);
+    for (const type of types) history.miss(type, this.#seq);
+    for (const type of wish.types) {
+      const { stream } = splitType(type);
+      // It is resumed: its first events are not known.
+      if (streams.includes(stream) && partOf(this.#id, stream)) history.miss(type, this.#seq);
+    }
+    if (!this.#source || streams.length + types.length === 0) return;
+    this.#post({ kind: 'union', term: this.#term, ...this.#shared() });
+    if (streams.length === 0) this.#source.listen(types);
+    else this.#moveSoon();
+  }
+
+  #moveSoon() {
+    if (this.#gathering) return;
+    this.#gathering = setTimeout(() => {
+      this.#gathering = 0;
+      this.#source?.move(this.#address(), /** @type {Union} */ (this.#union).types);
+    }, GATHER_MS);
+  }
+
+  /** Leaves out what nobody wants any more. */
+  async #review() {
+    const wishes = await this.#wishes();
+    if (!this.#source) return;
+    const removed = /** @type {Union} */ (this.#union).shrink(wishes, Date.now());
+    if (removed.length === 0) return;
+    for (const stream of removed) /** @type {StreamHistory} */ (this.#history).remove(stream);
+    this.#post({ kind: 'union', term: this.#term, ...this.#shared() });
+    this.#moveSoon();
+  }
+
+  /** What the other tabs have to know of a group with several streams. */
+  #shared() {
+    if (!this.#union) return {};
+    const { forgotten, added } = /** @type {StreamHistory} */ (this.#history).snapshot();
+    return { union: this.#union.snapshot(), live: this.#live, forgotten, added };
   }
 
   // --- leading
@@ -303,7 +345,7 @@ export class SharedSource {
   #distribute(event) {
     const numbered = { ...event, seq: this.#seq + 1 };
     if (this.#outbox.push(numbered) === 1) this.#flushSoon.port2.postMessage(null);
-    this.#take(numbered);
+    this.#takeNew(numbered);
   }
 
   #flush() {
@@ -315,14 +357,20 @@ export class SharedSource {
   /** @param {StreamState} state */
   #announce(state) {
     this.#flush();
-    this.#post({ kind: 'state', term: this.#term, state });
+    if (this.#union) {
+      if (state.name === 'open') this.#live = this.#asked;
+      // What was connected is over, and somebody wants more.
+      if (state.name === 'finished' && this.#gathering) return;
+    }
+    this.#post({ kind: 'state', term: this.#term, state, live: this.#live });
     if (state.name === 'finished') this.#finish();
     else this.#tell(state);
   }
 
-  /** @param {{from: string, seq: number, id: string}} place */
-  #answer({ from, seq, id }) {
+  /** @param {{from: string, seq: number, id: string, wish?: import('./sse-streams.js').Wish}} place */
+  #answer({ from, seq, id, wish }) {
     this.#flush();
+    if (wish) this.#want(wish);
     const rest = this.#history.after(seq, id);
     this.#post({
       kind: 'log',
@@ -334,6 +382,7 @@ export class SharedSource {
       events: rest ?? this.#history.all(),
       late: rest === null,
       state: this.#state,
+      ...this.#shared(),
     });
   }
 
@@ -341,7 +390,7 @@ export class SharedSource {
 
   #ask() {
     this.#isSynced = false;
-    this.#post({ kind: 'ask', from: this.#me, seq: this.#seq, id: this.#id });
+    this.#post({ kind: 'ask', from: this.#me, seq: this.#seq, id: this.#id, wish: this.#union?.wish });
   }
 
   /** @param {any} message */
@@ -358,11 +407,16 @@ export class SharedSource {
     this.#term = message.term;
     this.#heardAt = Date.now();
     this.#isProbing = false;
+    if (message.union) this.#union?.become(message.union);
+    if (message.live) this.#live = message.live;
     if (message.kind === 'lead') {
       // Ahead of the new leader or level with it: what comes again will be
       // recognised. Behind, or from elsewhere: ask.
       this.#isSynced = this.#history.after(message.seq, message.id) !== null;
+      if (this.#union && !this.#union.isComplete()) this.#isSynced = false;
       if (!this.#isSynced) this.#ask();
+    } else if (message.kind === 'union') {
+      if (this.#isSynced) /** @type {StreamHistory} */ (this.#history).adapt(message);
     } else if (message.kind === 'log') {
       this.#catchUp(message);
     } else if (message.kind === 'events' && this.#isSynced) {
@@ -372,7 +426,7 @@ export class SharedSource {
     } else if (message.kind === 'state') {
       if (message.state.name === 'finished') {
         // Only who has everything is at the end; others resume on their own.
-        if (this.#isSynced) this.#finish();
+        if (this.#isSynced && this.#isServed()) this.#finish();
       } else {
         this.#tell(message.state);
       }
@@ -380,14 +434,21 @@ export class SharedSource {
   }
 
   /** @param {any} log the leader's answer to #ask */
-  #catchUp({ asked, seq, id, events, late, state }) {
+  #catchUp({ asked, seq, id, events, late, state, forgotten, added }) {
     // An answer that was overtaken; what it brings is here already.
     if (this.#isSynced || asked.seq !== this.#seq || asked.id !== this.#id) return;
+    if (this.#history instanceof StreamHistory) {
+      if (!this.#join({ events, late, forgotten, added })) return;
+      this.#seq = seq;
+      this.#id = id;
+      this.#isSynced = true;
+      return this.#tell(state);
+    }
     const isAhead = late && this.#history.after(seq, id) !== null;
     if (!isAhead) {
       if (late) {
         this.#history.break();
-        this.#how.onlate();
+        this.#how.onlate([]);
       }
       for (const event of events) this.#take(event);
       if (this.#role !== 'following') return;
@@ -395,6 +456,29 @@ export class SharedSource {
     }
     this.#isSynced = true;
     this.#tell(state);
+  }
+
+  /**
+   * Several streams: what is new is known by the events themselves.
+   *
+   * @param {any} log
+   * @returns {boolean} whether to go on
+   */
+  #join({ events, late, forgotten, added }) {
+    const history = /** @type {StreamHistory} */ (this.#history);
+    if (!late) {
+      history.adapt({ forgotten, added });
+      for (const event of events) this.#takeNew(event);
+      return this.#role === 'following';
+    }
+    const { types } = /** @type {Union} */ (this.#union).wish;
+    const joined = history.join({ events, forgotten, added }, types, this.#id);
+    if (joined.late.length) this.#how.onlate(joined.late);
+    for (const event of joined.fresh) {
+      if (this.#role !== 'following') return false;
+      this.#how.onevent(event);
+    }
+    return this.#role === 'following';
   }
 
   /**
@@ -406,12 +490,17 @@ export class SharedSource {
       this.#ask();
       return false;
     }
+    if (this.#union) {
+      this.#takeNew(event);
+      return this.#role === 'following';
+    }
     if (event.seq === this.#seq + 1 || !this.#history.holds(event)) this.#take(event);
     return this.#role === 'following';
   }
 
   /** A leader that has nothing to say still answers when asked. */
   #watchLeader() {
+    if (this.#role === 'leading' && this.#union) this.#review();
     if (this.#role !== 'following' || !isVisible()) return;
     if (Date.now() - this.#heardAt < SILENCE_MS) return;
     if (this.#isProbing) {
@@ -434,10 +523,25 @@ export class SharedSource {
     this.#how.onevent(event);
   }
 
+  /**
+   * Takes an event, unless it is one of several streams and known.
+   *
+   * @param {Numbered} event
+   */
+  #takeNew(event) {
+    if (!this.#union || !this.#history.holds(event)) return this.#take(event);
+    if (event.seq === this.#seq + 1) this.#seq = event.seq;
+  }
+
+  /** Whether the connection has all that this tab wants. */
+  #isServed() {
+    return !this.#union || this.#union.isServedBy(this.#live);
+  }
+
   /** @param {StreamState} state */
   #tell(state) {
     this.#state = state;
-    this.#how.onstate(state);
+    this.#how.onstate(state.name === 'open' && !this.#isServed() ? { name: 'connecting' } : state);
   }
 
   /**

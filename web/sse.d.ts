@@ -5,6 +5,8 @@ export { Message, SendError, SendOptions, Sender, send } from './sse-send.js';
 export interface StreamEvent {
   /** `message` when the event has no name. */
   type: string;
+  /** The stream's name, where `streams` were asked for. */
+  stream?: string;
   data: string;
   /** The last event id as of this event; '' when there is none. */
   id: string;
@@ -36,19 +38,35 @@ export interface Gap {
   reason: string;
   bytes?: number;
   file?: string;
+  /** The stream's name, where `streams` were asked for; none where it concerns the connection. */
+  stream?: string;
 }
 
 export interface ConnectOptions {
-  /** Named events to receive; unnamed ones always are. */
+  /**
+   * The streams of this address to receive, in one connection: the server has them in SSE_STREAMS.
+   * All tabs of a browser share it, whichever streams each of them wants.
+   */
+  streams?: string[];
+  /**
+   * Named events to receive; unnamed ones always are. With `streams`, `update` is that of each
+   * stream, `builds/update` that of one.
+   */
   events?: string[];
   /** Every event but `gap`, `close`, `unavailable`, `heartbeat` and `expired`, in order. */
   onevent?: (event: StreamEvent) => void;
   onstate?: (state: StreamState) => void;
-  /** The stream is over, told once; null when the server said it by the status 204. */
+  /**
+   * The stream is over, told once; null when the server said it by the status 204. With `streams`,
+   * told of each; when all are over, the state is `finished`.
+   */
   onclose?: (event: StreamEvent | null) => void;
   ongap?: (gap: Gap) => void;
-  /** There is nothing to read now; the stream is tried again, and goes on by itself. */
-  onunavailable?: (reason: string) => void;
+  /**
+   * There is nothing to read now; the stream is tried again, and goes on by itself. With `streams`,
+   * of the one that is named, or of all.
+   */
+  onunavailable?: (reason: string, stream?: string) => void;
   /**
    * Gets another signed link to the same stream from the application: before the present one
    * expires, and when the server answers 403. What it throws is reported, and it is asked again.

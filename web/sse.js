@@ -23,6 +23,8 @@
  *  - the state of the connection can be seen;
  *  - a connection that was lost silently is replaced (sse-source.js): after 2.5
  *    of the server's heartbeats, on return to the page, by `online` and retry();
+ *  - several streams come in one connection (`streams`), which all tabs share,
+ *    whichever of them each wants (sse-streams.js);
  *  - a page that the browser puts aside (back/forward cache, freezing) lets go
  *    of its connection, and goes on after its last event when it returns.
  *
@@ -44,7 +46,8 @@
  * @module
  */
 
-import { Source, isVisible } from './sse-source.js';
+import { Source, isVisible, reasonIn } from './sse-source.js';
+import { OF_CONNECTION, checkNames, splitType, typesOf, withStreams } from './sse-streams.js';
 import { SharedSource } from './sse-tabs.js';
 
 export { SendError, Sender, send } from './sse-send.js';
@@ -52,6 +55,7 @@ export { SendError, Sender, send } from './sse-send.js';
 /**
  * @typedef {object} StreamEvent
  * @property {string} type `message` when the event has no name
+ * @property {string} [stream] the stream's name, where `streams` were asked for
  * @property {string} data
  * @property {string} id the last event id as of this event, '' when there is none
  */
@@ -76,19 +80,26 @@ export { SendError, Sender, send } from './sse-send.js';
  *   `truncated`, `rotated`, `cut`; or `late`: this tab joined a connection whose
  *   first events no tab remembers any more
  * @property {number} [bytes]
+ * @property {string} [stream] the stream's name, where `streams` were asked for; none where it
+ *   concerns the connection
  */
 
 /**
  * @typedef {object} ConnectOptions
- * @property {string[]} [events] named events to receive; unnamed ones always are
+ * @property {string[]} [streams] the streams of this address to receive, in one connection: the
+ *   server has them in SSE_STREAMS. All tabs of a browser share it, whichever streams each wants
+ * @property {string[]} [events] named events to receive; unnamed ones always are. With `streams`,
+ *   `update` is that of each stream, `builds/update` that of one
  * @property {(event: StreamEvent) => void} [onevent] every event but `gap`, `close`,
  *   `unavailable`, `heartbeat` and `expired`, in order
  * @property {(state: StreamState) => void} [onstate]
  * @property {(event: StreamEvent | null) => void} [onclose] the stream is over, told once;
- *   null when the server said it by status 204
+ *   null when the server said it by status 204. With `streams`, told of each; when all are over,
+ *   the state is `finished`
  * @property {(gap: Gap) => void} [ongap]
- * @property {(reason: string) => void} [onunavailable] there is nothing to read now, told
- *   once for each reason; the stream is tried again, and goes on by itself
+ * @property {(reason: string, stream?: string) => void} [onunavailable] there is nothing to read
+ *   now, told once for each reason; the stream is tried again, and goes on by itself. With
+ *   `streams`, of the one that is named, or of all
  * @property {() => string | URL | Promise<string | URL>} [renew] gets another signed link to the
  *   same stream from the application: before the present one expires, and when the server
  *   answers 403. What it throws is reported, and it is asked again
@@ -126,17 +137,53 @@ export function connect(address, options = {}) {
   const inQuery = ID_FIELDS.find((name) => url.searchParams.has(name));
   let lastEventId = options.lastEventId ?? (inQuery && url.searchParams.get(inQuery)) ?? '';
   removeIds(url);
+  const streams = options.streams && checkNames(options.streams);
+  if (streams) url.searchParams.delete('s');
 
   const own = ['unavailable', 'heartbeat', 'expired'];
   const asked = events.filter((type) => !own.includes(type));
-  const types = [...new Set(['message', 'gap', 'close', ...asked])].sort();
+  const types = streams ? typesOf(streams, asked) : [...new Set(['message', 'gap', 'close', ...asked])].sort();
   /** @type {StreamState} */
   let state = { name: 'connecting' };
   const over = () => state.name === 'closed' || state.name === 'finished';
+  const isToldOfAll = () => streams?.every((stream) => closed.has(stream)) ?? false;
 
   /** @type {StreamEvent | null} */
   let closing = null;
+  const wanted = new Set(types);
+  /** The streams that are over. @type {Set<string>} */
+  const closed = new Set();
+  /** Why streams have nothing to read. @type {Map<string, string>} */
+  const reasons = new Map();
+
+  /**
+   * An event of one of several streams.
+   *
+   * @param {StreamEvent} event
+   */
+  function receive({ type: named, data, id }) {
+    const { stream, type } = splitType(named);
+    if (!wanted.has(named) || closed.has(stream)) return;
+    if (type === 'gap') return call(options.ongap, { ...parseGap(data), stream });
+    if (type === 'unavailable') {
+      const reason = reasonIn(data);
+      if (reasons.get(stream) === reason) return;
+      reasons.set(stream, reason);
+      // (`call` passes one value.)
+      return call((/** @type {string} */ value) => options.onunavailable?.(value, stream), reason);
+    }
+    reasons.delete(stream);
+    if (type !== 'close') return call(options.onevent, { stream, type, data, id });
+    closed.add(stream);
+    call(options.onclose, { stream, type, data, id });
+    if (!isToldOfAll() || over()) return;
+    // It is over for this page; other tabs may want more of the connection.
+    link?.stop();
+    how.onstate({ name: 'finished' });
+  }
+
   const how = {
+    streams,
     types,
     withCredentials,
     heartbeat,
@@ -149,6 +196,7 @@ export function connect(address, options = {}) {
       lastEventId = event.id;
       if (event.type === 'close') closing = event;
       else if (event.type === 'gap') call(options.ongap, parseGap(event.data));
+      else if (streams) receive(event);
       else call(options.onevent, event);
     },
     onstate(/** @type {StreamState} */ next) {
@@ -158,10 +206,11 @@ export function connect(address, options = {}) {
       if (over()) release();
       call(options.onstate, next);
       if (next.reason && next.reason !== reason) call(options.onunavailable, next.reason);
-      if (next.name === 'finished') call(options.onclose, closing);
+      if (next.name === 'finished' && !isToldOfAll()) call(options.onclose, closing);
     },
-    onlate() {
-      if (!over()) call(options.ongap, { reason: 'late' });
+    onlate(/** @type {string[]} */ late) {
+      if (!streams && !over()) call(options.ongap, { reason: 'late' });
+      for (const stream of late) if (!over()) call(options.ongap, { stream, reason: 'late' });
     },
     // Locks may be there and yet refused, as in a sandboxed frame.
     onunavailable() {
@@ -175,7 +224,14 @@ export function connect(address, options = {}) {
 
   function useOwn() {
     sleepsWhileHidden = shared;
-    link = new Source(url.href, { ...how, lastEventId });
+    link = streams
+      ? new Source(withStreams(url.href, streams), {
+          ...how,
+          types: [...types, ...OF_CONNECTION],
+          renew: how.renew && (async () => withStreams(await how.renew(), streams)),
+          lastEventId,
+        })
+      : new Source(url.href, { ...how, lastEventId });
     if (sleepsWhileHidden && !isVisible()) sleep();
     else link.start();
   }

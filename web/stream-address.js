@@ -33,6 +33,26 @@ export function streamAddress(byDefault) {
   return url ? { url, refused: null } : { url: fallback, refused: asked };
 }
 
+/** The fields of a signed link, and a token. */
+const OF_LINK = ['e', 'p', 't', 'token'];
+
+/** Those that this page was opened with, of which its streams have need too. */
+export const linkFields = [...new URLSearchParams(location.search)].filter(([name]) => OF_LINK.includes(name));
+
+/**
+ * The same address with the link that this page was opened with, unless it has one or is another
+ * site's.
+ *
+ * @param {URL} url
+ */
+export function withLink(url) {
+  const linked = new URL(url);
+  const hasOwn = OF_LINK.some((name) => url.searchParams.has(name));
+  if (url.origin !== location.origin || hasOwn) return linked;
+  for (const [name, value] of linkFields) linked.searchParams.append(name, value);
+  return linked;
+}
+
 /**
  * As short as it can be said: without the origin when it is this one.
  *

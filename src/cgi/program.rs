@@ -131,10 +131,17 @@ fn run(stream: &'static Stream, capabilities: Capabilities, check: Option<Check>
     code
 }
 
-/// fcgiwrap passes a program's stderr to nginx, which writes the whole request beside each line.
+/// fcgiwrap passes a program's stderr to nginx, which writes the whole request beside each line; so
+/// do the servers that are made from it.
 pub(super) fn keep_secrets(log: &Log, meta: &MetaVariables) {
     let server = meta.get("SERVER_SOFTWARE").last().unwrap_or_default();
-    if server.starts_with(b"nginx") && carries_secret(meta) {
+    let is_nginx = ["nginx", "openresty", "tengine", "angie", "freenginx"]
+        .iter()
+        .any(|name| {
+            let start = server.get(..name.len()).unwrap_or_default();
+            start.eq_ignore_ascii_case(name.as_bytes())
+        });
+    if is_nginx && carries_secret(meta) {
         log.keep_from_stderr();
     }
 }

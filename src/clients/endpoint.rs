@@ -121,6 +121,22 @@ impl Endpoint {
         }
     }
 
+    /// The address of a request of a program that uses its own HTTP: one that does not read is
+    /// one that publishes. The root, which `sse-doctor` looks at beside the stream, has no link: it
+    /// would open everything.
+    pub(super) fn signed(&self, url: &Uri, method: &str) -> Uri {
+        match &self.key {
+            Some(key) if url.path() != "/" || self.url.path() == "/" => {
+                let purpose = match method {
+                    "POST" => LinkPurpose::Publish,
+                    _ => LinkPurpose::Read,
+                };
+                key.sign(url, purpose)
+            }
+            _ => url.clone(),
+        }
+    }
+
     /// The URL for messages.
     pub(super) fn shown(&self) -> String {
         shown(&self.url)

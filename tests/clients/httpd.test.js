@@ -1,6 +1,7 @@
 /** The clients of clients.test.js, and others, directly at sse-httpd: no web server. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -29,10 +30,10 @@ after(async () => {
 const path = (name) => join(folder, name);
 
 /** Starts one with these arguments, at this address. */
-async function start(args, listen = '127.0.0.1:0') {
+async function start(args, listen = '127.0.0.1:0', settings = {}) {
   const child = spawn(join(programs, 'sse-httpd'), ['--allow-root', '--listen', listen, ...args], {
     cwd: folder,
-    env: { PATH: '/usr/bin:/bin', SSE_RETRY: '1s' },
+    env: { PATH: '/usr/bin:/bin', SSE_RETRY: '1s', ...settings },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const ended = once(child, 'exit');
@@ -70,6 +71,27 @@ function collectLines(program, args) {
 }
 
 describe('sse-httpd without a web server', () => {
+  test('its page passes on the link that it was opened with', async (t) => {
+    writeFileSync(path('keys'), `${'0123456789abcdef'.repeat(4)}\n`, { mode: 0o600 });
+    for (const name of ['one.log', 'two.log']) writeFileSync(path(name), `of ${name}\n`);
+    const server = await start(['one.log', 'two.log'], undefined, { SSE_KEYS: path('keys') });
+    t.after(() => server.end());
+    const e = Math.floor(Date.now() / 1000) + 600;
+    const key = '0123456789abcdef'.repeat(4);
+    const tag = createHmac('sha256', key).update(`sse1\n${e}\n/events`).digest('hex');
+    const page = await browser.newPage();
+    t.after(() => page.close());
+    await page.goto(`${server.base}?e=${e}&p=/events&t=${tag}`);
+    const shows = (text) => until(text, async () => (await page.textContent('#log')).includes(text));
+    await shows('of one.log');
+    assert.ok(!(await page.textContent('body')).includes(tag));
+    await page.getByRole('link', { name: 'two.log' }).click();
+    await shows('of two.log');
+    await page.goto(server.base);
+    await until('that it has no access', () =>
+      page.evaluate(() => document.querySelector('#state').textContent.includes('403')));
+  });
+
   test('all read the same, and a restart loses nothing', async (t) => {
     writeFileSync(path('lines.log'), '');
     let server = await start(['lines.log']);

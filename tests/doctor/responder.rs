@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 use crate::servers::gateway::{Builder, Gateway, Site};
 use crate::stage::{Report, diagnose};
 use crate::support::folder::append;
+use crate::support::signed::{KEY, in_seconds, link, write_keys};
 use crate::support::wait::PATIENCE;
 
 /// A clock whose events fill no buffer within the time of a test.
@@ -213,6 +214,32 @@ fn a_departure_and_an_event_of_ones_own() {
         assert_eq!(report.verdict(check), "ok", "{:#}", report.json);
     }
     assert_eq!(report.json["connections"], 4);
+}
+
+#[test]
+fn a_stream_behind_signed_links() {
+    let site = Site::with(Gateway::Nginx)
+        .set("SSE_KEYS", "{root}/data/keys")
+        .edit(
+            "#fastcgi_param SSE_PUBLISH_ALLOW      token;",
+            "fastcgi_param SSE_PUBLISH_ALLOW anyone;",
+        )
+        .start();
+    let keys = site.path("data/keys");
+    write_keys(&keys, &[KEY]);
+    append(&site.tail_file(), "{\"data\":1}\n{\"data\":2}\n");
+    let publish = format!("http://localhost:{}/events/publish", site.port());
+    let signed = ["--sign-key", keys.to_str().unwrap(), "--publish", &publish];
+    let report = diagnose(site.port(), "/events/tail", "4s", &signed);
+    for check in ["publish", "last-event-id"] {
+        assert_eq!(report.verdict(check), "ok", "{:#}", report.json);
+    }
+    diagnose(site.port(), "/events/tail", "1s", &[]).is_fault("status", "", "");
+    let query = link(KEY, in_seconds(60), "/events/tail");
+    let report = diagnose(site.port(), &format!("/events/tail?{query}"), "1s", &[]);
+    assert_eq!(report.check("status")["verdict"], "ok", "{:#}", report.json);
+    let tag = &query[query.len() - 64..];
+    assert!(!report.json.to_string().contains(tag), "{:#}", report.json);
 }
 
 #[test]

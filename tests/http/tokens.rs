@@ -86,6 +86,27 @@ fn a_signed_token_opens_a_stream_and_no_trick_does() {
 }
 
 #[test]
+fn a_request_with_many_tokens_costs_a_few_checks_only() {
+    let folder = Folder::new();
+    let made = made();
+    let httpd = start(&folder, &made["keys"]).start();
+    let status = |wrong: usize| {
+        let wrong = [made["bad"]["zeros for a signature"].as_str().unwrap()].repeat(wrong);
+        let cookies: Vec<String> = (wrong.iter())
+            .chain([&made["good"]["ES256"].as_str().unwrap()])
+            .map(|token| format!("session={token}"))
+            .collect();
+        let mut client = httpd.ask(format!(
+            "HEAD {TARGET} HTTP/1.1\r\nHost: localhost\r\nCookie: {}\r\nConnection: close\r\n\r\n",
+            cookies.join("; ")
+        ));
+        let head = String::from_utf8(client.rest()).unwrap();
+        head.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    assert_eq!([0, 3, 4, 7].map(status), ["200", "200", "403", "403"]);
+}
+
+#[test]
 fn a_stream_ends_with_its_token() {
     let folder = Folder::new();
     let made = made();

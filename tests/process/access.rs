@@ -62,7 +62,12 @@ fn keys_of_json_web_tokens_are_a_setting_that_a_small_program_refuses() {
 fn nginx_is_told_nothing_that_it_would_log_beside_a_link() {
     let folder = Folder::new();
     let query = link(KEY, in_seconds(-1), "/");
-    for (server, expected) in [("nginx/1.22.1", false), ("Apache", true)] {
+    for (server, expected) in [
+        ("nginx/1.22.1", false),
+        ("openresty/1.27", false),
+        ("Tengine/3.1", false),
+        ("Apache", true),
+    ] {
         let program = tail(&folder).query(&query).set("SERVER_SOFTWARE", server);
         let mut running = program.start();
         assert!(running.head().starts_with("HTTP/1.1 403 "));

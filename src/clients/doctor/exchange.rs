@@ -36,7 +36,7 @@ pub(super) struct Exchange {
     has_ended: bool,
 }
 
-/// The bytes of a request. Secrets are sent to the first URL's origin only.
+/// The bytes of a request. Secrets and signed links are sent to the first URL's origin only.
 pub(super) fn request(
     method: &str,
     url: &Uri,
@@ -44,7 +44,14 @@ pub(super) fn request(
     fields: &[(&str, &str)],
     body: &[u8],
 ) -> Vec<u8> {
-    let target = url.path_and_query().map_or("/", |target| target.as_str());
+    let is_own = is_same_origin(url, &endpoint.url);
+    let signed = match is_own {
+        true => endpoint.signed(url, method),
+        false => url.clone(),
+    };
+    let target = signed
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
     let authority = url.authority().map_or("", |authority| authority.as_str());
     let agent = concat!("sse-doctor/", env!("CARGO_PKG_VERSION"));
     let mut text =
@@ -53,7 +60,7 @@ pub(super) fn request(
         text.push_str(&format!("{name}: {value}\r\n"));
     }
     let mut bytes = text.into_bytes();
-    if is_same_origin(url, &endpoint.url) {
+    if is_own {
         for (name, value) in endpoint.fields() {
             bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
         }

@@ -67,7 +67,14 @@ fn integer(mut value: usize, bits: u32, block: &mut Vec<u8>) {
 
 fn request(url: &Uri, endpoint: &Endpoint) -> Vec<u8> {
     let mut block = Vec::new();
-    let target = url.path_and_query().map_or("/", |target| target.as_str());
+    let is_own = is_same_origin(url, &endpoint.url);
+    let signed = match is_own {
+        true => endpoint.signed(url, "GET"),
+        false => url.clone(),
+    };
+    let target = signed
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
     let authority = url.authority().map_or("", |authority| authority.as_str());
     literal(":method", b"GET", &mut block);
     literal(
@@ -83,7 +90,7 @@ fn request(url: &Uri, endpoint: &Endpoint) -> Vec<u8> {
         concat!("sse-doctor/", env!("CARGO_PKG_VERSION")).as_bytes(),
         &mut block,
     );
-    if is_same_origin(url, &endpoint.url) {
+    if is_own {
         for (name, value) in endpoint.fields() {
             literal(name, value, &mut block);
         }

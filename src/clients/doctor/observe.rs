@@ -16,6 +16,7 @@ use ureq::http::Uri;
 
 use super::super::cat::redirect::{is_redirect, resolve};
 use super::super::endpoint::Endpoint;
+use super::super::sign::shown;
 use super::connection::{Budget, Connection};
 use super::exchange::{Exchange, Step, request};
 use super::message::Expect;
@@ -89,7 +90,7 @@ pub(super) fn observe(plan: &Plan) -> Observations {
     observer.run();
     let mut seen = observer.seen;
     seen.connections = Budget::MAX - observer.budget.left();
-    seen.url = observer.url.to_string();
+    seen.url = shown(&observer.url);
     seen.is_secure = observer.url.scheme_str() == Some("https");
     seen.name = observer
         .url

@@ -38,6 +38,8 @@ by --publish; of another stream only by the pattern in which they arrive.
   --status URL       the status page (SSE_STREAM=status): reports when the server
                      notices that a client has left, up to 55s
   --token-file FILE  sends the token in FILE as Authorization: Bearer
+  --sign-key FILE    signs a link for each request, with the first key of FILE: see
+                     docs/signed-links.md
   --header TEXT      sends a field, 'Name: value'; @FILE: each line of FILE, which
                      other users of the machine cannot see in the list of processes
   --http2            uses HTTP/2 without TLS, too; with TLS it is used if offered
@@ -128,6 +130,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     }
     let mut parser = lexopt::Parser::from_args(arguments);
     let (mut url, mut headers, mut token_file) = (None, Vec::new(), None);
+    let mut sign_key = None;
     let (mut time, mut origin, mut publish, mut status) = (None, None, None, None);
     let (mut http2, mut form, mut is_watch) = (false, OutputForm::Text, false);
     let (mut local, mut subscribers) = (None, 1000);
@@ -143,6 +146,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Long("publish") => publish = Some(Endpoint::to(&parser.value()?.string()?)?.url),
             Long("status") => status = Some(Endpoint::to(&parser.value()?.string()?)?.url),
             Long("token-file") => token_file = Some(PathBuf::from(parser.value()?)),
+            Long("sign-key") => sign_key = Some(PathBuf::from(parser.value()?)),
             Long("header") => headers.push(parser.value()?.string()?),
             Long("local") => local = Some(PathBuf::from(parser.value()?)),
             Long("subscribers") => {
@@ -174,6 +178,9 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     headers.iter().try_for_each(|text| endpoint.header(text))?;
     if let Some(path) = token_file {
         endpoint.token_file(&path)?;
+    }
+    if let Some(path) = sign_key {
+        endpoint.sign_key(&path)?;
     }
     let plan = Box::new(Plan {
         endpoint,

@@ -15,7 +15,7 @@ use super::{Purpose, Refusal};
 /// The longest token, in bytes. Those of identity providers have about one thousand.
 const TOKEN_MAX_BYTES: usize = 16 << 10;
 
-/// The largest number of keys; a token without `kid` is tried with each key of its algorithm.
+/// The largest number of keys.
 const KEYS_MAX: usize = 16;
 
 /// The shortest secret of HS256 (RFC 7518 §3.2), in bytes.
@@ -83,7 +83,7 @@ impl JwtKeys {
     }
 
     /// The claims of a token that one of the keys has signed.
-    fn claims(&self, token: &[u8], rules: &TokenRules) -> Result<Value, Refusal> {
+    fn claims(&self, token: &[u8], rules: &TokenRules, checks: &mut u32) -> Result<Value, Refusal> {
         let header = decode_header(token).map_err(|_| Refusal::Absent)?;
         // RFC 7515 §4.1.11: we understand no extension.
         if header.crit.is_some() {
@@ -102,7 +102,11 @@ impl JwtKeys {
             validation.set_issuer(&[issuer]);
             validation.set_required_spec_claims(&["exp", "aud", "iss"]);
         }
-        let mut fitting = self.keys.iter().filter(fits);
+        let mut fitting = self.keys.iter().filter(fits).take_while(|_| {
+            let is_left = *checks > 0;
+            *checks = checks.saturating_sub(1);
+            is_left
+        });
         let found = fitting.find_map(|key| decode::<Value>(token, &key.key, &validation).ok());
         found.map(|data| data.claims).ok_or(Refusal::Unsigned)
     }
@@ -146,11 +150,12 @@ impl TokenKeys for JwtKeys {
         rules: &TokenRules,
         purpose: Purpose,
         unix_ms: u64,
+        checks: &mut u32,
     ) -> Result<Token, Refusal> {
         if token.len() > TOKEN_MAX_BYTES {
             return Err(Refusal::Absent);
         }
-        let claims = self.claims(token, rules)?;
+        let claims = self.claims(token, rules, checks)?;
         let now_s = unix_ms as f64 / 1000.0;
         let time = |name: &str| claims.get(name).map(|value| value.as_f64());
         let expires = time("exp").flatten().filter(|at| at.is_finite());

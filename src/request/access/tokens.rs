@@ -29,7 +29,8 @@ pub trait TokenKeys {
     /// Whether the file contains a secret, besides public keys.
     fn has_secret(&self) -> bool;
 
-    /// Checks a token.
+    /// Checks a token. `checks` is how many signatures may yet be checked for this request, and
+    /// becomes less.
     ///
     /// # Errors
     /// Why it does not give access, whatever the path.
@@ -39,6 +40,7 @@ pub trait TokenKeys {
         rules: &TokenRules,
         purpose: Purpose,
         unix_ms: u64,
+        checks: &mut u32,
     ) -> Result<Token, Refusal>;
 }
 

@@ -51,12 +51,17 @@ pub fn redacted(text: &[u8]) -> Cow<'_, [u8]> {
     safe.into()
 }
 
-/// Whether the name of a field, however it is encoded and in whatever case, is that of a secret.
+/// Whether the name of a field, however it is encoded and in whatever case, is that of a secret,
+/// or its value is an address with one, as a page of ours has it in `?stream=`.
 fn is_secret(field: &[u8]) -> bool {
-    fields(field).any(|(name, _)| {
-        let is_id = |own: &&str| own.as_bytes().eq_ignore_ascii_case(&name);
-        SECRETS.iter().any(|own| own.eq_ignore_ascii_case(&name))
+    let is_named = |name: &[u8]| {
+        let is_id = |own: &&str| own.as_bytes().eq_ignore_ascii_case(name);
+        SECRETS.iter().any(|own| own.eq_ignore_ascii_case(name))
             || LastId::QUERY_NAMES.iter().any(is_id)
+    };
+    fields(field).any(|(name, value)| {
+        let query = value.splitn(2, |byte| *byte == b'?').nth(1);
+        is_named(&name) || query.is_some_and(|query| fields(query).any(|(name, _)| is_named(&name)))
     })
 }
 
@@ -88,6 +93,9 @@ mod tests {
             );
         }
         check("GET /e?t=1 HTTP/1.1 x=2", "GET /e?t=*** HTTP/1.1 x=2");
+        check("/?stream=/e%3Fe=1%26t%3Dabc&x=1", "/?stream=***&x=1");
+        check("/?stream=/e?x=1%26%74=abc", "/?stream=***");
+        check("/?stream=/e%3Ffilter%3Dt", "/?stream=/e%3Ffilter%3Dt");
         check("https://h/?a=b&token=c", "https://h/?a=b&token=***");
     }
 }

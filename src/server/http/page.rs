@@ -14,7 +14,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// What the page needs, as it is: path, type, content.
-const FILES: [(&str, &str, &str); 15] = [
+const FILES: [(&str, &str, &str); 17] = [
     ("/about.js", SCRIPT, include_str!("../../../web/about.js")),
     (
         "/connection-badge.js",
@@ -39,6 +39,11 @@ const FILES: [(&str, &str, &str); 15] = [
     ("/log.js", SCRIPT, include_str!("../../../web/log.js")),
     ("/page.js", SCRIPT, include_str!("../../../web/page.js")),
     (
+        "/sse-history.js",
+        SCRIPT,
+        include_str!("../../../web/sse-history.js"),
+    ),
+    (
         "/sse-send.js",
         SCRIPT,
         include_str!("../../../web/sse-send.js"),
@@ -47,6 +52,11 @@ const FILES: [(&str, &str, &str); 15] = [
         "/sse-source.js",
         SCRIPT,
         include_str!("../../../web/sse-source.js"),
+    ),
+    (
+        "/sse-streams.js",
+        SCRIPT,
+        include_str!("../../../web/sse-streams.js"),
     ),
     (
         "/sse-tabs.js",
