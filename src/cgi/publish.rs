@@ -308,6 +308,8 @@ impl Program {
             settings,
             publishing,
             recipients: self.recipients,
+            entries: None,
+            owner: 0,
         });
         let post = PostFields::from_meta(meta);
         let (reply, rest) = self.answer(&location, &request, &post, input);
@@ -389,6 +391,11 @@ impl Program {
                     std::thread::sleep(at.saturating_sub(self.clock.now().monotonic));
                 }
                 Step::Bytes { until } => self.receive(&mut handler, until),
+                Step::Answer { until } => {
+                    if let Some(entries) = &location.entries {
+                        entries.wait(until.saturating_sub(self.clock.now().monotonic));
+                    }
+                }
                 Step::Adding => {}
             }
             step = handler.at(self.clock.now());

@@ -1,6 +1,7 @@
 //! Record: one line of a stream's file.
 
 use crate::event::EventName;
+use crate::source::{JsonLine, text_of};
 
 /// One JSON object and its newline, the only content that is ever appended to the file. No byte
 /// from a client can end the line or leave its JSON string.
@@ -34,6 +35,17 @@ impl Record {
             return None;
         }
         Some(Self((line + "\n").into_bytes()))
+    }
+
+    /// The same event as the fields of an entry of a Redis Stream, which readers get as they get
+    /// the line.
+    pub(crate) fn entry_fields(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let line = std::str::from_utf8(&self.0).unwrap_or_default();
+        let line = JsonLine::parse(line).unwrap_or_default();
+        let event = line.event.as_ref();
+        let event = event.map(|name| ("event", name.as_str().as_bytes().to_vec()));
+        let data = line.data.map(|json| ("data", text_of(json).into_owned()));
+        event.into_iter().chain(data).collect()
     }
 
     /// The line, including its newline.

@@ -74,6 +74,8 @@ impl Server {
         let State::Finishing { after, report } = &mut connection.state else {
             return match connection.state {
                 State::Streaming { .. } => Action::Serve,
+                // An engine may have answered.
+                State::Receiving(_) => self.proceed_with_post(id, now),
                 _ => Action::Wait,
             };
         };

@@ -46,6 +46,8 @@ impl Server {
             settings,
             publishing,
             recipients,
+            entries: Some(self.host.clone()),
+            owner: Token::Change(id).to_u64(),
         });
         let post = PostFields::from_meta(meta);
         let log = Rc::new(self.log_for(id));
@@ -107,7 +109,7 @@ impl Server {
 
     fn take_step(&mut self, id: ConnectionId, step: Step, now: Now) -> Action {
         match step {
-            Step::Bytes { until } => self.wake_at(id, until),
+            Step::Bytes { until } | Step::Answer { until } => self.wake_at(id, until),
             Step::Again { at } => self.wake_at(id, at),
             Step::Adding => {}
             Step::Add(addition) => {

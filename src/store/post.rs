@@ -4,6 +4,8 @@
 //! begin ──► turn ──► body ──► record ──► Step::Add ──► added ──► Reply
 //!   │         │ busy   ▲ bytes   │ busy                  │ busy
 //!   └► Reply  └► again │         └► again                └► again
+//!                      │
+//!                      └► entry ──► Step::Answer ──► Reply     (a stream of an engine)
 //! ```
 //!
 //! It never waits, but returns what it waits for. The caller appends the record, which may wait
@@ -17,7 +19,9 @@ use std::time::Duration;
 
 use super::answering::AnswerCommand;
 use super::append::{AppendError, AppendOptions, Presence};
-use super::publish_location::{Destination, PublishError, PublishLocation, take_turn};
+use super::publish_location::{
+    Destination, EntryDestination, PublishError, PublishLocation, take_turn,
+};
 use super::publish_queue::{Addition, Outcome};
 use crate::publish::{
     Post, PostContext, PostFields, PostStart, PostStep, Record, Replies, Reply, begin, denial,
@@ -37,12 +41,20 @@ pub(crate) struct PostHandler {
     location: Rc<PublishLocation>,
     log: Rc<Log>,
     post: Post,
-    destination: Destination,
+    target: Target,
     stage: Stage,
     /// It has been counted for its client's rate.
     is_counted: bool,
     /// The next wait, at most.
     again: Duration,
+}
+
+/// Where its record goes.
+enum Target {
+    /// To a file.
+    File(Destination),
+    /// To a stream of an engine.
+    Entries(Box<dyn EntryDestination>),
 }
 
 enum Stage {
@@ -54,6 +66,8 @@ enum Stage {
     Record(Arc<Addition>),
     /// Its record is being appended.
     Adding(Arc<Addition>),
+    /// Its record is being appended to a stream of an engine.
+    Entering,
 }
 
 /// What a POST waits for.
@@ -67,6 +81,8 @@ pub(crate) enum Step {
     Add(Arc<Addition>),
     /// The end of that addition, still.
     Adding,
+    /// The answer of an engine, until this time.
+    Answer { until: Duration },
     /// Nothing: this is the response.
     Reply(Reply),
 }
@@ -112,15 +128,22 @@ impl PostHandler {
             }
             PostStart::Post(post) => post,
         };
-        let mut destination = location.destination(request, fields, now).map_err(refuse)?;
-        if let Some(author) = destination.author.take() {
-            post.comes_from(author);
-        }
+        let target = match location.entries(request).map_err(refuse)? {
+            Some(entries) => Target::Entries(entries),
+            None => {
+                let to = location.destination(request, fields, now);
+                let mut to = to.map_err(refuse)?;
+                if let Some(author) = to.author.take() {
+                    post.comes_from(author);
+                }
+                Target::File(to)
+            }
+        };
         Ok(Self {
             location: Rc::clone(location),
             log: Rc::clone(log),
             post,
-            destination,
+            target,
             stage: Stage::Turn,
             is_counted: false,
             again: AGAIN_FIRST,
@@ -150,7 +173,7 @@ impl PostHandler {
     /// The state of the body.
     pub(crate) fn rest(&self) -> Rest {
         match self.stage {
-            Stage::Record(_) | Stage::Adding(_) => Rest::Nothing,
+            Stage::Record(_) | Stage::Adding(_) | Stage::Entering => Rest::Nothing,
             _ => Rest::Unwanted,
         }
     }
@@ -158,34 +181,22 @@ impl PostHandler {
     /// Advances as far as possible at `now`.
     pub(crate) fn at(&mut self, now: Now) -> Step {
         loop {
-            self.stage = match &self.stage {
-                Stage::Turn => match self.destination.presence() {
-                    Ok(Presence::There) => match self.turn(now) {
-                        Ok(()) => {
-                            self.is_counted = true;
-                            Stage::Body
-                        }
-                        Err(delay) => return self.trouble(delay, now),
-                    },
-                    // Counting creates a file, so it is done only beside a file that exists or
-                    // is about to.
-                    Ok(Presence::ToCome) => Stage::Body,
-                    Err(trouble) => return self.trouble(Delay::Failed(trouble), now),
-                },
+            let next = match &self.stage {
+                Stage::Turn => self.take_turn(now),
                 Stage::Body => match self.post.at(now.monotonic) {
                     PostStep::More => {
                         let until = self.post.until();
                         return Step::Bytes { until };
                     }
                     PostStep::Reply(reply) => return Step::Reply(reply),
-                    PostStep::Record(record) => Stage::Record(self.addition(record)),
+                    PostStep::Record(record) => Ok(self.record(record)),
                 },
                 Stage::Record(_) if !self.is_counted => match self.turn(now) {
                     Ok(()) => {
                         self.is_counted = true;
                         continue;
                     }
-                    Err(delay) => return self.trouble(delay, now),
+                    Err(delay) => Err(delay),
                 },
                 Stage::Record(addition) => {
                     let addition = Arc::clone(addition);
@@ -193,9 +204,54 @@ impl PostHandler {
                     return Step::Add(addition);
                 }
                 Stage::Adding(_) => return Step::Adding,
+                Stage::Entering => return self.await_entry(now),
             };
+            match next {
+                Ok(stage) => self.stage = stage,
+                Err(delay) => return self.trouble(delay, now),
+            }
             self.again = AGAIN_FIRST;
         }
+    }
+
+    fn take_turn(&mut self, now: Now) -> Result<Stage, Delay> {
+        let Target::File(destination) = &self.target else {
+            return Ok(Stage::Body);
+        };
+        // Counting creates a file, so it is done only beside a file that exists or is about to.
+        if destination.presence().map_err(Delay::Failed)? == Presence::There {
+            self.turn(now)?;
+            self.is_counted = true;
+        }
+        Ok(Stage::Body)
+    }
+
+    /// The body has become a record.
+    fn record(&mut self, record: Record) -> Stage {
+        match &mut self.target {
+            Target::File(destination) => {
+                let addition = addition(&self.location, destination, record);
+                Stage::Record(addition)
+            }
+            Target::Entries(entries) => {
+                entries.append(&record);
+                Stage::Entering
+            }
+        }
+    }
+
+    fn await_entry(&mut self, now: Now) -> Step {
+        let Target::Entries(entries) = &mut self.target else {
+            return Step::Adding;
+        };
+        let until = self.post.until();
+        let refused = match entries.outcome() {
+            Some(Ok(id)) => return Step::Reply(self.post.replies().created(&id)),
+            Some(Err(error)) => error,
+            None if now.monotonic < until => return Step::Answer { until },
+            None => entries.gave_up(),
+        };
+        self.refuse(&refused)
     }
 
     /// Processes the result of [`Step::Add`].
@@ -205,7 +261,10 @@ impl PostHandler {
         }
         match outcome.place {
             Ok(place) => {
-                let id = self.destination.event_id(place);
+                let id = match &self.target {
+                    Target::File(destination) => destination.event_id(place),
+                    Target::Entries(_) => place.to_string(),
+                };
                 Step::Reply(self.post.replies().created(&id))
             }
             Err(trouble) => {
@@ -217,20 +276,12 @@ impl PostHandler {
         }
     }
 
-    fn addition(&self, record: Record) -> Arc<Addition> {
-        let settings = &self.location.settings;
-        let answers = self.location.recipients == Some(Recipients::Session);
-        Arc::new(Addition {
-            target: Arc::clone(&self.destination.target),
-            record,
-            options: AppendOptions::of(settings, self.location.publishing.durability),
-            command: answers.then(|| AnswerCommand::of(settings)).flatten(),
-        })
-    }
-
     fn turn(&self, now: Now) -> Result<(), Delay> {
+        let Target::File(destination) = &self.target else {
+            return Ok(());
+        };
         let client = self.post.client();
-        let turns = self.destination.turns();
+        let turns = destination.turns();
         let turn = take_turn(turns, &self.location.publishing, client, now.unix_ms);
         turn.map_err(Delay::Failed)?.map_err(Delay::TooOften)
     }
@@ -243,16 +294,38 @@ impl PostHandler {
                 let at = now.monotonic + wait;
                 return Step::Again { at };
             }
-            // It was swept since it was found.
-            Delay::Failed(AppendError::NotFound) if self.destination.session.is_some() => {
-                PublishError::NoSession
-            }
-            Delay::Failed(trouble) => PublishError::of(&self.destination.target, trouble),
+            Delay::Failed(trouble) => self.error(trouble),
             Delay::TooOften(wait) => PublishError::TooOften(wait),
         };
+        self.refuse(&refused)
+    }
+
+    fn error(&self, trouble: AppendError) -> PublishError {
+        match (&self.target, trouble) {
+            // It was swept since it was found.
+            (Target::File(to), AppendError::NotFound) if to.session.is_some() => {
+                PublishError::NoSession
+            }
+            (Target::File(to), trouble) => PublishError::of(&to.target, trouble),
+            (Target::Entries(entries), _) => entries.gave_up(),
+        }
+    }
+
+    fn refuse(&self, refused: &PublishError) -> Step {
         refused.log(&self.log);
         Step::Reply(refused.reply(self.post.replies()))
     }
+}
+
+fn addition(location: &PublishLocation, to: &Destination, record: Record) -> Arc<Addition> {
+    let settings = &location.settings;
+    let answers = location.recipients == Some(Recipients::Session);
+    Arc::new(Addition {
+        target: Arc::clone(&to.target),
+        record,
+        options: AppendOptions::of(settings, location.publishing.durability),
+        command: answers.then(|| AnswerCommand::of(settings)).flatten(),
+    })
 }
 
 /// Why it has to wait.

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::append::{AppendError, MissingFile, Presence, Target};
 use super::disk;
 use super::spool::SpoolFolder;
 use crate::publish::rate::{self, Bucket, Key};
-use crate::publish::{PostFields, Replies, Reply, Tokens};
+use crate::publish::{PostFields, Record, Replies, Reply, Tokens};
 use crate::request::{
     Absent, BelowRoot, Format, Grant, Publishing, Request, SettingError, Settings,
 };
@@ -32,8 +33,41 @@ use crate::system::log::{Level, Log};
 pub(crate) struct PublishLocation {
     pub(crate) settings: Settings,
     pub(crate) publishing: Publishing,
-    /// The recipients of a POST; `None`: the stream's file.
+    /// The recipients of a POST; `None`: the stream's file, or its key.
     pub(crate) recipients: Option<Recipients>,
+    /// The access to engines; `None` in a program that does not use them.
+    pub(crate) entries: Option<Rc<dyn OpenEntries>>,
+    /// Who is told that an engine has answered; see [`OpenEntries`].
+    pub(crate) owner: u64,
+}
+
+/// The access to the streams of engines. A program without it contains none of their code.
+pub(crate) trait OpenEntries {
+    /// The stream to which a request publishes. `owner` is told when [`EntryDestination::outcome`]
+    /// has changed.
+    fn open_entries(
+        &self,
+        settings: &Settings,
+        publishing: &Publishing,
+        request: &Request,
+        owner: u64,
+    ) -> Result<Box<dyn EntryDestination>, PublishError>;
+
+    /// Waits until an engine has answered, at most so long. Only a program without an event loop
+    /// calls it.
+    fn wait(&self, time: Duration);
+}
+
+/// A stream of an engine, as the destination of one record. It never waits.
+pub(crate) trait EntryDestination {
+    /// Begins to append it.
+    fn append(&mut self, record: &Record);
+
+    /// The id of its event, when it is known.
+    fn outcome(&mut self) -> Option<Result<String, PublishError>>;
+
+    /// The error of a record whose outcome was not known in time.
+    fn gave_up(&self) -> PublishError;
 }
 
 /// Why nothing was published.
@@ -117,6 +151,41 @@ impl PublishLocation {
             }
             _ => Ok(Tokens::default()),
         }
+    }
+
+    /// Whether records go to a stream of an engine.
+    fn is_engine_s(&self) -> bool {
+        let settings = &self.settings;
+        let has_key = settings.stream_key.is_some() || settings.stream_key_prefix.is_some();
+        self.recipients.is_none() && has_key
+    }
+
+    /// The stream to which a request publishes, if its location has one.
+    pub(crate) fn entries(
+        &self,
+        request: &Request,
+    ) -> Result<Option<Box<dyn EntryDestination>>, PublishError> {
+        if !self.is_engine_s() {
+            return Ok(None);
+        }
+        let settings = &self.settings;
+        let name = match settings.stream_key {
+            Some(_) => "SSE_STREAM_KEY",
+            None => "SSE_STREAM_KEY_PREFIX",
+        };
+        if settings.file.is_some() || settings.root.is_some() {
+            let remedy = "SSE_FILE or SSE_ROOT is set as well; set one of them, and the other \
+                          to nothing";
+            return Err(SettingError::new(name, b"", remedy).into());
+        }
+        let Some(entries) = &self.entries else {
+            let remedy = "this program does not publish to Redis; use publish-redis, sse-fcgi or \
+                          sse-httpd";
+            return Err(SettingError::new(name, b"", remedy).into());
+        };
+        entries
+            .open_entries(settings, &self.publishing, request, self.owner)
+            .map(Some)
     }
 
     /// The destination of a request's records.

@@ -11,6 +11,7 @@ mod peer;
 mod loss;
 mod nodes;
 mod program;
+mod publish;
 mod stream;
 
 use peer::{FastCgi, Request};

@@ -112,6 +112,8 @@ pub struct Settings {
     pub stream_key: Option<String>,
     /// `SSE_STREAM_KEY_PREFIX`: what comes before the name in `PATH_INFO`.
     pub stream_key_prefix: Option<String>,
+    /// `SSE_KEEP`: about how many entries of a Redis Stream publishing keeps.
+    pub keep_entries: u64,
 }
 
 /// The default of `SSE_MAX_AGE`, which depends on the gateway.
@@ -232,6 +234,7 @@ impl Settings {
             redis_password_file: read.path(&row::REDIS_PASSWORD_FILE),
             stream_key: read.string(&row::STREAM_KEY, NOT_UTF_8)?,
             stream_key_prefix: read.string(&row::STREAM_KEY_PREFIX, NOT_UTF_8)?,
+            keep_entries: read.count(&row::KEEP)?,
             dividing: Dividing::default(),
         };
         let (mut notices, dividing) = read.finish();

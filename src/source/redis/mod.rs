@@ -17,6 +17,7 @@
 //! ids.
 
 mod address;
+mod append;
 mod entry;
 mod feed;
 mod id;
@@ -32,8 +33,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use address::{Address, Place as EnginePlace};
+pub use append::{Append, NotWritten, Writing, appended};
 pub use feed::{Feed, Key};
 pub use id::StreamId;
+pub(crate) use open::{engine_of, key_of};
 pub use resp::{Item, Malformed, Reader, Scanner, command};
 
 use super::{Changes, Host, Next, Now, Source, Stream};

@@ -16,7 +16,7 @@ const TEXT_MAX_BYTES: usize = 1024;
 ///
 /// # Errors
 /// When the settings name none, or the name in the path is not permitted.
-fn key_of(settings: &Settings, request: &Request) -> Result<Vec<u8>, OpenError> {
+pub(crate) fn key_of(settings: &Settings, request: &Request) -> Result<Vec<u8>, OpenError> {
     let name = match (&settings.stream_key, &settings.stream_key_prefix) {
         (Some(_), Some(prefix)) => {
             let remedy = "SSE_STREAM_KEY is set as well; set one of them, and the other to nothing";
@@ -49,7 +49,7 @@ fn key_of(settings: &Settings, request: &Request) -> Result<Vec<u8>, OpenError> 
 ///
 /// # Errors
 /// When the settings name none, or the password cannot be read.
-fn engine_of(settings: &Settings, host: &dyn Host) -> Result<Address, SettingError> {
+pub(crate) fn engine_of(settings: &Settings, host: &dyn Host) -> Result<Address, SettingError> {
     let Some(text) = &settings.redis else {
         let remedy = "not set; set SSE_REDIS to the engine, such as redis://127.0.0.1:6379";
         return Err(SettingError::new("SSE_REDIS", b"", remedy));

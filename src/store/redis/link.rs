@@ -88,6 +88,11 @@ impl Link {
         self.opening_replies += 1;
     }
 
+    /// Whether replies to the commands that opened it are missing.
+    pub(super) fn is_opening(&self) -> bool {
+        self.opening_replies > 0
+    }
+
     /// Whether the next reply belongs to the commands that opened it; takes it.
     pub(super) fn takes_opening_reply(&mut self) -> bool {
         let takes = self.opening_replies > 0;
@@ -98,6 +103,12 @@ impl Link {
     /// Queues commands; [`Self::flush`] sends them.
     pub(super) fn push(&mut self, commands: &[u8]) {
         self.output.extend_from_slice(commands);
+    }
+
+    /// How many bytes at the end of what was queued have not been sent: the engine has not
+    /// received them, nor executed a command that one of them belongs to.
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.output.len()
     }
 
     /// Sends what can be sent now.

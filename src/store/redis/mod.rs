@@ -4,6 +4,8 @@
 //! source ──► Reader (a Feed) ──► Engine ──► Link: questions, pipelined
 //!   ▲                              │    └─► Waiting: XREAD BLOCK, 32 keys each
 //!   └────────── owner told ◄───────┘
+//!
+//! publisher ──► Writer ──► Link: commands that are executed at most once, pipelined
 //! ```
 //!
 //! All connections and a timer are behind one descriptor, which the event loop waits on. Nothing
@@ -11,14 +13,17 @@
 
 mod engine;
 mod link;
+mod publish;
 mod waiting;
+mod writer;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
@@ -26,14 +31,18 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use super::engines::{EngineFigure, Pump};
 use super::host::SystemHost;
 use crate::source::Changes;
-use crate::source::redis::{Feed, Key, StreamId};
+use crate::source::redis::{Address, Feed, Key, NotWritten, StreamId, Writing};
 use crate::stream::Watching;
 use crate::system::log::Log;
 use crate::system::watch::Hints;
 use engine::Engine;
+use writer::{Slot, Writer};
 
 /// The data of epoll for the timer.
 const TIMER: u64 = u64::MAX;
+
+/// The data of epoll for the connection of a writer, with its number.
+const WRITER: u64 = 1 << 63;
 
 /// The engines of a process.
 pub(super) struct Engines {
@@ -42,6 +51,7 @@ pub(super) struct Engines {
     /// When the timer fires; `None`: it is not set.
     fires_at: Cell<Option<Instant>>,
     engines: RefCell<Vec<Rc<RefCell<Engine>>>>,
+    writers: RefCell<Vec<Rc<RefCell<Writer>>>>,
     next_generation: Cell<u64>,
     log: Rc<Log>,
     /// An event loop calls [`Pump::pump`]. Otherwise a reader does, when it is polled.
@@ -62,6 +72,7 @@ impl Engines {
             timer,
             fires_at: Cell::new(None),
             engines: RefCell::default(),
+            writers: RefCell::default(),
             next_generation: Cell::new(0),
             log: host.process_log(),
             is_pumped,
@@ -83,19 +94,49 @@ impl Engines {
         engine
     }
 
+    fn writer(&self, address: &Address) -> Rc<RefCell<Writer>> {
+        let mut writers = self.writers.borrow_mut();
+        let found = writers
+            .iter()
+            .find(|writer| writer.borrow().address == *address);
+        if let Some(writer) = found {
+            return Rc::clone(writer);
+        }
+        let number = WRITER | writers.len() as u64;
+        let writer = Writer::new(address.clone(), number, &self.epoll, &self.log);
+        let writer = Rc::new(RefCell::new(writer));
+        writers.push(Rc::clone(&writer));
+        writer
+    }
+
+    /// Waits until something can be done, at most so long.
+    fn wait(&self, time: Duration) {
+        let mut readable = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
+        // Rounded up: a wait that ends before its time would be repeated.
+        let milliseconds = time.as_micros().div_ceil(1_000).min(i32::MAX as u128) as i32;
+        let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::ZERO);
+        let _ = poll(&mut readable, timeout);
+    }
+
     /// Sets the timer for the next deadline of all engines.
     fn set_timer(&self) {
         let engines = self.engines.borrow();
+        let writers = self.writers.borrow();
         let deadlines = engines
             .iter()
             .filter_map(|engine| engine.borrow().deadline());
-        let Some(at) = deadlines.min() else { return };
+        let of_writers = writers
+            .iter()
+            .filter_map(|writer| writer.borrow().deadline());
+        let Some(at) = deadlines.chain(of_writers).min() else {
+            return;
+        };
         // A timer that fires too early is set again then.
         if self.fires_at.get().is_some_and(|fires_at| fires_at <= at) {
             return;
         }
         let wait = at.saturating_duration_since(Instant::now());
-        let wait = TimeSpec::from_duration(wait.max(std::time::Duration::from_nanos(1)));
+        let wait = TimeSpec::from_duration(wait.max(Duration::from_nanos(1)));
         let set = self
             .timer
             .set(Expiration::OneShot(wait), TimerSetTimeFlags::empty());
@@ -117,6 +158,17 @@ impl Pump for Engines {
                 for engine in &*self.engines.borrow() {
                     engine.borrow_mut().on_time();
                 }
+                for writer in &*self.writers.borrow() {
+                    writer.borrow_mut().on_time();
+                }
+                continue;
+            }
+            if event.data() & WRITER != 0 {
+                let number = event.data() & !WRITER;
+                let writer = self.writers.borrow().get(number as usize).cloned();
+                if let Some(writer) = writer {
+                    writer.borrow_mut().on_ready();
+                }
                 continue;
             }
             let (number, connection) = (event.data() >> 32, event.data() & 0xffff_ffff);
@@ -131,6 +183,12 @@ impl Pump for Engines {
                 told(owner);
             }
         }
+        let writers = self.writers.borrow().clone();
+        for writer in writers {
+            for owner in writer.borrow_mut().take_told() {
+                told(owner);
+            }
+        }
         self.set_timer();
     }
 
@@ -142,22 +200,73 @@ impl Pump for Engines {
             name: engine.address.to_string(),
             is_up: engine.is_up(),
         };
-        used.map(figure).collect()
+        let mut figures: Vec<EngineFigure> = used.map(figure).collect();
+        for writer in &*self.writers.borrow() {
+            let writer = writer.borrow();
+            let name = writer.address.to_string();
+            match figures.iter_mut().find(|figure| figure.name == name) {
+                Some(figure) => figure.is_up &= writer.is_up(),
+                None if writer.is_idle() => {}
+                None => figures.push(EngineFigure {
+                    name,
+                    is_up: writer.is_up(),
+                }),
+            }
+        }
+        figures
+    }
+}
+
+/// The engines of a host.
+fn engines_of(host: &SystemHost) -> io::Result<Rc<Engines>> {
+    if let Some(engines) = host.engines.get::<Engines>() {
+        return Ok(engines);
+    }
+    let hints = Rc::new(Hints::new());
+    hints.set_owner(host.engines.owner());
+    let engines = Rc::new(Engines::new(host, hints)?);
+    host.engines.set(Rc::clone(&engines));
+    Ok(engines)
+}
+
+/// Sends commands to the engine of a key, which together have so many replies. They are executed
+/// at most once: if that is not known, they are not sent again. `owner` is told of the answer, as
+/// the owner of a source is; 0 is nobody. While the result is kept, somebody waits for the answer.
+///
+/// # Errors
+/// When no descriptor is left.
+pub(super) fn write(
+    host: &SystemHost,
+    key: &Key,
+    commands: Vec<u8>,
+    replies: usize,
+    owner: u64,
+) -> io::Result<Box<dyn Writing>> {
+    let engines = engines_of(host)?;
+    let writer = engines.writer(&key.engine);
+    let slot = writer.borrow_mut().write(commands, replies, owner);
+    engines.set_timer();
+    Ok(Box::new(Written { slot, engines }))
+}
+
+/// The user's side of commands that were sent.
+struct Written {
+    slot: Rc<Slot>,
+    engines: Rc<Engines>,
+}
+
+impl Writing for Written {
+    fn receive(&mut self) -> Option<Result<Vec<u8>, NotWritten>> {
+        if !self.engines.is_pumped {
+            self.engines.pump(&mut |_| {});
+        }
+        self.slot.take()
     }
 }
 
 /// Opens the access to a key.
 pub(super) fn feed(host: &SystemHost, key: &Key, watching: Watching) -> io::Result<Box<dyn Feed>> {
-    let engines = match host.engines.get::<Engines>() {
-        Some(engines) => engines,
-        None => {
-            let hints = Rc::new(Hints::new());
-            hints.set_owner(host.engines.owner());
-            let engines = Rc::new(Engines::new(host, hints)?);
-            host.engines.set(Rc::clone(&engines));
-            engines
-        }
-    };
+    let engines = engines_of(host)?;
     let engine = engines.engine(key);
     let generation = engines.next_generation.get() + 1;
     engines.next_generation.set(generation);
@@ -181,7 +290,7 @@ impl Changes for Access {
         self.engine.borrow_mut().set_owner(self.slot, owner);
     }
 
-    fn look_again_after(&self) -> Option<std::time::Duration> {
+    fn look_again_after(&self) -> Option<Duration> {
         None
     }
 }
