@@ -205,6 +205,18 @@ pub trait Host {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
+    /// Opens a room or a private session whose history an engine keeps.
+    ///
+    /// # Errors
+    /// Those of [`redis::session::open`]; in a host without engines, a setting is wrong.
+    fn open_in_engine(
+        &self,
+        _recipients: Recipients,
+        _opening: &Opening<'_>,
+    ) -> Result<Opened, OpenError> {
+        Err(in_files_only())
+    }
+
     /// Random bytes for secrets.
     ///
     /// # Errors
@@ -359,6 +371,13 @@ impl Recipients {
             _ => None,
         }
     }
+}
+
+/// The error of a program that has sessions and no engines.
+pub(crate) fn in_files_only() -> OpenError {
+    let remedy = "this program keeps sessions in files; set SSE_STREAM_KEY and \
+                  SSE_STREAM_KEY_PREFIX to nothing, or use sse-fcgi or sse-httpd";
+    SettingError::new("SSE_REDIS", b"", remedy).into()
 }
 
 /// For the administrator: the system's error for a path, the user, and the remedy.

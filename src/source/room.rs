@@ -22,10 +22,12 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::session::{EmptySource, SessionClient, SessionSource, open_spool, trouble};
-use super::spool::{SessionId, SessionKind, Spool};
+use super::session::{
+    EmptySource, SessionClient, SessionSource, is_in_engine, open_spool, trouble,
+};
+use super::spool::{Members, SessionId, SessionKind, Spool};
 use super::tail;
-use super::{Changes, Host, Next, Now, OpenError, Opened, Opening, Source, Stream};
+use super::{Changes, Host, Next, Now, OpenError, Opened, Opening, Recipients, Source, Stream};
 use crate::event::{Batch, Event, EventId, EventName};
 use crate::request::{
     BelowRoot, Filter, Format, LastId, Method, Nick, Publishers, Request, Settings,
@@ -49,7 +51,7 @@ const BUSY: Duration = Duration::from_millis(3);
 
 /// The maximum number of members whose names a welcome lists. Above it, the welcome contains
 /// only their number.
-const NAMED_MAX: usize = 1_000;
+pub(super) const NAMED_MAX: usize = 1_000;
 
 /// A member, as other members see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +65,7 @@ pub struct Author {
 impl Author {
     /// A member with the random number `tag` and the nickname that it requests, or one for a
     /// guest.
-    fn new(tag: u64, nick: Option<Nick>) -> Self {
+    pub(super) fn new(tag: u64, nick: Option<Nick>) -> Self {
         let guest = || Nick::cleaned(&format!("guest-{:04x}", tag >> 48));
         // A guest's nickname has visible characters.
         let nick = nick.or_else(guest).expect("a guest's nick shows");
@@ -89,8 +91,14 @@ impl Author {
         })
     }
 
+    /// Its tag as 16 hexadecimal digits.
+    #[must_use]
+    pub fn tag_text(&self) -> String {
+        format!("{:016x}", self.tag)
+    }
+
     /// `"tag":"…","nick":"…"`: the first two fields of every event about it.
-    fn fields(&self) -> String {
+    pub(super) fn fields(&self) -> String {
         // Serialization fails only for keys that are not strings, and a string has no keys.
         let nick = serde_json::to_string(self.nick.as_str()).unwrap_or_default();
         format!("\"tag\":\"{:016x}\",\"nick\":{nick}", self.tag)
@@ -223,6 +231,9 @@ pub fn history_settings(settings: &Settings) -> Settings {
 }
 
 fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
+    if is_in_engine(opening.settings)? {
+        return opening.host.open_in_engine(Recipients::Room, opening);
+    }
     if !may_be_room(opening.settings, opening.request) || is_rotated(opening) {
         return Err(OpenError::NotFound);
     }
@@ -319,6 +330,21 @@ impl History {
     }
 }
 
+/// The data of a member's welcome.
+pub(super) fn welcome(session: SessionId, author: &Author, members: Members) -> String {
+    let (count, mut named) = (members.count, members.named);
+    named.sort_by(|a, b| (&a.nick, a.tag).cmp(&(&b.nick, b.tag)));
+    let named: Vec<String> = named
+        .iter()
+        .map(|member| format!("{{{}}}", member.fields()))
+        .collect();
+    format!(
+        "{{\"session\":\"{session}\",{},\"count\":{count},\"members\":[{}]}}",
+        author.fields(),
+        named.join(",")
+    )
+}
+
 /// The stream of a member.
 struct Room {
     kept: SessionSource,
@@ -369,18 +395,7 @@ impl Room {
             return;
         }
         let members = self.spool.members(NAMED_MAX).unwrap_or_default();
-        let (count, mut named) = (members.count, members.named);
-        named.sort_by(|a, b| (&a.nick, a.tag).cmp(&(&b.nick, b.tag)));
-        let named: Vec<String> = named
-            .iter()
-            .map(|member| format!("{{{}}}", member.fields()))
-            .collect();
-        let data = format!(
-            "{{\"session\":\"{}\",{},\"count\":{count},\"members\":[{}]}}",
-            self.id,
-            self.author.fields(),
-            named.join(",")
-        );
+        let data = welcome(self.id, &self.author, members);
         out.event(&Event {
             id: self.kept.position(),
             name: EventName::new("welcome").ok(),

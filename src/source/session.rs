@@ -16,8 +16,8 @@ use std::time::Duration;
 use super::spool::{SessionId, SessionKind, Spool};
 use super::tail::{self, TailId};
 use super::{
-    Changes, Next, Now, OpenError, Opened, Opening, Source, Stream, explain, is_lasting,
-    resume_point,
+    Changes, Next, Now, OpenError, Opened, Opening, Recipients, Source, Stream, explain,
+    is_lasting, resume_point,
 };
 use crate::event::{Batch, EventId, Gap, Reason};
 use crate::request::{Format, LastId, Method, SettingError, Settings};
@@ -35,7 +35,32 @@ pub static STREAM: Stream = Stream {
 /// How soon a failed operation is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Whether an engine keeps the sessions and their histories, and no file or spool of this machine.
+///
+/// # Errors
+/// When the settings name both.
+pub fn is_in_engine(settings: &Settings) -> Result<bool, SettingError> {
+    let key = settings
+        .stream_key
+        .as_ref()
+        .map(|key| ("SSE_STREAM_KEY", key));
+    let prefix = settings.stream_key_prefix.as_ref();
+    let Some((name, value)) = key.or(prefix.map(|prefix| ("SSE_STREAM_KEY_PREFIX", prefix))) else {
+        let is_of_files = [&settings.file, &settings.root, &settings.spool];
+        return Ok(settings.redis.is_some() && is_of_files.iter().all(|path| path.is_none()));
+    };
+    if settings.file.is_some() || settings.root.is_some() {
+        let remedy = "SSE_FILE or SSE_ROOT is set as well; set one of them, and the other to \
+                      nothing";
+        return Err(SettingError::new(name, value.as_bytes(), remedy));
+    }
+    Ok(true)
+}
+
 fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
+    if is_in_engine(opening.settings)? {
+        return opening.host.open_in_engine(Recipients::Session, opening);
+    }
     let spool = open_spool(opening, SessionKind::Private)?;
     if opening.request.method != Method::Get {
         return Ok(Opened::Stream(Box::new(EmptySource), None));

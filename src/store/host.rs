@@ -17,8 +17,10 @@ use super::spool::SpoolFolder;
 use crate::publish::Record;
 use crate::request::{BelowRoot, Durability, Request, Settings};
 use crate::source::command::Process;
-use crate::source::redis::{Feed, Key};
-use crate::source::{Host, SessionKind, Spool, tail};
+use crate::source::redis::{Feed, Key, session};
+use crate::source::{
+    Host, OpenError, Opened, Opening, Recipients, SessionKind, Spool, in_files_only, tail,
+};
 use crate::stream::Watching;
 use crate::system::accounts;
 use crate::system::clock;
@@ -151,6 +153,17 @@ impl Host for SystemHost {
         self.capabilities.feed.ok_or(UNSUPPORTED)?(self, key, self.watching)
     }
 
+    fn open_in_engine(
+        &self,
+        recipients: Recipients,
+        opening: &Opening<'_>,
+    ) -> Result<Opened, OpenError> {
+        match self.capabilities.open_in_engine {
+            Some(open) => open(recipients, opening),
+            None => Err(in_files_only()),
+        }
+    }
+
     fn secret(&self) -> io::Result<[u8; 16]> {
         let mut bytes = [0; 16];
         File::open("/dev/urandom")?.read_exact(&mut bytes)?;
@@ -171,6 +184,7 @@ const UNSUPPORTED: io::ErrorKind = io::ErrorKind::Unsupported;
 type Start = fn(&SystemHost, &[String]) -> io::Result<Box<dyn Process>>;
 type OpenSpool = fn(&SystemHost, &Path, SessionKind, Duration) -> io::Result<Rc<dyn Spool>>;
 type OpenFeed = fn(&SystemHost, &Key, Watching) -> io::Result<Box<dyn Feed>>;
+type OpenInEngine = fn(Recipients, &Opening<'_>) -> Result<Opened, OpenError>;
 type Append = fn(&Settings, &Request, &str) -> io::Result<()>;
 
 /// What a program's streams may do besides following files. A program contains only the code of
@@ -181,6 +195,7 @@ pub(crate) struct Capabilities {
     spool: Option<OpenSpool>,
     append: Option<Append>,
     feed: Option<OpenFeed>,
+    open_in_engine: Option<OpenInEngine>,
 }
 
 impl Capabilities {
@@ -190,6 +205,7 @@ impl Capabilities {
         spool: None,
         append: None,
         feed: None,
+        open_in_engine: None,
     };
 
     /// Running programs.
@@ -215,6 +231,7 @@ impl Capabilities {
     pub(crate) const ALL: Self = Self {
         start: Some(start),
         feed: Some(redis::feed),
+        open_in_engine: Some(session::open),
         ..Self::SESSIONS
     };
 }

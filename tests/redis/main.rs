@@ -12,6 +12,7 @@ mod loss;
 mod nodes;
 mod program;
 mod publish;
+mod rooms;
 mod stream;
 
 use peer::{FastCgi, Request};

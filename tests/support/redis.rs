@@ -13,6 +13,10 @@ use super::wait::wait_for;
 const RIGHTS: &str = "+multi +exec +xinfo|stream +xrange +xrevrange +xread +xadd +select \
                       +client|id +client|unblock";
 
+/// The commands that rooms and sessions need besides.
+const RIGHTS_OF_ROOMS: &str = "+eval +time +info +exists +pexpire +pttl +persist +zadd +zrem \
+                               +zscore +zcard +zrange +zrangebyscore +hset +hget +hmget +hdel";
+
 /// A running server. It is killed when it is dropped.
 pub struct Redis {
     child: Child,
@@ -31,7 +35,8 @@ impl Redis {
         let socket = folder.path("redis.sock");
         let acl = format!(
             "user default on nopass ~* &* +@all\n\
-             user sse on >{} resetkeys ~live:* resetchannels -@all {RIGHTS}\n",
+             user sse on >{} resetkeys ~live:* ~{{live:* resetchannels -@all \
+             {RIGHTS} {RIGHTS_OF_ROOMS}\n",
             Self::PASSWORD
         );
         let acl = folder.write("users.acl", acl);

@@ -221,27 +221,27 @@ table! {
     "how long a session outlives its stream"
 
     REDIS "SSE_REDIS" Text("URL"), = Unset(""), "";
-    Only(&["redis", "publish"]), Location, Divides;
+    Only(&["redis", "session", "room", "publish"]), Location, Divides;
     "the Redis that keeps the stream: redis://HOST:PORT/DATABASE or unix:/PATH"
 
     REDIS_USER "SSE_REDIS_USER" Text("NAME"), = Unset("the user of the URL, else default"), "";
-    Only(&["redis", "publish"]), Location, Divides;
+    Only(&["redis", "session", "room", "publish"]), Location, Divides;
     "the ACL user of SSE_REDIS"
 
     REDIS_PASSWORD_FILE "SSE_REDIS_PASSWORD_FILE" Path, = Unset("the password of the URL, else none"), "";
-    Only(&["redis", "publish"]), Location, Divides;
+    Only(&["redis", "session", "room", "publish"]), Location, Divides;
     "the file whose first line is the password for SSE_REDIS"
 
     STREAM_KEY "SSE_STREAM_KEY" Text("KEY"), = Unset(""), "";
-    Only(&["redis", "publish"]), Location, BySource;
+    Only(&["redis", "session", "room", "publish"]), Location, BySource;
     "the key of the Redis Stream"
 
     STREAM_KEY_PREFIX "SSE_STREAM_KEY_PREFIX" Text("PREFIX"), = Unset(""), "";
-    Only(&["redis", "publish"]), Location, BySource;
+    Only(&["redis", "session", "room", "publish"]), Location, BySource;
     "what comes before the name in PATH_INFO to make the key of the Redis Stream"
 
     KEEP "SSE_KEEP" Count(1, 1_000_000_000), = Value("100000"), "some 20 MB of short events, hours at ten a second";
-    Only(&["publish"]), Location, Ignored;
+    Only(&["session", "room", "publish"]), Location, Ignored;
     "publishing to a Redis Stream removes the oldest entries beyond this number"
 
     HEARTBEAT "SSE_HEARTBEAT" seconds(SECOND.saturating_mul(25)), = Value("15s"), "servers cut streams that are silent for 30s";

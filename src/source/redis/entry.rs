@@ -22,6 +22,8 @@ pub(super) struct EntryEncoding {
     filters: Vec<Filter>,
     source_id: SourceId,
     max_data_bytes: usize,
+    /// In a room: the tag of the member whose stream it is.
+    own_tag: Option<Vec<u8>>,
 }
 
 impl EntryEncoding {
@@ -31,6 +33,16 @@ impl EntryEncoding {
             filters,
             source_id: settings.source_id,
             max_data_bytes: settings.max_line_bytes,
+            own_tag: None,
+        }
+    }
+
+    /// The same for the entries of a room: those that begin with the field `tag` and the value
+    /// `own_tag` are not sent.
+    pub(super) fn of_room(self, own_tag: Vec<u8>) -> Self {
+        Self {
+            own_tag: Some(own_tag),
+            ..self
         }
     }
 
@@ -42,7 +54,13 @@ impl EntryEncoding {
     /// Whether an entry is an event of its own, for counting a backlog; `work` is raised by the
     /// cost of matching.
     pub(super) fn counts(&self, fields: &[Field<'_>], work: &mut u64) -> bool {
-        self.judge(fields, work) == Verdict::Passes
+        let is_said = match (&self.own_tag, fields) {
+            (Some(own), [(b"tag", tag), rest @ ..]) => {
+                own != tag && !matches!(rest, [(b"event", b"join" | b"leave"), ..])
+            }
+            _ => true,
+        };
+        is_said && self.judge(fields, work) == Verdict::Passes
     }
 
     /// Filters match the JSON text of an entry, as they match a line of a file.
@@ -62,6 +80,10 @@ impl EntryEncoding {
 
     /// Appends the event of an entry.
     pub(super) fn emit(&self, id: StreamId, fields: &[Field<'_>], out: &mut Batch) {
+        let is_own = |own: &[u8]| matches!(fields, [(b"tag", tag), ..] if *tag == own);
+        if self.own_tag.as_deref().is_some_and(is_own) {
+            return;
+        }
         let mut work = 0;
         let verdict = self.judge(fields, &mut work);
         out.spend(work);
@@ -73,6 +95,10 @@ impl EntryEncoding {
                 return out.gap(&Gap::of(Reason::Cut, bytes), Some(id.event_id()));
             }
         }
+        let fields = match (&self.own_tag, fields) {
+            (Some(_), [(b"tag", _), rest @ ..]) => rest,
+            _ => fields,
+        };
         match *fields {
             [(b"data", data)] => self.event(id, None, data, out),
             [(b"event", name), (b"data", data)] | [(b"data", data), (b"event", name)] => {

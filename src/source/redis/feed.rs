@@ -2,6 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::address::Address;
 use super::id::StreamId;
@@ -15,13 +16,27 @@ pub trait Feed {
 
     /// Sends commands that together have so many replies. There is at most one request without an
     /// answer.
+    ///
+    /// The commands only read, or have no further effect when they are executed twice: they are
+    /// sent again on another connection if the first one is lost.
     fn send(&mut self, commands: Vec<u8>, replies: usize);
+
+    /// From now on, if another feed has sent the same commands and has no answer yet, its answer
+    /// counts for both. The sources of a channel must not do that: in step with it, they would
+    /// not find its position.
+    fn share_answers(&mut self) {}
 
     /// All replies to the commands, one after the other; `None` until they have arrived.
     ///
     /// # Errors
     /// When the engine cannot be reached. The reason has been logged.
     fn receive(&mut self) -> Option<io::Result<Vec<u8>>>;
+
+    /// How long the engine has answered since it could not be reached; `None`: this process has
+    /// not seen that.
+    fn reachable_for(&self) -> Option<Duration> {
+        None
+    }
 
     /// Whether it reports entries. Otherwise a channel has a feed of the same key that does.
     fn is_watching(&self) -> bool;

@@ -25,9 +25,11 @@ mod id;
 mod model;
 mod open;
 mod query;
+mod remedy;
 mod resp;
 mod resume;
 mod search;
+pub mod session;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,6 +45,7 @@ use super::{Changes, Host, Next, Now, Source, Stream};
 use crate::event::{Batch, Event, EventId, EventName, Gap, Reason, Unavailable};
 use entry::EntryEncoding;
 use query::{Answer, Page, Query, Refused, Together};
+use remedy::{remedy, shown};
 use resume::{Ledger, Look, Place, Resumed, Snapshot, resume};
 use search::Search;
 
@@ -95,6 +98,11 @@ pub struct Redis {
     /// Its client has been sent an event or a position.
     is_reported: bool,
     look_at: Duration,
+    look_every: Duration,
+    /// The data of a member's `welcome`, which is sent as soon as the position is known.
+    greeting: Option<String>,
+    /// It has sent a gap.
+    has_gap: bool,
     /// An answer was used in this poll.
     has_looked: bool,
 }
@@ -109,11 +117,6 @@ enum State {
     Reading,
     /// It has ended, because there is nothing to read now.
     Ended,
-}
-
-/// A key, for messages.
-fn shown(key: &[u8]) -> String {
-    format!("the stream {}", key.escape_ascii())
 }
 
 impl Redis {
@@ -144,6 +147,9 @@ impl Redis {
             gap: gap.map(|gap| gap.reason),
             is_reported: false,
             look_at: Duration::ZERO,
+            look_every: LOOK_EVERY,
+            greeting: None,
+            has_gap: false,
             has_looked: false,
         }
     }
@@ -176,7 +182,7 @@ impl Redis {
         now: Now,
         out: &mut Batch,
     ) -> Result<(), Refused> {
-        self.look_at = now.monotonic + LOOK_EVERY;
+        self.look_at = now.monotonic + self.look_every;
         self.has_looked = true;
         let entries = answer.page.left();
         if let Some(each) = answer.page.bytes().checked_div(entries) {
@@ -306,6 +312,7 @@ impl Redis {
             None => format!("{{\"reason\":\"{reason}\"}}"),
         };
         self.is_reported = true;
+        self.has_gap = true;
         out.event(&Event {
             id: Some(self.position.event_id()),
             name: Some(EventName::GAP),
@@ -413,6 +420,7 @@ impl Redis {
                 if let Some(reason) = self.gap.take() {
                     self.gap(reason, None, out);
                 }
+                self.say_greeting(out);
             }
             return Ok(None);
         }
@@ -469,18 +477,5 @@ impl Source for Redis {
         if self.page.left() == 0 {
             self.page = Page::default();
         }
-    }
-}
-
-/// What the administrator can do about an error of the engine.
-fn remedy(text: &str) -> &'static str {
-    match text.split(' ').next().unwrap_or_default() {
-        "WRONGTYPE" => "the key is not a stream; name another, or remove it",
-        "NOAUTH" | "WRONGPASS" => "set SSE_REDIS_USER and SSE_REDIS_PASSWORD_FILE",
-        "NOPERM" => "let the user run the commands that docs/many-machines.md lists, on this key",
-        "LOADING" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN" | "BUSY" => {
-            "clients are asked to come again"
-        }
-        _ => "clients are asked to come again; see the log of the engine",
     }
 }

@@ -86,7 +86,7 @@ pub(super) fn shared(settings: &Settings, request: &Request) -> Option<Vec<u8>> 
     Some([&length, key.as_slice(), filter.unwrap_or_default()].concat())
 }
 
-fn filters(opening: &Opening<'_>) -> Result<Vec<Filter>, OpenError> {
+pub(super) fn filters(opening: &Opening<'_>) -> Result<Vec<Filter>, OpenError> {
     let mut filters = Vec::new();
     if let Some(text) = &opening.settings.filter {
         filters.push(Filter::parse(text).map_err(|error| {
@@ -103,6 +103,28 @@ fn filters(opening: &Opening<'_>) -> Result<Vec<Filter>, OpenError> {
     Ok(filters)
 }
 
+/// Why an engine cannot be accessed.
+pub(super) fn feed_error(error: &io::Error, key: &Key) -> OpenError {
+    match error.kind() {
+        io::ErrorKind::Unsupported => SettingError::new(
+            "SSE_REDIS",
+            b"",
+            "this program does not read from Redis; use nph-redis, sse-fcgi or sse-httpd",
+        )
+        .into(),
+        _ => OpenError::Temporary(format!("SSE_REDIS={}: {error}", key.engine)),
+    }
+}
+
+/// The reconnection time that a client is sent with `unavailable`. The clients of one stream must
+/// not all return at the same moment.
+pub(super) fn retry_ms(opening: &Opening<'_>) -> u64 {
+    let random = opening.host.secret().map_or(0, |bytes| bytes[0]);
+    let factor = 0.75 + 0.75 * f64::from(random) / 255.0;
+    let retry = opening.settings.retry.mul_f64(factor);
+    (retry.as_millis() as u64).max(1000)
+}
+
 pub(super) fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     let settings = opening.settings;
     let engine = engine_of(settings, &**opening.host)?;
@@ -114,29 +136,14 @@ pub(super) fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     let encoding = EntryEncoding::new(lines, settings, filters(opening)?);
     let (last_id, gap) = resume_point(&opening.request.last_id, StreamId::parse);
     let key = Key { engine, name };
-    let feed = opening.host.feed(&key).map_err(|error| {
-        let text = format!("SSE_REDIS={}: {error}", key.engine);
-        match error.kind() {
-            io::ErrorKind::Unsupported => SettingError::new(
-                "SSE_REDIS",
-                b"",
-                "this program does not read from Redis; use nph-redis, sse-fcgi or sse-httpd",
-            )
-            .into(),
-            _ => OpenError::Temporary(text),
-        }
-    })?;
-    // The clients of one stream must not all return at the same moment.
-    let random = opening.host.secret().map_or(0, |bytes| bytes[0]);
-    let retry = settings
-        .retry
-        .mul_f64(0.75 + 0.75 * f64::from(random) / 255.0);
+    let feed = opening.host.feed(&key);
+    let feed = feed.map_err(|error| feed_error(&error, &key))?;
     let state = match last_id {
         Some(id) => State::Resuming(id),
         None => State::Searching(Search::new(settings.backlog_records)),
     };
     let source = Redis {
-        retry_ms: (retry.as_millis() as u64).max(1000),
+        retry_ms: retry_ms(opening),
         ..Redis::new(
             feed,
             key.name,

@@ -252,6 +252,11 @@ impl Page {
             // Without an allocation.
             1 => read(id, &[field(&mut reader)?]),
             2 => read(id, &[field(&mut reader)?, field(&mut reader)?]),
+            3 => {
+                let fields = [(); 3].map(|()| field(&mut reader));
+                let [one, two, three] = fields;
+                read(id, &[one?, two?, three?])
+            }
             _ => {
                 let mut fields = Vec::new();
                 for _ in 0..count {

@@ -14,6 +14,7 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use slab::Slab;
 
 use super::link::Link;
+use super::question::{COMPARED_MAX, Question, Slot};
 use super::waiting::{Said, Waiting};
 use crate::source::redis::{Address, Item, Reader, StreamId, command};
 use crate::system::log::{Level, Log};
@@ -47,29 +48,10 @@ pub(super) struct Engine {
     slots: Slab<Slot>,
     down_until: Option<Instant>,
     failures: u32,
+    /// When it answered again after it could not be reached.
+    back_at: Option<Instant>,
     /// The owners that must be told of a change.
     told: Vec<u64>,
-}
-
-/// A reader.
-struct Slot {
-    key: Vec<u8>,
-    owner: u64,
-    reply: Option<io::Result<Vec<u8>>>,
-    has_signal: bool,
-    /// Distinguishes the readers that have had this place.
-    generation: u64,
-}
-
-struct Question {
-    /// Who asked, and its generation; `None`: nobody waits for the answer.
-    slot: Option<(usize, u64)>,
-    commands: Vec<u8>,
-    replies: usize,
-    answer: Vec<u8>,
-    answered: usize,
-    tries: u8,
-    until: Instant,
 }
 
 impl Engine {
@@ -87,6 +69,7 @@ impl Engine {
             slots: Slab::new(),
             down_until: None,
             failures: 0,
+            back_at: None,
             told: Vec::new(),
         }
     }
@@ -98,6 +81,7 @@ impl Engine {
             owner: 0,
             reply: None,
             has_signal: false,
+            shares_answers: false,
             generation,
         })
     }
@@ -136,23 +120,35 @@ impl Engine {
         }
     }
 
+    pub(super) fn share_answers(&mut self, slot: usize) {
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.shares_answers = true;
+        }
+    }
+
     pub(super) fn send(&mut self, slot: usize, commands: Vec<u8>, replies: usize) {
         let now = Instant::now();
         let Some(own) = self.slots.get_mut(slot) else {
             return;
         };
         own.reply = None;
-        let asker = Some((slot, own.generation));
+        let asker = (slot, own.generation);
         if self.down_until.is_some_and(|until| now < until) {
             own.reply = Some(Err(io::ErrorKind::NotConnected.into()));
             return;
         }
-        self.ask(asker, commands, replies, now);
+        if own.shares_answers {
+            let mut latest = self.questions.iter_mut().rev().take(COMPARED_MAX);
+            if let Some(same) = latest.find(|asked| asked.commands == commands) {
+                return same.askers.push(asker);
+            }
+        }
+        self.ask(vec![asker], commands, replies, now);
     }
 
-    fn ask(&mut self, slot: Option<(usize, u64)>, commands: Vec<u8>, replies: usize, now: Instant) {
+    fn ask(&mut self, askers: Vec<(usize, u64)>, commands: Vec<u8>, replies: usize, now: Instant) {
         self.questions.push_back(Question {
-            slot,
+            askers,
             commands,
             replies,
             answer: Vec::new(),
@@ -205,7 +201,7 @@ impl Engine {
                 &[b"CLIENT", b"UNBLOCK", client.to_string().as_bytes()],
                 &mut commands,
             );
-            self.ask(None, commands, 1, now);
+            self.ask(Vec::new(), commands, 1, now);
         }
         self.block(line, now);
     }
@@ -298,11 +294,11 @@ impl Engine {
         }
         for mut question in std::mem::take(&mut self.questions) {
             question.tries += 1;
-            match question.slot {
+            match question.tries <= TRIES {
                 // Nobody waits for the answer.
-                None => {}
-                Some(_) if question.tries <= TRIES => self.questions.push_back(question),
-                slot => self.answer(slot, Err(io::ErrorKind::ConnectionAborted.into())),
+                _ if question.askers.is_empty() => {}
+                true => self.questions.push_back(question),
+                false => self.refuse(&question, io::ErrorKind::ConnectionAborted),
             }
         }
         if !self.questions.is_empty() {
@@ -326,21 +322,24 @@ impl Engine {
         let kind = format!("engine {}", self.address);
         self.log.rate_limited(Level::Error, &kind, &text);
         for question in std::mem::take(&mut self.questions) {
-            self.answer(question.slot, Err(io::ErrorKind::NotConnected.into()));
+            self.refuse(&question, io::ErrorKind::NotConnected);
         }
         for line in 0..self.waiting.len() {
             self.lose_waiting(line);
         }
     }
 
-    fn answer(&mut self, slot: Option<(usize, u64)>, answer: io::Result<Vec<u8>>) {
-        if let Some((slot, generation)) = slot {
-            if let Some(slot) = self.slots.get_mut(slot) {
-                if slot.generation == generation {
-                    slot.reply = Some(answer);
-                    self.told.push(slot.owner);
-                }
-            }
+    fn refuse(&mut self, question: &Question, kind: io::ErrorKind) {
+        for asker in &question.askers {
+            self.answer(*asker, Err(kind.into()));
+        }
+    }
+
+    fn answer(&mut self, (slot, generation): (usize, u64), answer: io::Result<Vec<u8>>) {
+        let slot = self.slots.get_mut(slot);
+        if let Some(slot) = slot.filter(|slot| slot.generation == generation) {
+            slot.reply = Some(answer);
+            self.told.push(slot.owner);
         }
     }
 
@@ -385,6 +384,7 @@ impl Engine {
         self.is_proven = true;
         if self.failures > 0 {
             self.failures = 0;
+            self.back_at = Some(now);
             self.log
                 .line(Level::Info, &format!("{}: it answers again", self.address));
         }
@@ -397,10 +397,17 @@ impl Engine {
             _ => question.answer.extend_from_slice(&reply),
         }
         question.answered += 1;
-        if question.answered == question.replies {
-            if let Some(question) = self.questions.pop_front() {
-                self.answer(question.slot, Ok(question.answer));
+        if question.answered < question.replies {
+            return;
+        }
+        let Some(question) = self.questions.pop_front() else {
+            return;
+        };
+        if let Some((last, others)) = question.askers.split_last() {
+            for asker in others {
+                self.answer(*asker, Ok(question.answer.clone()));
             }
+            self.answer(*last, Ok(question.answer));
         }
     }
 
@@ -475,6 +482,14 @@ impl Engine {
     /// The owners that must be told of a change.
     pub(super) fn take_told(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.told)
+    }
+
+    /// How long it has answered since it could not be reached; `None` if it always could.
+    pub(super) fn reachable_for(&self) -> Option<Duration> {
+        match self.failures {
+            0 => self.back_at.map(|at| at.elapsed()),
+            _ => Some(Duration::ZERO),
+        }
     }
 
     /// Whether the last attempt to reach it succeeded.

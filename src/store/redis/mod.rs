@@ -14,6 +14,7 @@
 mod engine;
 mod link;
 mod publish;
+mod question;
 mod waiting;
 mod writer;
 
@@ -329,9 +330,18 @@ impl Feed for Reader {
         self.engines.set_timer();
     }
 
+    fn share_answers(&mut self) {
+        let slot = self.access.slot;
+        self.access.engine.borrow_mut().share_answers(slot);
+    }
+
     fn receive(&mut self) -> Option<io::Result<Vec<u8>>> {
         self.pump();
         self.access.engine.borrow_mut().receive(self.access.slot)
+    }
+
+    fn reachable_for(&self) -> Option<Duration> {
+        self.access.engine.borrow().reachable_for()
     }
 
     fn is_watching(&self) -> bool {
