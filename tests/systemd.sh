@@ -154,6 +154,36 @@ inside rm -r /etc/systemd/system/sse-fcgi.service.d
 inside systemctl daemon-reload
 inside systemctl restart sse-fcgi
 
+inside sh -c 'echo from adm >/var/log/adm.log; chown root:adm /var/log/adm.log; chmod 640 /var/log/adm.log'
+ask 30 SSE_STREAM=tail SSE_FILE=/var/log/adm.log >"$scratch/stream" &
+client=$! clients=("$!")
+until_true 5 "the refusal" has_said 'adm.log: Permission denied'
+kill "$client" 2>/dev/null || true
+wait "$client" 2>/dev/null || true
+clients=()
+! grep '^data: from adm' "$scratch/stream" || fail "the default reads the logs of adm"
+permit read-logs
+inside systemctl daemon-reload
+inside systemctl restart sse-fcgi
+has "$(ask 10 SSE_STREAM=tail SSE_FILE=/var/log/adm.log --until '^data:')" 'data: from adm'
+inside rm -r /etc/systemd/system/sse-fcgi.service.d
+
+step "each drop-in of the socket gives it to its web server"
+for pair in nginx-user:nginx caddy:caddy haproxy:haproxy lighttpd:lighttpd; do
+    user=${pair#*:}
+    inside sh -c "id $user >/dev/null 2>&1 || useradd --system --user-group $user
+        rm -rf /etc/systemd/system/sse-fcgi.socket.d
+        install -D -m 644 /mnt/project/systemd/drop-ins/${pair%:*}.conf /etc/systemd/system/sse-fcgi.socket.d/user.conf"
+    inside systemctl daemon-reload
+    inside systemctl restart sse-fcgi.socket
+    has "$(inside stat -c '%U:%G %a' /run/sse-fcgi/sse-fcgi.sock)" "^$user:$user 660$"
+    inside setpriv --reuid "$user" --regid "$user" --clear-groups \
+        test -w /run/sse-fcgi/sse-fcgi.sock || fail "$user cannot connect"
+done
+inside rm -r /etc/systemd/system/sse-fcgi.socket.d
+inside systemctl daemon-reload
+inside systemctl restart sse-fcgi.socket
+
 step "root is refused, and --user becomes www-data"
 inside systemd-run -q --unit=sse-root /usr/local/bin/sse-fcgi --socket /run/sse-root.sock
 until_true 10 "the refusal" inside sh -c \
