@@ -265,6 +265,8 @@ impl Server {
             ("SSE_ROOT", &settings.root),
             ("SSE_SPOOL", &settings.spool),
             ("SSE_REDIS_PASSWORD_FILE", &settings.redis_password_file),
+            ("SSE_REDIS_CA", &settings.redis_ca),
+            ("SSE_REDIS_CERT", &settings.redis_cert),
             ("SSE_KEYS", &settings.access.keys),
             ("SSE_JWT_KEYS", &settings.access.token_keys),
         ];

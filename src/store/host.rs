@@ -80,6 +80,11 @@ impl SystemHost {
         Rc::clone(&self.process_log)
     }
 
+    /// Begins encrypted connections to engines, if the program contains that.
+    pub(super) fn tls(&self) -> Option<redis::OpenTls> {
+        self.capabilities.tls
+    }
+
     /// The watcher, changes and log for a followed path.
     fn surroundings(&self) -> Surroundings {
         Surroundings {
@@ -196,6 +201,7 @@ pub(crate) struct Capabilities {
     append: Option<Append>,
     feed: Option<OpenFeed>,
     open_in_engine: Option<OpenInEngine>,
+    tls: Option<redis::OpenTls>,
 }
 
 impl Capabilities {
@@ -206,6 +212,7 @@ impl Capabilities {
         append: None,
         feed: None,
         open_in_engine: None,
+        tls: None,
     };
 
     /// Running programs.
@@ -221,7 +228,7 @@ impl Capabilities {
         ..Self::FILES
     };
 
-    /// Reading from engines.
+    /// Reading from engines, without TLS: it would make `nph-redis` larger by two thirds.
     pub(crate) const ENGINES: Self = Self {
         feed: Some(redis::feed),
         ..Self::FILES
@@ -232,6 +239,7 @@ impl Capabilities {
         start: Some(start),
         feed: Some(redis::feed),
         open_in_engine: Some(session::open),
+        tls: redis::TLS,
         ..Self::SESSIONS
     };
 }

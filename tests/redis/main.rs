@@ -14,6 +14,7 @@ mod program;
 mod publish;
 mod rooms;
 mod stream;
+mod tls;
 
 use peer::{FastCgi, Request};
 use support::folder::Folder;

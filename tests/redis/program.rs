@@ -49,3 +49,22 @@ fn it_streams_what_is_there_and_what_comes() {
     assert!(rest.contains("retry: "), "{rest}");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn it_says_that_it_does_not_contain_tls() {
+    let output = Command::new(env!("CARGO_BIN_EXE_nph-redis"))
+        .env_clear()
+        .envs([
+            ("GATEWAY_INTERFACE", "CGI/1.1"),
+            ("REQUEST_METHOD", "GET"),
+            ("SCRIPT_FILENAME", "/cgi-bin/nph-redis.cgi"),
+            ("SSE_REDIS", "rediss://sse:secret@127.0.0.1:1"),
+            ("SSE_STREAM_KEY", "live:a"),
+        ])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    let said = "this program does not contain TLS; use sse-fcgi or sse-httpd";
+    assert!(log.contains(said) && !log.contains("secret"), "{log}");
+}

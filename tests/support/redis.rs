@@ -110,6 +110,12 @@ impl Drop for Redis {
     }
 }
 
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
 #[track_caller]
 fn spawn(options: &[String]) -> Child {
     assert!(

@@ -108,6 +108,10 @@ pub struct Settings {
     pub redis_user: Option<String>,
     /// `SSE_REDIS_PASSWORD_FILE`: the file of the user's password.
     pub redis_password_file: Option<PathBuf>,
+    /// `SSE_REDIS_CA`: the certificates that the engine's is verified with, for TLS.
+    pub redis_ca: Option<PathBuf>,
+    /// `SSE_REDIS_CERT`: the certificate that is shown to the engine, and its key.
+    pub redis_cert: Option<PathBuf>,
     /// `SSE_STREAM_KEY`: the key of the Redis Stream.
     pub stream_key: Option<String>,
     /// `SSE_STREAM_KEY_PREFIX`: what comes before the name in `PATH_INFO`.
@@ -232,6 +236,8 @@ impl Settings {
             redis: read.string(&row::REDIS, NOT_UTF_8)?,
             redis_user: read.string(&row::REDIS_USER, NOT_UTF_8)?,
             redis_password_file: read.path(&row::REDIS_PASSWORD_FILE),
+            redis_ca: read.path(&row::REDIS_CA),
+            redis_cert: read.path(&row::REDIS_CERT),
             stream_key: read.string(&row::STREAM_KEY, NOT_UTF_8)?,
             stream_key_prefix: read.string(&row::STREAM_KEY_PREFIX, NOT_UTF_8)?,
             keep_entries: read.count(&row::KEEP)?,

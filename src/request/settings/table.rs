@@ -222,7 +222,7 @@ table! {
 
     REDIS "SSE_REDIS" Text("URL"), = Unset(""), "";
     Only(&["redis", "session", "room", "publish"]), Location, Divides;
-    "the Redis that keeps the stream: redis://HOST:PORT/DATABASE or unix:/PATH"
+    "the Redis that keeps the stream: redis://HOST:PORT/DATABASE, rediss:// for TLS, or unix:/PATH"
 
     REDIS_USER "SSE_REDIS_USER" Text("NAME"), = Unset("the user of the URL, else default"), "";
     Only(&["redis", "session", "room", "publish"]), Location, Divides;
@@ -231,6 +231,14 @@ table! {
     REDIS_PASSWORD_FILE "SSE_REDIS_PASSWORD_FILE" Path, = Unset("the password of the URL, else none"), "";
     Only(&["redis", "session", "room", "publish"]), Location, Divides;
     "the file whose first line is the password for SSE_REDIS"
+
+    REDIS_CA "SSE_REDIS_CA" Path, = Unset("the system's certificates"), "";
+    Only(&["redis", "session", "room", "publish"]), Location, Divides;
+    "for rediss://, the file of the certificates with which that of SSE_REDIS is verified (PEM)"
+
+    REDIS_CERT "SSE_REDIS_CERT" Path, = Unset("none"), "";
+    Only(&["redis", "session", "room", "publish"]), Location, Divides;
+    "for rediss://, the file with the certificate of this client and its private key (PEM)"
 
     STREAM_KEY "SSE_STREAM_KEY" Text("KEY"), = Unset(""), "";
     Only(&["redis", "session", "room", "publish"]), Location, BySource;

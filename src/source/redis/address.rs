@@ -14,6 +14,17 @@ pub struct Address {
     pub user: Option<String>,
     /// The password, if there is one.
     pub password: Option<String>,
+    /// The certificates, if the connection is encrypted.
+    pub tls: Option<Certificates>,
+}
+
+/// What a TLS connection to an engine uses, each the content of a file in PEM.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Certificates {
+    /// The authorities that are trusted; `None`: those of the system.
+    pub authority: Option<Vec<u8>>,
+    /// The certificate of this client and its private key, for an engine that asks for them.
+    pub own: Option<Vec<u8>>,
 }
 
 /// Where an engine listens.
@@ -29,22 +40,22 @@ pub enum Place {
 const PORT: u16 = 6379;
 
 impl Address {
-    /// Reads `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]` or `unix:/PATH[?db=DATABASE]`.
+    /// Reads `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]`, the same with `rediss` for TLS, or
+    /// `unix:/PATH[?db=DATABASE]`.
     ///
     /// # Errors
     /// The remedy. It does not contain the value, in which there may be a password.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const REMEDY: &str = "write redis://HOST:PORT or unix:/PATH";
+        const REMEDY: &str = "write redis://HOST:PORT, rediss://HOST:PORT or unix:/PATH";
         if let Some(path) = text.strip_prefix("unix:") {
             return Self::parse_unix(path);
         }
-        if text.starts_with("rediss:") {
-            return Err(
-                "TLS is not supported here; let a tunnel such as stunnel or a service mesh \
-                        encrypt the connection, and name its own end",
-            );
-        }
-        let rest = text.strip_prefix("redis://").ok_or(REMEDY)?;
+        let (scheme, rest) = text.split_once("://").ok_or(REMEDY)?;
+        let tls = match scheme {
+            "redis" => None,
+            "rediss" => Some(Certificates::default()),
+            _ => return Err(REMEDY),
+        };
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, host) = match authority.rsplit_once('@') {
             Some((login, host)) => (Some(login), host),
@@ -61,6 +72,7 @@ impl Address {
             database: number(database)?,
             user,
             password,
+            tls,
         })
     }
 
@@ -82,6 +94,7 @@ impl Address {
             database: number(database)?,
             user: None,
             password: None,
+            tls: None,
         })
     }
 }
@@ -142,9 +155,15 @@ fn decoded(text: &str) -> Result<Option<String>, &'static str> {
 impl fmt::Display for Address {
     /// Without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.tls {
+            Some(_) => "rediss",
+            None => "redis",
+        };
         match &self.place {
-            Place::Tcp(host, port) if host.contains(':') => write!(f, "redis://[{host}]:{port}"),
-            Place::Tcp(host, port) => write!(f, "redis://{host}:{port}"),
+            Place::Tcp(host, port) if host.contains(':') => {
+                write!(f, "{scheme}://[{host}]:{port}")
+            }
+            Place::Tcp(host, port) => write!(f, "{scheme}://{host}:{port}"),
             Place::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -173,6 +192,7 @@ mod tests {
         check("redis://10.0.0.1", "redis://10.0.0.1:6379", 0, None, None);
         check("redis://db:7000/3", "redis://db:7000", 3, None, None);
         check("redis://[::1]:7000/", "redis://[::1]:7000", 0, None, None);
+        check("rediss://db:7000/1", "rediss://db:7000", 1, None, None);
         check("redis://[::1]", "redis://[::1]:6379", 0, None, None);
         check(
             "redis://sse:a%40b:c@db",
@@ -211,7 +231,8 @@ mod tests {
             "unix:",
             "unix:r.sock",
             "unix:/r?x",
-            "rediss://db",
+            "rediss:db",
+            "rediss+x://db",
         ] {
             let remedy = Address::parse(bad).unwrap_err();
             assert!(!remedy.contains("zz"), "{bad}");

@@ -34,7 +34,7 @@ pub mod session;
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use address::{Address, Place as EnginePlace};
+pub use address::{Address, Certificates, Place as EnginePlace};
 pub use append::{Append, NotWritten, Writing, appended};
 pub use feed::{Feed, Key};
 pub use id::StreamId;

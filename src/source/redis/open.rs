@@ -1,6 +1,7 @@
 //! Opens a stream of an engine as its settings and the request say.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::entry::EntryEncoding;
@@ -11,6 +12,9 @@ use crate::source::{Host, OpenError, Opened, Opening, explain, resume_point};
 
 /// The longest key, and the longest file with a password, in bytes.
 const TEXT_MAX_BYTES: usize = 1024;
+
+/// The longest file with certificates, in bytes. A system's own has 0.2 MB.
+const PEM_MAX_BYTES: usize = 1 << 20;
 
 /// The key of a request.
 ///
@@ -62,19 +66,40 @@ pub(crate) fn engine_of(settings: &Settings, host: &dyn Host) -> Result<Address,
         engine.user = Some(user.clone());
     }
     if let Some(path) = &settings.redis_password_file {
-        let read = host.read(path, TEXT_MAX_BYTES as u64);
-        let read = read.and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))
-        });
-        let text = read.map_err(|error| {
-            let remedy = "name a file with the password that it can read";
+        let remedy = "name a file with the password that it can read";
+        let setting = "SSE_REDIS_PASSWORD_FILE";
+        let bytes = content(host, setting, path, TEXT_MAX_BYTES, remedy)?;
+        let text = String::from_utf8(bytes).map_err(|_| {
             let value = path.as_os_str().as_encoded_bytes();
-            let text = explain(&error, &host.user(), remedy);
-            SettingError::new("SSE_REDIS_PASSWORD_FILE", value, text)
+            SettingError::new(setting, value, "it is not UTF-8")
         })?;
         engine.password = Some(text.lines().next().unwrap_or_default().to_owned());
     }
+    if let Some(tls) = &mut engine.tls {
+        let read = |setting, path: &Option<PathBuf>, remedy| match path {
+            Some(path) => content(host, setting, path, PEM_MAX_BYTES, remedy).map(Some),
+            None => Ok(None),
+        };
+        let remedy = "name a file with certificates in PEM that it can read";
+        tls.authority = read("SSE_REDIS_CA", &settings.redis_ca, remedy)?;
+        let remedy = "name a file with a certificate and its private key in PEM that it can read";
+        tls.own = read("SSE_REDIS_CERT", &settings.redis_cert, remedy)?;
+    }
     Ok(engine)
+}
+
+/// The content of a file that a setting names.
+fn content(
+    host: &dyn Host,
+    setting: &'static str,
+    path: &Path,
+    limit_bytes: usize,
+    remedy: &str,
+) -> Result<Vec<u8>, SettingError> {
+    host.read(path, limit_bytes as u64).map_err(|error| {
+        let text = explain(&error, &host.user(), remedy);
+        SettingError::new(setting, path.as_os_str().as_encoded_bytes(), text)
+    })
 }
 
 /// What two subscribers must have in common besides their settings.
@@ -106,12 +131,15 @@ pub(super) fn filters(opening: &Opening<'_>) -> Result<Vec<Filter>, OpenError> {
 /// Why an engine cannot be accessed.
 pub(super) fn feed_error(error: &io::Error, key: &Key) -> OpenError {
     match error.kind() {
-        io::ErrorKind::Unsupported => SettingError::new(
-            "SSE_REDIS",
-            b"",
-            "this program does not read from Redis; use nph-redis, sse-fcgi or sse-httpd",
-        )
-        .into(),
+        io::ErrorKind::Unsupported => {
+            let remedy = match error.get_ref() {
+                Some(error) => error.to_string(),
+                None => "this program does not read from Redis; use nph-redis, sse-fcgi or \
+                         sse-httpd"
+                    .into(),
+            };
+            SettingError::new("SSE_REDIS", b"", remedy).into()
+        }
         _ => OpenError::Temporary(format!("SSE_REDIS={}: {error}", key.engine)),
     }
 }

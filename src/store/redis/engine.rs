@@ -10,10 +10,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use slab::Slab;
 
-use super::link::Link;
+use super::link::{Link, Opener};
 use super::question::{COMPARED_MAX, Question, Slot};
 use super::waiting::{Said, Waiting};
 use crate::source::redis::{Address, Item, Reader, StreamId, command};
@@ -36,7 +35,7 @@ pub(super) struct Engine {
     pub(super) address: Address,
     /// It is in the high half of the data of epoll.
     number: u64,
-    epoll: Rc<Epoll>,
+    opener: Rc<Opener>,
     log: Rc<Log>,
     link: Option<Link>,
     /// The link has answered something.
@@ -55,11 +54,11 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(address: Address, number: u64, epoll: &Rc<Epoll>, log: &Rc<Log>) -> Self {
+    pub(super) fn new(address: Address, number: u64, opener: &Rc<Opener>, log: &Rc<Log>) -> Self {
         Self {
             address,
             number,
-            epoll: Rc::clone(epoll),
+            opener: Rc::clone(opener),
             log: Rc::clone(log),
             link: None,
             is_proven: false,
@@ -232,14 +231,8 @@ impl Engine {
     }
 
     fn open(&self, connection: u64) -> io::Result<Link> {
-        let link = Link::open(&self.address)?;
-        let flags = EpollFlags::EPOLLIN
-            | EpollFlags::EPOLLOUT
-            | EpollFlags::EPOLLRDHUP
-            | EpollFlags::EPOLLET;
-        let event = EpollEvent::new(flags, self.number << 32 | connection);
-        self.epoll.add(&link, event)?;
-        Ok(link)
+        let data = self.number << 32 | connection;
+        self.opener.open(&self.address, data)
     }
 
     /// A waiting connection is lost: its readers ask, which shows whether the engine is reachable.
@@ -289,6 +282,10 @@ impl Engine {
     /// The connection for questions is lost.
     fn lose(&mut self, error: &io::Error, now: Instant) {
         self.link = None;
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            // Trying again soon does not help.
+            self.failures = self.failures.max(8);
+        }
         if !self.is_proven {
             return self.fail(&error.to_string(), now);
         }

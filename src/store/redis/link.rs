@@ -7,12 +7,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect,
     getsockopt, setsockopt, socket, sockopt,
 };
 
-use crate::source::redis::{Address, EnginePlace, Scanner, command};
+use crate::source::redis::{Address, Certificates, EnginePlace, Scanner, command};
 
 /// The size of one read.
 const READ_BYTES: usize = 64 * 1024;
@@ -31,17 +32,48 @@ pub(super) struct Link {
     opening_replies: usize,
 }
 
+/// An encrypted connection.
+pub(crate) trait Secured: Read + Write + AsFd {}
+
+/// Begins an encrypted connection to a host.
+pub(crate) type OpenTls = fn(TcpStream, &str, &Certificates) -> io::Result<Box<dyn Secured>>;
+
+/// Opens connections whose events arrive at one epoll.
+pub(super) struct Opener {
+    pub(super) epoll: Epoll,
+    /// `None`: the program does not contain TLS.
+    pub(super) tls: Option<OpenTls>,
+}
+
+impl Opener {
+    /// Begins to connect; the events of the connection have these data.
+    ///
+    /// # Errors
+    /// See [`Link::open`].
+    pub(super) fn open(&self, address: &Address, data: u64) -> io::Result<Link> {
+        let link = Link::open(address, self.tls)?;
+        let flags = EpollFlags::EPOLLIN
+            | EpollFlags::EPOLLOUT
+            | EpollFlags::EPOLLRDHUP
+            | EpollFlags::EPOLLET;
+        self.epoll.add(&link, EpollEvent::new(flags, data))?;
+        Ok(link)
+    }
+}
+
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<dyn Secured>),
 }
 
 impl Link {
-    /// Begins to connect. The first commands authenticate and select the database.
+    /// Begins to connect. The first commands authenticate and select the database. `tls` begins an
+    /// encrypted connection, if the program contains that.
     ///
     /// # Errors
-    /// The system's error; for a host name, that it is unknown.
-    pub(super) fn open(address: &Address) -> io::Result<Self> {
+    /// The system's error; for a host name, that it is unknown; for TLS, which setting is wrong.
+    fn open(address: &Address, tls: Option<OpenTls>) -> io::Result<Self> {
         let mut link = match &address.place {
             EnginePlace::Unix(path) => {
                 let own = new_socket(AddressFamily::Unix)?;
@@ -57,7 +89,12 @@ impl Link {
                 setsockopt(&own, sockopt::TcpNoDelay, &true)?;
                 setsockopt(&own, sockopt::KeepAlive, &true)?;
                 let is_connected = begin(&own, &SockaddrStorage::from(place))?;
-                Self::of(Socket::Tcp(own.into()), is_connected)
+                let socket = match (&address.tls, tls) {
+                    (None, _) => Socket::Tcp(own.into()),
+                    (Some(files), Some(begin)) => Socket::Tls(begin(own.into(), host, files)?),
+                    (Some(_), None) => return Err(io::ErrorKind::Unsupported.into()),
+                };
+                Self::of(socket, is_connected)
             }
         };
         if address.user.is_some() || address.password.is_some() {
@@ -141,7 +178,12 @@ impl Link {
         if self.output.is_empty() {
             self.output.shrink_to(IDLE_BYTES);
         }
-        result
+        result?;
+        // TLS keeps what it has encrypted.
+        match self.socket.flush() {
+            Err(error) if !waits(&error) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Reads what has arrived; `reply` gets each complete reply.
@@ -172,6 +214,10 @@ impl Link {
         }
         if self.input.is_empty() {
             self.input.shrink_to(IDLE_BYTES);
+        }
+        // What was read may have completed a TLS handshake.
+        if !self.output.is_empty() {
+            self.flush()?;
         }
         Ok(replies)
     }
@@ -250,6 +296,7 @@ impl Read for Socket {
         match self {
             Self::Tcp(socket) => socket.read(buffer),
             Self::Unix(socket) => socket.read(buffer),
+            Self::Tls(socket) => socket.read(buffer),
         }
     }
 }
@@ -259,11 +306,15 @@ impl Write for Socket {
         match self {
             Self::Tcp(socket) => socket.write(bytes),
             Self::Unix(socket) => socket.write(bytes),
+            Self::Tls(socket) => socket.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+            Self::Tls(socket) => socket.flush(),
+        }
     }
 }
 
@@ -272,6 +323,7 @@ impl AsFd for Socket {
         match self {
             Self::Tcp(socket) => socket.as_fd(),
             Self::Unix(socket) => socket.as_fd(),
+            Self::Tls(socket) => socket.as_fd(),
         }
     }
 }

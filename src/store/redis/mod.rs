@@ -15,6 +15,8 @@ mod engine;
 mod link;
 mod publish;
 mod question;
+#[cfg(feature = "tls")]
+mod tls;
 mod waiting;
 mod writer;
 
@@ -37,7 +39,16 @@ use crate::stream::Watching;
 use crate::system::log::Log;
 use crate::system::watch::Hints;
 use engine::Engine;
+pub(crate) use link::OpenTls;
+use link::Opener;
 use writer::{Slot, Writer};
+
+/// TLS for [`feed`].
+#[cfg(feature = "tls")]
+pub(super) const TLS: Option<OpenTls> = Some(tls::begin);
+/// TLS for [`feed`]: this build has none.
+#[cfg(not(feature = "tls"))]
+pub(super) const TLS: Option<OpenTls> = None;
 
 /// The data of epoll for the timer.
 const TIMER: u64 = u64::MAX;
@@ -47,7 +58,7 @@ const WRITER: u64 = 1 << 63;
 
 /// The engines of a process.
 pub(super) struct Engines {
-    epoll: Rc<Epoll>,
+    opener: Rc<Opener>,
     timer: TimerFd,
     /// When the timer fires; `None`: it is not set.
     fires_at: Cell<Option<Instant>>,
@@ -69,7 +80,10 @@ impl Engines {
         let is_pumped = hints.owner() != 0;
         host.programs.add(epoll.0.as_fd(), hints)?;
         Ok(Self {
-            epoll: Rc::new(epoll),
+            opener: Rc::new(Opener {
+                epoll,
+                tls: host.tls(),
+            }),
             timer,
             fires_at: Cell::new(None),
             engines: RefCell::default(),
@@ -89,7 +103,7 @@ impl Engines {
             return Rc::clone(engine);
         }
         let number = engines.len() as u64;
-        let engine = Engine::new(key.engine.clone(), number, &self.epoll, &self.log);
+        let engine = Engine::new(key.engine.clone(), number, &self.opener, &self.log);
         let engine = Rc::new(RefCell::new(engine));
         engines.push(Rc::clone(&engine));
         engine
@@ -104,15 +118,30 @@ impl Engines {
             return Rc::clone(writer);
         }
         let number = WRITER | writers.len() as u64;
-        let writer = Writer::new(address.clone(), number, &self.epoll, &self.log);
+        let writer = Writer::new(address.clone(), number, &self.opener, &self.log);
         let writer = Rc::new(RefCell::new(writer));
         writers.push(Rc::clone(&writer));
         writer
     }
 
+    /// Whether the program contains what is necessary for this address.
+    fn check(&self, address: &Address) -> io::Result<()> {
+        if address.tls.is_none() || self.opener.tls.is_some() {
+            return Ok(());
+        }
+        let text = match TLS {
+            Some(_) => {
+                "this program does not contain TLS; use sse-fcgi or sse-httpd, or let a tunnel \
+                 such as stunnel encrypt the connection"
+            }
+            None => "this program was built without TLS; build it with the feature tls",
+        };
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    }
+
     /// Waits until something can be done, at most so long.
     fn wait(&self, time: Duration) {
-        let mut readable = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
+        let mut readable = [PollFd::new(self.opener.epoll.0.as_fd(), PollFlags::POLLIN)];
         // Rounded up: a wait that ends before its time would be repeated.
         let milliseconds = time.as_micros().div_ceil(1_000).min(i32::MAX as u128) as i32;
         let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::ZERO);
@@ -149,6 +178,7 @@ impl Pump for Engines {
     fn pump(&self, told: &mut dyn FnMut(u64)) {
         let mut events = [EpollEvent::empty(); 64];
         let count = self
+            .opener
             .epoll
             .wait(&mut events, EpollTimeout::ZERO)
             .unwrap_or(0);
@@ -235,7 +265,7 @@ fn engines_of(host: &SystemHost) -> io::Result<Rc<Engines>> {
 /// the owner of a source is; 0 is nobody. While the result is kept, somebody waits for the answer.
 ///
 /// # Errors
-/// When no descriptor is left.
+/// When no descriptor is left, or the program does not contain TLS.
 pub(super) fn write(
     host: &SystemHost,
     key: &Key,
@@ -244,6 +274,7 @@ pub(super) fn write(
     owner: u64,
 ) -> io::Result<Box<dyn Writing>> {
     let engines = engines_of(host)?;
+    engines.check(&key.engine)?;
     let writer = engines.writer(&key.engine);
     let slot = writer.borrow_mut().write(commands, replies, owner);
     engines.set_timer();
@@ -268,6 +299,7 @@ impl Writing for Written {
 /// Opens the access to a key.
 pub(super) fn feed(host: &SystemHost, key: &Key, watching: Watching) -> io::Result<Box<dyn Feed>> {
     let engines = engines_of(host)?;
+    engines.check(&key.engine)?;
     let engine = engines.engine(key);
     let generation = engines.next_generation.get() + 1;
     engines.next_generation.set(generation);

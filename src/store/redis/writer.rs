@@ -15,9 +15,7 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
-
-use super::link::Link;
+use super::link::{Link, Opener};
 use crate::source::redis::{Address, Item, NotWritten, Reader};
 use crate::system::log::{Level, Log};
 
@@ -59,7 +57,7 @@ pub(super) struct Writer {
     pub(super) address: Address,
     /// The data of epoll.
     number: u64,
-    epoll: Rc<Epoll>,
+    opener: Rc<Opener>,
     log: Rc<Log>,
     link: Option<Link>,
     /// The link has answered something.
@@ -80,11 +78,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(address: Address, number: u64, epoll: &Rc<Epoll>, log: &Rc<Log>) -> Self {
+    pub(super) fn new(address: Address, number: u64, opener: &Rc<Opener>, log: &Rc<Log>) -> Self {
         Self {
             address,
             number,
-            epoll: Rc::clone(epoll),
+            opener: Rc::clone(opener),
             log: Rc::clone(log),
             link: None,
             is_proven: false,
@@ -139,15 +137,7 @@ impl Writer {
 
     fn connect(&mut self, now: Instant) {
         self.is_proven = false;
-        let opened = Link::open(&self.address).and_then(|link| {
-            let flags = EpollFlags::EPOLLIN
-                | EpollFlags::EPOLLOUT
-                | EpollFlags::EPOLLRDHUP
-                | EpollFlags::EPOLLET;
-            self.epoll.add(&link, EpollEvent::new(flags, self.number))?;
-            Ok(link)
-        });
-        match opened {
+        match self.opener.open(&self.address, self.number) {
             Ok(link) => {
                 self.link = Some(link);
                 self.pushed = 0;
