@@ -190,9 +190,13 @@ export class StreamHistory {
     this.#forgotten[type] = seq;
   }
 
-  /** What another tab needs to know what this one knows. */
-  snapshot() {
-    return { events: this.#events.slice(), forgotten: { ...this.#forgotten }, added: { ...this.#added } };
+  all() {
+    return this.#events.slice();
+  }
+
+  /** What another tab needs to know of them. */
+  knowledge() {
+    return { forgotten: { ...this.#forgotten }, added: { ...this.#added } };
   }
 
   /**
@@ -218,7 +222,7 @@ export class StreamHistory {
       const part = partOf(own?.id ?? id, stream);
       const at = own
         ? (theirs.get(keyOf(own)) ?? -1)
-        : events.findLastIndex((event) => isOf(event) && partOf(event.id, stream) === part);
+        : events.findLastIndex((event) => part && isOf(event) && partOf(event.id, stream) === part);
       if (at >= 0) known.set(stream, at);
       else if (last && this.holds(last)) known.set(stream, events.length);
       else if (own || part) late.add(stream);

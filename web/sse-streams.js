@@ -20,6 +20,8 @@
 
 /** A stream that nobody wants is kept for so long: somebody may be on the way to another page. */
 const UNWANTED_MS = 10_000;
+/** The positions of so many files fit into one id; more streams than that are not taken together. */
+const STREAMS_MAX = 13;
 
 /** What the connection itself has to say, for all streams; a Source reads the rest. */
 export const OF_CONNECTION = ['gap', 'close'];
@@ -179,6 +181,16 @@ export class Union {
     const { held = [] } = await navigator.locks.query();
     const names = held.map(({ name = '' }) => name).filter((name) => name.startsWith(this.#prefix));
     return [this.wish, ...names.map((name) => JSON.parse(name.slice(this.#prefix.length)))];
+  }
+
+  /**
+   * Whether there is room for what another tab wants.
+   *
+   * @param {Wish} wish
+   */
+  hasRoomFor({ streams }) {
+    const more = streams.filter((stream) => !this.#streams.has(stream));
+    return more.length === 0 || this.#streams.size + more.length <= STREAMS_MAX;
   }
 
   /**

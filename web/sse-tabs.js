@@ -38,6 +38,8 @@
  *    of them, after its last id. What nobody has wanted for some seconds is left
  *    out by another one.
  *  - A tab is `open` when the connection has all of its streams.
+ *  - A tab whose streams do not fit into the connection any more goes to another
+ *    group, which has a connection of its own.
  *  - A connection may bring what tabs already have in another order between
  *    streams. So every tab, the leader too, drops what it has (StreamHistory).
  *
@@ -278,10 +280,12 @@ export class SharedSource {
     const term = this.#term;
     const wishes = await this.#wishes();
     if (this.#role !== 'leading' || this.#term !== term) return;
-    this.#want({
-      streams: wishes.flatMap(({ streams }) => streams),
-      types: wishes.flatMap(({ types }) => types),
-    });
+    const together = { ...wishes[0] };
+    for (const { streams, types } of wishes) {
+      const more = { streams: [...new Set([...together.streams, ...streams])], types: [...together.types, ...types] };
+      if (/** @type {Union} */ (this.#union).hasRoomFor(more)) Object.assign(together, more);
+    }
+    this.#want(together);
     this.#begin();
   }
 
@@ -335,8 +339,8 @@ export class SharedSource {
   /** What the other tabs have to know of a group with several streams. */
   #shared() {
     if (!this.#union) return {};
-    const { forgotten, added } = /** @type {StreamHistory} */ (this.#history).snapshot();
-    return { union: this.#union.snapshot(), live: this.#live, forgotten, added };
+    const knowledge = /** @type {StreamHistory} */ (this.#history).knowledge();
+    return { union: this.#union.snapshot(), live: this.#live, ...knowledge };
   }
 
   // --- leading
@@ -370,6 +374,7 @@ export class SharedSource {
   /** @param {{from: string, seq: number, id: string, wish?: import('./sse-streams.js').Wish}} place */
   #answer({ from, seq, id, wish }) {
     this.#flush();
+    if (wish && !this.#union?.hasRoomFor(wish)) return this.#post({ kind: 'full', to: from, term: this.#term });
     if (wish) this.#want(wish);
     const rest = this.#history.after(seq, id);
     this.#post({
@@ -403,7 +408,8 @@ export class SharedSource {
       return;
     }
     if (!(message.term >= this.#term)) return;
-    if (message.kind === 'log' && message.to !== this.#me) return;
+    if (message.to && message.to !== this.#me) return;
+    if (message.kind === 'full') return this.#goElsewhere();
     this.#term = message.term;
     this.#heardAt = Date.now();
     this.#isProbing = false;
@@ -431,6 +437,15 @@ export class SharedSource {
         this.#tell(message.state);
       }
     }
+  }
+
+  /** There is no room for what this tab wants. */
+  #goElsewhere() {
+    const { wish } = /** @type {Union} */ (this.#union);
+    this.stop();
+    this.#name += ' more';
+    this.#union = new Union(this.#name, wish);
+    this.start();
   }
 
   /** @param {any} log the leader's answer to #ask */
