@@ -128,7 +128,7 @@ impl PostHandler {
             }
             PostStart::Post(post) => post,
         };
-        let target = match location.entries(request).map_err(refuse)? {
+        let target = match location.entries(request, fields).map_err(refuse)? {
             Some(entries) => Target::Entries(entries),
             None => {
                 let to = location.destination(request, fields, now);
@@ -182,7 +182,10 @@ impl PostHandler {
     pub(crate) fn at(&mut self, now: Now) -> Step {
         loop {
             let next = match &self.stage {
-                Stage::Turn => self.take_turn(now),
+                Stage::Turn => match self.ask_turn(now) {
+                    Some(step) => return step,
+                    None => self.take_turn(now),
+                },
                 Stage::Body => match self.post.at(now.monotonic) {
                     PostStep::More => {
                         let until = self.post.until();
@@ -212,6 +215,26 @@ impl PostHandler {
             }
             self.again = AGAIN_FIRST;
         }
+    }
+
+    /// What the engine says of its client, until that lets it publish.
+    fn ask_turn(&mut self, now: Now) -> Option<Step> {
+        let Target::Entries(entries) = &mut self.target else {
+            return None;
+        };
+        let until = self.post.until();
+        let refused = match entries.turn() {
+            Some(Ok(author)) => {
+                if let Some(author) = author {
+                    self.post.comes_from(author);
+                }
+                return None;
+            }
+            Some(Err(error)) => error,
+            None if now.monotonic < until => return Some(Step::Answer { until }),
+            None => entries.gave_up(),
+        };
+        Some(self.refuse(&refused))
     }
 
     fn take_turn(&mut self, now: Now) -> Result<Stage, Delay> {

@@ -21,7 +21,7 @@ use crate::request::{
     Absent, BelowRoot, Format, Grant, Publishing, Request, SettingError, Settings,
 };
 use crate::source::room::{history_settings, may_be_room, members_of};
-use crate::source::session::SPOOL_REMEDY;
+use crate::source::session::{SPOOL_REMEDY, is_in_engine};
 use crate::source::tail::TailId;
 use crate::source::{
     Author, Now, Recipients, SessionId, SessionKind, Spool as _, explain, is_lasting,
@@ -53,6 +53,15 @@ pub(crate) trait OpenEntries {
         owner: u64,
     ) -> Result<Box<dyn EntryDestination>, PublishError>;
 
+    /// The room or the private session to which a request publishes.
+    fn open_session(
+        &self,
+        recipients: Recipients,
+        location: &PublishLocation,
+        request: &Request,
+        fields: &PostFields,
+    ) -> Result<Box<dyn EntryDestination>, PublishError>;
+
     /// Waits until an engine has answered, at most so long. Only a program without an event loop
     /// calls it.
     fn wait(&self, time: Duration);
@@ -60,6 +69,11 @@ pub(crate) trait OpenEntries {
 
 /// A stream of an engine, as the destination of one record. It never waits.
 pub(crate) trait EntryDestination {
+    /// Whether its client may publish now, when it is known; in a room, as which member.
+    fn turn(&mut self) -> Option<Result<Option<Author>, PublishError>> {
+        Some(Ok(None))
+    }
+
     /// Begins to append it.
     fn append(&mut self, record: &Record);
 
@@ -154,18 +168,21 @@ impl PublishLocation {
     }
 
     /// Whether records go to a stream of an engine.
-    fn is_engine_s(&self) -> bool {
+    fn is_engine_s(&self) -> Result<bool, SettingError> {
         let settings = &self.settings;
-        let has_key = settings.stream_key.is_some() || settings.stream_key_prefix.is_some();
-        self.recipients.is_none() && has_key
+        match self.recipients {
+            None => Ok(settings.stream_key.is_some() || settings.stream_key_prefix.is_some()),
+            Some(_) => is_in_engine(settings),
+        }
     }
 
     /// The stream to which a request publishes, if its location has one.
     pub(crate) fn entries(
         &self,
         request: &Request,
+        fields: &PostFields,
     ) -> Result<Option<Box<dyn EntryDestination>>, PublishError> {
-        if !self.is_engine_s() {
+        if !self.is_engine_s()? {
             return Ok(None);
         }
         let settings = &self.settings;
@@ -183,9 +200,11 @@ impl PublishLocation {
                           sse-httpd";
             return Err(SettingError::new(name, b"", remedy).into());
         };
-        entries
-            .open_entries(settings, &self.publishing, request, self.owner)
-            .map(Some)
+        match self.recipients {
+            None => entries.open_entries(settings, &self.publishing, request, self.owner),
+            Some(recipients) => entries.open_session(recipients, self, request, fields),
+        }
+        .map(Some)
     }
 
     /// The destination of a request's records.

@@ -71,6 +71,35 @@ impl Stage {
         (client, session)
     }
 
+    /// A POST to the room by the owner of a session: its status and its body.
+    #[track_caller]
+    fn post(&self, node: usize, session: &str, body: &str) -> (u16, Value) {
+        self.post_to(&self.room(), node, session, body)
+    }
+
+    #[track_caller]
+    fn post_to(&self, to: &Request, node: usize, session: &str, body: &str) -> (u16, Value) {
+        let post = to
+            .clone()
+            .method("POST")
+            .set("CONTENT_TYPE", "text/plain")
+            .set("CONTENT_LENGTH", body.len().to_string())
+            .set("REMOTE_ADDR", "192.0.2.1")
+            .set("HTTP_X_SESSION_ID", session);
+        let mut client = self.nodes[node].ask(&post.body(body.as_bytes()));
+        let status = client.status();
+        client.whole();
+        (status, json(&String::from_utf8_lossy(&client.body)))
+    }
+
+    /// A message that reaches the room: the id of its event.
+    #[track_caller]
+    fn say(&self, node: usize, session: &str, text: &str) -> String {
+        let (status, body) = self.post(node, session, text);
+        assert_eq!(status, 201, "{body}");
+        body["id"].as_str().unwrap().to_owned()
+    }
+
     /// The event names, tags and nicks of the history.
     fn history(&mut self) -> Vec<String> {
         let text = self.redis.run(&["XRANGE", ROOM, "-", "+"]);
@@ -360,4 +389,126 @@ fn settings_that_contradict_each_other_are_refused() {
     // No session is made for a HEAD.
     let head = stage.room().method("HEAD");
     assert_eq!(stage.nodes[0].ask(&head).status(), 200);
+}
+
+#[test]
+fn what_one_says_on_any_node_reaches_all_others_in_one_order_and_not_itself() {
+    let stage = Stage::new();
+    let (mut ann, ann_id) = stage.member(0, "Ann", 1);
+    let (mut bob, bob_id) = stage.member(1, "Bob", 2);
+    assert_eq!(told(&ann.event()), "join Bob");
+    assert_eq!(told(&bob.event()), "join Ann");
+    let mut said = Vec::new();
+    for number in 0..10 {
+        // Each posts to either node.
+        let text = number.to_string();
+        let id = stage.say(number % 2, [&ann_id, &bob_id][number / 5], &text);
+        said.push((id, text));
+    }
+    for (number, (id, text)) in said.iter().enumerate() {
+        let (member, session, speaker) = match number / 5 {
+            0 => (&mut bob, &bob_id, "Ann"),
+            _ => (&mut ann, &ann_id, "Bob"),
+        };
+        let event = member.event();
+        assert_eq!(told(&event), format!("message {speaker} {text}"));
+        // The same position in the same history.
+        assert_eq!(event.id[..32], **session);
+        assert_eq!(event.id[32..], id[32..]);
+    }
+    let (status, body) = stage.post(0, &"0".repeat(32), "x");
+    assert_eq!(
+        (status, body["error"].as_str()),
+        (404, Some("no such session"))
+    );
+    assert_eq!(stage.post(1, "", "x").0, 404);
+    // A reconnect with the id of an own message, which was never sent down.
+    drop(ann);
+    let own = stage.say(1, &ann_id, "own");
+    stage.say(0, &bob_id, "after");
+    let mut ann = stage.nodes[1].ask(&stage.room().last_id(&own));
+    assert_eq!(told(&ann.event()), "message Bob after");
+    assert_eq!(told(&bob.event()), "message Ann own");
+}
+
+#[test]
+fn limits_count_on_all_nodes_together() {
+    let stage = Stage::new();
+    let (_ann, session) = stage.member(0, "Ann", 1);
+    let limited = stage.room().set("SSE_PUBLISH_RATE", "3/h");
+    for node in [0, 1, 0] {
+        assert_eq!(stage.post_to(&limited, node, &session, "x").0, 201);
+    }
+    for node in [0, 1] {
+        let (status, _) = stage.post_to(&limited, node, &session, "x");
+        assert_eq!(status, 429);
+    }
+    // Another limit, of the same client.
+    let (status, body) = stage.post(0, &session, &"x".repeat(70_000));
+    assert_eq!(status, 413, "{body}");
+    let short = stage.room().set("SSE_MAX_LINE", "64");
+    assert_eq!(stage.post_to(&short, 0, &session, &"x".repeat(64)).0, 413);
+    for event in ["welcome", "join", "leave", "close"] {
+        let to = stage.room().set("CONTENT_TYPE", "application/json");
+        let post = to
+            .method("POST")
+            .set("HTTP_X_SESSION_ID", &session)
+            .body(format!("{{\"event\":\"{event}\"}}").as_bytes());
+        assert_eq!(stage.nodes[1].ask(&post).status(), 400, "{event}");
+    }
+    let kept = stage.room().set("SSE_KEEP", "100");
+    for number in 0..250 {
+        let text = number.to_string();
+        assert_eq!(stage.post_to(&kept, number % 2, &session, &text).0, 201);
+    }
+    let mut stage = stage;
+    let length: u32 = stage.redis.run(&["XLEN", ROOM]).parse().unwrap();
+    assert!(length < 250, "{length}");
+}
+
+#[test]
+fn a_private_session_gets_what_is_posted_on_any_node_and_nobody_else_does() {
+    let mut stage = Stage::new();
+    let request = stage.room().set("SSE_STREAM", "session");
+    let mut streams = [0, 1].map(|node| stage.nodes[node].ask(&request));
+    let sessions = [0, 1].map(|node| welcome(&streams[node].event()).0);
+    for number in 0..6 {
+        let (own, text) = (number % 2, number.to_string());
+        let (status, body) = stage.post_to(&request, 1 - own, &sessions[own], &text);
+        assert_eq!(status, 201, "{body}");
+        let event = streams[own].event();
+        assert_eq!(
+            (event.data, event.id.as_str()),
+            (text, body["id"].as_str().unwrap())
+        );
+    }
+    // A member of a room is no private session, and the other way round.
+    let (_ann, member) = stage.member(0, "Ann", 1);
+    assert_eq!(stage.post_to(&request, 0, &member, "x").0, 404);
+    assert_eq!(stage.post(0, &sessions[0], "x").0, 404);
+    // One that has ended does not come back.
+    let key = format!("{{{ROOM}}}//{}", sessions[0]);
+    stage.redis.run(&["DEL", &key]);
+    assert_eq!(stage.post_to(&request, 1, &sessions[0], "x").0, 404);
+    assert_eq!(stage.redis.run(&["EXISTS", &key]), "0");
+}
+
+#[test]
+fn while_the_engine_is_down_posts_are_503_and_members_come_again() {
+    let mut stage = Stage::new();
+    let (mut ann, session) = stage.member(0, "Ann", 1);
+    stage.say(1, &session, "x");
+    stage.redis.kill();
+    assert_eq!(stage.post(0, &session, "x").0, 503);
+    assert_eq!(stage.post(1, &session, "x").0, 503);
+    ann.says(&["unavailable: {\"reason\":\"not available now\"}"]);
+    ann.rest();
+    let last = ann.last_id().to_owned();
+    let mut refused = stage.nodes[1].ask(&stage.room().last_id(&last));
+    refused.says(&["unavailable: {\"reason\":\"not available now\"}"]);
+    refused.rest();
+    stage.redis.start_again();
+    wait_for("the engine", || {
+        (stage.post(0, &session, "y").0 == 201).then_some(())
+    });
 }

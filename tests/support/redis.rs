@@ -15,7 +15,7 @@ const RIGHTS: &str = "+multi +exec +xinfo|stream +xrange +xrevrange +xread +xadd
 
 /// The commands that rooms and sessions need besides.
 const RIGHTS_OF_ROOMS: &str = "+eval +time +info +exists +pexpire +pttl +persist +zadd +zrem \
-                               +zscore +zcard +zrange +zrangebyscore +hset +hget +hmget +hdel";
+                               +zscore +zcard +zrange +zrangebyscore +hset +hget +hmget +hdel +get +set";
 
 /// A running server. It is killed when it is dropped.
 pub struct Redis {

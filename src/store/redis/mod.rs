@@ -15,6 +15,7 @@ mod engine;
 mod link;
 mod publish;
 mod question;
+mod session_post;
 #[cfg(feature = "tls")]
 mod tls;
 mod waiting;

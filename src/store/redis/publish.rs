@@ -5,12 +5,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::engines_of;
-use crate::publish::Record;
+use super::session_post::SessionPost;
+use crate::publish::{PostFields, Record};
 use crate::request::{Publishing, Request, SettingError, Settings};
-use crate::source::OpenError;
 use crate::source::redis::{Append, Key, NotWritten, Writing, appended, engine_of, key_of};
+use crate::source::{OpenError, Recipients};
 use crate::store::host::SystemHost;
-use crate::store::publish_location::{EntryDestination, OpenEntries, PublishError};
+use crate::store::publish_location::{
+    EntryDestination, OpenEntries, PublishError, PublishLocation,
+};
 
 impl OpenEntries for SystemHost {
     fn open_entries(
@@ -36,6 +39,17 @@ impl OpenEntries for SystemHost {
             owner,
             writing: None,
         }))
+    }
+
+    fn open_session(
+        &self,
+        recipients: Recipients,
+        location: &PublishLocation,
+        request: &Request,
+        fields: &PostFields,
+    ) -> Result<Box<dyn EntryDestination>, PublishError> {
+        let post = SessionPost::begin(self, recipients, location, request, fields)?;
+        Ok(Box::new(post))
     }
 
     fn wait(&self, time: Duration) {

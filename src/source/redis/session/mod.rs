@@ -12,6 +12,7 @@
 
 mod greeting;
 mod owners;
+mod posting;
 mod presence;
 
 use std::rc::Rc;
@@ -32,9 +33,12 @@ use crate::source::{
 };
 use owners::Owners;
 use presence::{
-    Announced, Named, Presence, PresenceError, RoomRules, SessionKeys, StoredMember, Sweeping,
-    open_private, touch_private,
+    Announced, Named, Presence, PresenceError, RoomRules, StoredMember, Sweeping, open_private,
+    touch_private,
 };
+
+pub use posting::{Posting, Turn};
+pub use presence::SessionKeys;
 
 /// How often a private session's stream is looked at although no entry was reported: nobody but
 /// its clients adds to it.

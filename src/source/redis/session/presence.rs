@@ -5,6 +5,7 @@
 //! {K}//alive             its members' session ids, by the time when their grace ends
 //! {K}//members           who they are, by session id
 //! {K}//<session id>      a private session: a stream, which expires after its grace
+//! {K}//rate/<hash>       when a client will have used up what it has published; it expires then
 //! ```
 //!
 //! All keys of a room have one hash tag, so a cluster keeps them together. No name in a path
@@ -166,6 +167,12 @@ impl SessionKeys {
         self.suffixed(&id.to_string())
     }
 
+    /// How much one client has published; `client` is a hash of it.
+    #[must_use]
+    pub fn rate(&self, client: u64) -> Vec<u8> {
+        self.suffixed(&format!("rate/{client:016x}"))
+    }
+
     fn of_room(&self) -> [Vec<u8>; 3] {
         [self.history.clone(), self.suffixed("alive"), self.members()]
     }
@@ -251,7 +258,7 @@ impl StoredMember {
 }
 
 /// A command with one reply.
-fn eval(parts: [&str; 2], keys: &[Vec<u8>], arguments: &[&[u8]]) -> Vec<u8> {
+pub(super) fn eval(parts: [&str; 2], keys: &[Vec<u8>], arguments: &[&[u8]]) -> Vec<u8> {
     let script = parts.concat();
     let count = keys.len().to_string();
     let mut words: Vec<&[u8]> = vec![b"EVAL", script.as_bytes(), count.as_bytes()];
