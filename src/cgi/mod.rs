@@ -15,4 +15,4 @@ mod terminal;
 
 pub(crate) use program::run_with;
 pub use program::{run_cgi, run_cgi_with_check, run_cgi_with_engines, run_cgi_with_programs};
-pub use publish::{run_publish, run_two_way};
+pub use publish::{run_publish, run_publish_to_engine, run_two_way};

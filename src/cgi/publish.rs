@@ -27,16 +27,52 @@ use crate::request::{
 };
 use crate::source::{Recipients, Stream};
 use crate::store::answering;
-use crate::store::host::Capabilities;
+use crate::store::host::{Capabilities, SystemHost};
 use crate::store::key_file::{AccessError, KeyFiles};
 use crate::store::post::{PostHandler, Rest, Step};
-use crate::store::publish_location::PublishLocation;
+use crate::store::publish_location::{Engines, OpenEntries, PublishLocation};
 use crate::store::settings_file;
 use crate::system::body;
 use crate::system::clock::{self, Clock};
 use crate::system::exit;
 use crate::system::log::{Level, Log, Style};
 use crate::system::output::{self, Output, has_left};
+
+type OpenEngines = fn(&Rc<Log>) -> Rc<dyn OpenEntries>;
+
+/// What a program publishes to.
+struct Kind {
+    /// The settings that only it and a few others read.
+    settings: &'static [&'static Setting],
+    /// The setting that a terminal's argument sets, and its placeholder.
+    argument: (&'static str, &'static str),
+    /// The beginning of its help.
+    usage: &'static str,
+    /// A function, so that other programs do not contain engines.
+    engines: Option<OpenEngines>,
+}
+
+static FILE: Kind = Kind {
+    settings: &select::<{ count(Rows::Own("publish")) }>(Rows::Own("publish")),
+    argument: ("SSE_FILE", "FILE"),
+    usage: "usage: publish [--json] [OPTIONS] FILE
+
+Appends standard input to a stream's file as one record, and prints the id of its event.
+FILE ends in .jsonl.
+",
+    engines: None,
+};
+
+static ENGINE: Kind = Kind {
+    settings: &select::<{ count(Rows::Own("publish-redis")) }>(Rows::Own("publish-redis")),
+    argument: ("SSE_STREAM_KEY", "KEY"),
+    usage: "usage: publish-redis [--json] [OPTIONS] KEY
+
+Appends standard input to a Redis Stream as one entry, and prints the id of its event.
+SSE_REDIS or --redis names the engine.
+",
+    engines: Some(|log| Rc::new(SystemHost::new(Rc::clone(log), Capabilities::ENGINES))),
+};
 
 /// Runs `publish`: one POST by nph-CGI or plain CGI, or standard input in a terminal. It is all
 /// that the program's `main` calls.
@@ -45,6 +81,16 @@ use crate::system::output::{self, Output, has_left};
 /// option or setting, and 111 for an error of the system.
 #[must_use]
 pub fn run_publish() -> ExitCode {
+    run_kind(&FILE)
+}
+
+/// Runs `publish-redis`: the same as [`run_publish`], to a Redis Stream.
+#[must_use]
+pub fn run_publish_to_engine() -> ExitCode {
+    run_kind(&ENGINE)
+}
+
+fn run_kind(kind: &'static Kind) -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
@@ -59,10 +105,10 @@ pub fn run_publish() -> ExitCode {
     let mut input = Input::Gateway;
     // Under a gateway, a query without `=` becomes arguments (RFC 3875 §4.4).
     if framing == Framing::Bare {
-        match read_arguments(arguments).and_then(Invocation::with_input) {
+        match read_arguments(kind, arguments).and_then(Invocation::with_input) {
             Ok(Invocation::Post { settings, body }) => {
-                let mut options = options_of(publish_settings(), &settings, &meta);
-                options.insert(0, ("SSE_FILE", "FILE".into()));
+                let mut options = options_of(kind.all_settings(), &settings, &meta);
+                options.insert(0, (kind.argument.0, kind.argument.1.into()));
                 log.call_settings(options);
                 for (name, value) in settings {
                     meta.push(&name, &value);
@@ -82,7 +128,11 @@ pub fn run_publish() -> ExitCode {
         Framing::Bare => Ok(()),
         _ => settings_file::complete(&mut meta, &program),
     };
-    Program::new(framing, &log, &meta, None).finish(&meta, completed, input)
+    let mut program = Program::new(framing, &log, &meta, None);
+    if let Some(engines) = kind.engines {
+        program.engines = Engines::Only(engines(&program.log));
+    }
+    program.finish(&meta, completed, input)
 }
 
 /// Runs a program for a stream that accepts POST: a POST is handled as by [`run_publish`], any
@@ -114,20 +164,15 @@ pub fn run_two_way(stream: &'static Stream) -> ExitCode {
     }
 }
 
-static SETTINGS: &[&Setting] = &select::<{ count(Rows::Own("publish")) }>(Rows::Own("publish"));
+impl Kind {
+    /// Every setting that it reads.
+    fn all_settings(&self) -> impl Iterator<Item = &'static Setting> {
+        self.settings.iter().chain(COMMON).copied()
+    }
 
-/// Every setting that publishing reads.
-fn publish_settings() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(COMMON).copied()
-}
-
-fn help() -> String {
-    format!(
-        "usage: publish [--json] [OPTIONS] FILE
-
-Appends standard input to a stream's file as one record, and prints the id of its event.
-FILE ends in .jsonl.
-
+    fn help(&self) -> String {
+        format!(
+            "{}
   --json   the input is a JSON object with event, a name, and data, any value.
            Default: the input is text; without a newline at its end it is the data
 
@@ -138,8 +183,10 @@ Its settings are options too:
 
 Exit codes: 0 done, 100 wrong option, setting or input, 111 error of the system.
 ",
-        options_help(publish_settings())
-    )
+            self.usage,
+            options_help(self.all_settings())
+        )
+    }
 }
 
 /// The meaning of a command line.
@@ -180,11 +227,13 @@ const TERMINAL_MAX_BYTES: u64 = 17 << 20;
 /// Reads a command line as a POST. Its user can write the file anyway, so anyone may publish
 /// unless an option says otherwise.
 fn read_arguments(
+    kind: &Kind,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Invocation, lexopt::Error> {
     use lexopt::prelude::{Long, Short, Value};
     let mut parser = lexopt::Parser::from_args(arguments);
-    let (mut file, mut media) = (None, "text/plain");
+    let (mut place, mut media) = (None, "text/plain");
+    let (argument_name, placeholder) = kind.argument;
     let mut settings = vec![
         ("REQUEST_METHOD".to_owned(), b"POST".to_vec()),
         ("SSE_PUBLISH_ALLOW".to_owned(), b"anyone".to_vec()),
@@ -192,24 +241,24 @@ fn read_arguments(
     while let Some(argument) = parser.next()? {
         match argument {
             Long("json") => media = "application/json",
-            Long("help") | Short('h') => return Ok(Invocation::Print(help())),
+            Long("help") | Short('h') => return Ok(Invocation::Print(kind.help())),
             Long("version") | Short('V') => {
                 let version = format!("sse-cgi {}\n", env!("CARGO_PKG_VERSION"));
                 return Ok(Invocation::Print(version));
             }
-            Long("file") if file.is_none() => file = Some(parser.value()?),
-            Long(name) => match setting_of(publish_settings(), name) {
-                Some(setting) if setting.spec.name != "SSE_FILE" => {
+            Long(name) => match setting_of(kind.all_settings(), name) {
+                Some(setting) if setting.spec.name != argument_name => {
                     settings.push((setting.spec.name.to_owned(), parser.value()?.into_vec()));
                 }
+                Some(_) if place.is_none() => place = Some(parser.value()?),
                 _ => return Err(argument.unexpected()),
             },
-            Value(path) if file.is_none() => file = Some(path),
+            Value(value) if place.is_none() => place = Some(value),
             other => return Err(other.unexpected()),
         }
     }
-    let file = file.ok_or("no file is named")?;
-    settings.push(("SSE_FILE".to_owned(), file.into_vec()));
+    let place = place.ok_or_else(|| format!("no {placeholder} is named"))?;
+    settings.push((argument_name.to_owned(), place.into_vec()));
     settings.push(("CONTENT_TYPE".to_owned(), media.into()));
     Ok(Invocation::Post {
         settings,
@@ -231,6 +280,7 @@ struct Program {
     clock: Clock,
     /// The recipients of a POST; `None`: the stream's file.
     recipients: Option<Recipients>,
+    engines: Engines,
 }
 
 impl Program {
@@ -250,6 +300,7 @@ impl Program {
             log: Rc::new(log.for_request(&label)),
             clock: Clock::start(),
             recipients,
+            engines: Engines::Absent,
         }
     }
 
@@ -308,7 +359,7 @@ impl Program {
             settings,
             publishing,
             recipients: self.recipients,
-            entries: None,
+            engines: self.engines.clone(),
             owner: 0,
         });
         let post = PostFields::from_meta(meta);
@@ -392,7 +443,7 @@ impl Program {
                 }
                 Step::Bytes { until } => self.receive(&mut handler, until),
                 Step::Answer { until } => {
-                    if let Some(entries) = &location.entries {
+                    if let Engines::Only(entries) = &location.engines {
                         entries.wait(until.saturating_sub(self.clock.now().monotonic));
                     }
                 }
@@ -440,21 +491,24 @@ mod tests {
 
     #[test]
     fn every_setting_of_publishing_is_an_option() {
-        for setting in TABLE.iter().filter(|setting| setting.is_for("publish")) {
-            let option = setting.option();
-            let arguments = [&option, "value", "a.jsonl"].map(OsString::from);
-            let arguments = match setting.spec.name {
-                "SSE_FILE" => &arguments[..2],
-                _ => &arguments[..],
-            };
-            let Ok(Invocation::Post { settings, .. }) = read_arguments(arguments.to_vec()) else {
-                panic!("{option} is no option");
-            };
-            let is_pushed = settings
-                .iter()
-                .any(|(name, value)| name == setting.spec.name && value == b"value");
-            assert!(is_pushed, "{option}");
-            assert!(help().contains(&format!("\n  {option} ")), "{option}");
+        for (kind, stream) in [(&FILE, "publish"), (&ENGINE, "publish-redis")] {
+            for setting in TABLE.iter().filter(|setting| setting.is_for(stream)) {
+                let option = setting.option();
+                let arguments = [&option, "value", "a.jsonl"].map(OsString::from);
+                let arguments = match setting.spec.name {
+                    name if name == kind.argument.0 => &arguments[..2],
+                    _ => &arguments[..],
+                };
+                let read = read_arguments(kind, arguments.to_vec());
+                let Ok(Invocation::Post { settings, .. }) = read else {
+                    panic!("{option} is no option");
+                };
+                let is_pushed = settings
+                    .iter()
+                    .any(|(name, value)| name == setting.spec.name && value == b"value");
+                assert!(is_pushed, "{option}");
+                assert!(kind.help().contains(&format!("\n  {option} ")), "{option}");
+            }
         }
     }
 }

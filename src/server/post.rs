@@ -13,7 +13,7 @@ use crate::publish::{PostFields, Replies, Reply};
 use crate::request::{MetaVariables, Publishing, Request, SettingError, Settings};
 use crate::source::{Now, Recipients};
 use crate::store::post::{PostHandler, Step};
-use crate::store::publish_location::PublishLocation;
+use crate::store::publish_location::{Engines, PublishLocation};
 use crate::store::publish_queue::Outcome;
 use crate::system::log::Level;
 
@@ -46,7 +46,7 @@ impl Server {
             settings,
             publishing,
             recipients,
-            entries: Some(self.host.clone()),
+            engines: Engines::Offered(self.host.clone()),
             owner: Token::Change(id).to_u64(),
         });
         let post = PostFields::from_meta(meta);

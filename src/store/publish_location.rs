@@ -35,10 +35,21 @@ pub(crate) struct PublishLocation {
     pub(crate) publishing: Publishing,
     /// The recipients of a POST; `None`: the stream's file, or its key.
     pub(crate) recipients: Option<Recipients>,
-    /// The access to engines; `None` in a program that does not use them.
-    pub(crate) entries: Option<Rc<dyn OpenEntries>>,
+    /// The access to engines.
+    pub(crate) engines: Engines,
     /// Who is told that an engine has answered; see [`OpenEntries`].
     pub(crate) owner: u64,
+}
+
+/// Whether a program publishes to the streams of engines.
+#[derive(Clone)]
+pub(crate) enum Engines {
+    /// It does not.
+    Absent,
+    /// It does at a location that names a key.
+    Offered(Rc<dyn OpenEntries>),
+    /// It does nothing else.
+    Only(Rc<dyn OpenEntries>),
 }
 
 /// The access to the streams of engines. A program without it contains none of their code.
@@ -182,29 +193,31 @@ impl PublishLocation {
         request: &Request,
         fields: &PostFields,
     ) -> Result<Option<Box<dyn EntryDestination>>, PublishError> {
-        if !self.is_engine_s()? {
-            return Ok(None);
-        }
         let settings = &self.settings;
-        let name = match settings.stream_key {
-            Some(_) => "SSE_STREAM_KEY",
-            None => "SSE_STREAM_KEY_PREFIX",
+        let name = match settings.stream_key_prefix {
+            Some(_) => "SSE_STREAM_KEY_PREFIX",
+            None => "SSE_STREAM_KEY",
+        };
+        let entries = match &self.engines {
+            Engines::Only(entries) => entries,
+            _ if !self.is_engine_s()? => return Ok(None),
+            Engines::Offered(entries) => entries,
+            Engines::Absent => {
+                let remedy = "this program does not publish to Redis; use publish-redis, \
+                              sse-fcgi or sse-httpd";
+                return Err(SettingError::new(name, b"", remedy).into());
+            }
         };
         if settings.file.is_some() || settings.root.is_some() {
             let remedy = "SSE_FILE or SSE_ROOT is set as well; set one of them, and the other \
                           to nothing";
             return Err(SettingError::new(name, b"", remedy).into());
         }
-        let Some(entries) = &self.entries else {
-            let remedy = "this program does not publish to Redis; use publish-redis, sse-fcgi or \
-                          sse-httpd";
-            return Err(SettingError::new(name, b"", remedy).into());
-        };
-        match self.recipients {
+        let opened = match self.recipients {
             None => entries.open_entries(settings, &self.publishing, request, self.owner),
             Some(recipients) => entries.open_session(recipients, self, request, fields),
-        }
-        .map(Some)
+        };
+        opened.map(Some)
     }
 
     /// The destination of a request's records.

@@ -19,6 +19,8 @@ wins: the request's settings, the file's section, the file's top, the process's 
 - An empty value counts as not set.
 - A value out of range is clamped, and the log says so. A value that cannot be read is a 500,
   and one line in the log names the setting and the remedy.
+- `publish-redis` stands for its program, and for `SSE_STREAM=publish` with `SSE_STREAM_KEY` or
+  `SSE_STREAM_KEY_PREFIX`.
 - Under `sse-fcgi`, the process's environment has the defaults of all locations. What belongs
   to the whole process can be set only there, or above the first section of its settings file.
 ";

@@ -97,7 +97,7 @@ table! {
     "whether to wait for a missing file below SSE_ROOT, or to answer 404"
 
     SUFFIXES "SSE_SUFFIXES" Words, = Unset("any"), "";
-    Only(&["tail", "redis", "room", "publish"]), Location, BySource;
+    Only(&["tail", "redis", "room", "publish", "publish-redis"]), Location, BySource;
     "the permitted ends of names below SSE_ROOT, separated by spaces"
 
     FORMAT "SSE_FORMAT" Choice(&["lines", "jsonl", "state"]), = Unset("jsonl for .jsonl and .ndjson, else lines"), "";
@@ -125,7 +125,7 @@ table! {
     "how far back a Last-Event-ID may reach"
 
     MAX_LINE "SSE_MAX_LINE" Size(16, 64 << 20), = Value("1M"), "";
-    Only(&["tail", "redis", "command", "session", "room", "publish"]), Location, Divides;
+    Only(&["tail", "redis", "command", "session", "room", "publish", "publish-redis"]), Location, Divides;
     "the longest record; a longer one is cut, and a gap reports it"
 
     FILTER "SSE_FILTER" Text("TEXT|/REGEX/"), = Unset("all records"), "";
@@ -181,27 +181,27 @@ table! {
     "how many programs run at the same time; further clients are asked to reconnect later"
 
     PUBLISH_ALLOW "SSE_PUBLISH_ALLOW" Subset(&["token", "user", "same-origin", "anyone"]), = Unset("nobody"), "";
-    Only(&["publish", "session", "room"]), Location, Ignored;
+    Only(&["publish", "publish-redis", "session", "room"]), Location, Ignored;
     "who may publish; any of these suffices"
 
     PUBLISH_TOKEN_FILE "SSE_PUBLISH_TOKEN_FILE" Path, = Unset(""), "";
-    Only(&["publish", "session", "room"]), Location, Ignored;
+    Only(&["publish", "publish-redis", "session", "room"]), Location, Ignored;
     "the file of the tokens, one on each line"
 
     PUBLISH_MAX "SSE_PUBLISH_MAX" Size(1, 16 << 20), = Value("64K"), "";
-    Only(&["publish", "session", "room"]), Location, Ignored;
+    Only(&["publish", "publish-redis", "session", "room"]), Location, Ignored;
     "the largest body"
 
     PUBLISH_TIMEOUT "SSE_PUBLISH_TIMEOUT" milliseconds(100, MINUTE.saturating_mul(5)), = Value("10s"), "";
-    Only(&["publish", "session", "room"]), Location, Ignored;
+    Only(&["publish", "publish-redis", "session", "room"]), Location, Ignored;
     "how long a body may take to arrive, and then how long appending its record may take"
 
     PUBLISH_RATE "SSE_PUBLISH_RATE" Rate, = Unset("unlimited"), "";
-    Only(&["publish", "session", "room"]), Location, Ignored;
+    Only(&["publish", "publish-redis", "session", "room"]), Location, Ignored;
     "how often one client may publish, such as 60/m"
 
     PUBLISH_SYNC "SSE_PUBLISH_SYNC" YesNo, = Value("no"), "";
-    Only(&["publish", "session", "room"]), Location, Ignored;
+    Only(&["publish", "publish-redis", "session", "room"]), Location, Ignored;
     "whether the response 201 waits until the record is on the disk"
 
     FILE_MAX "SSE_FILE_MAX" Size(1 << 10, u64::MAX), = Unset("never"), "";
@@ -221,35 +221,35 @@ table! {
     "how long a session outlives its stream"
 
     REDIS "SSE_REDIS" Text("URL"), = Unset(""), "";
-    Only(&["redis", "session", "room", "publish"]), Location, Divides;
+    Only(&["redis", "session", "room", "publish-redis"]), Location, Divides;
     "the Redis that keeps the stream: redis://HOST:PORT/DATABASE, rediss:// for TLS, or unix:/PATH"
 
     REDIS_USER "SSE_REDIS_USER" Text("NAME"), = Unset("the user of the URL, else default"), "";
-    Only(&["redis", "session", "room", "publish"]), Location, Divides;
+    Only(&["redis", "session", "room", "publish-redis"]), Location, Divides;
     "the ACL user of SSE_REDIS"
 
     REDIS_PASSWORD_FILE "SSE_REDIS_PASSWORD_FILE" Path, = Unset("the password of the URL, else none"), "";
-    Only(&["redis", "session", "room", "publish"]), Location, Divides;
+    Only(&["redis", "session", "room", "publish-redis"]), Location, Divides;
     "the file whose first line is the password for SSE_REDIS"
 
     REDIS_CA "SSE_REDIS_CA" Path, = Unset("the system's certificates"), "";
-    Only(&["redis", "session", "room", "publish"]), Location, Divides;
+    Only(&["redis", "session", "room", "publish-redis"]), Location, Divides;
     "for rediss://, the file of the certificates with which that of SSE_REDIS is verified (PEM)"
 
     REDIS_CERT "SSE_REDIS_CERT" Path, = Unset("none"), "";
-    Only(&["redis", "session", "room", "publish"]), Location, Divides;
+    Only(&["redis", "session", "room", "publish-redis"]), Location, Divides;
     "for rediss://, the file with the certificate of this client and its private key (PEM)"
 
     STREAM_KEY "SSE_STREAM_KEY" Text("KEY"), = Unset(""), "";
-    Only(&["redis", "session", "room", "publish"]), Location, BySource;
+    Only(&["redis", "session", "room", "publish-redis"]), Location, BySource;
     "the key of the Redis Stream"
 
     STREAM_KEY_PREFIX "SSE_STREAM_KEY_PREFIX" Text("PREFIX"), = Unset(""), "";
-    Only(&["redis", "session", "room", "publish"]), Location, BySource;
+    Only(&["redis", "session", "room", "publish-redis"]), Location, BySource;
     "what comes before the name in PATH_INFO to make the key of the Redis Stream"
 
     KEEP "SSE_KEEP" Count(1, 1_000_000_000), = Value("100000"), "some 20 MB of short events, hours at ten a second";
-    Only(&["session", "room", "publish"]), Location, Ignored;
+    Only(&["session", "room", "publish-redis"]), Location, Ignored;
     "publishing to a Redis Stream removes the oldest entries beyond this number"
 
     HEARTBEAT "SSE_HEARTBEAT" seconds(SECOND.saturating_mul(25)), = Value("15s"), "servers cut streams that are silent for 30s";
