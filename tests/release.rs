@@ -1,5 +1,5 @@
 //! What packages bring besides the programs: `sse-cgi-enable`, and the archive of
-//! `scripts/package`. The packages themselves are installed by tests of their own.
+//! `scripts/package`. The packages themselves are installed by tests/debian.sh.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -168,6 +168,7 @@ fn a_program_of_somebody_else_is_neither_replaced_nor_removed() {
     assert!(text.contains("is not a program of sse-cgi"), "{text}");
     symlink("/bin/true", cgi_bin.dir.join("clock.cgi")).expect("a link");
     cgi_bin.disable("clock", 111);
+    cgi_bin.disable("tail", 111);
     assert_eq!(cgi_bin.names(), ["clock.cgi", "tail.cgi"]);
     assert_eq!(read(&own), "#!/bin/sh\necho mine\n");
 }
@@ -200,6 +201,8 @@ fn the_file_of_settings_goes_with_its_last_section() {
     let cgi_bin = CgiBin::new();
     cgi_bin.enable(&["countdown", "--as", "down", "SSE_COUNT=3", "--copy"], 0);
     assert!(!cgi_bin.dir.join("down.cgi").is_symlink());
+    // A copy that is replaced is recognised.
+    cgi_bin.enable(&["countdown", "--as", "down", "SSE_COUNT=4", "--copy"], 0);
     cgi_bin.disable("down", 0);
     assert_eq!(cgi_bin.names(), [""; 0]);
 }
