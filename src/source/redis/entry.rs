@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::id::StreamId;
-use crate::event::{Batch, Event, EventName, Gap, Reason};
+use crate::event::{Batch, Event, EventId, EventName, Gap, Reason};
 use crate::request::{Filter, Settings, SourceId, Verdict};
 use crate::source::lines::{LineEncoding, reserved};
 
@@ -79,7 +78,7 @@ impl EntryEncoding {
     }
 
     /// Appends the event of an entry.
-    pub(super) fn emit(&self, id: StreamId, fields: &[Field<'_>], out: &mut Batch) {
+    pub(super) fn emit(&self, id: &EventId<'_>, fields: &[Field<'_>], out: &mut Batch) {
         let is_own = |own: &[u8]| matches!(fields, [(b"tag", tag), ..] if *tag == own);
         if self.own_tag.as_deref().is_some_and(is_own) {
             return;
@@ -92,7 +91,7 @@ impl EntryEncoding {
             Verdict::Fails => return,
             Verdict::TooLong => {
                 let bytes = fields.iter().map(|(_, value)| value.len() as u64).sum();
-                return out.gap(&Gap::of(Reason::Cut, bytes), Some(id.event_id()));
+                return out.gap(&Gap::of(Reason::Cut, bytes), Some(id.clone()));
             }
         }
         let fields = match (&self.own_tag, fields) {
@@ -120,23 +119,23 @@ impl EntryEncoding {
     }
 
     /// Appends an event whose data is cut if it is too long.
-    fn event(&self, id: StreamId, name: Option<EventName<'_>>, data: &[u8], out: &mut Batch) {
+    fn event(&self, id: &EventId<'_>, name: Option<EventName<'_>>, data: &[u8], out: &mut Batch) {
         let kept = cut(data, self.max_data_bytes);
         out.event(&Event {
-            id: Some(id.event_id()),
+            id: Some(id.clone()),
             name,
             data: kept,
         });
         self.gap_after_cut(id, data.len() - kept.len(), out);
     }
 
-    fn gap_after_cut(&self, id: StreamId, bytes: usize, out: &mut Batch) {
+    fn gap_after_cut(&self, id: &EventId<'_>, bytes: usize, out: &mut Batch) {
         if bytes > 0 {
-            out.gap(&Gap::of(Reason::Cut, bytes as u64), Some(id.event_id()));
+            out.gap(&Gap::of(Reason::Cut, bytes as u64), Some(id.clone()));
         }
     }
 
-    fn unusual(&self, id: StreamId, fields: &[Field<'_>], out: &mut Batch) {
+    fn unusual(&self, id: &EventId<'_>, fields: &[Field<'_>], out: &mut Batch) {
         let has = |names: &[&[u8]]| fields.iter().any(|(name, _)| names.contains(name));
         let known: [&[u8]; 5] = [b"data", b"event", b"id", b"retry", b"comment"];
         if !has(&[b"data"]) && fields.iter().any(|(name, _)| !known.contains(name)) {
@@ -156,7 +155,7 @@ impl EntryEncoding {
             shortened.retain(|(name, _)| *name != b"id" || fields.len() == 1);
         }
         let line = object(&shortened, Numbers::OfRetry);
-        self.lines.record(line.as_bytes(), Some(id.event_id()), out);
+        self.lines.record(line.as_bytes(), Some(id.clone()), out);
         self.gap_after_cut(id, left_out, out);
     }
 }
@@ -230,7 +229,7 @@ mod tests {
         let filters = filters.collect();
         let encoding = EntryEncoding::new(lines, &settings, filters);
         let mut out = Batch::new();
-        encoding.emit(StreamId { ms: 5, seq: 1 }, fields, &mut out);
+        encoding.emit(&EventId::new("5-1").unwrap(), fields, &mut out);
         String::from_utf8(out.as_bytes().to_vec()).unwrap()
     }
 

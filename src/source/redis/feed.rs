@@ -41,8 +41,13 @@ pub trait Feed {
     /// Whether it reports entries. Otherwise a channel has a feed of the same key that does.
     fn is_watching(&self) -> bool;
 
-    /// Reports once that there is an entry after this id: [`Self::take_signal`].
-    fn watch(&mut self, after: StreamId);
+    /// Reports once that there is an entry after this id: [`Self::take_signal`]. The commands,
+    /// which together have so many replies, may be executed then: [`Self::take_ahead`]. For a feed
+    /// that is watching.
+    fn watch(&mut self, after: StreamId, commands: Vec<u8>, replies: usize);
+
+    /// All replies to the commands of [`Self::watch`], if they have come with the signal.
+    fn take_ahead(&mut self) -> Option<Vec<u8>>;
 
     /// Whether there may be an entry after the id that was watched last. If nobody watches for
     /// this feed, there always may.

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use crate::event::EventId;
-use crate::source::digits;
 
 /// The id of an entry: milliseconds since 1970 and a number among the entries of one millisecond,
 /// unless the publisher has chosen both. Later entries have greater ids.
@@ -24,17 +23,17 @@ impl StreamId {
     /// Reads `ms-seq`, both in decimal.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (ms, seq) = text.split_once('-')?;
-        Some(Self {
-            ms: digits(ms)?,
-            seq: digits(seq)?,
-        })
+        Self::from_bytes(text.as_bytes())
     }
 
     /// The same for bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Self::parse(std::str::from_utf8(bytes).ok()?)
+        let hyphen = bytes.iter().position(|byte| *byte == b'-')?;
+        Some(Self {
+            ms: number(&bytes[..hyphen])?,
+            seq: number(&bytes[hyphen + 1..])?,
+        })
     }
 
     /// The next greater id.
@@ -66,6 +65,19 @@ impl StreamId {
         // Digits and a hyphen.
         EventId::new(self.to_string()).expect("digits and a hyphen are an id")
     }
+}
+
+/// The most digits of a number, with leading zeros.
+const DIGITS_MAX: usize = 40;
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > DIGITS_MAX {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 impl fmt::Display for StreamId {

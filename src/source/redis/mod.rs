@@ -29,6 +29,7 @@ mod remedy;
 mod resp;
 mod resume;
 mod search;
+mod send;
 pub mod session;
 
 use std::rc::Rc;
@@ -42,7 +43,7 @@ pub(crate) use open::{engine_of, key_of};
 pub use resp::{Item, Malformed, Reader, Scanner, command};
 
 use super::{Changes, Host, Next, Now, Source, Stream};
-use crate::event::{Batch, Event, EventId, EventName, Gap, Reason, Unavailable};
+use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
 use entry::EntryEncoding;
 use query::{Answer, Page, Query, Refused, Together};
 use remedy::{remedy, shown};
@@ -62,8 +63,9 @@ pub static STREAM: Stream = Stream {
 /// How often the stream is looked at although no new entry was reported.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The size of a page, in bytes, about which as many entries are asked for as fit.
-const PAGE_BYTES: usize = 128 * 1024;
+/// The size of a page, in bytes, about which as many entries are asked for as fit. The next page
+/// is asked for before this one is sent: a reader has at most two.
+const PAGE_BYTES: usize = 64 * 1024;
 
 /// The number of entries of the first page, and the largest number.
 const PAGE_ENTRIES: (usize, usize) = (64, 2048);
@@ -79,6 +81,8 @@ pub struct Redis {
     state: State,
     /// What was asked and not answered.
     asked: Option<(Query, Together)>,
+    /// What the feed may ask when there is an entry.
+    ahead: Option<Query>,
     /// The number of entries to ask for.
     page_entries: usize,
     page: Page,
@@ -90,8 +94,8 @@ pub struct Redis {
     is_settled: bool,
     /// Everything up to this id was sent.
     position: StreamId,
-    /// The position is that of an entry that was received; otherwise there need not be one.
-    is_at_entry: bool,
+    /// No entry ever had this id: XSETID has set it.
+    set_id: Option<StreamId>,
     ledger: Ledger,
     /// A gap that is sent as soon as the position is known.
     gap: Option<Reason>,
@@ -136,13 +140,14 @@ impl Redis {
             retry_ms: 3000,
             state,
             asked: None,
+            ahead: None,
             page_entries: PAGE_ENTRIES.0,
             page: Page::default(),
             stream: None,
             is_last_page: false,
             is_settled: false,
             position: StreamId::START,
-            is_at_entry: false,
+            set_id: None,
             ledger: Ledger::default(),
             gap: gap.map(|gap| gap.reason),
             is_reported: false,
@@ -190,14 +195,8 @@ impl Redis {
         }
         match query {
             Query::Before(_, count) => self.search(answer, count),
-            Query::Resume(id, count) => {
-                self.resume(id, count, answer, now, out);
-                Ok(())
-            }
-            Query::After(_, count) => {
-                self.read_on(count, answer, now, out);
-                Ok(())
-            }
+            Query::Resume(id, count) => self.resume(id, count, answer, now, out),
+            Query::After(_, count) => self.read_on(count, answer, now, out),
         }
     }
 
@@ -213,7 +212,6 @@ impl Redis {
             .map_or(StreamId::START, Snapshot::start);
         if let Some(position) = found.or(is_exhausted.then_some(start)) {
             self.position = position;
-            self.is_at_entry = found.is_some();
             self.state = State::Reading;
             self.ledger = match &answer.stream {
                 Some(stream) if position == stream.start() => Ledger::restart(stream),
@@ -224,7 +222,14 @@ impl Redis {
         Ok(())
     }
 
-    fn resume(&mut self, id: StreamId, count: usize, answer: Answer, now: Now, out: &mut Batch) {
+    fn resume(
+        &mut self,
+        id: StreamId,
+        count: usize,
+        answer: Answer,
+        now: Now,
+        out: &mut Batch,
+    ) -> Result<(), Refused> {
         let place = Place {
             id,
             is_entry: answer.is_entry,
@@ -234,7 +239,6 @@ impl Redis {
         let Resumed { after, gap } = resume(place, stream.as_ref(), now.unix_ms);
         self.state = State::Reading;
         self.position = after;
-        self.is_at_entry = place.is_entry || gap.is_some() && place.before == Some(after);
         self.ledger = match stream {
             Some(stream) if after == stream.start() => Ledger::restart(&stream),
             stream => match gap {
@@ -249,26 +253,32 @@ impl Redis {
         // The page is what follows the id. After an id that was never generated there is nothing.
         let is_of_page = stream.is_none_or(|stream| id <= stream.last_generated);
         let is_at_end = stream.is_none_or(|stream| after == stream.last_generated);
-        if is_of_page || is_at_end {
-            self.hold(answer.page, stream, count);
+        match is_of_page || is_at_end {
+            true => self.hold(answer.page, stream, count),
+            false => Ok(()),
         }
     }
 
-    fn read_on(&mut self, count: usize, answer: Answer, now: Now, out: &mut Batch) {
+    fn read_on(
+        &mut self,
+        count: usize,
+        answer: Answer,
+        now: Now,
+        out: &mut Batch,
+    ) -> Result<(), Refused> {
         let stream = answer.stream;
         let before = self.position;
         let following = answer.page.left() as u64;
         match self.ledger.look(
             before,
             stream.as_ref(),
-            answer.is_entry || !self.is_at_entry,
+            answer.is_entry || self.set_id == Some(before),
             following,
             now.unix_ms,
         ) {
             Look::Whole => {}
             Look::Lost(events, after) => {
                 self.position = after;
-                self.is_at_entry = false;
                 if let Some(stream) = &stream {
                     self.ledger = Ledger::restart(stream);
                 }
@@ -276,7 +286,6 @@ impl Redis {
             }
             Look::Other(after) => {
                 self.position = after;
-                self.is_at_entry = false;
                 self.ledger = match &stream {
                     Some(stream) if after == stream.start() => Ledger::restart(stream),
                     Some(_) => Ledger::default(),
@@ -287,101 +296,74 @@ impl Redis {
                 if after < before && !is_at_end {
                     // What follows is not in the page.
                     self.stream = stream;
-                    return;
+                    return Ok(());
                 }
             }
         }
-        self.hold(answer.page, stream, count);
+        self.hold(answer.page, stream, count)
     }
 
-    /// Keeps the entries that follow the position, to send them.
-    fn hold(&mut self, page: Page, stream: Option<Snapshot>, count: usize) {
+    /// Keeps the entries that follow the position, to send them. What follows them is asked
+    /// already.
+    fn hold(&mut self, page: Page, stream: Option<Snapshot>, count: usize) -> Result<(), Refused> {
         self.is_last_page = page.left() < count;
         self.page = page;
         self.stream = stream;
-        if self.is_last_page && self.page.left() == 0 {
+        if self.page.left() == 0 {
             self.page = Page::default();
         }
-    }
-
-    /// Sends a gap with the position, and the number of events that are lost if it is known.
-    fn gap(&mut self, reason: Reason, events: Option<u64>, out: &mut Batch) {
-        let reason = reason.as_str();
-        let data = match events {
-            Some(events) => format!("{{\"reason\":\"{reason}\",\"events\":{events}}}"),
-            None => format!("{{\"reason\":\"{reason}\"}}"),
+        let last = match self.is_last_page {
+            true => None,
+            false => self.page.last()?,
         };
-        self.is_reported = true;
-        self.has_gap = true;
-        out.event(&Event {
-            id: Some(self.position.event_id()),
-            name: Some(EventName::GAP),
-            data: data.as_bytes(),
-        });
-    }
-
-    /// Sends what the page contains, as far as it fits.
-    fn emit(&mut self, out: &mut Batch) -> Result<(), Refused> {
-        let events_before = out.events();
-        while self.page.left() > 0 && !out.is_full() {
-            let encoding = &self.encoding;
-            let read = self.page.next(|id, fields| {
-                encoding.emit(id, fields, out);
-                id
-            })?;
-            if let Some(id) = read {
-                self.position = id;
-                self.is_at_entry = true;
-                self.ledger.receive();
-            }
+        if let Some(last) = last {
+            let query = Query::After(last, self.page_entries);
+            self.ask(query, Together::Transaction);
         }
-        self.is_reported |= out.events() > events_before;
         Ok(())
     }
 
-    /// Everything in the stream was sent.
-    fn settle(&mut self, out: &mut Batch) {
-        self.is_last_page = false;
-        let lost = self.ledger.settle(self.stream.as_ref());
-        if let Some(stream) = &self.stream
-            && stream.last_generated > self.position
-        {
-            // Without an entry: it was removed, or XSETID has set the id.
-            self.position = stream.last_generated;
-            self.is_at_entry = false;
-        }
-        match lost {
-            0 => {}
-            1.. => self.gap(Reason::Expired, Some(lost.unsigned_abs()), out),
-            ..0 => self.gap(Reason::UnknownId, None, out),
-        }
-        if !std::mem::replace(&mut self.is_reported, true) {
-            let id = self.position.event_id();
-            if !out.ends_at(&id) {
-                out.place(&id);
+    /// The replies to what was asked ahead, if it is still what there is to ask.
+    fn take_ahead(&mut self) -> Option<(Query, Vec<u8>)> {
+        let query = self.ahead.take()?;
+        match query {
+            Query::After(after, _) if after == self.position => {
+                Some((query, self.feed.take_ahead()?))
             }
+            _ => None,
         }
-        self.is_settled = true;
-        self.feed.watch(self.position);
     }
 
-    /// Ends the stream: its client returns with its last id.
-    fn fail(&mut self, out: &mut Batch) -> Next {
-        self.state = State::Ended;
-        self.page = Page::default();
-        out.come_again(Unavailable::Other, self.retry_ms);
-        Next::End
-    }
-
-    fn refuse(&mut self, refused: &Refused, out: &mut Batch) -> Next {
-        let text = match refused {
-            Refused::Malformed(error) => error.to_string(),
-            // These are asked again.
-            Refused::Full | Refused::Changed => "no answer".into(),
-            Refused::Error(text) => format!("{text}; {}", remedy(text)),
+    /// Uses the replies to a question.
+    fn answered(
+        &mut self,
+        query: Query,
+        together: Together,
+        bytes: Vec<u8>,
+        now: Now,
+        out: &mut Batch,
+    ) -> Result<(), Refused> {
+        self.is_settled = false;
+        let answer = match query.answer(bytes, together) {
+            Err(Refused::Full) => {
+                self.ask(query, Together::Compared);
+                return Ok(());
+            }
+            Err(Refused::Changed) => {
+                self.ask(query, Together::Transaction);
+                return Ok(());
+            }
+            answer => answer?,
         };
-        self.host.warn(&format!("{}: {text}", shown(&self.key)));
-        self.fail(out)
+        let was_unknown = !matches!(self.state, State::Reading);
+        self.take(query, answer, now, out)?;
+        if was_unknown && matches!(self.state, State::Reading) {
+            if let Some(reason) = self.gap.take() {
+                self.gap(reason, None, out);
+            }
+            self.say_greeting(out);
+        }
+        Ok(())
     }
 
     /// One step; `None` if there is another to take.
@@ -403,25 +385,7 @@ impl Redis {
             let Ok(bytes) = received else {
                 return Ok(Some(self.fail(out)));
             };
-            let was_unknown = !matches!(self.state, State::Reading);
-            let answer = match query.answer(bytes, together) {
-                Err(Refused::Full) => {
-                    self.ask(query, Together::Compared);
-                    return Ok(None);
-                }
-                Err(Refused::Changed) => {
-                    self.ask(query, Together::Transaction);
-                    return Ok(None);
-                }
-                answer => answer?,
-            };
-            self.take(query, answer, now, out)?;
-            if was_unknown && matches!(self.state, State::Reading) {
-                if let Some(reason) = self.gap.take() {
-                    self.gap(reason, None, out);
-                }
-                self.say_greeting(out);
-            }
+            self.answered(query, together, bytes, now, out)?;
             return Ok(None);
         }
         if out.is_full() {
@@ -430,6 +394,14 @@ impl Redis {
         let is_reading = matches!(self.state, State::Reading);
         // What has just been answered is not asked again, even if nobody reports entries.
         let has_news = !self.has_looked && self.feed.take_signal();
+        let ahead = match has_news {
+            true => self.take_ahead(),
+            false => None,
+        };
+        if let Some((query, bytes)) = ahead {
+            self.answered(query, Together::Transaction, bytes, now, out)?;
+            return Ok(None);
+        }
         if is_reading && self.is_settled && !has_news && now.monotonic < self.look_at {
             return Ok(Some(Next::At(self.look_at)));
         }
@@ -456,7 +428,7 @@ impl Source for Redis {
     fn position(&self) -> Option<EventId<'static>> {
         // A source that nobody wakes asks whenever it is polled, to reach the position of a channel.
         // Until the answer, comparing the two again would be in vain.
-        let is_known = self.asked.is_none() || self.feed.is_watching();
+        let is_known = self.asked.is_none() || self.page.left() > 0 || self.feed.is_watching();
         let is_reading = matches!(self.state, State::Reading);
         (is_known && is_reading).then(|| self.position.event_id())
     }

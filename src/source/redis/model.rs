@@ -290,6 +290,15 @@ impl Engine for Server {
 struct Direct {
     engine: Rc<RefCell<dyn Engine>>,
     reply: Option<Vec<u8>>,
+    watch: Rc<RefCell<Watch>>,
+}
+
+/// What a feed watches.
+#[derive(Default)]
+struct Watch {
+    /// What it asks as soon as there is an entry.
+    ahead: Option<(Vec<u8>, usize)>,
+    answer: Option<Vec<u8>>,
 }
 
 struct Never;
@@ -319,10 +328,19 @@ impl Feed for Direct {
         true
     }
 
-    fn watch(&mut self, _: StreamId) {}
+    fn watch(&mut self, _: StreamId, commands: Vec<u8>, replies: usize) {
+        *self.watch.borrow_mut() = Watch {
+            ahead: Some((commands, replies)),
+            answer: None,
+        };
+    }
+
+    fn take_ahead(&mut self) -> Option<Vec<u8>> {
+        self.watch.borrow_mut().answer.take()
+    }
 
     fn take_signal(&mut self) -> bool {
-        false
+        self.watch.borrow().answer.is_some()
     }
 }
 
@@ -367,6 +385,7 @@ enum Fate {
 struct Client {
     name: usize,
     source: Option<Redis>,
+    watch: Rc<RefCell<Watch>>,
     last_id: Option<StreamId>,
     /// The last entry that was received, and whether a gap followed it.
     last: Option<(usize, bool)>,
@@ -444,6 +463,18 @@ impl History {
         self.entries.push((id, Fate::Kept));
     }
 
+    /// What a client asked ahead is answered, or not: then it asks itself.
+    fn notify(&mut self, client: &mut Client) {
+        let ahead = client.watch.borrow_mut().ahead.take();
+        if let Some((commands, replies)) = ahead
+            && self.random.bool()
+        {
+            let answer = self.engine.borrow_mut().execute(&commands, replies);
+            client.watch.borrow_mut().answer = Some(answer);
+            while !self.poll(client) {}
+        }
+    }
+
     fn trim(&mut self) {
         let kept = self.kept();
         let most = self.random.usize(0..=kept.len());
@@ -505,7 +536,9 @@ impl History {
         let feed = Direct {
             engine: Rc::clone(&self.engine),
             reply: None,
+            watch: Rc::default(),
         };
+        client.watch = Rc::clone(&feed.watch);
         let state = match client.last_id {
             Some(id) => State::Resuming(id),
             None => State::Searching(Search::new(self.random.usize(0..4))),
@@ -535,7 +568,7 @@ impl History {
             source.page_entries = self.random.usize(1..4);
             // What was read is sent before anything else happens: then the fate of an entry is
             // what it was when it was read. Between two pages anything may happen.
-            let is_sent = source.page.left() == 0;
+            let is_sent = source.page.left() == 0 && source.asked.is_none();
             if next != Next::More || (is_sent && self.random.bool()) {
                 break next != Next::More;
             }
@@ -588,6 +621,7 @@ impl History {
             .map(|name| Client {
                 name,
                 source: None,
+                watch: Rc::default(),
                 last_id: None,
                 last: None,
                 received: BTreeSet::new(),
@@ -597,7 +631,12 @@ impl History {
         for _ in 0..steps {
             let client = self.random.usize(0..clients.len());
             match self.random.u32(0..20) {
-                0..=6 => self.add(),
+                0..=6 => {
+                    self.add();
+                    for client in &mut clients {
+                        self.notify(client);
+                    }
+                }
                 action @ (7 | 8) if self.has_losses => {
                     // If a stream lost as many entries at its end as are trimmed before a client
                     // looks again, nothing would show either.

@@ -4,6 +4,7 @@ use super::entry::Field;
 use super::id::StreamId;
 use super::resp::{Item, Malformed, Reader, command};
 use super::resume::Snapshot;
+use crate::event::EventId;
 
 /// A question about a stream. Its answers are of one moment: see [`Together`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,33 +237,55 @@ impl Page {
         self.bytes.len()
     }
 
-    /// Passes the next entry to `read`; `None` at the end.
+    /// The id of the last entry that has not been read; `None` if there is none.
+    pub(super) fn last(&self) -> Result<Option<StreamId>, Refused> {
+        let mut reader = Reader::at(&self.bytes, self.at);
+        for left in (1..=self.left).rev() {
+            reader.array()?;
+            if left == 1 {
+                return Ok(Some(
+                    StreamId::from_bytes(reader.string()?).ok_or_else(not_an_id)?,
+                ));
+            }
+            reader.string()?;
+            for _ in 0..reader.array()? {
+                reader.string()?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Passes the next entry to `read`: its id, also as an event's, and its fields. `None` at the
+    /// end.
     pub(super) fn next<T>(
         &mut self,
-        read: impl FnOnce(StreamId, &[Field<'_>]) -> T,
+        read: impl FnOnce(StreamId, EventId<'_>, &[Field<'_>]) -> T,
     ) -> Result<Option<T>, Refused> {
         if self.left == 0 {
             return Ok(None);
         }
         let mut reader = Reader::at(&self.bytes, self.at);
         reader.array()?;
-        let id = StreamId::from_bytes(reader.string()?).ok_or_else(not_an_id)?;
+        let text = reader.string()?;
+        let id = StreamId::from_bytes(text).ok_or_else(not_an_id)?;
+        // Digits and a hyphen.
+        let own = EventId::from_valid(text);
         let count = reader.array()? / 2;
         let result = match count {
             // Without an allocation.
-            1 => read(id, &[field(&mut reader)?]),
-            2 => read(id, &[field(&mut reader)?, field(&mut reader)?]),
+            1 => read(id, own, &[field(&mut reader)?]),
+            2 => read(id, own, &[field(&mut reader)?, field(&mut reader)?]),
             3 => {
                 let fields = [(); 3].map(|()| field(&mut reader));
                 let [one, two, three] = fields;
-                read(id, &[one?, two?, three?])
+                read(id, own, &[one?, two?, three?])
             }
             _ => {
                 let mut fields = Vec::new();
                 for _ in 0..count {
                     fields.push(field(&mut reader)?);
                 }
-                read(id, &fields)
+                read(id, own, &fields)
             }
         };
         self.at = reader.place();
@@ -317,9 +340,10 @@ mod tests {
             first: Some(id("5-0")),
         };
         assert_eq!(answer.stream, Some(expected));
-        let read = answer.page.next(|id, fields| (id, fields[0].1.to_vec()));
+        assert_eq!(answer.page.last().unwrap(), Some(id("6-0")));
+        let read = answer.page.next(|id, _, fields| (id, fields[0].1.to_vec()));
         assert_eq!(read.unwrap(), Some((id("6-0"), b"b".to_vec())));
-        assert_eq!(answer.page.next(|_, _| ()).unwrap(), None);
+        assert_eq!(answer.page.next(|_, _, _| ()).unwrap(), None);
     }
 
     #[test]

@@ -131,6 +131,39 @@ impl<'a> Reader<'a> {
         let Some((&kind, after)) = rest.split_first() else {
             return Ok(None);
         };
+        if let b'+' | b'-' = kind {
+            return self.line(kind, after);
+        }
+        if !matches!(kind, b':' | b'*' | b'$') {
+            return Err(Malformed("not RESP2"));
+        }
+        let Some((number, used)) = number(after)? else {
+            return Ok(None);
+        };
+        let used = 1 + used;
+        let item = match (kind, number) {
+            (b':', number) => Item::Integer(number),
+            (_, -1) => Item::Nil,
+            (b'*', length) => Item::Array(size(length)?),
+            (_, length) => {
+                let length = size(length)?;
+                let Some(bulk) = rest.get(used..used + length + 2) else {
+                    return Ok(None);
+                };
+                let (bulk, end) = bulk.split_at(length);
+                if end != b"\r\n" {
+                    return Err(Malformed("a string does not end in CR LF"));
+                }
+                self.at += used + length + 2;
+                return Ok(Some(Item::Bulk(bulk)));
+            }
+        };
+        self.at += used;
+        Ok(Some(item))
+    }
+
+    /// A line of text, which begins after its `kind`.
+    fn line(&mut self, kind: u8, after: &'a [u8]) -> Result<Option<Item<'a>>, Malformed> {
         let searched = &after[..after.len().min(LINE_MAX_BYTES)];
         let Some(end) = memchr::memchr(b'\r', searched) else {
             return match after.len() > LINE_MAX_BYTES {
@@ -138,40 +171,17 @@ impl<'a> Reader<'a> {
                 false => Ok(None),
             };
         };
-        let line = &after[..end];
         match after.get(end + 1) {
             None => return Ok(None),
             Some(b'\n') => {}
             Some(_) => return Err(Malformed("a line does not end in CR LF")),
         }
-        let used = 1 + end + 2;
-        let item = match kind {
+        self.at += 1 + end + 2;
+        let line = &after[..end];
+        Ok(Some(match kind {
             b'+' => Item::Simple(line),
-            b'-' => Item::Error(line),
-            b':' => Item::Integer(number(line)?),
-            b'*' => match number(line)? {
-                -1 => Item::Nil,
-                length => Item::Array(size(length)?),
-            },
-            b'$' => match number(line)? {
-                -1 => Item::Nil,
-                length => {
-                    let length = size(length)?;
-                    let Some(bulk) = rest.get(used..used + length + 2) else {
-                        return Ok(None);
-                    };
-                    let (bulk, end) = bulk.split_at(length);
-                    if end != b"\r\n" {
-                        return Err(Malformed("a string does not end in CR LF"));
-                    }
-                    self.at += used + length + 2;
-                    return Ok(Some(Item::Bulk(bulk)));
-                }
-            },
-            _ => return Err(Malformed("not RESP2")),
-        };
-        self.at += used;
-        Ok(Some(item))
+            _ => Item::Error(line),
+        }))
     }
 
     /// The next item of a complete reply.
@@ -221,10 +231,34 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn number(line: &[u8]) -> Result<i64, Malformed> {
-    let text = std::str::from_utf8(line).ok();
-    text.and_then(|text| text.parse().ok())
-        .ok_or(Malformed("not a number"))
+/// The number at the beginning, and how long it is with its line end; `None` if that is not there.
+fn number(text: &[u8]) -> Result<Option<(i64, usize)>, Malformed> {
+    const NO: Malformed = Malformed("not a number");
+    let is_negative = text.first() == Some(&b'-');
+    let from = usize::from(is_negative);
+    let mut number = 0_i64;
+    for (index, byte) in text.iter().enumerate().skip(from) {
+        match byte {
+            b'0'..=b'9' => {
+                let tens = number.checked_mul(10).ok_or(NO)?;
+                number = tens.checked_add(i64::from(byte - b'0')).ok_or(NO)?;
+                // (Leading zeros.)
+                if index > 20 {
+                    return Err(NO);
+                }
+            }
+            b'\r' if index > from => {
+                let number = if is_negative { -number } else { number };
+                return match text.get(index + 1) {
+                    None => Ok(None),
+                    Some(b'\n') => Ok(Some((number, index + 2))),
+                    Some(_) => Err(Malformed("a line does not end in CR LF")),
+                };
+            }
+            _ => return Err(NO),
+        }
+    }
+    Ok(None)
 }
 
 fn size(length: i64) -> Result<usize, Malformed> {

@@ -49,7 +49,7 @@ impl Search {
         self.searched_bytes += page.bytes();
         loop {
             let missing = self.missing;
-            let read = page.next(|id, fields| {
+            let read = page.next(|id, _, fields| {
                 // (The expressions of clients are limited by the length of a record.)
                 let counts = missing > 0 && encoding.counts(fields, &mut 0);
                 (id, counts)

@@ -5,6 +5,8 @@
 //! unanswered questions are asked again. If it cannot be made, all readers are told, and
 //! the next attempt waits: 0.1 s, then twice as long each time, up to 5 s, each times 0.5 to 1.
 
+mod watch;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
@@ -12,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::link::{Link, Opener};
+use super::link::{Link, Opener, READ_BYTES};
 use super::question::{COMPARED_MAX, Question, Slot};
-use super::waiting::{Said, Waiting};
-use crate::source::redis::{Address, Item, Reader, StreamId, command};
+use super::waiting::Waiting;
+use crate::source::redis::{Address, Item, Reader};
 use crate::system::log::{Level, Log};
 
 /// How long the engine may take to answer, and to accept a connection.
@@ -51,6 +53,8 @@ pub(super) struct Engine {
     back_at: Option<Instant>,
     /// The owners that must be told of a change.
     told: Vec<u64>,
+    /// What is read is written here first.
+    scratch: Vec<u8>,
 }
 
 impl Engine {
@@ -70,6 +74,7 @@ impl Engine {
             failures: 0,
             back_at: None,
             told: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -81,6 +86,8 @@ impl Engine {
             reply: None,
             has_signal: false,
             shares_answers: false,
+            ahead: Vec::new(),
+            ahead_answer: None,
             generation,
         })
     }
@@ -150,8 +157,6 @@ impl Engine {
             askers,
             commands,
             replies,
-            answer: Vec::new(),
-            answered: 0,
             tries: 1,
             until: now + ANSWER,
         });
@@ -170,88 +175,9 @@ impl Engine {
         self.slots.get_mut(slot)?.reply.take()
     }
 
-    pub(super) fn watch(&mut self, slot: usize, after: StreamId) {
-        let Some(own) = self.slots.get_mut(slot) else {
-            return;
-        };
-        own.has_signal = false;
-        let key = own.key.clone();
-        let line = match self.keys.get_mut(&key) {
-            Some((line, readers)) => {
-                if !readers.contains(&slot) {
-                    readers.push(slot);
-                }
-                *line
-            }
-            None => {
-                let has_room = |line: &Waiting| line.keys.len() < Waiting::KEYS_MAX;
-                let line = self.waiting.iter().position(has_room).unwrap_or_else(|| {
-                    self.waiting.push(Waiting::default());
-                    self.waiting.len() - 1
-                });
-                self.keys.insert(key.clone(), (line, vec![slot]));
-                line
-            }
-        };
-        let now = Instant::now();
-        if let Some(client) = self.waiting[line].wait(&key, after) {
-            let mut commands = Vec::new();
-            command(
-                &[b"CLIENT", b"UNBLOCK", client.to_string().as_bytes()],
-                &mut commands,
-            );
-            self.ask(Vec::new(), commands, 1, now);
-        }
-        self.block(line, now);
-    }
-
-    pub(super) fn take_signal(&mut self, slot: usize) -> bool {
-        let slot = self.slots.get_mut(slot);
-        slot.is_none_or(|slot| std::mem::take(&mut slot.has_signal))
-    }
-
-    /// Lets a connection wait, if it should.
-    fn block(&mut self, line: usize, now: Instant) {
-        if !self.waiting[line].is_due(now) || self.down_until.is_some_and(|until| now < until) {
-            return;
-        }
-        let opened = match self.waiting[line].link.take() {
-            Some(link) => Ok(link),
-            None => self.open(line as u64 + 1),
-        };
-        let sent = opened.and_then(|mut link| {
-            self.waiting[line].block(&mut link, now);
-            link.flush()?;
-            Ok(link)
-        });
-        match sent {
-            Ok(link) => self.waiting[line].link = Some(link),
-            Err(_) => self.lose_waiting(line),
-        }
-    }
-
     fn open(&self, connection: u64) -> io::Result<Link> {
         let data = self.number << 32 | connection;
         self.opener.open(&self.address, data)
-    }
-
-    /// A waiting connection is lost: its readers ask, which shows whether the engine is reachable.
-    fn lose_waiting(&mut self, line: usize) {
-        for key in self.waiting[line].lose() {
-            self.signal(&key);
-        }
-    }
-
-    fn signal(&mut self, key: &[u8]) {
-        let Some((_, readers)) = self.keys.get(key) else {
-            return;
-        };
-        for reader in readers {
-            if let Some(slot) = self.slots.get_mut(*reader) {
-                slot.has_signal = true;
-                self.told.push(slot.owner);
-            }
-        }
     }
 
     fn connect(&mut self, now: Instant) {
@@ -259,8 +185,6 @@ impl Engine {
         match self.open(QUESTIONS) {
             Ok(mut link) => {
                 for question in &mut self.questions {
-                    question.answer.clear();
-                    question.answered = 0;
                     question.until = now + ANSWER;
                     link.push(&question.commands);
                 }
@@ -354,21 +278,32 @@ impl Engine {
     fn read(&mut self, now: Instant) {
         // A link reports its end after the replies before it.
         while let Some(link) = &mut self.link {
-            match link.read() {
-                Ok(replies) if replies.is_empty() => return,
-                Ok(replies) => {
-                    for reply in replies {
-                        self.take(reply, now);
-                    }
-                }
+            self.scratch.resize(READ_BYTES, 0);
+            match link.receive(&mut self.scratch) {
+                Ok(false) => return,
+                Ok(true) => {}
                 Err(error) => return self.lose(&error, now),
+            }
+            loop {
+                match self.take(now) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => return self.lose(&error, now),
+                }
             }
         }
     }
 
-    fn take(&mut self, reply: Vec<u8>, now: Instant) {
-        let Some(link) = &mut self.link else { return };
-        if link.takes_opening_reply() {
+    /// Uses the next reply, or the replies to the next question; returns whether there was one.
+    fn take(&mut self, now: Instant) -> io::Result<bool> {
+        let Some(link) = &mut self.link else {
+            return Ok(false);
+        };
+        if link.is_opening() {
+            let Some(reply) = link.take(1)? else {
+                return Ok(false);
+            };
+            link.takes_opening_reply();
             if let Ok(Item::Error(text)) = Reader::new(&reply).item() {
                 let reason = String::from_utf8_lossy(text).into_owned();
                 let remedy = "set SSE_REDIS_USER and SSE_REDIS_PASSWORD_FILE";
@@ -376,8 +311,14 @@ impl Engine {
                 self.failures = self.failures.max(8);
                 self.fail(&format!("{reason}; {remedy}"), now);
             }
-            return;
+            return Ok(true);
         }
+        let Some(question) = self.questions.front() else {
+            return Ok(false);
+        };
+        let Some(answer) = link.take(question.replies)? else {
+            return Ok(false);
+        };
         self.is_proven = true;
         if self.failures > 0 {
             self.failures = 0;
@@ -386,63 +327,18 @@ impl Engine {
                 .line(Level::Info, &format!("{}: it answers again", self.address));
         }
         self.down_until = None;
-        let Some(question) = self.questions.front_mut() else {
-            return;
-        };
-        match question.answered {
-            0 => question.answer = reply,
-            _ => question.answer.extend_from_slice(&reply),
-        }
-        question.answered += 1;
-        if question.answered < question.replies {
-            return;
-        }
-        let Some(question) = self.questions.pop_front() else {
-            return;
-        };
-        if let Some((last, others)) = question.askers.split_last() {
+        let question = self.questions.pop_front();
+        if let Some((last, others)) = question
+            .iter()
+            .flat_map(|question| question.askers.split_last())
+            .next()
+        {
             for asker in others {
-                self.answer(*asker, Ok(question.answer.clone()));
+                self.answer(*asker, Ok(answer.clone()));
             }
-            self.answer(*last, Ok(question.answer));
+            self.answer(*last, Ok(answer));
         }
-    }
-
-    fn read_waiting(&mut self, line: usize, now: Instant) {
-        // A link reports its end after the replies before it.
-        loop {
-            let Some(waiting) = self.waiting.get_mut(line) else {
-                return;
-            };
-            let Some(link) = &mut waiting.link else {
-                return;
-            };
-            let replies = match link.flush().and_then(|()| link.read()) {
-                Ok(replies) => replies,
-                Err(_) => return self.lose_waiting(line),
-            };
-            if replies.is_empty() {
-                break;
-            }
-            let mut keys = Vec::new();
-            for reply in replies {
-                if let Some(link) = &mut waiting.link {
-                    if link.takes_opening_reply() {
-                        // The connection for questions reports what is wrong.
-                        continue;
-                    }
-                }
-                match waiting.take(&reply, now) {
-                    Ok(Said::Nothing) => {}
-                    Ok(Said::Entries(found) | Said::Refused(found)) => keys.extend(found),
-                    Err(_) => return self.lose_waiting(line),
-                }
-            }
-            for key in keys {
-                self.signal(&key);
-            }
-        }
-        self.block(line, now);
+        Ok(true)
     }
 
     /// When something must be done, whatever arrives.

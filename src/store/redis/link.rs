@@ -16,7 +16,7 @@ use nix::sys::socket::{
 use crate::source::redis::{Address, Certificates, EnginePlace, Scanner, command};
 
 /// The size of one read.
-const READ_BYTES: usize = 64 * 1024;
+pub(super) const READ_BYTES: usize = 64 * 1024;
 
 /// The capacity that is kept between replies.
 const IDLE_BYTES: usize = 64 * 1024;
@@ -28,6 +28,11 @@ pub(super) struct Link {
     output: Vec<u8>,
     input: Vec<u8>,
     scanner: Scanner,
+    /// The first bytes of `input` that are complete replies, which nobody has taken yet.
+    scanned_bytes: usize,
+    scanned_replies: usize,
+    /// The size of what was taken last.
+    expected_bytes: usize,
     /// How many replies belong to the commands that opened it.
     opening_replies: usize,
 }
@@ -116,6 +121,9 @@ impl Link {
             output: Vec::new(),
             input: Vec::new(),
             scanner: Scanner::default(),
+            scanned_bytes: 0,
+            scanned_replies: 0,
+            expected_bytes: 0,
             opening_replies: 0,
         }
     }
@@ -125,7 +133,7 @@ impl Link {
         self.opening_replies += 1;
     }
 
-    /// Whether replies to the commands that opened it are missing.
+    /// Whether the next reply belongs to the commands that opened it.
     pub(super) fn is_opening(&self) -> bool {
         self.opening_replies > 0
     }
@@ -186,40 +194,70 @@ impl Link {
         }
     }
 
-    /// Reads what has arrived; `reply` gets each complete reply.
+    /// Reads what has arrived; `scratch` is overwritten. Returns whether that was anything.
     ///
     /// # Errors
-    /// When the connection is lost, or what arrives is not RESP.
-    pub(super) fn read(&mut self) -> io::Result<Vec<Vec<u8>>> {
-        let mut replies = Vec::new();
+    /// When the connection is lost. What arrived before is kept; the next call reports the end.
+    pub(super) fn receive(&mut self, scratch: &mut [u8]) -> io::Result<bool> {
+        let mut has_received = false;
         loop {
-            let length = self.input.len();
-            self.input.resize(length + READ_BYTES, 0);
-            let read = self.socket.read(&mut self.input[length..]);
-            self.input.truncate(length + *read.as_ref().unwrap_or(&0));
-            match read {
-                Ok(0) => return closed(replies),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            match self.socket.read(scratch) {
+                Ok(0) if has_received => return Ok(true),
+                Ok(0) => {
+                    let error = "it closed the connection";
+                    return Err(io::Error::new(ErrorKind::ConnectionAborted, error));
+                }
+                Ok(count) => {
+                    has_received = true;
+                    if self.input.capacity() == 0 {
+                        // Probably as much as the last time.
+                        self.input.reserve(self.expected_bytes);
+                    }
+                    self.input.extend_from_slice(&scratch[..count]);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if waits(&error) => break,
                 // What came before is lost too: it is asked again.
                 Err(error) => return Err(error),
             }
-            let mut end = 0;
-            while let Some(length) = self.scan(end)? {
-                replies.push(self.input[end..end + length].to_vec());
-                end += length;
-            }
-            self.input.drain(..end);
-        }
-        if self.input.is_empty() {
-            self.input.shrink_to(IDLE_BYTES);
         }
         // What was read may have completed a TLS handshake.
         if !self.output.is_empty() {
             self.flush()?;
         }
+        Ok(has_received)
+    }
+
+    /// Reads what has arrived, and returns each complete reply.
+    ///
+    /// # Errors
+    /// When the connection is lost, or what arrives is not RESP.
+    pub(super) fn read(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        let mut replies = Vec::new();
+        if self.receive(&mut [0; 4096])? {
+            while let Some(reply) = self.take(1)? {
+                replies.push(reply);
+            }
+        }
         Ok(replies)
+    }
+
+    /// The next replies, so many together, if they are complete.
+    ///
+    /// # Errors
+    /// When what arrived is not RESP.
+    pub(super) fn take(&mut self, replies: usize) -> io::Result<Option<Vec<u8>>> {
+        while self.scanned_replies < replies {
+            let Some(length) = self.scan(self.scanned_bytes)? else {
+                return Ok(None);
+            };
+            self.scanned_bytes += length;
+            self.scanned_replies += 1;
+        }
+        let rest = self.input.split_off(self.scanned_bytes);
+        self.expected_bytes = self.scanned_bytes;
+        (self.scanned_bytes, self.scanned_replies) = (0, 0);
+        Ok(Some(std::mem::replace(&mut self.input, rest)))
     }
 
     fn scan(&mut self, from: usize) -> io::Result<Option<usize>> {
@@ -228,17 +266,6 @@ impl Link {
         }
         let scanned = self.scanner.length(&self.input[from..]);
         scanned.map_err(|error| io::Error::new(ErrorKind::InvalidData, error.to_string()))
-    }
-}
-
-/// The end of a connection. Replies before it are used first; the next read reports the end.
-fn closed(replies: Vec<Vec<u8>>) -> io::Result<Vec<Vec<u8>>> {
-    match replies.is_empty() {
-        true => Err(io::Error::new(
-            ErrorKind::ConnectionAborted,
-            "it closed the connection",
-        )),
-        false => Ok(replies),
     }
 }
 

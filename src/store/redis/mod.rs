@@ -42,6 +42,7 @@ use crate::system::watch::Hints;
 use engine::Engine;
 pub(crate) use link::OpenTls;
 use link::Opener;
+use waiting::Ahead;
 use writer::{Slot, Writer};
 
 /// TLS for [`feed`].
@@ -381,14 +382,17 @@ impl Feed for Reader {
         self.watching == Watching::Own
     }
 
-    fn watch(&mut self, after: StreamId) {
-        if self.watching == Watching::Own {
-            self.access
-                .engine
-                .borrow_mut()
-                .watch(self.access.slot, after);
-            self.engines.set_timer();
-        }
+    fn watch(&mut self, after: StreamId, commands: Vec<u8>, replies: usize) {
+        let ahead = Ahead { commands, replies };
+        self.access
+            .engine
+            .borrow_mut()
+            .watch(self.access.slot, after, ahead);
+        self.engines.set_timer();
+    }
+
+    fn take_ahead(&mut self) -> Option<Vec<u8>> {
+        self.access.engine.borrow_mut().take_ahead(self.access.slot)
     }
 
     fn take_signal(&mut self) -> bool {

@@ -12,8 +12,6 @@ pub(super) struct Question {
     pub(super) askers: Vec<(usize, u64)>,
     pub(super) commands: Vec<u8>,
     pub(super) replies: usize,
-    pub(super) answer: Vec<u8>,
-    pub(super) answered: usize,
     pub(super) tries: u8,
     pub(super) until: Instant,
 }
@@ -24,6 +22,10 @@ pub(super) struct Slot {
     pub(super) owner: u64,
     pub(super) reply: Option<io::Result<Vec<u8>>>,
     pub(super) has_signal: bool,
+    /// What it asks when there is a signal.
+    pub(super) ahead: Vec<u8>,
+    /// The answer to that, if it came with the signal.
+    pub(super) ahead_answer: Option<Vec<u8>>,
     /// It may get the answer to an equal question of another reader.
     pub(super) shares_answers: bool,
     /// Distinguishes the readers that have had this place.

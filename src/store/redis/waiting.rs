@@ -7,10 +7,14 @@
 //!    └──────────────────────────────────────────── they wait again ◄┘
 //! ```
 //!
+//! If it has one key only, what its reader will ask is sent together with XREAD. Redis executes it
+//! as soon as XREAD returns, and the entry arrives without another round trip.
+//!
 //! What an entry costs the engine grows with the number of keys of one blocked connection; so
 //! there are at most [`Waiting::KEYS_MAX`].
 
 use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use super::link::Link;
@@ -40,6 +44,12 @@ pub(super) struct Waiting {
     pub(super) keys: BTreeMap<Vec<u8>, Option<StreamId>>,
     /// The keys of the command that blocks; `None` if none does.
     blocked: Option<Vec<Vec<u8>>>,
+    /// What the reader of the only key will ask, and after which id.
+    ahead: Option<(StreamId, Ahead)>,
+    /// What was sent together with XREAD, whose replies are missing.
+    asked_ahead: Option<Ahead>,
+    /// XREAD has returned an entry of this key, and those replies follow.
+    ahead_of: Option<Vec<u8>>,
     is_unblocking: bool,
     /// How many keys had an entry and are not waited for yet.
     to_return: usize,
@@ -49,9 +59,20 @@ pub(super) struct Waiting {
     lost_at: Option<Instant>,
 }
 
+/// Commands that a reader will ask, and the number of their replies.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    pub(super) commands: Vec<u8>,
+    pub(super) replies: usize,
+}
+
 /// What a reply says.
 pub(super) enum Said {
     Nothing,
+    /// It is not complete.
+    NotYet,
+    /// This key has entries, and these commands of its reader have this answer.
+    Answer(Vec<u8>, Vec<u8>, Vec<u8>),
     /// These keys have entries.
     Entries(Vec<Vec<u8>>),
     /// The command was refused; each key must be looked at.
@@ -64,7 +85,8 @@ impl Waiting {
 
     /// Waits for an entry of `key` after `after`. Returns the number of the client to unblock, if
     /// that is necessary.
-    pub(super) fn wait(&mut self, key: &[u8], after: StreamId) -> Option<i64> {
+    pub(super) fn wait(&mut self, key: &[u8], after: StreamId, ahead: Ahead) -> Option<i64> {
+        self.ahead = Some((after, ahead));
         let earliest = match self.keys.get(key) {
             Some(Some(other)) => after.min(*other),
             _ => after,
@@ -86,8 +108,10 @@ impl Waiting {
 
     /// Whether a command should be sent now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
+        // (The replies to what was asked ahead come at once.)
         let is_held = self.hold_until.is_some_and(|until| now < until);
         self.blocked.is_none()
+            && self.asked_ahead.is_none()
             && self.keys.values().any(Option::is_some)
             && (!is_held || (self.to_return == 0 && !self.is_pausing()))
     }
@@ -118,6 +142,15 @@ impl Waiting {
         words.extend(keys.iter().map(Vec::as_slice));
         words.extend(ids.iter().map(String::as_bytes));
         command(&words, &mut out);
+        // (The last one that began to wait may have left.)
+        let ahead = self.ahead.take().filter(|(after, _)| match ids.as_slice() {
+            [id] => *id == after.to_string(),
+            _ => false,
+        });
+        if let Some((_, ahead)) = ahead {
+            out.extend_from_slice(&ahead.commands);
+            self.asked_ahead = Some(ahead);
+        }
         link.push(&out);
         self.blocked = Some(keys);
         self.is_unblocking = false;
@@ -126,8 +159,43 @@ impl Waiting {
         self.lost_at = Some(now + block + Duration::from_secs(5));
     }
 
+    /// Uses the next reply of the link.
+    pub(super) fn next(&mut self, now: Instant) -> io::Result<Said> {
+        let Some(link) = &mut self.link else {
+            return Ok(Said::NotYet);
+        };
+        if let Some(ahead) = self.asked_ahead.as_ref().filter(|_| self.blocked.is_none()) {
+            let Some(answer) = link.take(ahead.replies)? else {
+                return Ok(Said::NotYet);
+            };
+            let commands = self.asked_ahead.take().unwrap_or_default().commands;
+            return Ok(match self.ahead_of.take() {
+                Some(key) => Said::Answer(key, commands, answer),
+                // XREAD returned nothing, so this is of no use.
+                None => Said::Nothing,
+            });
+        }
+        let Some(reply) = link.take(1)? else {
+            return Ok(Said::NotYet);
+        };
+        // The connection for questions reports what is wrong with the opening.
+        if link.takes_opening_reply() {
+            return Ok(Said::Nothing);
+        }
+        let said = self.take(&reply, now);
+        let said =
+            said.map_err(|error| io::Error::new(ErrorKind::InvalidData, error.to_string()))?;
+        match said {
+            Said::Entries(mut keys) if self.asked_ahead.is_some() => {
+                self.ahead_of = keys.pop();
+                Ok(Said::Nothing)
+            }
+            said => Ok(said),
+        }
+    }
+
     /// Uses a reply.
-    pub(super) fn take(&mut self, reply: &[u8], now: Instant) -> Result<Said, Malformed> {
+    fn take(&mut self, reply: &[u8], now: Instant) -> Result<Said, Malformed> {
         let mut reader = Reader::new(reply);
         let item = reader.item()?;
         if std::mem::take(&mut self.is_asking_id) {
@@ -188,6 +256,7 @@ impl Waiting {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.blocked {
             Some(_) => self.lost_at,
+            None if self.asked_ahead.is_some() => self.lost_at,
             None if self.keys.values().any(Option::is_some) => self.hold_until,
             None => None,
         }
@@ -195,7 +264,8 @@ impl Waiting {
 
     /// Whether the connection has not answered in time.
     pub(super) fn is_lost(&self, now: Instant) -> bool {
-        self.blocked.is_some() && self.lost_at.is_some_and(|at| now >= at)
+        (self.blocked.is_some() || self.asked_ahead.is_some())
+            && self.lost_at.is_some_and(|at| now >= at)
     }
 }
 
@@ -213,9 +283,9 @@ mod tests {
             lost_at: Some(now),
             ..Waiting::default()
         };
-        assert_eq!(waiting.wait(b"a", id(1)), None);
-        assert_eq!(waiting.wait(b"b", id(1)), Some(7));
-        assert_eq!(waiting.wait(b"c", id(1)), None);
+        assert_eq!(waiting.wait(b"a", id(1), Ahead::default()), None);
+        assert_eq!(waiting.wait(b"b", id(1), Ahead::default()), Some(7));
+        assert_eq!(waiting.wait(b"c", id(1), Ahead::default()), None);
         let reply = b"*1\r\n*2\r\n$1\r\na\r\n*1\r\n*2\r\n$3\r\n2-0\r\n*2\r\n$1\r\nx\r\n$1\r\ny\r\n";
         let Ok(Said::Entries(keys)) = waiting.take(reply, now) else {
             panic!("no entries");
@@ -224,7 +294,7 @@ mod tests {
         // The others wait a moment for it.
         assert!(!waiting.is_due(now));
         assert!(waiting.is_due(now + HOLD));
-        assert_eq!(waiting.wait(b"a", id(2)), None);
+        assert_eq!(waiting.wait(b"a", id(2), Ahead::default()), None);
         assert!(waiting.is_due(now));
     }
 }
