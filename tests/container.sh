@@ -36,7 +36,7 @@ layer() {
 
 # Sets `debian` to the folder of a Debian 12 as a new machine has it, with sudo. It is downloaded
 # once (a minute and a half, half of it processor time), and kept in target/.
-debian_packages=systemd,systemd-sysv,iproute2,sudo,ca-certificates,curl
+debian_packages=systemd,systemd-sysv,iproute2,sudo,ca-certificates,curl,procps
 debian_12() {
     debian=$target/systemd/debian-12
     [[ $(cat "$debian.complete" 2>/dev/null) != "$debian_packages" ]] || return 0
@@ -73,12 +73,12 @@ halt() {
         ! mountpoint -q "$mount" || umount --lazy "$mount"
     done
 }
-# Processes that a test holds open; the units whose messages explain a failure.
-clients=() units='sse-*'
+# Processes that a test holds open.
+clients=()
 clean_up() {
     local code=$?
     trap - EXIT INT TERM HUP
-    ((!code || !init)) || inside journalctl --no-pager -b -u "$units" >&2 || true
+    ((!code || !init)) || { inside journalctl --no-pager -b -n 60; tail -n 5 "$scratch"/*.errors "$scratch/output"; } >&2 2>/dev/null || true
     ((!${#clients[@]})) || kill "${clients[@]}" 2>/dev/null || true
     halt
     rm -rf --one-file-system -- "$scratch"
