@@ -2,7 +2,9 @@
 
 use crate::servers::apache::{Apache, Mpm};
 use crate::support::folder::append;
-use crate::support::signed::{KEY, OTHER_KEY, in_seconds, link, publish_link, write_keys};
+use crate::support::signed::{
+    KEY, OTHER_KEY, WAYS_OUT, in_seconds, link, publish_link, write_keys,
+};
 use crate::support::wait::PATIENCE;
 
 under_both!(
@@ -63,6 +65,14 @@ fn only_a_signed_link_opens_a_program_s_stream(mpm: Mpm) {
         ] {
             let answer = get(&target).send();
             assert_eq!(answer.head.status, 403, "{target}: {}", answer.head.raw);
+        }
+        let place = apache.target(program);
+        let below = link(KEY, soon, &format!("{place}/a.log"));
+        for way in WAYS_OUT {
+            let target = format!("{}?{below}", way.replacen("/logs", &place, 1));
+            let request = apache.get_path(&target).field("Connection", "close");
+            let status = request.send().head.status;
+            assert!(matches!(status, 400 | 403 | 404), "{target}: {status}");
         }
     }
 }

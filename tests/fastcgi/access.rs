@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::servers::answer::Answer;
 use crate::servers::gateway::{Gateway, Site};
 use crate::support::folder::append;
-use crate::support::signed::{KEY, OTHER_KEY, in_seconds, link, publish_link, write_keys};
+use crate::support::signed::{
+    KEY, OTHER_KEY, WAYS_OUT, in_seconds, link, publish_link, write_keys,
+};
 use crate::support::wait::PATIENCE;
 
 behind_all!(
@@ -88,23 +90,20 @@ fn only_a_signed_link_opens_a_stream_and_what_is_below_its_path(gateway: Gateway
         let mut encoded = encoded;
         assert_eq!(encoded.event().data, "a.log");
     }
-    for target in [
-        "/logs/ab.log",
-        "/logs/b.log",
-        "/logs/a.log/../b.log",
-        "/logs/a.log/%2e%2e/b.log",
-        "/logs/a.log/.%2E/b.log",
-        "/logs/a.log%2f..%2fb.log",
-        "/logs/a.log/%252e%252e/b.log",
-        "/logs/a.log/..%5cb.log",
-        "/logs/a.log/..;/b.log",
-        "/logs//a.log",
-        "/logs/x/../a.log",
-        "/logs/missing.log",
-    ] {
+    for target in WAYS_OUT {
         let answer = get(&format!("{target}?{below}")).send();
-        let status = answer.head.status;
-        assert!(matches!(status, 400 | 403 | 404), "{target}: {status}");
+        let (status, head) = (answer.head.status, answer.head.raw);
+        // (HAProxy sends what is in no location of its own to the pages.)
+        let is_page = gateway == Gateway::Haproxy && !head.contains("event-stream");
+        assert!(
+            matches!(status, 400 | 403 | 404) || is_page,
+            "{target}: {head}"
+        );
+    }
+    // A field that names another path changes nothing.
+    for field in ["X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Uri"] {
+        let request = get(&format!("/logs/b.log?{below}")).field(field, "/logs/a.log");
+        assert_eq!(request.send().head.status, 403, "{field}");
     }
     // Whether a file exists is not told.
     let folder = link(KEY, soon, "/logs/b.log");

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use super::stage::{Folder, Start};
-use crate::support::signed::{KEY, OTHER_KEY, in_seconds, link, publish_link, write_keys};
+use crate::support::signed::{
+    KEY, OTHER_KEY, WAYS_OUT, in_seconds, link, publish_link, write_keys,
+};
 
 fn document() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/signed-links.md")).unwrap()
@@ -204,6 +206,113 @@ fn a_link_opens_a_stream_of_sse_httpd_and_its_key_can_be_changed() {
     assert!(logged.contains("access: refused (403): "), "{logged}");
     for secret in [KEY, OTHER_KEY, &query(KEY)[query(KEY).len() - 64..]] {
         assert!(!logged.contains(secret), "{logged}");
+    }
+}
+
+#[test]
+fn no_way_of_writing_a_path_leads_out_of_that_of_the_link() {
+    let folder = Folder::new();
+    let keys = folder.path("keys");
+    write_keys(&keys, &[KEY]);
+    fs::create_dir_all(folder.path("logs")).unwrap();
+    for name in ["a", "a.log", "ab.log", "b.log"] {
+        folder.write(&format!("logs/{name}"), format!("of {name}\n"));
+    }
+    let config = folder.write(
+        "config",
+        format!(
+            "SSE_KEYS = {}\n[/logs]\nSSE_STREAM = tail\nSSE_ROOT = logs\n",
+            keys.display()
+        ),
+    );
+    let httpd = Start::new(&folder)
+        .argument("--config")
+        .argument(config)
+        .start();
+    let below = link(KEY, in_seconds(600), "/logs/a.log");
+    let mut stream = httpd.ask(super::stage::get(&format!("/logs/a.log?{below}")));
+    stream.until("data: of a.log\n\n");
+    for target in WAYS_OUT {
+        let status = httpd.get(&format!("{target}?{below}")).status();
+        assert!(matches!(status, 400 | 403 | 404), "{target}: {status}");
+    }
+    // Neither does a way of writing the prefix: that was not signed.
+    for prefix in [
+        "/logs/a.log/..",
+        "/logs/a",
+        "/log",
+        "logs/a.log",
+        "%2Flogs",
+        "/logs/b.log/../a.log",
+    ] {
+        let query = link(KEY, in_seconds(600), prefix);
+        let status = httpd.get(&format!("/logs/b.log?{query}")).status();
+        assert_eq!(status, 403, "{prefix}");
+    }
+}
+
+#[test]
+fn the_time_of_a_link_is_a_number_of_seconds_and_nothing_else() {
+    let folder = Folder::new();
+    let log = folder.write("app.log", "a line\n");
+    let keys = folder.path("keys");
+    write_keys(&keys, &[KEY]);
+    let httpd = Start::new(&folder)
+        .argument(&log)
+        .set("SSE_KEYS", &keys)
+        .start();
+    let target = "/events/app.log";
+    let head = |query: &str| {
+        let mut client = httpd.ask(format!(
+            "HEAD {target}?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        ));
+        let head = String::from_utf8(client.rest()).unwrap();
+        let lines = head.lines().filter(|line| !line.starts_with("Date:"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let refused = head("");
+    assert!(refused[0].starts_with("HTTP/1.1 403 "), "{refused:?}");
+    // Until the year 2106, beyond it, and the most digits.
+    for expires in [
+        in_seconds(60),
+        4_294_967_295,
+        4_294_967_296,
+        99_999_999_999_999,
+    ] {
+        let head = head(&link(KEY, expires, target));
+        assert!(head[0].starts_with("HTTP/1.1 200 "), "{expires}: {head:?}");
+    }
+    for expires in [
+        in_seconds(0),
+        0,
+        -1,
+        i64::MIN,
+        i64::MAX,
+        999_999_999_999_999,
+    ] {
+        assert_eq!(head(&link(KEY, expires, target)), refused, "{expires}");
+    }
+    // Signed as it is, and written in another way.
+    let soon = in_seconds(600);
+    let good = link(KEY, soon, target);
+    for written in [
+        "+{}", "0{}", "{}.0", "{}e0", "%20{}", "{}%00", "0x{}", "{}%0A",
+    ] {
+        let changed = good.replace(
+            &format!("e={soon}"),
+            &format!("e={}", written.replace("{}", &soon.to_string())),
+        );
+        assert_eq!(head(&changed), refused, "{written}");
+    }
+    // The tag may be in upper case, and nothing else may be changed about it.
+    let (start, tag) = good.split_at(good.len() - 64);
+    assert!(head(&format!("{start}{}", tag.to_uppercase()))[0].starts_with("HTTP/1.1 200 "));
+    for changed in [
+        format!("{start}{tag}00"),
+        format!("{start}00{tag}"),
+        format!("{start}{}", &tag[2..]),
+    ] {
+        assert_eq!(head(&changed), refused, "{changed}");
     }
 }
 

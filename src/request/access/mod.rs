@@ -155,7 +155,7 @@ impl Refusal {
             }
             Self::Path => {
                 "access: refused (403): the path contains an empty, . or .. component, a \
-                 backslash, or is encoded twice"
+                 backslash or a control character, or is encoded twice"
             }
             Self::Elsewhere => "access: refused (403): the link or token is for another path",
             Self::Expired => {

@@ -37,7 +37,8 @@ impl UrlPath {
         let is_plain = |(number, component): (usize, &[u8])| {
             (number == last || !component.is_empty())
                 && !is_dots(component)
-                && !component.contains(&0)
+                && !component.iter().any(u8::is_ascii_control)
+                && !is_overlong(component)
                 // Some servers take a backslash for a slash, and some decode a path twice.
                 && !component.contains(&b'\\')
                 && !has_escape(component)
@@ -59,10 +60,16 @@ impl UrlPath {
 }
 
 /// Whether a component names the folder itself or its parent. Some servers ignore what follows
-/// a semicolon.
+/// a semicolon, and some file systems spaces at the end.
 fn is_dots(component: &[u8]) -> bool {
     let name = component.split(|byte| *byte == b';').next();
-    matches!(name, Some(b"." | b".."))
+    matches!(name.map(<[u8]>::trim_ascii_end), Some(b"." | b".."))
+}
+
+/// Whether it contains an ASCII character as two bytes, which is not UTF-8 (RFC 3629 §3), and
+/// which a careless reader takes for a dot or a slash.
+fn is_overlong(component: &[u8]) -> bool {
+    (component.windows(2)).any(|pair| matches!(pair, [0xC0 | 0xC1, 0x80..=0xBF]))
 }
 
 /// Removes scheme and host of an absolute form (RFC 9112 §3.2.2).
@@ -140,6 +147,7 @@ mod tests {
         check("/a%2Fb", Some("/a/b"));
         check("/%61", Some("/a"));
         check("/a.b/..c/...", Some("/a.b/..c/..."));
+        check("/a/..%20b", Some("/a/.. b"));
         check("/100%25", Some("/100%"));
         check("http://h/a?x", Some("/a"));
         check("HTTPS://h:80/a", Some("/a"));
@@ -169,6 +177,14 @@ mod tests {
             "/a/..;/b",
             "/a/..;x=1/b",
             "/a/%2e%2e%3b/b",
+            "/a/..%20/b",
+            "/a/.%20;x/b",
+            "/a/..%0d%0a/b",
+            "/a%09b",
+            "/a%7F",
+            "/a/%c0%ae%C0%AE/b",
+            "/a..%c0%afb",
+            "/a%c1%9cb",
             "/a%00",
             "/a%",
             "/a%2",
