@@ -89,7 +89,8 @@ fn serve(peer: &mut fastcgi::Request) -> io::Result<()> {
         Ok(Opened::Finished) => return answer(peer, &with_cors_of(&head, Status::NoContent)),
         Err(OpenError::Setting(error)) => return refuse(peer, error.to_string()),
         Err(OpenError::NotFound) => return answer(peer, &with_cors_of(&head, Status::NotFound)),
-        Err(OpenError::BadFilter) => {
+        Err(OpenError::Forbidden) => return answer(peer, &with_cors_of(&head, Status::Forbidden)),
+        Err(OpenError::BadQuery) => {
             return answer(peer, &with_cors_of(&head, Status::BadRequest));
         }
         Err(OpenError::Temporary(trouble)) => {

@@ -93,8 +93,8 @@ pub mod clients;
 pub mod harness;
 
 pub use cgi::{
-    run_cgi, run_cgi_with_check, run_cgi_with_engines, run_cgi_with_programs, run_publish,
-    run_publish_to_engine, run_two_way,
+    run_cgi, run_cgi_with_check, run_cgi_with_engines, run_cgi_with_programs, run_cgi_with_streams,
+    run_publish, run_publish_to_engine, run_two_way,
 };
 pub use run::run;
 pub use server::{run_httpd, run_responder};

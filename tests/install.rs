@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use support::folder::{Folder, read};
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "clock",
     "command",
     "countdown",
@@ -21,6 +21,7 @@ const NAMES: [&str; 12] = [
     "room",
     "script",
     "session",
+    "streams",
     "tail",
     "timers",
 ];
@@ -36,6 +37,7 @@ fn install(folder: &Folder, arguments: &[&str]) -> Output {
         "nph-room",
         "nph-script",
         "nph-session",
+        "nph-streams",
         "nph-tail",
         "publish",
         "publish-redis",
@@ -104,7 +106,7 @@ fn each_program_gets_both_names_and_each_file_its_mode() {
         &["--cgi-bin", "{}/a/cgi-bin", "--data", "{}/b/data"],
     );
     let text = said(&output, 0);
-    assert!(text.contains("26 written, 0 up to date, 0 kept"), "{text}");
+    assert!(text.contains("28 written, 0 up to date, 0 kept"), "{text}");
     let mut expected: Vec<_> = NAMES
         .iter()
         .flat_map(|name| [format!("nph-{name}.cgi"), format!("{name}.cgi")])
@@ -143,7 +145,7 @@ fn a_second_run_changes_nothing() {
             })
             .collect();
         let text = said(&install(&folder, &arguments), 0);
-        assert!(text.contains("0 written, 26 up to date, 0 kept"), "{text}");
+        assert!(text.contains("0 written, 28 up to date, 0 kept"), "{text}");
         let after: Vec<_> = names_in(&folder.join("cgi-bin"))
             .iter()
             .map(|name| {
@@ -169,7 +171,7 @@ fn with_link_all_names_of_a_program_are_one_file_and_without_it_none_are() {
     assert_ne!(inode("nph-script.cgi"), inode("tail.cgi"));
     said(&install(&folder, &["--cgi-bin", "{}/cgi-bin"]), 0);
     assert_ne!(inode("nph-script.cgi"), inode("timers.cgi"));
-    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 24);
+    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 26);
 }
 
 #[test]
@@ -187,7 +189,7 @@ fn a_program_that_runs_is_replaced_and_goes_on() {
         .expect("it was installed");
     fs::write(&built, "#!/bin/sh\necho the new one\n").expect("written");
     let text = said(&install(&folder, &["--cgi-bin", "{}/cgi-bin"]), 0);
-    assert!(text.contains("2 written, 22 up to date"), "{text}");
+    assert!(text.contains("2 written, 24 up to date"), "{text}");
     assert!(
         running.try_wait().expect("a child").is_none(),
         "the old one ended"
@@ -199,7 +201,7 @@ fn a_program_that_runs_is_replaced_and_goes_on() {
         .expect("it runs");
     assert_eq!(new.stdout, b"the new one\n");
     // Nothing unfinished is left behind.
-    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 24);
+    assert_eq!(names_in(&folder.join("cgi-bin")).len(), 26);
 }
 
 #[test]
@@ -221,7 +223,7 @@ fn what_people_changed_is_kept() {
     fs::write(folder.join("events/.htaccess"), "# mine\n").expect("written");
     fs::write(folder.join("events/flights.jsonl"), "{}\n").expect("written");
     let text = said(&install(&folder, &arguments), 0);
-    assert!(text.contains("0 written, 26 up to date, 2 kept"), "{text}");
+    assert!(text.contains("0 written, 28 up to date, 2 kept"), "{text}");
     assert_eq!(read(&folder.join("events/.htaccess")), "# mine\n");
     assert_eq!(read(&folder.join("events/flights.jsonl")), "{}\n");
 }
@@ -236,7 +238,7 @@ fn the_responder_is_installed_alone_or_with_the_rest() {
     assert!(!folder.join("cgi-bin").exists());
     let both = ["--cgi-bin", "{}/cgi-bin", "--responder", "{}/bin"];
     let text = said(&install(&folder, &both), 0);
-    assert!(text.contains("24 written, 1 up to date, 0 kept"), "{text}");
+    assert!(text.contains("26 written, 1 up to date, 0 kept"), "{text}");
 }
 
 #[test]
@@ -380,6 +382,7 @@ fn the_archive_for_shared_hosting_has_programs_settings_and_pages_and_no_owner()
         "room",
         "script",
         "session",
+        "streams",
         "tail",
     ] {
         fs::write(from.join(format!("nph-{name}")), name).expect("written");

@@ -9,7 +9,7 @@ use std::process::Command;
 use sse_cgi::request::settings::{Streams, TABLE, page, table_row};
 
 /// Each program for a terminal, and the stream whose settings it reads.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     (env!("CARGO_BIN_EXE_nph-clock"), "clock"),
     (env!("CARGO_BIN_EXE_nph-countdown"), "countdown"),
     (env!("CARGO_BIN_EXE_nph-script"), "script"),
@@ -18,6 +18,7 @@ const PROGRAMS: [(&str, &str); 10] = [
     (env!("CARGO_BIN_EXE_nph-redis"), "redis"),
     (env!("CARGO_BIN_EXE_nph-session"), "session"),
     (env!("CARGO_BIN_EXE_nph-room"), "room"),
+    (env!("CARGO_BIN_EXE_nph-streams"), "streams"),
     (env!("CARGO_BIN_EXE_publish"), "publish"),
     (env!("CARGO_BIN_EXE_publish-redis"), "publish-redis"),
 ];

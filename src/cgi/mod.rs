@@ -11,8 +11,11 @@ mod check;
 mod program;
 mod publish;
 mod serve;
+mod streams;
 mod terminal;
 
 pub(crate) use program::run_with;
-pub use program::{run_cgi, run_cgi_with_check, run_cgi_with_engines, run_cgi_with_programs};
+pub use program::{
+    run_cgi, run_cgi_with_check, run_cgi_with_engines, run_cgi_with_programs, run_cgi_with_streams,
+};
 pub use publish::{run_publish, run_publish_to_engine, run_two_way};

@@ -9,15 +9,16 @@ use std::rc::Rc;
 
 use super::check;
 use super::serve::Server;
+use super::streams;
 use super::terminal::{self, Checking, CommandLine};
 use crate::event::{Batch, Unavailable};
 use crate::gateway::Framing;
-use crate::request::settings::FileError;
+use crate::request::settings::{FileError, SettingsFile};
 use crate::request::{
     Decision, Head, Label, Lifetime, MetaVariables, Method, Purpose, Request, Settings, Status,
     WRONG_SETTING, carries_secret, decide, refuse_access,
 };
-use crate::source::{Host, Opening, Stream};
+use crate::source::{Host, Now, Opening, Stream};
 use crate::store::host::{Capabilities, SystemHost};
 use crate::store::key_file::{AccessError, KeyFiles};
 use crate::store::settings_file;
@@ -43,7 +44,7 @@ pub fn run_cgi(stream: &'static Stream) -> ExitCode {
 /// of all: the check reads the table of every stream's settings, and is a fiftieth of a program.
 #[must_use]
 pub fn run_cgi_with_check(stream: &'static Stream) -> ExitCode {
-    run(stream, Capabilities::FILES, Some(check::report))
+    run(stream, Capabilities::FILES, Some(check::report), None)
 }
 
 /// The same as [`run_cgi`] for a stream that starts programs.
@@ -58,15 +59,40 @@ pub fn run_cgi_with_engines(stream: &'static Stream) -> ExitCode {
     run_with(stream, Capabilities::ENGINES)
 }
 
+/// The same as [`run_cgi`] for the stream of several streams, each of which is a section of the
+/// settings file.
+#[must_use]
+pub fn run_cgi_with_streams(stream: &'static Stream) -> ExitCode {
+    run(stream, Capabilities::FILES, None, Some(streams::select))
+}
+
 pub(crate) fn run_with(stream: &'static Stream, capabilities: Capabilities) -> ExitCode {
-    run(stream, capabilities, None)
+    run(stream, capabilities, None, None)
 }
 
 /// Checks a folder, by default the one of the program with this path, in this environment.
 type Check = fn(&OsStr, Option<OsString>, &MetaVariables) -> io::Result<ExitCode>;
 
-/// `check`: a function, so that programs without it do not link it.
-fn run(stream: &'static Stream, capabilities: Capabilities, check: Option<Check>) -> ExitCode {
+/// Chooses the streams of a request.
+type Select = fn(&Given<'_>, &Settings, &mut Request, Now) -> Result<(), AccessError>;
+
+/// What the streams of a request are chosen from.
+pub(super) struct Given<'a> {
+    pub(super) meta: &'a MetaVariables,
+    /// Without the settings of the file.
+    pub(super) environment: &'a MetaVariables,
+    pub(super) file: Option<&'a SettingsFile>,
+    /// Whether there is a client.
+    pub(super) has_client: bool,
+}
+
+/// `check` and `select` are functions, so that programs without them do not link them.
+fn run(
+    stream: &'static Stream,
+    capabilities: Capabilities,
+    check: Option<Check>,
+    select: Option<Select>,
+) -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
     let owned = |(name, value): (OsString, OsString)| (name.into_vec(), value.into_vec());
@@ -108,10 +134,11 @@ fn run(stream: &'static Stream, capabilities: Capabilities, check: Option<Check>
         }
     }
     let clock = Clock::start();
+    let environment = select.map(|_| meta.clone()).unwrap_or_default();
     let (completed, label) = match framing {
-        Framing::Bare => (Ok(()), Label::default()),
+        Framing::Bare => (Ok(None), Label::default()),
         _ => {
-            let completed = settings_file::complete(&mut meta, &program);
+            let completed = settings_file::complete_from(&mut meta, &program);
             (completed, Label::of(&meta))
         }
     };
@@ -123,6 +150,8 @@ fn run(stream: &'static Stream, capabilities: Capabilities, check: Option<Check>
         log: Rc::clone(&log),
         clock,
         capabilities,
+        select,
+        environment,
     };
     let code = finish(&log, program.answer(&meta, completed));
     if framing != Framing::Bare {
@@ -160,14 +189,17 @@ struct Program {
     log: Rc<Log>,
     clock: Clock,
     capabilities: Capabilities,
+    select: Option<Select>,
+    /// Without the settings of the file; for `select` only.
+    environment: MetaVariables,
 }
 
 impl Program {
-    /// `completed`: the problem of the settings file, if there is one.
+    /// `completed`: the settings file, if there is one, or its problem.
     fn answer(
         &self,
         meta: &MetaVariables,
-        completed: Result<(), FileError>,
+        completed: Result<Option<SettingsFile>, FileError>,
     ) -> io::Result<ExitCode> {
         let signals = Signals::take()?;
         let output = Output::stdout()?;
@@ -179,9 +211,10 @@ impl Program {
         if let Some(path) = Settings::log(meta) {
             self.log.open(&path);
         }
-        if let Err(error) = completed {
-            return Ok(self.refuse_setting(&output, meta, &error.to_string()));
-        }
+        let file = match completed {
+            Ok(file) => file,
+            Err(error) => return Ok(self.refuse_setting(&output, meta, &error.to_string())),
+        };
         let (settings, notices) = match Settings::parse(meta, lifetime) {
             Ok(parsed) => parsed,
             Err(error) => return Ok(self.refuse_setting(&output, meta, &error.to_string())),
@@ -192,18 +225,33 @@ impl Program {
         let mut request = Request::from_meta(meta);
         let delivery = self.delivery(&request);
         // In a terminal there is no client, and a preflight cannot bring a link.
-        if self.framing != Framing::Bare && request.method != Method::Options {
-            let now = self.clock.now();
-            match KeyFiles::default().admit(meta, &settings.access, Purpose::Read, now) {
-                Ok(admission) => request.admission = admission,
-                Err(AccessError::Refused(refusal)) => {
+        let has_client = self.framing != Framing::Bare;
+        let now = self.clock.now();
+        let admitted = match self.select {
+            Some(select) => {
+                let given = Given {
+                    meta,
+                    environment: &self.environment,
+                    file: file.as_ref(),
+                    has_client,
+                };
+                select(&given, &settings, &mut request, now)
+            }
+            None if has_client && request.method != Method::Options => KeyFiles::default()
+                .admit(meta, &settings.access, Purpose::Read, now)
+                .map(|admission| request.admission = admission),
+            None => Ok(()),
+        };
+        if let Err(error) = admitted {
+            match error {
+                AccessError::Refused(refusal) => {
                     self.log.line(Level::Warning, refusal.as_str());
                     return self.end_with(&output, &refuse_access(&request, &settings));
                 }
-                Err(AccessError::Setting(error)) => {
+                AccessError::Setting(error) => {
                     return Ok(self.refuse_setting(&output, meta, &error.to_string()));
                 }
-                Err(AccessError::Temporary(text)) => {
+                AccessError::Temporary(text) => {
                     self.log.line(Level::Warning, &text);
                     let Decision::Stream(head) = decide(&request, &settings) else {
                         let head = Head::new(Status::ServiceUnavailable);

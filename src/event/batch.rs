@@ -174,6 +174,32 @@ impl Batch {
         place.encode(&mut self.bytes);
     }
 
+    /// Appends an event whose lines another batch has encoded: its name in parts that are written
+    /// one after another (none for a message), and its `data:` lines with the blank line.
+    pub(crate) fn relay(&mut self, id: Option<&EventId<'_>>, name: &[&[u8]], data_lines: &[u8]) {
+        let start = self.bytes.len();
+        if let Some(id) = id {
+            self.bytes.extend_from_slice(b"id: ");
+            self.bytes.extend_from_slice(id.as_bytes());
+            self.bytes.push(b'\n');
+            self.note_id(start, id);
+        }
+        if !name.is_empty() {
+            self.bytes.extend_from_slice(b"event: ");
+            for part in name {
+                self.bytes.extend_from_slice(part);
+            }
+            self.bytes.push(b'\n');
+        }
+        self.bytes.extend_from_slice(data_lines);
+        self.events += 1;
+    }
+
+    /// Appends a line that another batch has encoded and that belongs to no event.
+    pub(crate) fn relay_line(&mut self, line: &[u8]) {
+        self.bytes.extend_from_slice(line);
+    }
+
     /// Appends a comment.
     pub fn comment(&mut self, text: &[u8]) {
         encode::comment(text, &mut self.bytes);
@@ -218,10 +244,16 @@ impl Batch {
         self.work = self.work.saturating_add(work);
     }
 
+    /// Whether the source has spent [`Batch::WORK_MAX`] in this turn.
+    #[must_use]
+    pub fn has_spent_turn(&self) -> bool {
+        self.work >= Self::WORK_MAX
+    }
+
     /// Whether the source should stop adding for now.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        if self.work >= Self::WORK_MAX {
+        if self.has_spent_turn() {
             return true;
         }
         let limit = self.limit_bytes.unwrap_or(Self::TARGET_BYTES);

@@ -13,10 +13,7 @@
 //!
 //! An entry begins with its kind, so a reader passes over streams that it does not know. It
 //! does not depend on the other entries: a stream that is added or removed changes none of them.
-//!
-//! It is the form of the ids only: no server sends several streams over one connection yet.
-
-use std::fmt::Write as _;
+//! So a sender writes only the entry that an event changes ([`Entry`]).
 
 use super::EventId;
 
@@ -25,6 +22,9 @@ const MARK: u8 = b'*';
 
 /// The number of digits.
 const BASE: u128 = 90;
+
+/// What nine digits can express, so that a number is divided in 64 bits: 90^9 is less than 2^59.
+const NINE_DIGITS: u128 = BASE.pow(9);
 
 /// Kinds divide the first digit.
 const TAGS_HIGH: u16 = 45;
@@ -108,8 +108,8 @@ impl Kind {
     /// The number of characters of its entries.
     fn chars(self) -> usize {
         match self {
-            Self::File => 19,
-            Self::Redis => 13,
+            Self::File => Entry::FILE_CHARS,
+            Self::Redis => Entry::REDIS_CHARS,
         }
     }
 }
@@ -244,42 +244,91 @@ impl CompositeId {
     /// Its text.
     #[must_use]
     pub fn event_id(&self) -> EventId<'static> {
-        let mut text = String::from(char::from(MARK));
+        let mut text = vec![MARK];
         for (tag, position) in &self.0 {
-            let kind = position.kind();
-            let offset = match kind {
-                Kind::File => 0,
-                Kind::Redis => TAGS_HIGH,
-            };
-            let first = u128::from(offset + tag.0 / TAGS_LOW);
             // `new` and `parse` admit no position without a number.
-            let own = position.number().unwrap_or_default();
-            let mut number = u128::from(tag.0 % TAGS_LOW) * Position::count(kind) + own;
-            let mut digits = [b'0'; 19];
-            for digit in digits[1..kind.chars()].iter_mut().rev() {
-                *digit = character(number % BASE);
-                number /= BASE;
-            }
-            digits[0] = character(first);
-            for digit in &digits[..kind.chars()] {
-                let _ = text.write_char(char::from(*digit));
+            if let Some(entry) = Entry::new(*tag, *position) {
+                text.extend_from_slice(entry.as_bytes());
             }
         }
-        EventId::new(text).expect("at most 255 visible characters")
+        EventId::from_bytes(&text).expect("at most 255 visible characters")
+    }
+}
+
+/// The text of one stream in a composite id. Those of a kind have one length, so that an entry
+/// can be replaced by the next one of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    digits: [u8; Self::FILE_CHARS],
+    chars: u8,
+}
+
+impl Entry {
+    /// What an id begins with; its entries follow.
+    pub const MARK: u8 = MARK;
+
+    /// The number of characters for a file.
+    pub const FILE_CHARS: usize = 19;
+
+    /// The number of characters for a Redis Stream.
+    pub const REDIS_CHARS: usize = 13;
+
+    /// The entry of a stream; `None` if its position is out of bounds.
+    #[must_use]
+    pub fn new(tag: Tag, position: Position) -> Option<Self> {
+        let kind = position.kind();
+        let offset = match kind {
+            Kind::File => 0,
+            Kind::Redis => TAGS_HIGH,
+        };
+        let own = position.number()?;
+        let number = u128::from(tag.0 % TAGS_LOW) * Position::count(kind) + own;
+        let mut digits = [character(0); Self::FILE_CHARS];
+        digits[0] = character(u64::from(offset + tag.0 / TAGS_LOW));
+        let mut halves = [(number / NINE_DIGITS) as u64, (number % NINE_DIGITS) as u64];
+        let end = kind.chars();
+        let parts = [1..end - 9, end - 9..end];
+        for (half, part) in halves.iter_mut().zip(parts) {
+            for digit in digits[part].iter_mut().rev() {
+                *digit = character(*half % BASE as u64);
+                *half /= BASE as u64;
+            }
+        }
+        Some(Self {
+            digits,
+            // At most 19.
+            chars: end as u8,
+        })
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.digits[..usize::from(self.chars)]
     }
 }
 
 /// The characters that a cookie's value cannot contain, of those that are visible.
 const OMITTED: [u8; 4] = *b"\",;\\";
 
-/// The character of a digit: the visible ones in order, without those that are omitted.
-fn character(digit: u128) -> u8 {
-    // Digits are less than 90.
-    let mut character = b'!' + digit as u8;
-    for omitted in OMITTED {
-        character += u8::from(character >= omitted);
+/// The characters of the digits: the visible ones in order, without those that are omitted.
+const CHARACTERS: [u8; BASE as usize] = {
+    let mut characters = [0; BASE as usize];
+    let (mut next, mut count) = (b'!', 0);
+    while count < characters.len() {
+        let is_omitted = matches!(next, b'"' | b',' | b';' | b'\\');
+        if !is_omitted {
+            characters[count] = next;
+            count += 1;
+        }
+        next += 1;
     }
-    character
+    characters
+};
+
+/// The character of a digit, which is less than 90.
+fn character(digit: u64) -> u8 {
+    CHARACTERS[digit as usize]
 }
 
 /// The digit of a character.

@@ -17,7 +17,7 @@ mod name;
 mod unavailable;
 
 pub use batch::Batch;
-pub use composite::{CompositeId, Position, Tag, Unpackable};
+pub use composite::{CompositeId, Entry, Position, Tag, Unpackable};
 pub use encode::Event;
 pub use gap::{Gap, Reason};
 pub use id::{EventId, InvalidId};

@@ -21,6 +21,10 @@ pub enum Unavailable {
     NotStarted,
     /// The session or room cannot be opened.
     NoSession,
+    /// Of several streams, there is none of this name, or the client may not read it.
+    NoStream,
+    /// Of several streams, the position of this one does not fit into the connection's ids.
+    BeyondIds,
     /// The responder has reached its limit of subscribers.
     Full,
     /// The responder is shutting down; another one will replace it.
@@ -38,6 +42,8 @@ impl Unavailable {
             Self::Unreadable => "the file cannot be read now",
             Self::NotStarted => "the program cannot be started now",
             Self::NoSession => "the session cannot be opened now",
+            Self::NoStream => "no such stream, or no access",
+            Self::BeyondIds => "it needs a connection of its own",
             Self::Full => "too many subscribers",
             Self::Restarting => "the server is restarting",
             Self::Other => "not available now",
@@ -74,6 +80,8 @@ mod tests {
             Unavailable::Unreadable,
             Unavailable::NotStarted,
             Unavailable::NoSession,
+            Unavailable::NoStream,
+            Unavailable::BeyondIds,
             Unavailable::Full,
             Unavailable::Restarting,
             Unavailable::Other,

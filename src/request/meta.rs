@@ -96,10 +96,15 @@ impl MetaVariables {
 
     /// Adds the settings of a process's environment that are not set yet.
     pub fn add_below(&mut self, environment: &Self) {
+        self.add_below_of(environment, |_| true);
+    }
+
+    /// The same for those settings that `takes` accepts by their names.
+    pub fn add_below_of(&mut self, environment: &Self, takes: impl Fn(&str) -> bool) {
         let is_set = self.those_set();
         let below = environment.pairs.iter().filter(|(name, _)| {
-            let name = name.as_slice();
-            name.starts_with(b"SSE_") && !is_set.covers(name)
+            let is_taken = || std::str::from_utf8(name).is_ok_and(&takes);
+            name.starts_with(b"SSE_") && !is_set.covers(name) && is_taken()
         });
         let below: Vec<_> = below.cloned().collect();
         self.pairs.extend(below);
@@ -174,8 +179,9 @@ struct SettingsSet(Vec<Vec<u8>>);
 impl SettingsSet {
     fn covers(&self, name: &[u8]) -> bool {
         // Two of a pair exclude each other: whichever a layer sets, it means that one.
-        const PLACES: [[&[u8]; 2]; 2] = [
+        const PLACES: [[&[u8]; 2]; 3] = [
             [b"SSE_FILE", b"SSE_ROOT"],
+            [b"SSE_STREAM", b"SSE_STREAMS"],
             [b"SSE_STREAM_KEY", b"SSE_STREAM_KEY_PREFIX"],
         ];
         let pair = PLACES.iter().find(|pair| pair.contains(&name));

@@ -22,9 +22,12 @@ mod policy;
 mod publishing;
 mod query;
 mod requested;
+mod selection;
 pub mod settings;
 mod status_page;
 mod units;
+
+use std::rc::Rc;
 
 pub(crate) use query::fields;
 pub(crate) use units::{duration, size};
@@ -32,8 +35,8 @@ pub(crate) use units::{duration, size};
 #[cfg(feature = "jwt")]
 pub use access::read_jwk_set;
 pub use access::{
-    AccessKeys, AccessSettings, Admission, Carrier, InvalidKeys, Purpose, ReadTokenKeys, Refusal,
-    SigningKeys, Token, TokenKeys, TokenRules, admit, carries_secret,
+    AccessKeys, AccessSettings, Admission, Carrier, Grants, InvalidKeys, Purpose, ReadTokenKeys,
+    Refusal, SigningKeys, Token, TokenKeys, TokenRules, admit, carries_secret,
 };
 pub use below::BelowRoot;
 pub use commands::Commands;
@@ -50,9 +53,11 @@ pub(crate) use policy::{Granted, granted_to, preflight, with_cors};
 pub use publishing::{Durability, Grant, Publishing, Rate};
 pub use query::{Heartbeat, Query, redacted};
 pub use requested::{RequestedStream, path_below};
+pub use selection::{Chosen, Labelling, NoneServed, Selection, StreamsAsked};
 pub use settings::{
-    Absent, CommandSharing, Dividing, Format, Lifetime, LineEnd, Notice, Publishers, QueryFilter,
-    Setting, SettingError, Settings, SourceId, TextEncoding, misplaced, subscribers_max,
+    Absent, CommandSharing, Dividing, Format, Lifetime, LineEnd, NamedStream, Notice, Publishers,
+    QueryFilter, Setting, SettingError, Settings, SourceId, TextEncoding, misplaced,
+    subscribers_max,
 };
 pub use status_page::{StatusAnswer, StatusFormat, decide_status};
 
@@ -92,6 +97,9 @@ pub struct Request {
     /// The access that its client has shown, where that is required ([`AccessSettings`]).
     /// Whoever has checked it sets it.
     pub admission: Option<Admission>,
+    /// The streams of the connection, where it may bring several. Whoever has checked the access
+    /// to each sets it.
+    pub selection: Option<Rc<Selection>>,
 }
 
 impl Request {
@@ -118,6 +126,7 @@ impl Request {
             path_info: meta.get("PATH_INFO").last().map(<[u8]>::to_vec),
             multiplexed: protocol.starts_with(b"HTTP/2") || protocol.starts_with(b"HTTP/3"),
             admission: None,
+            selection: None,
         }
     }
 }

@@ -5,6 +5,7 @@ mod redact;
 use std::borrow::Cow;
 
 use super::nick::Nick;
+use super::selection::StreamsAsked;
 use super::status_page::StatusFormat;
 
 pub use redact::redacted;
@@ -27,6 +28,8 @@ pub struct Query {
     pub heartbeat: Heartbeat,
     /// `nick=…`: the name that a member of a room chooses.
     pub nick: Option<Nick>,
+    /// `s=NAME` and `as=field`: which of several streams, and how their events show it.
+    pub streams: StreamsAsked,
 }
 
 /// What is sent when a stream has been silent for `SSE_HEARTBEAT`.
@@ -69,6 +72,8 @@ impl Query {
                 }
                 b"filter" if !value.is_empty() => parsed.filter = Some(value.into_owned()),
                 b"heartbeat" if &*value == b"event" => parsed.heartbeat = Heartbeat::Event,
+                b"s" => parsed.streams.add(&value),
+                b"as" => parsed.streams.label(&value),
                 b"nick" => parsed.nick = Nick::cleaned(&String::from_utf8_lossy(&value)),
                 _ => {}
             }

@@ -5,15 +5,17 @@
 //! ```
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::options::CommandsOption;
 use crate::request::settings::{FileError, Section, Sections, SettingsFile};
 use crate::request::{
-    Commands, Filter, Label, Lifetime, MetaVariables, Notice, Publishing, RequestedStream,
-    SettingError, Settings, subscribers_max,
+    Commands, Filter, Label, Lifetime, MetaVariables, NamedStream, Notice, Publishing,
+    RequestedStream, SettingError, Settings, subscribers_max,
 };
-use crate::source::Stream;
+use crate::source::{Stream, several};
 use crate::store::settings_file;
 
 /// The settings of a server, without those of its requests.
@@ -29,6 +31,8 @@ pub(super) struct Configuration {
     option: CommandsOption,
     commands: Commands,
     subscribers_max: usize,
+    /// The streams of which a connection can bring several, by their names.
+    named: BTreeMap<String, Rc<NamedStream>>,
 }
 
 /// The settings of a request, and whether its path is one of the file's.
@@ -97,9 +101,11 @@ impl Configuration {
             option,
             commands: Commands::Any,
             subscribers_max: 0,
+            named: BTreeMap::new(),
         };
         let mut findings = Findings::default();
         findings.of_process(&mut configuration);
+        findings.of_streams(&mut configuration);
         for (section, path) in configuration.places() {
             findings.of_place(&configuration, section, path, streams);
         }
@@ -164,6 +170,36 @@ impl Configuration {
     /// settings say so, else those that the settings here name.
     pub(super) fn commands(&self) -> &Commands {
         &self.commands
+    }
+
+    /// A stream of which a connection can bring several.
+    pub(super) fn named(&self, name: &str) -> Option<Rc<NamedStream>> {
+        self.named.get(name).cloned()
+    }
+
+    /// Checks that there are these streams, and that they fit into one connection.
+    ///
+    /// # Errors
+    /// The setting that is wrong.
+    pub(super) fn check_streams(&self, names: &[String]) -> Result<(), SettingError> {
+        let mut streams = Vec::new();
+        for name in names {
+            match self.named(name) {
+                Some(stream) => streams.push(stream),
+                None => {
+                    let remedy = match &self.file {
+                        Some(_) => {
+                            format!("the settings file has no section for it; add [stream {name}]")
+                        }
+                        None => format!(
+                            "there is no settings file; write [stream {name}] into one, and name it by --config"
+                        ),
+                    };
+                    return Err(SettingError::new("SSE_STREAMS", name.as_bytes(), remedy));
+                }
+            }
+        }
+        several::check(&streams)
     }
 
     /// `SSE_MAX_SUBSCRIBERS`.
@@ -276,6 +312,34 @@ impl Findings {
         self.take_process_s(process, read);
     }
 
+    /// Of the streams of which a connection can bring several.
+    fn of_streams(&mut self, configuration: &mut Configuration) {
+        let Some((_, file)) = &configuration.file else {
+            return;
+        };
+        for name in file.stream_names() {
+            let read = NamedStream::read(file, name, &configuration.environment);
+            let filter = |stream: &NamedStream| {
+                let filter = stream.settings.filter.as_deref();
+                filter.map(Filter::of_setting).transpose().map(drop)
+            };
+            match read {
+                Ok((stream, notices)) => {
+                    let checked =
+                        filter(&stream).and_then(|()| several::check(&[Rc::new(stream.clone())]));
+                    if let Err(error) = checked {
+                        self.add_error(format!("{}: [stream {name}]: {error}", file.name()));
+                    }
+                    for notice in notices {
+                        self.remarks.push(format!("[stream {name}]: {notice}"));
+                    }
+                    configuration.named.insert(name.into(), Rc::new(stream));
+                }
+                Err(problem) => self.add_error(problem),
+            }
+        }
+    }
+
     /// Of the settings of a section, for one of its paths.
     fn of_place(
         &mut self,
@@ -295,6 +359,12 @@ impl Findings {
         }
         if let Ok(commands) = Commands::of_process(&meta) {
             self.commands.permit_also(commands);
+        }
+        let names = Settings::parse(&meta, Lifetime::Unlimited);
+        let names = names.map_or(Vec::new(), |(settings, _)| settings.streams);
+        if !names.is_empty() {
+            let checked = configuration.check_streams(&names);
+            return self.take(&meta, checked.map(|()| Vec::new()), |_| String::new());
         }
         let is_stream =
             |name: &str| name == "publish" || streams.iter().any(|stream| stream.name == name);

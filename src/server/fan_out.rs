@@ -37,7 +37,7 @@ impl Server {
                     }
                 }
                 None if subscriber.notice_at().is_some() => {
-                    subscriber.notice(channel.unavailable(), &mut notice, now);
+                    subscriber.notice(channel, &mut notice, now);
                 }
                 None => {}
             }

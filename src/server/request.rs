@@ -1,6 +1,7 @@
 //! From a request to a stream, or to the response that refuses it.
 
-use std::path::Path;
+mod permits;
+
 use std::rc::Rc;
 
 use super::configuration::{Resolved, unknown_stream};
@@ -15,13 +16,16 @@ use crate::request::{
     RequestedStream, SettingError, Settings, Status, StatusAnswer, StatusFormat, WRONG_SETTING,
     carries_secret, decide, decide_status, misplaced, path_below, refuse_access,
 };
-use crate::source::{Now, Recipients, Stream};
+use crate::source::{Now, Recipients, Stream, several};
 use crate::store::key_file::AccessError;
+use crate::store::key_file::selecting::select;
+
 use crate::stream::open::{Answered, open};
 use crate::stream::{Delivery, ReopenParams, StreamParams, Subscriber, Subscription, Watching};
-use crate::system::beneath;
 use crate::system::clock;
 use crate::system::log::{Level, Log};
+pub(super) use permits::permit_path;
+use permits::{permit_files, permit_selection};
 
 /// The service of a location.
 enum Service {
@@ -46,10 +50,9 @@ fn names_nothing(meta: &MetaVariables) -> bool {
     !is_own && !takes_name("SSE_ROOT") && !takes_name("SSE_STREAM_KEY_PREFIX")
 }
 
-/// Checks that a request may name this path.
-pub(super) fn permit_path(name: &str, path: &Path) -> Result<(), SettingError> {
-    beneath::check(path)
-        .map_err(|problem| SettingError::new(name, path.as_os_str().as_encoded_bytes(), problem))
+/// Whether a connection of a stream brings several.
+fn brings_several(stream: &Stream) -> bool {
+    stream.name == several::STREAM.name
 }
 
 /// The body of a stream that has nothing now and asks the client to reconnect.
@@ -96,8 +99,8 @@ impl Server {
         for notice in misplaced.into_iter().chain(self.new_notices(notices)) {
             self.say(id, Level::Warning, &notice.to_string());
         }
-        let service = match self.service(&meta) {
-            Ok(Some(service)) if !is_unlisted => service,
+        let service = match self.service(&meta, &settings) {
+            Ok(Some(service)) if !is_unlisted || !settings.streams.is_empty() => service,
             Ok(_) => {
                 let text = match is_unlisted {
                     true => {
@@ -135,7 +138,24 @@ impl Server {
         };
         // This precedes everything that tells whether the stream exists. A preflight cannot
         // bring a link's cookie or token.
-        if request.method != Method::Options {
+        if matches!(&service, Service::Stream(stream) if brings_several(stream)) {
+            let named = |name: &str| self.configuration.named(name);
+            let selected = select(
+                &self.key_files,
+                &meta,
+                &settings,
+                &mut request,
+                named,
+                true,
+                now,
+            );
+            if let Err(error) = selected {
+                return self.refuse_access(id, &request, &settings, purpose, error);
+            }
+            if let Some(Err(error)) = request.selection.as_deref().map(permit_selection) {
+                return self.refuse_setting(id, &error);
+            }
+        } else if request.method != Method::Options {
             match self.key_files.admit(&meta, &settings.access, purpose, now) {
                 Ok(admission) => request.admission = admission,
                 Err(error) => return self.refuse_access(id, &request, &settings, purpose, error),
@@ -231,7 +251,11 @@ impl Server {
         notices
     }
 
-    fn service(&self, meta: &MetaVariables) -> Result<Option<Service>, SettingError> {
+    fn service(
+        &self,
+        meta: &MetaVariables,
+        settings: &Settings,
+    ) -> Result<Option<Service>, SettingError> {
         // A program with one stream of its own serves it everywhere.
         if let [only] = self.streams {
             return Ok(Some(Service::Stream(only)));
@@ -245,6 +269,10 @@ impl Server {
             let found = self.streams.iter().find(|stream| stream.name == name);
             found.map(|stream| Service::Stream(stream))
         };
+        if !settings.streams.is_empty() {
+            self.configuration.check_streams(&settings.streams)?;
+            return Ok(find(several::STREAM.name));
+        }
         match RequestedStream::of(meta) {
             // Web servers restrict access to the figures by path, so only a location whose
             // settings name them serves them.
@@ -260,21 +288,7 @@ impl Server {
     /// Whether a request may use what its settings name: every client of the socket determines
     /// the settings of its requests.
     fn permit(&self, service: &Service, settings: &Settings) -> Result<(), SettingError> {
-        let paths = [
-            ("SSE_FILE", &settings.file),
-            ("SSE_ROOT", &settings.root),
-            ("SSE_SPOOL", &settings.spool),
-            ("SSE_REDIS_PASSWORD_FILE", &settings.redis_password_file),
-            ("SSE_REDIS_CA", &settings.redis_ca),
-            ("SSE_REDIS_CERT", &settings.redis_cert),
-            ("SSE_KEYS", &settings.access.keys),
-            ("SSE_JWT_KEYS", &settings.access.token_keys),
-        ];
-        for (name, path) in paths {
-            if let Some(path) = path {
-                permit_path(name, path)?;
-            }
-        }
+        permit_files(settings)?;
         match service {
             Service::Stream(stream) if runs_commands(stream) => {
                 self.configuration.commands().permit(&settings.command)

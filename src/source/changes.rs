@@ -16,6 +16,12 @@ pub trait Changes {
     /// reported.
     fn look_again_after(&self) -> Option<Duration>;
 
+    /// How many changes have been reported so far; `None` (the default) if some may not be
+    /// reported. While the number stays, there is nothing new.
+    fn reported(&self) -> Option<u64> {
+        None
+    }
+
     /// A descriptor of the source that becomes readable when there is a change, and that
     /// polling the source makes unreadable again. `None` (the default) if the host reports
     /// changes by itself.

@@ -31,6 +31,7 @@ pub mod redis;
 pub mod room;
 pub mod script;
 pub mod session;
+pub mod several;
 mod spool;
 mod state;
 pub mod tail;
@@ -110,6 +111,21 @@ pub trait Source {
     /// reports it to its client.
     fn unavailable(&self) -> Option<Unavailable> {
         None
+    }
+
+    /// Appends the event that reports [`Source::unavailable`]. A source of several streams
+    /// reports each of them.
+    fn report_unavailable(&self, out: &mut Batch) {
+        if let Some(reason) = self.unavailable() {
+            out.unavailable(reason);
+        }
+    }
+
+    /// The next poll stops at this position if it reaches it, so that another reader of the same
+    /// stream can take over. A source with one order of events need not (the default): each
+    /// reader passes all positions, and its batch is cut there.
+    fn aim(&mut self, at: &EventId<'_>) {
+        let _ = at;
     }
 
     /// Reports changes of its data; `None` (the default) if only time brings events.
@@ -252,8 +268,10 @@ pub enum OpenError {
     Setting(SettingError),
     /// There is no such stream, or its existence must not be revealed: 404.
     NotFound,
-    /// The query's `filter` is invalid: 400.
-    BadFilter,
+    /// The query cannot be read, such as its `filter`, or asks for more than can be served: 400.
+    BadQuery,
+    /// The client may read none of the streams that it asks for: 403.
+    Forbidden,
     /// A temporary error: a 200 stream with `retry:` that ends, and the text goes to the log.
     Temporary(String),
 }
@@ -269,7 +287,8 @@ impl fmt::Display for OpenError {
         match self {
             Self::Setting(error) => error.fmt(f),
             Self::NotFound => f.write_str("no such file"),
-            Self::BadFilter => f.write_str("the query's filter cannot be read"),
+            Self::BadQuery => f.write_str("the query cannot be read"),
+            Self::Forbidden => f.write_str("no access"),
             Self::Temporary(text) => f.write_str(text),
         }
     }
@@ -340,7 +359,7 @@ impl Stream {
 }
 
 /// All streams.
-pub static STREAMS: [&Stream; 8] = [
+pub static STREAMS: [&Stream; 9] = [
     &clock::STREAM,
     &countdown::STREAM,
     &script::STREAM,
@@ -349,6 +368,7 @@ pub static STREAMS: [&Stream; 8] = [
     &redis::STREAM,
     &session::STREAM,
     &room::STREAM,
+    &several::STREAM,
 ];
 
 /// The recipients of a POST to a stream's address.
@@ -467,6 +487,12 @@ mod tests {
         }
     }
 
+    /// The streams whose settings decide what is shared. (Several streams are shared by their set.)
+    fn shared_by_settings() -> impl Iterator<Item = &'static Stream> {
+        let shared = STREAMS.into_iter().filter(|stream| stream.shared.is_some());
+        shared.filter(|stream| stream.name != several::STREAM.name)
+    }
+
     fn key_of(stream: &Stream, pairs: &[(&str, &str)]) -> Vec<u8> {
         let meta = MetaVariables::of(pairs);
         let (settings, notices) = Settings::parse(&meta, Lifetime::Unlimited).unwrap();
@@ -478,7 +504,7 @@ mod tests {
 
     #[test]
     fn every_setting_of_a_shared_stream_is_in_its_key_or_its_row_says_why_not() {
-        for stream in STREAMS.iter().filter(|stream| stream.shared.is_some()) {
+        for stream in shared_by_settings() {
             for setting in stream.all_settings() {
                 let base: &[(&str, &str)] = match setting.spec.name {
                     "SSE_ROOT" => &[("SSE_COMMAND_SHARED", "yes")],
@@ -499,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_default_that_is_written_out_leaves_the_key_as_it_is() {
-        for stream in STREAMS.iter().filter(|stream| stream.shared.is_some()) {
+        for stream in shared_by_settings() {
             for setting in stream.all_settings() {
                 let DefaultValue::Value(default) = setting.spec.default else {
                     continue;

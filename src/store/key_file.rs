@@ -1,5 +1,7 @@
 //! KeyFiles: the files that access is checked with, read again when they change.
 
+pub(crate) mod selecting;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -11,8 +13,8 @@ use std::time::{Duration, SystemTime};
 
 use super::disk;
 use crate::request::{
-    AccessKeys, AccessSettings, Admission, MetaVariables, Purpose, ReadTokenKeys, Refusal,
-    SettingError, SigningKeys, TokenKeys, admit,
+    AccessKeys, AccessSettings, Admission, Grants, MetaVariables, Purpose, ReadTokenKeys, Refusal,
+    SettingError, SigningKeys, TokenKeys,
 };
 use crate::source::{Now, explain, is_lasting};
 use crate::system::accounts;
@@ -91,6 +93,22 @@ impl KeyFiles {
         purpose: Purpose,
         now: Now,
     ) -> Result<Option<Admission>, AccessError> {
+        let grants = self.grants(meta, settings, purpose, now)?;
+        let admitted = grants.map(|grants| grants.admit(None)).transpose();
+        admitted.map_err(AccessError::Refused)
+    }
+
+    /// Checks what a request presents. `None`: no access is needed here.
+    ///
+    /// # Errors
+    /// When that cannot be decided.
+    pub(crate) fn grants(
+        &self,
+        meta: &MetaVariables,
+        settings: &AccessSettings,
+        purpose: Purpose,
+        now: Now,
+    ) -> Result<Option<Grants>, AccessError> {
         if !settings.is_required() {
             return Ok(None);
         }
@@ -102,10 +120,7 @@ impl KeyFiles {
             links: links.as_deref(),
             tokens: tokens.as_deref(),
         };
-        match admit(meta, settings, keys, purpose, now.unix_ms) {
-            Ok(admission) => Ok(Some(admission)),
-            Err(refusal) => Err(AccessError::Refused(refusal)),
-        }
+        Ok(Some(Grants::of(meta, settings, keys, purpose, now.unix_ms)))
     }
 
     fn links(&self, path: &Path) -> Result<Rc<SigningKeys>, AccessError> {

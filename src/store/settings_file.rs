@@ -58,11 +58,22 @@ pub(crate) fn beside(folder: &Path) -> Option<Result<SettingsFile, FileError>> {
 /// The problem of the file. Then `meta` gets only the `SSE_LOG` of the file, if that could be
 /// read.
 pub(crate) fn complete(meta: &mut MetaVariables, program: &OsStr) -> Result<(), FileError> {
+    complete_from(meta, program).map(drop)
+}
+
+/// The same; returns the file, if there is one.
+///
+/// # Errors
+/// As of [`complete`].
+pub(crate) fn complete_from(
+    meta: &mut MetaVariables,
+    program: &OsStr,
+) -> Result<Option<SettingsFile>, FileError> {
     let program = Path::new(program);
     let folder = program.parent().unwrap_or(Path::new(""));
     let path = folder.join(NAME);
     let added = match open(&path, Links::Refused) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => add(meta, &path, opened, program),
     };
     if let Err(error) = &added {
@@ -72,7 +83,7 @@ pub(crate) fn complete(meta: &mut MetaVariables, program: &OsStr) -> Result<(), 
             }
         }
     }
-    added
+    added.map(Some)
 }
 
 fn add(
@@ -80,11 +91,11 @@ fn add(
     path: &Path,
     opened: io::Result<File>,
     program: &Path,
-) -> Result<(), FileError> {
+) -> Result<SettingsFile, FileError> {
     let file = parse_beside(path, opened)?;
     let name = program.file_name().unwrap_or_default();
     file.complete(meta, file.program(name.as_bytes()));
-    Ok(())
+    Ok(file)
 }
 
 /// Reads the file beside CGI programs, whose names must be in the folder.

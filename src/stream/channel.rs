@@ -221,6 +221,11 @@ impl Channel {
         self.source.unavailable()
     }
 
+    /// Appends the events that report it; see [`Source::report_unavailable`].
+    pub fn report_unavailable(&self, out: &mut Batch) {
+        self.source.report_unavailable(out);
+    }
+
     /// Whether a client decides how much a poll costs; see [`Source::is_costly`].
     #[must_use]
     pub fn is_costly(&self) -> bool {

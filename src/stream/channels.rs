@@ -129,6 +129,10 @@ impl Channels {
         let State::CatchingUp(own) = &mut subscriber.state else {
             return None;
         };
+        let key = own.share.as_ref().map(|(key, _)| key);
+        if let Some(channel) = key.and_then(|key| self.by_key.get(key)) {
+            own.subscription.aim(self.channels[*channel].position());
+        }
         let events_before = own.batch.events();
         let turn = own.subscription.poll(now, &mut own.batch);
         let has_ended = matches!(turn, Turn::End(_));

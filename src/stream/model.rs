@@ -1169,7 +1169,7 @@ impl Driver {
                 }
             }
             None if subscriber.notice_at().is_some() => {
-                subscriber.notice(channel.unavailable(), &mut notice, now);
+                subscriber.notice(channel, &mut notice, now);
             }
             None => {}
         }

@@ -2,7 +2,9 @@
 
 use super::{Delivery, StreamParams};
 use crate::event::{Gap, Unavailable};
-use crate::request::{Decision, Head, Operations, SettingError, Status, decide_among};
+use crate::request::{
+    Decision, Head, Operations, SettingError, Status, decide_among, refuse_access,
+};
 use crate::source::{OpenError, Opened, Opening, Recipients, Source, Stream};
 
 /// The result of a request.
@@ -69,7 +71,8 @@ pub fn open(stream: &Stream, opening: &Opening<'_>, delivery: Delivery, jitter: 
         Ok(Opened::Finished) => instead(Status::NoContent),
         Err(OpenError::Setting(error)) => Answered::Mistaken(error),
         Err(OpenError::NotFound) => instead(Status::NotFound),
-        Err(OpenError::BadFilter) => instead(Status::BadRequest),
+        Err(OpenError::BadQuery) => instead(Status::BadRequest),
+        Err(OpenError::Forbidden) => Answered::End(refuse_access(request, settings)),
         Err(OpenError::Temporary(trouble)) if head_only => Answered::HeadLater {
             head: Head {
                 status: Status::ServiceUnavailable,

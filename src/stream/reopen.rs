@@ -26,7 +26,13 @@ impl ReopenParams {
         Self {
             stream,
             settings,
-            request: request.clone(),
+            request: Request {
+                selection: request
+                    .selection
+                    .as_ref()
+                    .map(|selection| Rc::new(selection.continued())),
+                ..request.clone()
+            },
         }
     }
 

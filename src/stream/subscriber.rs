@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::channel::Channel;
 use super::reopen::ReopenParams;
 use super::{Ended, StreamParams, Subscription};
-use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
+use crate::event::{Batch, EventId, Gap, Reason};
 use crate::request::Heartbeat;
 use crate::source::{Changes, Host, Now, OpenError, Opened, Source};
 
@@ -130,15 +130,16 @@ impl Subscriber {
     }
 
     /// While it is live: tells its client once that there is nothing to read, if that has
-    /// lasted. `reason` is the channel's.
-    pub fn notice(&mut self, reason: Option<Unavailable>, out: &mut Batch, now: Now) {
+    /// lasted. `channel` is the one that it is live in.
+    pub fn notice(&mut self, channel: &Channel, out: &mut Batch, now: Now) {
         let Some(at) = self.notice_at else { return };
+        let reason = channel.unavailable();
         if reason.is_some() && now.monotonic < at {
             return;
         }
         self.notice_at = None;
-        if let Some(reason) = reason {
-            out.unavailable(reason);
+        if reason.is_some() {
+            channel.report_unavailable(out);
             self.last_sent_at = now.monotonic;
             self.last_event_at = now.monotonic;
         }

@@ -196,6 +196,11 @@ impl Subscription {
         self.source.position()
     }
 
+    /// See [`Source::aim`].
+    pub(super) fn aim(&mut self, at: &EventId<'_>) {
+        self.source.aim(at);
+    }
+
     /// See [`Source::can_go_back`].
     #[must_use]
     pub fn can_go_back(&self) -> bool {
@@ -351,8 +356,8 @@ impl Subscription {
             return;
         }
         self.notice_at = None;
-        if let Some(reason) = reason {
-            out.unavailable(reason);
+        if reason.is_some() {
+            self.source.report_unavailable(out);
             self.last_event_at = now.monotonic;
         }
     }

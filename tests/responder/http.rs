@@ -30,6 +30,8 @@ mod quiet;
 mod replaced;
 #[path = "scarce.rs"]
 mod scarce;
+#[path = "several.rs"]
+mod several;
 #[path = "slow.rs"]
 mod slow;
 #[path = "status.rs"]

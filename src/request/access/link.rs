@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use super::Purpose;
 use super::keys::SigningKeys;
-use super::path::UrlPath;
 use crate::request::query::fields;
 
 /// `e=<unix time>&p=<path prefix>&t=<hex>`.
@@ -72,8 +71,9 @@ impl<'a> SignedLink<'a> {
         keys.verify(&text, &self.tag)
     }
 
-    pub(super) fn covers(&self, path: &UrlPath) -> bool {
-        path.is_covered_by(&self.prefix)
+    /// The prefix of the paths that it opens.
+    pub(super) fn prefix(&self) -> &[u8] {
+        &self.prefix
     }
 
     /// When it expires, in seconds since 1970.

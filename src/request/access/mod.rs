@@ -177,47 +177,103 @@ pub fn admit(
     purpose: Purpose,
     unix_ms: u64,
 ) -> Result<Admission, Refusal> {
-    let path = UrlPath::of(meta);
-    let mut checks = TOKEN_CHECKS_MAX;
-    let mut judge = |text: &[u8]| {
-        if is_token(text) {
-            let token = keys.tokens.ok_or(Refusal::Absent)?;
-            let token = token.check(text, &settings.token_rules, purpose, unix_ms, &mut checks)?;
+    Grants::of(meta, settings, keys, purpose, unix_ms).admit(None)
+}
+
+/// What a request presents for access. Signatures are checked once, for whatever paths.
+#[derive(Clone, Debug)]
+pub struct Grants {
+    path: Option<UrlPath>,
+    unix_ms: u64,
+    checked: Vec<(Carrier, Result<Grant, Refusal>)>,
+}
+
+/// A link or token that a key has signed for this purpose.
+#[derive(Clone, Debug)]
+struct Grant {
+    prefixes: Vec<Vec<u8>>,
+    until_unix_s: u64,
+}
+
+impl Grants {
+    /// Checks what a request presents at `unix_ms`.
+    #[must_use]
+    pub fn of(
+        meta: &MetaVariables,
+        settings: &AccessSettings,
+        keys: AccessKeys<'_>,
+        purpose: Purpose,
+        unix_ms: u64,
+    ) -> Self {
+        let mut checks = TOKEN_CHECKS_MAX;
+        let mut check = |text: &[u8]| {
+            if is_token(text) {
+                let token = keys.tokens.ok_or(Refusal::Absent)?;
+                let rules = &settings.token_rules;
+                let token = token.check(text, rules, purpose, unix_ms, &mut checks)?;
+                return Ok(Grant {
+                    prefixes: token.prefixes.into_iter().map(String::into_bytes).collect(),
+                    until_unix_s: token.until_unix_s,
+                });
+            }
+            let keys = keys.links.ok_or(Refusal::Absent)?;
+            let link = SignedLink::parse(text).ok_or(Refusal::Absent)?;
+            match link.is_signed(purpose, keys) {
+                true => Ok(Grant {
+                    prefixes: vec![link.prefix().to_vec()],
+                    until_unix_s: link.expires_unix_s(),
+                }),
+                false => Err(Refusal::Unsigned),
+            }
+        };
+        let presented = presented(meta, &settings.cookies).into_iter();
+        Self {
+            path: UrlPath::of(meta),
+            unix_ms,
+            checked: presented
+                .map(|one| (one.carrier, check(&one.text)))
+                .collect(),
+        }
+    }
+
+    /// Decides whether the request has access: to its path or, with a name, to what has that name
+    /// below it, which is one of several streams.
+    ///
+    /// # Errors
+    /// As of [`admit`].
+    pub fn admit(&self, name: Option<&str>) -> Result<Admission, Refusal> {
+        let path = self.path.clone();
+        let path = match name {
+            Some(name) => path.and_then(|path| path.below(name)),
+            None => path,
+        };
+        let judge = |grant: &Grant| {
             let path = path.as_ref().ok_or(Refusal::Path)?;
-            return match token.covers(path) {
-                true => Ok(token.until_unix_s),
-                false => Err(Refusal::Elsewhere),
+            let mut prefixes = grant.prefixes.iter();
+            if !prefixes.any(|prefix| path.is_covered_by(prefix)) {
+                return Err(Refusal::Elsewhere);
+            }
+            match self.unix_ms < grant.until_unix_s.saturating_mul(1000) {
+                true => Ok(grant.until_unix_s),
+                false => Err(Refusal::Expired),
+            }
+        };
+        let mut best: Result<Admission, Refusal> = Err(Refusal::Absent);
+        for (carrier, checked) in &self.checked {
+            let judged = checked.as_ref().map_err(|refusal| *refusal).and_then(judge);
+            let found = judged.map(|until_unix_s| Admission {
+                carrier: *carrier,
+                until_unix_s,
+            });
+            best = match (best, found) {
+                (Ok(old), Ok(new)) if new.until_unix_s > old.until_unix_s => Ok(new),
+                (Ok(old), _) => Ok(old),
+                (Err(_), Ok(new)) => Ok(new),
+                (Err(old), Err(new)) => Err(old.max(new)),
             };
         }
-        let keys = keys.links.ok_or(Refusal::Absent)?;
-        let link = SignedLink::parse(text).ok_or(Refusal::Absent)?;
-        if !link.is_signed(purpose, keys) {
-            return Err(Refusal::Unsigned);
-        }
-        let path = path.as_ref().ok_or(Refusal::Path)?;
-        if !link.covers(path) {
-            return Err(Refusal::Elsewhere);
-        }
-        let until_unix_s = link.expires_unix_s();
-        match unix_ms < until_unix_s.saturating_mul(1000) {
-            true => Ok(until_unix_s),
-            false => Err(Refusal::Expired),
-        }
-    };
-    let mut best: Result<Admission, Refusal> = Err(Refusal::Absent);
-    for one in presented(meta, &settings.cookies) {
-        let found = judge(&one.text).map(|until_unix_s| Admission {
-            carrier: one.carrier,
-            until_unix_s,
-        });
-        best = match (best, found) {
-            (Ok(old), Ok(new)) if new.until_unix_s > old.until_unix_s => Ok(new),
-            (Ok(old), _) => Ok(old),
-            (Err(_), Ok(new)) => Ok(new),
-            (Err(old), Err(new)) => Err(old.max(new)),
-        };
+        best
     }
-    best
 }
 
 /// Whether a text has the form of a token: three parts of base64url (RFC 7515 §7.1). A link
@@ -310,6 +366,38 @@ mod tests {
                 "{changed}"
             );
         }
+    }
+
+    #[test]
+    fn one_of_several_streams_is_below_the_path_of_all() {
+        let admit = |uri: &str, name: &str| {
+            let settings = AccessSettings {
+                keys: Some("/k".into()),
+                ..AccessSettings::default()
+            };
+            let keys = SigningKeys::parse(KEY.as_bytes()).unwrap();
+            let keys = AccessKeys {
+                links: Some(&keys),
+                tokens: None,
+            };
+            let meta = MetaVariables::of(&[("REQUEST_URI", uri), ("QUERY_STRING", READ)]);
+            let read = Purpose::Read;
+            let grants = Grants::of(&meta, &settings, keys, read, BEFORE);
+            grants.admit(Some(name)).map(|admission| admission.carrier)
+        };
+        assert_eq!(admit("/events", "a"), Ok(Carrier::Query));
+        assert_eq!(admit("/events/", "a"), Ok(Carrier::Query));
+        assert_eq!(admit("/events/a", "b"), Ok(Carrier::Query));
+        for (uri, name) in [
+            ("/events", "ab"),
+            ("/events", "b"),
+            ("/", "a"),
+            ("/events/b", "a"),
+        ] {
+            assert_eq!(admit(uri, name), Err(Refusal::Elsewhere), "{uri} {name}");
+        }
+        assert_eq!(admit("/events", ".."), Err(Refusal::Path));
+        assert_eq!(admit("/events/../events", "a"), Err(Refusal::Path));
     }
 
     #[test]

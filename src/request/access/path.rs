@@ -47,6 +47,15 @@ impl UrlPath {
         (path.len() <= Self::MAX_BYTES && components.all(is_plain)).then_some(Self(path))
     }
 
+    /// What has this name below the path; `None` as of [`UrlPath::of`].
+    pub(super) fn below(mut self, name: &str) -> Option<Self> {
+        if !self.0.ends_with(b"/") {
+            self.0.push(b'/');
+        }
+        self.0.extend_from_slice(name.as_bytes());
+        Self::plain(self.0)
+    }
+
     /// Whether `prefix` covers the path: it equals the path, or the path continues at a slash.
     /// It is the path match of RFC 6265 §5.1.4, so `/a/` covers what is below `/a`, and `/`
     /// everything.

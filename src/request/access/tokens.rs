@@ -1,7 +1,6 @@
 //! TokenKeys: what checks the tokens of an identity provider. It is a trait so that the CGI
 //! programs, which would become larger by a half, need not contain it.
 
-use super::path::UrlPath;
 use super::{Purpose, Refusal};
 
 /// What a token must say, besides its signature: the settings of a location.
@@ -46,11 +45,3 @@ pub trait TokenKeys {
 
 /// A function that reads the file of `SSE_JWT_KEYS`; its error is for the log.
 pub type ReadTokenKeys = fn(&[u8]) -> Result<Box<dyn TokenKeys>, String>;
-
-impl Token {
-    /// Whether one of its prefixes covers the path.
-    pub(super) fn covers(&self, path: &UrlPath) -> bool {
-        let mut prefixes = self.prefixes.iter();
-        prefixes.any(|prefix| path.is_covered_by(prefix.as_bytes()))
-    }
-}

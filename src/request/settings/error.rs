@@ -24,10 +24,23 @@ impl SettingError {
             remedy: remedy.into(),
         }
     }
+
+    /// An error whose whole line is known: place, name, value and remedy.
+    #[must_use]
+    pub fn whole(line: String) -> Self {
+        Self {
+            name: String::new(),
+            value: String::new(),
+            remedy: line,
+        }
+    }
 }
 
 impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.is_empty() {
+            return f.write_str(&self.remedy);
+        }
         if self.value.is_empty() {
             return write!(f, "{}: {}", self.name, self.remedy);
         }

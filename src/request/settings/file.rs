@@ -6,16 +6,22 @@
 //! [nph-tail.cgi tail.cgi]        for these programs   (.htsse, beside CGI programs)
 //! SSE_FILE = /home/me/app.log
 //! [/events/log]                  for this path and all below it   (--config of a server)
+//! [stream builds]                one of several streams of a connection (SSE_STREAMS)
 //! ```
 //!
 //! A file is used as a whole, or not at all and then it has one [`FileError`]. The readers of
 //! settings know which values a setting can have; this module does not.
 
+mod text;
+
 use std::fmt;
 use std::rc::Rc;
 
+use text::{unreachable_path, value_of};
+
 use super::error::printable;
-use super::table::{NAMES, OF_RESPONDERS, PATHS, PROCESS_SETTINGS};
+use super::streams::{NOT_A_STREAM_NAME, is_stream_name};
+use super::table::{NAMES, OF_MEMBERS, OF_RESPONDERS, PROCESS_SETTINGS};
 use super::unknown::nearest;
 use crate::request::MetaVariables;
 
@@ -34,6 +40,8 @@ pub struct SettingsFile {
     name: Rc<str>,
     top: Vec<Entry>,
     sections: Vec<Section>,
+    /// The sections of streams, each with one name.
+    streams: Vec<Section>,
 }
 
 /// Settings for some programs or paths.
@@ -96,8 +104,10 @@ impl SettingsFile {
                 name: name.into(),
                 top: Vec::new(),
                 sections: Vec::new(),
+                streams: Vec::new(),
             },
             kind: sections,
+            current: Current::Top,
             heads: Vec::new(),
         };
         match reading.all(bytes) {
@@ -130,6 +140,19 @@ impl SettingsFile {
         self.sections.iter().find(has)
     }
 
+    /// The section of a stream.
+    #[must_use]
+    pub fn stream(&self, name: &[u8]) -> Option<&Section> {
+        self.streams.iter().find(|section| section.names[0] == name)
+    }
+
+    /// The names of the streams that have a section, in order.
+    pub fn stream_names(&self) -> impl Iterator<Item = &str> {
+        let names = self.streams.iter().map(|section| &section.names[0][..]);
+        // They are ASCII.
+        names.filter_map(|name| std::str::from_utf8(name).ok())
+    }
+
     /// The section for a decoded path: the one with the longest name that is the path or an
     /// ancestor of it.
     #[must_use]
@@ -149,17 +172,27 @@ impl SettingsFile {
     /// Adds to `meta` the settings that it does not contain: of the section, then of the file's
     /// top.
     pub fn complete(&self, meta: &mut MetaVariables, section: Option<&Section>) {
-        let section = section.map_or(&[][..], |section| &section.entries);
-        for entries in [section, &self.top] {
-            let with_origin = |entry: &Entry| {
-                let origin = Origin {
-                    file: Rc::clone(&self.name),
-                    line: entry.line,
-                };
-                (entry.name, entry.value.clone(), origin)
+        self.complete_with(meta, section, |_| true);
+    }
+
+    /// The same with those settings of the top that `takes` accepts by their names.
+    pub(super) fn complete_with(
+        &self,
+        meta: &mut MetaVariables,
+        section: Option<&Section>,
+        takes: impl Fn(&str) -> bool,
+    ) {
+        let with_origin = |entry: &Entry| {
+            let origin = Origin {
+                file: Rc::clone(&self.name),
+                line: entry.line,
             };
-            meta.complete(entries.iter().map(with_origin));
-        }
+            (entry.name, entry.value.clone(), origin)
+        };
+        let section = section.map_or(&[][..], |section| &section.entries);
+        meta.complete(section.iter().map(with_origin));
+        let top = self.top.iter().filter(|entry| takes(entry.name));
+        meta.complete(top.map(with_origin));
     }
 
     /// The error that a section names something that does not exist.
@@ -172,10 +205,30 @@ impl SettingsFile {
         }
     }
 
+    /// The error of a setting in a line.
+    pub(super) fn wrong_at(&self, line: u32, name: &str, value: &[u8], problem: &str) -> FileError {
+        let at = format!("{}:{line}", self.name);
+        FileError::of_file(&at, &format!("{name}={}: {problem}", printable(value)))
+    }
+
     /// The `SSE_LOG` of the file's top.
     fn log(&self) -> Option<Vec<u8>> {
         let found = self.top.iter().find(|entry| entry.name == "SSE_LOG");
         found.map(|entry| entry.value.clone())
+    }
+}
+
+impl Section {
+    /// Its settings, in order: name, value, line.
+    pub(super) fn settings(&self) -> impl Iterator<Item = (&'static str, &[u8], u32)> {
+        let entries = self.entries.iter();
+        entries.map(|entry| (entry.name, &entry.value[..], entry.line))
+    }
+
+    /// Whether it gives a setting a value.
+    pub(super) fn sets(&self, name: &str) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.name == name && !entry.value.is_empty())
     }
 }
 
@@ -228,8 +281,17 @@ pub(crate) fn place_of<'n, 'p, T>(
 struct Reading {
     file: SettingsFile,
     kind: Sections,
+    current: Current,
     /// The names of all sections and their lines, sorted by name.
     heads: Vec<(Vec<u8>, u32)>,
+}
+
+/// Where the settings of the next lines belong.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Current {
+    Top,
+    Section,
+    Stream,
 }
 
 impl Reading {
@@ -280,7 +342,12 @@ impl Reading {
             entries: Vec::new(),
         };
         let words = names.split(u8::is_ascii_whitespace);
-        for word in words.filter(|word| !word.is_empty()) {
+        let mut words = words.filter(|word| !word.is_empty());
+        if let [b"stream", first, ..] = words.clone().take(2).collect::<Vec<_>>()[..] {
+            let is_one = words.by_ref().count() == 2;
+            return self.stream_head(names, first, is_one, section);
+        }
+        for word in words {
             let problem = match (self.kind, word) {
                 (Sections::Programs, word) if word.contains(&b'/') => {
                     Some("not the name of a program; write the name of a file in this folder")
@@ -298,24 +365,57 @@ impl Reading {
                 Sections::Programs => word,
                 Sections::Paths => word.strip_suffix(b"/").unwrap_or(word),
             };
-            match self.heads.binary_search_by(|(own, _)| own[..].cmp(name)) {
-                Ok(at) => {
-                    let first = self.heads[at].1;
-                    let problem = format!("line {first} has it already; put both together");
-                    return Err(self.wrong_head(line, word, &problem));
-                }
-                Err(at) => self.heads.insert(at, (name.to_vec(), line)),
-            }
-            if self.heads.len() > SettingsFile::SECTION_NAMES_MAX {
-                let problem = "more than 1000 names of sections; for many files use SSE_ROOT";
-                return Err(self.wrong_head(line, word, problem));
-            }
+            self.note_head(name, word, line)?;
             section.names.push(name.to_vec());
         }
         if section.names.is_empty() {
             return Err(self.wrong_head(line, b"", "no name; write [NAME]"));
         }
         self.file.sections.push(section);
+        self.current = Current::Section;
+        Ok(())
+    }
+
+    /// The head of the section of a stream: `stream NAME`.
+    fn stream_head(
+        &mut self,
+        head: &[u8],
+        name: &[u8],
+        is_one: bool,
+        mut section: Section,
+    ) -> Result<(), FileError> {
+        let line = section.line;
+        let problem = match is_one {
+            false => Some("one name for each section; write [stream NAME]"),
+            true if !is_stream_name(name) => Some(NOT_A_STREAM_NAME),
+            true => None,
+        };
+        if let Some(problem) = problem {
+            return Err(self.wrong_head(line, head.trim_ascii(), problem));
+        }
+        // No path and no program has a name with a space.
+        let whole = [b"stream ", name].concat();
+        self.note_head(&whole, &whole, line)?;
+        section.names.push(name.to_vec());
+        self.file.streams.push(section);
+        self.current = Current::Stream;
+        Ok(())
+    }
+
+    /// Notes the name of a section, of which there is one; `word` is how it is written.
+    fn note_head(&mut self, name: &[u8], word: &[u8], line: u32) -> Result<(), FileError> {
+        match self.heads.binary_search_by(|(own, _)| own[..].cmp(name)) {
+            Ok(at) => {
+                let first = self.heads[at].1;
+                let problem = format!("line {first} has it already; put both together");
+                return Err(self.wrong_head(line, word, &problem));
+            }
+            Err(at) => self.heads.insert(at, (name.to_vec(), line)),
+        }
+        if self.heads.len() > SettingsFile::SECTION_NAMES_MAX {
+            let problem = "more than 1000 names of sections; for many files use SSE_ROOT";
+            return Err(self.wrong_head(line, word, problem));
+        }
         Ok(())
     }
 
@@ -333,10 +433,12 @@ impl Reading {
         }
         let used = value_of(&self.file.name, known, value)
             .map_err(|problem| self.wrong_setting(line, name, value, problem))?;
-        let entries = match self.file.sections.last_mut() {
-            Some(section) => &mut section.entries,
-            None => &mut self.file.top,
+        let section = match self.current {
+            Current::Top => None,
+            Current::Section => self.file.sections.last_mut(),
+            Current::Stream => self.file.streams.last_mut(),
         };
+        let entries = section.map_or(&mut self.file.top, |section| &mut section.entries);
         if let Some(first) = entries.iter().find(|entry| entry.name == known) {
             let problem = format!("line {} sets it already; keep one of them", first.line);
             return Err(self.wrong_setting(line, name, value, &problem));
@@ -351,9 +453,16 @@ impl Reading {
 
     /// Why a setting has no effect in its place.
     fn misplaced(&self, name: &'static str) -> Option<&'static str> {
-        let is_in_section = !self.file.sections.is_empty();
+        let is_in_section = self.current != Current::Top;
         let is_process_s = || PROCESS_SETTINGS.iter().any(|row| row.spec.name == name);
+        if self.current == Current::Stream && !OF_MEMBERS.contains(&name) {
+            return Some(
+                "not a setting of one stream of several; write it into the section of the \
+                 location, or remove it",
+            );
+        }
         match self.kind {
+            Sections::Programs if name == "SSE_STREAM" && self.current == Current::Stream => None,
             Sections::Programs if OF_RESPONDERS.contains(&name) => {
                 Some("only sse-fcgi reads it; remove the line")
             }
@@ -380,49 +489,6 @@ impl Reading {
 
     fn wrong_head(&self, line: u32, word: &[u8], problem: &str) -> FileError {
         self.wrong(line, &[b"[", word, b"]"].concat(), problem)
-    }
-}
-
-/// Why no request has the path in the head of a section.
-fn unreachable_path(path: &[u8]) -> Option<&'static str> {
-    let mut parts = path[1..].split(|b| *b == b'/').rev();
-    // A slash at the end, and `/` itself.
-    let last = parts.next().unwrap_or_default();
-    let is_odd = |part: &[u8]| part.is_empty() || part == b"." || part == b"..";
-    if last == b"." || last == b".." || parts.any(is_odd) {
-        return Some("no server asks for such a path; write it without //, . and ..");
-    }
-    if path.contains(&b'*') {
-        return Some("a path holds for all below it; write it without *");
-    }
-    if path.contains(&b'?') {
-        return Some("a query is no part of the path; remove it");
-    }
-    None
-}
-
-/// A value as it is used: a relative path is relative to the folder of the file.
-///
-/// # Errors
-/// Why the value of a path setting is not a path.
-fn value_of(file: &str, name: &str, value: &[u8]) -> Result<Vec<u8>, &'static str> {
-    if !PATHS.contains(&name) || value.is_empty() {
-        return Ok(value.to_vec());
-    }
-    if matches!(value, [b'"' | b'\'', ..]) {
-        return Err("a path is written without quotes");
-    }
-    if value.windows(2).any(|two| two == b" #" || two == b"\t#") {
-        return Err("a comment needs a line of its own");
-    }
-    match value {
-        [b'/', ..] => Ok(value.to_vec()),
-        _ if name == "SSE_PREFIX" => Err("not the path of a location; write /events, for example"),
-        [b'~', ..] => Err("only a shell knows ~; write the whole path"),
-        _ => {
-            let folder = file.rfind('/').map_or("", |slash| &file[..=slash]);
-            Ok([folder.as_bytes(), value].concat())
-        }
     }
 }
 

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::reader::Dividing;
+use super::streams::{NOT_A_STREAM_NAME, is_stream_name};
 use super::table as row;
 use super::unknown::unknown_names;
 use super::{
     Absent, CommandSharing, Format, LineEnd, Notice, Publishers, QueryFilter, Reader, SettingError,
     SourceId, TextEncoding,
 };
-use crate::event::EventName;
+use crate::event::{CompositeId, EventName, Tag};
 use crate::request::MetaVariables;
 use crate::request::access::AccessSettings;
 use crate::request::origin::AllowedOrigin;
@@ -118,6 +119,8 @@ pub struct Settings {
     pub stream_key_prefix: Option<String>,
     /// `SSE_KEEP`: about how many entries of a Redis Stream publishing keeps.
     pub keep_entries: u64,
+    /// `SSE_STREAMS`: the names of the streams that one connection may request.
+    pub streams: Vec<String>,
 }
 
 /// The default of `SSE_MAX_AGE`, which depends on the gateway.
@@ -241,6 +244,7 @@ impl Settings {
             stream_key: read.string(&row::STREAM_KEY, NOT_UTF_8)?,
             stream_key_prefix: read.string(&row::STREAM_KEY_PREFIX, NOT_UTF_8)?,
             keep_entries: read.count(&row::KEEP)?,
+            streams: stream_names(&mut read)?,
             dividing: Dividing::default(),
         };
         let (mut notices, dividing) = read.finish();
@@ -281,6 +285,40 @@ impl Settings {
             .as_deref()
             .ok_or_else(|| SettingError::new("SSE_SPOOL", b"", remedy))
     }
+}
+
+/// Reads `SSE_STREAMS`. Two names with one tag would be one stream in a client's id.
+fn stream_names(read: &mut Reader<'_>) -> Result<Vec<String>, SettingError> {
+    let wrong = |value: &str, remedy: &str| {
+        SettingError::new(row::STREAMS.name, value.as_bytes(), remedy.to_owned())
+    };
+    let names = read.words(&row::STREAMS)?;
+    let one = read.string(&row::STREAM, "no such stream")?;
+    let other = one.filter(|one| !names.is_empty() && one != "streams");
+    if let Some(one) = other {
+        let remedy = "SSE_STREAMS is set as well; set one of them, and the other to nothing";
+        return Err(SettingError::new(row::STREAM.name, one.as_bytes(), remedy));
+    }
+    for (number, name) in names.iter().enumerate() {
+        if !is_stream_name(name.as_bytes()) {
+            return Err(wrong(name, NOT_A_STREAM_NAME));
+        }
+        if names[..number].contains(name) {
+            return Err(wrong(name, "it occurs twice; keep one of them"));
+        }
+    }
+    if names.len() > CompositeId::REDIS_MAX {
+        let remedy = "too many streams for one connection; write 13 files or 19 Redis Streams at \
+                      most, and the others into another location";
+        return Err(wrong(&names.join(" "), remedy));
+    }
+    let words: Vec<&str> = names.iter().map(String::as_str).collect();
+    if let Some((one, other)) = Tag::first_pair(&words) {
+        let remedy =
+            format!("the ids of clients could not distinguish {one} and {other}; rename one");
+        return Err(wrong(other, &remedy));
+    }
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod page;
 mod process;
 mod reader;
 mod row;
+mod streams;
 pub(super) mod table;
 mod unknown;
 mod values;
@@ -33,6 +34,7 @@ pub use reader::Dividing;
 pub(super) use reader::Reader;
 pub(crate) use row::option_name;
 pub use row::{Brief, DefaultValue, Kind, PROGRAMS, Scope, Setting, Sharing, Spec, Streams};
+pub use streams::{NamedStream, STREAM_NAME_MAX_CHARS, is_stream_name};
 pub use table::{COMMON, PROCESS_SETTINGS, Rows, TABLE, count, select, setting};
 pub use values::{
     Absent, CommandSharing, Format, LineEnd, Publishers, QueryFilter, SourceId, TextEncoding,

@@ -129,7 +129,7 @@ impl Brief {
 }
 
 /// The streams of the CGI programs, which are also the programs' names.
-pub const PROGRAMS: [&str; 8] = [
+pub const PROGRAMS: [&str; 9] = [
     "clock",
     "command",
     "countdown",
@@ -137,6 +137,7 @@ pub const PROGRAMS: [&str; 8] = [
     "room",
     "script",
     "session",
+    "streams",
     "tail",
 ];
 
@@ -223,7 +224,7 @@ pub(crate) fn option_name(setting: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
 }
 
-const fn contains(names: &[&str], name: &str) -> bool {
+pub(super) const fn contains(names: &[&str], name: &str) -> bool {
     let mut at = 0;
     while at < names.len() {
         if is_same(names[at], name) {

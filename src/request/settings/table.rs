@@ -14,7 +14,7 @@ use super::row::Kind::{
 use super::row::Scope::{Location, Process};
 use super::row::Sharing::{BySource, Divides, Ignored};
 use super::row::Streams::{Every, Only, Responder};
-use super::row::{Brief, Kind, Setting, Spec, is_same};
+use super::row::{Brief, Kind, Setting, Spec, contains, is_same};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -78,7 +78,7 @@ macro_rules! table {
 table! {
     STREAM "SSE_STREAM" Text("NAME"), = Unset("the last part of SCRIPT_NAME, but not status"), "";
     Responder, Location, Ignored;
-    "the stream that sse-fcgi serves here: clock, countdown, script, tail, command, redis, publish, session, room or status"
+    "the stream that sse-fcgi serves here: clock, countdown, script, tail, command, redis, publish, session, room, streams or status"
 
     FILE "SSE_FILE" Path, = Unset(""), "";
     Only(&["tail", "script", "room", "publish"]), Location, Divides;
@@ -252,6 +252,10 @@ table! {
     Only(&["session", "room", "publish-redis"]), Location, Ignored;
     "publishing to a Redis Stream removes the oldest entries beyond this number"
 
+    STREAMS "SSE_STREAMS" Words, = Unset(""), "";
+    Only(&["streams"]), Location, Ignored;
+    "the streams that one connection may request by ?s=NAME&s=NAME, separated by spaces; [stream NAME] of the settings file has the settings of each"
+
     HEARTBEAT "SSE_HEARTBEAT" seconds(SECOND.saturating_mul(25)), = Value("15s"), "servers cut streams that are silent for 30s";
     Every, Location, Ignored;
     "send a comment (with ?heartbeat=event an event) after this much silence"
@@ -324,6 +328,9 @@ pub(super) const PATHS: &[&str] = &names::<{ count(Rows::Paths) }>(Rows::Paths);
 /// The names of those that no CGI program reads.
 pub(super) const OF_RESPONDERS: &[&str] = &names::<{ count(Rows::Responder) }>(Rows::Responder);
 
+/// The names of those that the section of a stream of several may set ([`Rows::Member`]).
+pub(super) const OF_MEMBERS: &[&str] = &names::<{ count(Rows::Member) }>(Rows::Member);
+
 /// Some rows of the table.
 #[derive(Clone, Copy)]
 pub enum Rows<'a> {
@@ -337,6 +344,9 @@ pub enum Rows<'a> {
     Paths,
     /// Those that only a responder reads.
     Responder,
+    /// Those of a stream that is one of several in a connection: it is a file or a Redis Stream,
+    /// at one place.
+    Member,
 }
 
 impl Rows<'_> {
@@ -348,6 +358,27 @@ impl Rows<'_> {
             Self::Process => matches!(row.scope, Process),
             Self::Paths => matches!(row.spec.kind, Path),
             Self::Responder => matches!(row.streams, Responder),
+            Self::Member => {
+                const ACCESS: [&str; 7] = [
+                    "SSE_STREAM",
+                    "SSE_KEYS",
+                    "SSE_COOKIE",
+                    "SSE_JWT_KEYS",
+                    "SSE_JWT_AUDIENCE",
+                    "SSE_JWT_ISSUER",
+                    "SSE_JWT_CLAIM",
+                ];
+                const OF_PATHS: [&str; 5] = [
+                    "SSE_ROOT",
+                    "SSE_AWAIT",
+                    "SSE_SUFFIXES",
+                    "SSE_ALLOW_FILTER",
+                    "SSE_STREAM_KEY_PREFIX",
+                ];
+                let name = row.spec.name;
+                let is_read = !is_common && (row.is_for("tail") || row.is_for("redis"));
+                contains(&ACCESS, name) || (is_read && !contains(&OF_PATHS, name))
+            }
         }
     }
 }

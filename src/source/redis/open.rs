@@ -121,8 +121,8 @@ pub(super) fn filters(opening: &Opening<'_>) -> Result<Vec<Filter>, OpenError> {
     }
     if opening.settings.query_filter == QueryFilter::Used {
         if let Some(text) = &opening.request.query.filter {
-            let text = std::str::from_utf8(text).map_err(|_| OpenError::BadFilter)?;
-            filters.push(Filter::parse_asked(text).map_err(|_| OpenError::BadFilter)?);
+            let text = std::str::from_utf8(text).map_err(|_| OpenError::BadQuery)?;
+            filters.push(Filter::parse_asked(text).map_err(|_| OpenError::BadQuery)?);
         }
     }
     Ok(filters)

@@ -102,4 +102,9 @@ impl Changes for Hints {
     fn look_again_after(&self) -> Option<Duration> {
         self.coverage.get().look_again_after()
     }
+
+    fn reported(&self) -> Option<u64> {
+        let are_all = self.coverage.get().look_again_after().is_none();
+        are_all.then(|| self.moves.get() + self.writes.get())
+    }
 }

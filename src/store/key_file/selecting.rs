@@ -1,0 +1,65 @@
+//! Which of several streams a request gets: those that exist and that its client may read.
+
+use std::rc::Rc;
+
+use super::{AccessError, KeyFiles};
+use crate::request::{
+    AccessSettings, Admission, Chosen, MetaVariables, Method, NamedStream, Purpose, Request,
+    Selection, Settings,
+};
+use crate::source::Now;
+
+/// Decides about each stream that a request asks for at a location of several. `named` finds a
+/// stream by its name.
+///
+/// A stream is authorised as if it were below the request's path, by the keys of its own section or
+/// else those of the location. The access of the connection ends with the first one that ends.
+/// `has_access_rules`: whether there is a client whose access is to be checked.
+///
+/// # Errors
+/// When it cannot be decided.
+pub(crate) fn select(
+    key_files: &KeyFiles,
+    meta: &MetaVariables,
+    settings: &Settings,
+    request: &mut Request,
+    named: impl Fn(&str) -> Option<Rc<NamedStream>>,
+    has_access_rules: bool,
+    now: Now,
+) -> Result<(), AccessError> {
+    let is_checked = has_access_rules && request.method != Method::Options;
+    let grants = |access: &AccessSettings| match is_checked {
+        true => key_files.grants(meta, access, Purpose::Read, now),
+        false => Ok(None),
+    };
+    let of_location = grants(&settings.access)?;
+    let mut admission: Option<Admission> = None;
+    let selection = Selection::of(&request.query.streams, &settings.streams, |name| {
+        let is_here = settings.streams.iter().any(|own| own == name);
+        let stream = is_here.then(|| named(name)).flatten();
+        let own = stream.as_ref().map(|stream| &stream.settings.access);
+        let own = own
+            .filter(|own| own.is_required())
+            .map(grants)
+            .transpose()?;
+        match own
+            .as_ref()
+            .unwrap_or(&of_location)
+            .as_ref()
+            .map(|grants| grants.admit(Some(name)))
+        {
+            None => {}
+            Some(Ok(admitted)) => {
+                let is_sooner = |own: &Admission| admitted.until_unix_s < own.until_unix_s;
+                if stream.is_some() && admission.as_ref().is_none_or(is_sooner) {
+                    admission = Some(admitted);
+                }
+            }
+            Some(Err(_)) => return Ok(Chosen::Refused),
+        }
+        Ok(stream.map_or(Chosen::Unknown, Chosen::Served))
+    })?;
+    request.admission = admission;
+    request.selection = Some(Rc::new(selection));
+    Ok(())
+}
