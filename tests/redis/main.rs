@@ -8,6 +8,7 @@ mod support;
 #[path = "../peer/mod.rs"]
 mod peer;
 
+mod chat;
 mod loss;
 mod nodes;
 mod program;
