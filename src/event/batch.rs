@@ -165,9 +165,13 @@ impl Batch {
     /// event as JSON.
     pub fn place(&mut self, id: &EventId<'_>) {
         let start = self.bytes.len();
-        self.note_id(start, id);
+        let id = match &self.id_prefix {
+            Some(prefix) => id.prefixed(prefix),
+            None => id.clone(),
+        };
+        self.note_id(start, &id);
         let place = Event {
-            id: Some(id.clone()),
+            id: Some(id),
             name: Some(EventName::PLACE),
             data: b"{}",
         };
@@ -443,9 +447,13 @@ mod tests {
         batch.prefix_ids(Some("s.".into()));
         batch.event(&event("1"));
         assert!(batch.ends_at(&id("s.1")));
+        batch.place(&id("3"));
+        assert!(batch.ends_at(&id("s.3")));
         batch.prefix_ids(None);
         batch.event(&event("2"));
-        assert_eq!(batch.as_bytes(), b"id: s.1\ndata: a\n\nid: 2\ndata: a\n\n");
+        let place = "id: s.3\nevent: place\ndata: {}\n\n";
+        let expected = format!("id: s.1\ndata: a\n\n{place}id: 2\ndata: a\n\n");
+        assert_eq!(batch.as_bytes(), expected.as_bytes());
     }
 
     #[test]

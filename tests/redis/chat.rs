@@ -26,6 +26,8 @@ struct Member {
     received: Vec<(String, String)>,
     /// What must not come: gaps, and a second welcome.
     odd: Vec<String>,
+    /// With which ids it connected, for the message of a failure.
+    story: Vec<String>,
 }
 
 /// A POST that has not been answered.
@@ -64,6 +66,7 @@ impl Member {
             last_id: String::new(),
             received: Vec::new(),
             odd: Vec::new(),
+            story: Vec::new(),
         }
     }
 
@@ -75,6 +78,7 @@ impl Member {
                 let mut request = room.clone().query(&format!("nick={}", self.nick));
                 if !self.last_id.is_empty() {
                     request = request.last_id(&self.last_id);
+                    self.story.push(self.last_id[33..].to_owned());
                 }
                 if connection.try_ask(&request).is_ok() {
                     self.connection = Some(connection);
@@ -110,11 +114,14 @@ impl Member {
     }
 }
 
+/// How often there was such an event of this tag.
+type Presence = BTreeMap<(String, String), usize>;
+
 /// The messages of the history: ids, tags and data, in their order; and how often which member
 /// joined and left.
-fn history(redis: &mut Redis) -> (Vec<[String; 3]>, BTreeMap<(String, String), usize>) {
+fn history(redis: &mut Redis) -> (Vec<[String; 3]>, Presence) {
     let text = redis.run(&["XRANGE", ROOM, "-", "+"]);
-    let (mut messages, mut presence) = (Vec::new(), BTreeMap::new());
+    let (mut messages, mut presence) = (Vec::new(), Presence::new());
     let mut lines = text.lines().peekable();
     while let Some(id) = lines.next() {
         let mut next = || lines.next().unwrap().to_owned();
@@ -238,10 +245,21 @@ fn every_member_gets_every_message_once_and_in_one_order() {
             assert!(Instant::now() < deadline, "{nick} lacks some: {counts:?}");
             member.go_on(&nodes[dice.usize(0..2)], &room);
         }
-        let pairs = member.received.iter().zip(&expected);
-        let odd = pairs.clone().find(|(own, other)| own != other);
+        let mut pairs = member.received.iter().zip(&expected);
         let nick = &member.nick;
-        assert!(odd.is_none(), "{nick}: {odd:?}; {counts:?}");
+        if let Some(at) = pairs.position(|(own, other)| own != other) {
+            let from = at.saturating_sub(3);
+            let ids = |list: &[(String, String)]| -> Vec<String> {
+                let part = list.iter().skip(from).take(8);
+                part.map(|(id, _)| id.clone()).collect()
+            };
+            let story = &member.story;
+            panic!(
+                "{nick}: received {:?}, not {:?}; {story:?}; {counts:?}",
+                ids(&member.received),
+                ids(&expected)
+            );
+        }
         assert_eq!(member.received.len(), expected.len(), "{nick}: {counts:?}");
         assert_eq!(member.odd, Vec::<String>::new(), "{nick}: {counts:?}");
     }
@@ -250,7 +268,7 @@ fn every_member_gets_every_message_once_and_in_one_order() {
         let data = &found.unwrap_or_else(|| panic!("{id} is missing: {counts:?}"))[2];
         assert_eq!(json(data)["data"], text.as_str());
     }
-    let expected: BTreeMap<_, _> = members
+    let expected: Presence = members
         .iter()
         .map(|member| (("join".to_owned(), member.tag.clone()), 1))
         .collect();
