@@ -23,6 +23,9 @@ pub struct Publishing {
     pub timeout: Duration,
     /// `SSE_PUBLISH_SYNC`: what a record survives after the client got 201.
     pub durability: Durability,
+    /// `SSE_PUBLISH_REPLICAS`: how many replicas of Redis must confirm a record as well, if it must
+    /// survive a power cut.
+    pub replicas: u32,
     /// `SSE_PUBLISH_RATE`: how often one client may publish. `None`: unlimited.
     pub rate: Option<Rate>,
 }
@@ -97,6 +100,7 @@ impl Publishing {
                 true => Durability::Power,
                 false => Durability::Process,
             },
+            replicas: read.count(&table::PUBLISH_REPLICAS)? as u32,
             rate: read.parsed(
                 &table::PUBLISH_RATE,
                 Rate::parse,

@@ -18,8 +18,9 @@ use super::spool::SpoolFolder;
 use crate::publish::rate::{self, Bucket, Key};
 use crate::publish::{PostFields, Record, Replies, Reply, Tokens};
 use crate::request::{
-    Absent, BelowRoot, Format, Grant, Publishing, Request, SettingError, Settings,
+    Absent, BelowRoot, Durability, Format, Grant, Publishing, Request, SettingError, Settings,
 };
+use crate::source::redis::Confirmation;
 use crate::source::room::{history_settings, may_be_room, members_of};
 use crate::source::session::{SPOOL_REMEDY, is_in_engine};
 use crate::source::tail::TailId;
@@ -54,14 +55,12 @@ pub(crate) enum Engines {
 
 /// The access to the streams of engines. A program without it contains none of their code.
 pub(crate) trait OpenEntries {
-    /// The stream to which a request publishes. `owner` is told when [`EntryDestination::outcome`]
-    /// has changed.
+    /// The stream to which a request publishes.
     fn open_entries(
         &self,
-        settings: &Settings,
-        publishing: &Publishing,
+        location: &PublishLocation,
         request: &Request,
-        owner: u64,
+        fields: &PostFields,
     ) -> Result<Box<dyn EntryDestination>, PublishError>;
 
     /// The room or the private session to which a request publishes.
@@ -187,6 +186,16 @@ impl PublishLocation {
         }
     }
 
+    /// What must confirm an entry of a stream before its publisher gets 201.
+    pub(crate) fn confirmation(&self) -> Confirmation {
+        match self.publishing.durability {
+            Durability::Process => Confirmation::None,
+            Durability::Power => Confirmation::Sync {
+                replicas: self.publishing.replicas,
+            },
+        }
+    }
+
     /// The stream to which a request publishes, if its location has one.
     pub(crate) fn entries(
         &self,
@@ -214,7 +223,7 @@ impl PublishLocation {
             return Err(SettingError::new(name, b"", remedy).into());
         }
         let opened = match self.recipients {
-            None => entries.open_entries(settings, &self.publishing, request, self.owner),
+            None => entries.open_entries(self, request, fields),
             Some(recipients) => entries.open_session(recipients, self, request, fields),
         };
         opened.map(Some)

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::stage::{Client, Folder, Httpd, Start, get, wait_for};
 use crate::support::pipe::pipe;
 use crate::support::process::runs;
+use crate::support::redis::Redis;
 
 const FILE: &str = "\
 SSE_BACKLOG = 1000
@@ -144,6 +145,47 @@ fn what_one_worker_publishes_all_clients_of_all_workers_get_once_and_in_order() 
         assert_eq!(data, expected);
     }
     // Those of one worker return to any of the others.
+    let killed = worker_of(&httpd, &clients[0]).unwrap();
+    replace(&httpd, killed);
+    publish(&httpd, "the last.");
+    for mut client in clients {
+        if worker_of(&httpd, &client).is_some() {
+            client.until("data: the last.\n");
+        }
+    }
+}
+
+#[test]
+fn workers_publish_to_one_redis_stream_that_all_clients_of_all_workers_get() {
+    let folder = Folder::new();
+    let mut redis = Redis::start(&folder, &[]);
+    let engine = format!(
+        "SSE_REDIS = {}\nSSE_REDIS_PASSWORD_FILE = {}\nSSE_STREAM_KEY = live:a\n",
+        redis.address(),
+        folder.path("password").display()
+    );
+    let start = start(&folder, "2");
+    let file = format!(
+        "{engine}SSE_BACKLOG = 1000\n\
+         [/flights]\nSSE_STREAM = redis\nSSE_REDIS_USER = sse\n\
+         [/publish]\nSSE_STREAM = publish\nSSE_REDIS_USER = publisher\n\
+         SSE_PUBLISH_ALLOW = anyone\n[/status]\nSSE_STREAM = status\n"
+    );
+    write_file(&folder, &file);
+    let httpd = start.start();
+    let mut clients = clients_of_all(&httpd, "/flights", 6);
+    for number in 0..40 {
+        publish(&httpd, &format!("number {number}."));
+        if number % 10 == 5 {
+            redis.run(&["CLIENT", "KILL", "USER", "sse"]);
+        }
+    }
+    let expected: Vec<String> = (0..40).map(|n| format!("data: number {n}.")).collect();
+    for client in &mut clients {
+        let text = client.until("data: number 39.\n");
+        let data = text.lines().filter(|line| line.starts_with("data: number"));
+        assert_eq!(data.collect::<Vec<_>>(), expected);
+    }
     let killed = worker_of(&httpd, &clients[0]).unwrap();
     replace(&httpd, killed);
     publish(&httpd, "the last.");

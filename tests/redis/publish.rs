@@ -1,7 +1,12 @@
 //! Publishing to a stream: what a POST answers, and what readers get.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
 use super::peer::Request;
 use super::support::folder::Folder;
+use super::support::random;
 use super::support::redis::Redis;
 use super::support::wait::wait_for;
 use super::{Client, Responder, request};
@@ -52,6 +57,7 @@ impl Answer {
 fn post(read: &Request, media: &str, body: &[u8]) -> Request {
     read.clone()
         .set("SSE_STREAM", "publish")
+        .set("SSE_REDIS_USER", "publisher")
         .method("POST")
         .set("SSE_PUBLISH_ALLOW", "anyone")
         .set("CONTENT_TYPE", media)
@@ -218,6 +224,186 @@ fn the_policy_of_publishing_is_that_of_files() {
 }
 
 #[test]
+fn a_client_s_rate_counts_on_all_nodes_together() {
+    let mut stage = Stage::new();
+    let other = Folder::in_memory();
+    let other = Responder::start(&other);
+    let text = stage.text("x").set("SSE_PUBLISH_RATE", "3/h");
+    let of = |client: &str| text.clone().set("REMOTE_ADDR", client);
+    let adam = of("10.0.0.1");
+    stage.send(&adam).id();
+    Answer::of(other.ask(&adam)).id();
+    stage.send(&adam).id();
+    for node in [&stage.responder, &other] {
+        let answer = Answer::of(node.ask(&adam));
+        assert_eq!(answer.status, 429, "{answer:?}");
+        assert!(answer.head.contains("Retry-After: 1"), "{answer:?}");
+    }
+    stage.send(&of("10.0.0.2")).id();
+    assert_eq!(stage.redis.run(&["XLEN", "live:a"]), "4");
+    // No stream that a client can name.
+    let keys = stage.redis.run(&["KEYS", "live:a/.rate/*"]);
+    assert_eq!(keys.lines().count(), 2, "{keys}");
+}
+
+#[test]
+fn with_sync_a_response_waits_for_the_replicas() {
+    let mut stage = Stage::new();
+    let sync = |replicas: &str| {
+        stage
+            .text("x")
+            .set("SSE_PUBLISH_SYNC", "yes")
+            .set("SSE_PUBLISH_REPLICAS", replicas)
+    };
+    let (none, one) = (sync("0"), sync("1"));
+    stage.send(&none).id();
+    stage
+        .redis
+        .run(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
+    let port = free_port();
+    stage.redis.run(&["CONFIG", "SET", "port", &port]);
+    let folder = Folder::in_memory();
+    let mut replica = Redis::start(&folder, &["--replicaof", "127.0.0.1", &port]);
+    wait_for("a replica", || {
+        let info = stage.redis.run(&["INFO", "replication"]);
+        info.contains("state=online").then_some(())
+    });
+    // Those that come while a batch waits are the next one.
+    let clients: Vec<_> = (0..20).map(|_| stage.responder.ask(&one)).collect();
+    for client in clients {
+        Answer::of(client).id();
+    }
+    stage.send(&none).id();
+    replica.kill();
+    let length = stage.redis.run(&["XLEN", "live:a"]);
+    assert_eq!(length, "22");
+    stage.send(&one).is_unavailable();
+    stage.says("0 of 1 replicas confirmed it within 3 s; the entry is in the stream, unconfirmed");
+    assert_eq!(stage.redis.run(&["XLEN", "live:a"]), "23");
+    // What is refused needs no confirmation.
+    stage.redis.run(&["CONFIG", "SET", "maxmemory", "1"]);
+    stage.send(&none).is_unavailable();
+    stage.says("OOM");
+}
+
+/// A port that nobody uses now.
+fn free_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
+/// A publisher: what it was answered.
+struct Publisher {
+    name: usize,
+    sent: usize,
+    /// The id and the data of each 201.
+    created: Vec<(String, String)>,
+    waiting: Option<Client>,
+}
+
+impl Publisher {
+    /// Sends the next POST, or reads what has arrived of the response to the last one.
+    fn go_on(&mut self, node: &Responder, read: &Request) {
+        let Some(client) = &mut self.waiting else {
+            self.sent += 1;
+            let text = format!("{} {}", self.name, self.sent);
+            let request = post(read, "text/plain", text.as_bytes());
+            self.waiting = Some(node.ask(&request));
+            return;
+        };
+        while !client.is_closed && client.read_some(65_536) {}
+        if !client.is_closed {
+            return;
+        }
+        let Some(client) = self.waiting.take() else {
+            return;
+        };
+        let answer = Answer::of(client);
+        match answer.status {
+            201 => {
+                let text = format!("{} {}", self.name, self.sent);
+                self.created.push((answer.id(), text));
+            }
+            _ => answer.is_unavailable(),
+        }
+    }
+}
+
+/// Publishers on two nodes, while connections are killed and Redis is killed and started again.
+#[test]
+fn what_was_answered_by_201_is_in_the_stream_once_and_in_order() {
+    let mut stage = Stage::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let other = Folder::in_memory();
+    let other = Responder::start(&other);
+    let seconds = random::number("SSE_REDIS_SECONDS", 3);
+    let mut dice = random::random();
+    let mut publishers: Vec<Publisher> = (0..8)
+        .map(|name| Publisher {
+            name,
+            sent: 0,
+            created: Vec::new(),
+            waiting: None,
+        })
+        .collect();
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        match dice.u32(0..200) {
+            0..10 => {
+                stage.redis.run(&["CLIENT", "KILL", "USER", "publisher"]);
+            }
+            10 => {
+                stage.redis.kill();
+                stage.redis.start_again();
+            }
+            _ => {}
+        }
+        for publisher in &mut publishers {
+            let node = [&stage.responder, &other][dice.usize(0..2)];
+            publisher.go_on(node, &stage.read);
+        }
+    }
+    for publisher in &mut publishers {
+        wait_for("the last response", || {
+            if publisher.waiting.is_some() {
+                publisher.go_on(&stage.responder, &stage.read);
+            }
+            publisher.waiting.is_none().then_some(())
+        });
+    }
+    let all = stage.redis.run(&["XRANGE", "live:a", "-", "+"]);
+    let lines: Vec<&str> = all.lines().collect();
+    let mut entries = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for entry in lines.chunks(3) {
+        let [id, "data", data] = *entry else {
+            panic!("{entry:?}");
+        };
+        assert!(seen.insert(data), "{data} is there twice");
+        entries.insert(id, data);
+    }
+    let place = |id: &str| StreamPlace::of(id);
+    for publisher in &publishers {
+        assert!(!publisher.created.is_empty());
+        for (id, data) in &publisher.created {
+            assert_eq!(entries.get(id.as_str()), Some(&data.as_str()), "{id}");
+        }
+        let places = publisher.created.iter().map(|(id, _)| place(id));
+        assert!(places.is_sorted_by(|a, b| a < b), "{:?}", publisher.created);
+    }
+}
+
+/// The two numbers of an id.
+#[derive(Debug, PartialEq, PartialOrd)]
+struct StreamPlace(u64, u64);
+
+impl StreamPlace {
+    fn of(id: &str) -> Self {
+        let (ms, seq) = id.split_once('-').unwrap();
+        Self(ms.parse().unwrap(), seq.parse().unwrap())
+    }
+}
+
+#[test]
 fn the_name_in_the_path_is_the_key_after_the_prefix() {
     let mut stage = Stage::new();
     let below = |path: &str| {
@@ -318,10 +504,10 @@ fn a_connection_that_is_lost_before_the_answer_is_a_503_and_nothing_is_sent_agai
     let client = stage.responder.ask(&text);
     wait_for("a blocked publisher", || {
         let list = stage.redis.run(&["CLIENT", "LIST"]);
-        let is_blocked = |line: &str| line.contains("user=sse") && line.contains("flags=b");
+        let is_blocked = |line: &str| line.contains("user=publisher") && line.contains("flags=b");
         list.lines().any(is_blocked).then_some(())
     });
-    stage.redis.run(&["CLIENT", "KILL", "USER", "sse"]);
+    stage.redis.run(&["CLIENT", "KILL", "USER", "publisher"]);
     Answer::of(client).is_unavailable();
     stage.says("it was sent, and is in the stream or not");
     stage.redis.run(&["CLIENT", "UNPAUSE"]);

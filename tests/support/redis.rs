@@ -13,6 +13,9 @@ use super::wait::wait_for;
 const RIGHTS: &str = "+multi +exec +xinfo|stream +xrange +xrevrange +xread +xadd +select \
                       +client|id +client|unblock";
 
+/// The commands of a user that only publishes.
+const RIGHTS_OF_PUBLISHERS: &str = "+xadd +wait +eval +time +get +set +select";
+
 /// The commands that rooms and sessions need besides.
 const RIGHTS_OF_ROOMS: &str = "+eval +time +info +exists +pexpire +pttl +persist +zadd +zrem \
                                +zscore +zcard +zrange +zrangebyscore +hset +hget +hmget +hdel +get +set";
@@ -26,7 +29,8 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// The password of the user `sse`, which the nodes are; the tests are the user `default`.
+    /// The password of the user `sse`, which the nodes are, and of `publisher`, as which they
+    /// publish; the tests are the user `default`.
     pub const PASSWORD: &str = "correct-horse";
 
     /// Starts it in a folder, with more options such as `--appendonly yes`.
@@ -35,9 +39,11 @@ impl Redis {
         let socket = folder.path("redis.sock");
         let acl = format!(
             "user default on nopass ~* &* +@all\n\
-             user sse on >{} resetkeys ~live:* ~{{live:* resetchannels -@all \
-             {RIGHTS} {RIGHTS_OF_ROOMS}\n",
-            Self::PASSWORD
+             user sse on >{password} resetkeys ~live:* ~{{live:* resetchannels -@all \
+             {RIGHTS} {RIGHTS_OF_ROOMS}\n\
+             user publisher on >{password} resetkeys ~live:* resetchannels -@all \
+             {RIGHTS_OF_PUBLISHERS}\n",
+            password = Self::PASSWORD
         );
         let acl = folder.write("users.acl", acl);
         folder.write("password", format!("{}\n", Self::PASSWORD));

@@ -204,6 +204,10 @@ table! {
     Only(&["publish", "publish-redis", "session", "room"]), Location, Ignored;
     "whether the response 201 waits until the record is on the disk"
 
+    PUBLISH_REPLICAS "SSE_PUBLISH_REPLICAS" Count(0, 100), = Value("0"), "";
+    Only(&["publish-redis", "session", "room"]), Location, Ignored;
+    "with SSE_PUBLISH_SYNC, how many replicas of Redis must have the record too"
+
     FILE_MAX "SSE_FILE_MAX" Size(1 << 10, u64::MAX), = Unset("never"), "";
     Only(&["publish", "room"]), Location, Ignored;
     "publishing rotates the file before it grows beyond this"

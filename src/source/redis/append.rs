@@ -7,6 +7,7 @@
 //! ```
 
 use std::fmt;
+use std::time::Duration;
 
 use super::id::StreamId;
 use super::resp::{Item, Malformed, Reader, command};
@@ -20,6 +21,79 @@ pub struct Append {
     pub keep: u64,
     /// Names and values, in their order.
     pub fields: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// What must confirm commands before their replies are returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// Nothing: the engine has executed them.
+    None,
+    /// The disk of the engine (Redis 7.2), and so many replicas.
+    Sync {
+        /// The number of replicas.
+        replicas: u32,
+    },
+}
+
+/// How long confirmation may take.
+const CONFIRM: Duration = Duration::from_secs(3);
+
+/// A command that waits until what was written before it on the same connection is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confirm {
+    /// WAITAOF, from Redis 7.2 on: by the append-only files of the engine and of the replicas.
+    Disk,
+    /// WAIT: by the memory of the replicas.
+    Replicas,
+}
+
+impl Confirm {
+    /// How long it may take.
+    pub(crate) const LONGEST: Duration = CONFIRM;
+
+    /// Appends the command to `out`.
+    pub(crate) fn command(self, replicas: u32, out: &mut Vec<u8>) {
+        let (replicas, time) = (replicas.to_string(), CONFIRM.as_millis().to_string());
+        let (replicas, time) = (replicas.as_bytes(), time.as_bytes());
+        match self {
+            Self::Disk => command(&[b"WAITAOF", b"1", replicas, time], out),
+            Self::Replicas => command(&[b"WAIT", replicas, time], out),
+        }
+    }
+
+    /// Reads its reply: `None` if the engine does not know the command.
+    ///
+    /// # Errors
+    /// What is not confirmed. The commands have been executed.
+    pub(crate) fn confirmed(self, replicas: u32, reply: &[u8]) -> Option<Result<(), NotWritten>> {
+        let mut reader = Reader::new(reply);
+        let disks = match reader.item() {
+            Ok(Item::Error(text)) if self == Self::Disk && text.starts_with(b"ERR unknown") => {
+                return None;
+            }
+            Ok(Item::Error(text)) => return Some(Err(NotWritten::of(text).but_written())),
+            Ok(Item::Array(2)) if self == Self::Disk => reader.item(),
+            Ok(Item::Integer(_)) if self == Self::Replicas => Ok(Item::Integer(1)),
+            _ => Ok(Item::Nil),
+        };
+        let count = match self {
+            Self::Disk => reader.item(),
+            Self::Replicas => Reader::new(reply).item(),
+        };
+        let (Ok(Item::Integer(disks)), Ok(Item::Integer(count))) = (disks, count) else {
+            let odd = NotWritten::Unknown("WAIT has another reply".into());
+            return Some(Err(odd.but_written()));
+        };
+        if disks >= 1 && count >= i64::from(replicas) {
+            return Some(Ok(()));
+        }
+        let seconds = CONFIRM.as_secs();
+        let missing = match disks {
+            0 => format!("the engine's disk did not confirm it within {seconds} s"),
+            _ => format!("{count} of {replicas} replicas confirmed it within {seconds} s"),
+        };
+        Some(Err(NotWritten::Unknown(missing).but_written()))
+    }
 }
 
 /// Commands that are sent once. `store` implements it with a connection that many users share. It
@@ -41,7 +115,8 @@ pub enum NotWritten {
     /// The commands were sent, and there is no answer: they may have been executed. They are never
     /// sent again, since they would be executed twice then.
     Unknown(String),
-    /// The engine refuses until an administrator acts. Nothing was executed.
+    /// The engine refuses until an administrator acts. Nothing was executed, unless the text says
+    /// that it is unconfirmed.
     Refused(String),
 }
 
@@ -73,6 +148,9 @@ impl NotWritten {
             "OOM" => return Self::passing(&error, "raise maxmemory, or lower SSE_KEEP"),
             "READONLY" => return Self::passing(&error, "let SSE_REDIS name the primary"),
             "MISCONF" => return Self::passing(&error, "the engine cannot write to its disk"),
+            "ERR" if error.contains("appendonly is disabled") => {
+                "set appendonly yes in the engine, or SSE_PUBLISH_SYNC=no"
+            }
             "NOREPLICAS" => return Self::passing(&error, "too few replicas are connected"),
             "LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" | "BUSY" | "MOVED" | "ASK" => {
                 return Self::passing(&error, "clients are asked to come again");
@@ -83,6 +161,15 @@ impl NotWritten {
             _ => "see the log of the engine",
         };
         Self::Refused(format!("{error}; {remedy}"))
+    }
+
+    /// The same for an entry that is in the stream.
+    fn but_written(self) -> Self {
+        let text = format!("{self}; the entry is in the stream, unconfirmed");
+        match self {
+            Self::Refused(_) => Self::Refused(text),
+            _ => Self::Unknown(text),
+        }
     }
 
     fn passing(error: &str, remedy: &str) -> Self {
@@ -135,6 +222,34 @@ mod tests {
             b"*10\r\n$4\r\nXADD\r\n$6\r\nlive:a\r\n$6\r\nMAXLEN\r\n$1\r\n~\r\n$4\r\n1000\r\n\
               $1\r\n*\r\n$5\r\nevent\r\n$2\r\nup\r\n$4\r\ndata\r\n$4\r\na\r\n\xFF\r\n";
         assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn a_confirmation_says_what_is_missing() {
+        let disk = |reply: &[u8]| Confirm::Disk.confirmed(1, reply);
+        assert_eq!(disk(b"*2\r\n:1\r\n:1\r\n"), Some(Ok(())));
+        assert_eq!(disk(b"-ERR unknown command 'WAITAOF'\r\n"), None);
+        let said = |confirmed: Option<Result<(), NotWritten>>| match confirmed {
+            Some(Err(error)) => error.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert!(said(disk(b"*2\r\n:0\r\n:1\r\n")).contains("disk did not confirm"));
+        assert!(said(disk(b"*2\r\n:1\r\n:0\r\n")).contains("0 of 1 replicas"));
+        assert!(
+            said(disk(
+                b"-ERR WAITAOF cannot be used, appendonly is disabled.\r\n"
+            ))
+            .contains("set appendonly yes")
+        );
+        let wait = |replicas, reply: &[u8]| Confirm::Replicas.confirmed(replicas, reply);
+        assert_eq!(wait(0, b":0\r\n"), Some(Ok(())));
+        assert_eq!(wait(2, b":2\r\n"), Some(Ok(())));
+        assert!(said(wait(2, b":1\r\n")).contains("1 of 2 replicas"));
+        assert!(said(wait(0, b"-NOPERM no\r\n")).contains("in the stream, unconfirmed"));
+        for odd in [&b"+OK\r\n"[..], b"*2\r\n", b""] {
+            assert!(said(disk(odd)).contains("another reply"));
+            assert!(said(wait(0, odd)).contains("another reply"));
+        }
     }
 
     #[test]

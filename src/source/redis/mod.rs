@@ -25,6 +25,7 @@ mod id;
 mod model;
 mod open;
 mod query;
+mod rate;
 mod remedy;
 mod resp;
 mod resume;
@@ -36,10 +37,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use address::{Address, Certificates, Place as EnginePlace};
-pub use append::{Append, NotWritten, Writing, appended};
+pub(crate) use append::Confirm;
+pub use append::{Append, Confirmation, NotWritten, Writing, appended};
 pub use feed::{Feed, Key};
 pub use id::StreamId;
 pub(crate) use open::{engine_of, key_of};
+pub use rate::{admitted, count};
 pub use resp::{Item, Malformed, Reader, Scanner, command};
 
 use super::{Changes, Host, Next, Now, Source, Stream};

@@ -35,7 +35,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use super::engines::{EngineFigure, Pump};
 use super::host::SystemHost;
 use crate::source::Changes;
-use crate::source::redis::{Address, Feed, Key, NotWritten, StreamId, Writing};
+use crate::source::redis::{Address, Confirmation, Feed, Key, NotWritten, StreamId, Writing};
 use crate::stream::Watching;
 use crate::system::log::Log;
 use crate::system::watch::Hints;
@@ -111,16 +111,23 @@ impl Engines {
         engine
     }
 
-    fn writer(&self, address: &Address) -> Rc<RefCell<Writer>> {
+    fn writer(&self, address: &Address, confirmation: Confirmation) -> Rc<RefCell<Writer>> {
         let mut writers = self.writers.borrow_mut();
-        let found = writers
-            .iter()
-            .find(|writer| writer.borrow().address == *address);
-        if let Some(writer) = found {
+        let is_it = |writer: &&Rc<RefCell<Writer>>| {
+            let writer = writer.borrow();
+            writer.address == *address && writer.confirmation == confirmation
+        };
+        if let Some(writer) = writers.iter().find(is_it) {
             return Rc::clone(writer);
         }
         let number = WRITER | writers.len() as u64;
-        let writer = Writer::new(address.clone(), number, &self.opener, &self.log);
+        let writer = Writer::new(
+            address.clone(),
+            confirmation,
+            number,
+            &self.opener,
+            &self.log,
+        );
         let writer = Rc::new(RefCell::new(writer));
         writers.push(Rc::clone(&writer));
         writer
@@ -274,10 +281,11 @@ pub(super) fn write(
     commands: Vec<u8>,
     replies: usize,
     owner: u64,
+    confirmation: Confirmation,
 ) -> io::Result<Box<dyn Writing>> {
     let engines = engines_of(host)?;
     engines.check(&key.engine)?;
-    let writer = engines.writer(&key.engine);
+    let writer = engines.writer(&key.engine, confirmation);
     let slot = writer.borrow_mut().write(commands, replies, owner);
     engines.set_timer();
     Ok(Box::new(Written { slot, engines }))

@@ -7,9 +7,11 @@ use std::time::Duration;
 use super::engines_of;
 use super::session_post::SessionPost;
 use crate::publish::{PostFields, Record};
-use crate::request::{Publishing, Request, SettingError, Settings};
-use crate::source::redis::{Append, Key, NotWritten, Writing, appended, engine_of, key_of};
-use crate::source::{OpenError, Recipients};
+use crate::request::Request;
+use crate::source::redis::{
+    Append, Confirmation, Key, NotWritten, Writing, admitted, appended, count, engine_of, key_of,
+};
+use crate::source::{Author, OpenError, Recipients};
 use crate::store::host::SystemHost;
 use crate::store::publish_location::{
     EntryDestination, OpenEntries, PublishError, PublishLocation,
@@ -18,27 +20,29 @@ use crate::store::publish_location::{
 impl OpenEntries for SystemHost {
     fn open_entries(
         &self,
-        settings: &Settings,
-        publishing: &Publishing,
+        location: &PublishLocation,
         request: &Request,
-        owner: u64,
+        fields: &PostFields,
     ) -> Result<Box<dyn EntryDestination>, PublishError> {
-        if publishing.rate.is_some() {
-            let remedy = "not possible with SSE_STREAM_KEY; set it to nothing";
-            return Err(SettingError::new("SSE_PUBLISH_RATE", b"", remedy).into());
-        }
+        let settings = &location.settings;
         let engine = engine_of(settings, self)?;
         let name = key_of(settings, request).map_err(|error| match error {
             OpenError::Setting(error) => PublishError::Setting(error),
             _ => PublishError::NotFound,
         })?;
-        Ok(Box::new(Stream {
+        let mut stream = Stream {
             host: Rc::new(self.clone()),
             key: Key { engine, name },
             keep: settings.keep_entries,
-            owner,
+            owner: location.owner,
+            confirmation: location.confirmation(),
             writing: None,
-        }))
+        };
+        if let Some(rate) = location.publishing.rate {
+            let command = count(&stream.key.name, &fields.client(), rate);
+            stream.send(command, Confirmation::None);
+        }
+        Ok(Box::new(stream))
     }
 
     fn open_session(
@@ -65,13 +69,16 @@ struct Stream {
     key: Key,
     keep: u64,
     owner: u64,
+    confirmation: Confirmation,
     /// The answer to what was asked last.
     writing: Option<io::Result<Box<dyn Writing>>>,
 }
 
 impl Stream {
-    fn send(&mut self, commands: Vec<u8>, replies: usize) {
-        let sent = super::write(&self.host, &self.key, commands, replies, self.owner);
+    /// Sends a command.
+    fn send(&mut self, command: Vec<u8>, confirmation: Confirmation) {
+        let (host, key) = (&self.host, &self.key);
+        let sent = super::write(host, key, command, 1, self.owner, confirmation);
         self.writing = Some(sent);
     }
 
@@ -93,6 +100,18 @@ impl Stream {
 }
 
 impl EntryDestination for Stream {
+    fn turn(&mut self) -> Option<Result<Option<Author>, PublishError>> {
+        if self.writing.is_none() {
+            return Some(Ok(None));
+        }
+        let answer = self.answer()?;
+        Some(match answer.and_then(|reply| admitted(&reply)) {
+            Ok(Ok(())) => Ok(None),
+            Ok(Err(wait)) => Err(PublishError::TooOften(wait)),
+            Err(error) => Err(self.error(&error)),
+        })
+    }
+
     fn append(&mut self, record: &Record) {
         let entry = Append {
             key: self.key.name.clone(),
@@ -101,7 +120,7 @@ impl EntryDestination for Stream {
         };
         let mut commands = Vec::new();
         entry.command(&mut commands);
-        self.send(commands, 1);
+        self.send(commands, self.confirmation);
     }
 
     fn outcome(&mut self) -> Option<Result<String, PublishError>> {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::publish::{PostFields, Record};
 use crate::request::{Request, SettingError};
 use crate::source::redis::session::{Posting, SessionKeys, Turn, session_key};
-use crate::source::redis::{Key, NotWritten, Writing, engine_of};
+use crate::source::redis::{Confirmation, Key, NotWritten, Writing, engine_of};
 use crate::source::{Author, OpenError, Recipients, SessionId};
 use crate::store::host::SystemHost;
 use crate::store::publish_location::{EntryDestination, PublishError, PublishLocation};
@@ -23,6 +23,7 @@ pub(super) struct SessionPost {
     /// The member who publishes, when that is known.
     author: Option<Author>,
     owner: u64,
+    confirmation: Confirmation,
     /// The answer to what was asked last.
     writing: io::Result<Box<dyn Writing>>,
 }
@@ -55,13 +56,14 @@ impl SessionPost {
         };
         let key = Key { engine, name };
         let turn = posting.turn(&fields.client(), location.publishing.rate);
-        let writing = super::write(host, &key, turn, 1, location.owner);
+        let writing = super::write(host, &key, turn, 1, location.owner, Confirmation::None);
         Ok(Self {
             host: Rc::new(host.clone()),
             key,
             posting,
             author: None,
             owner: location.owner,
+            confirmation: location.confirmation(),
             writing,
         })
     }
@@ -101,7 +103,8 @@ impl EntryDestination for SessionPost {
     fn append(&mut self, record: &Record) {
         let fields = record.entry_fields();
         let (commands, replies) = self.posting.append(self.author.as_ref(), fields);
-        self.writing = super::write(&self.host, &self.key, commands, replies, self.owner);
+        let (host, key) = (&self.host, &self.key);
+        self.writing = super::write(host, key, commands, replies, self.owner, self.confirmation);
     }
 
     fn outcome(&mut self) -> Option<Result<String, PublishError>> {

@@ -9,6 +9,13 @@
 //! ```
 //!
 //! Commands of many users are pipelined. Nothing that may have been executed is ever sent again.
+//!
+//! If they must be confirmed, those of one batch are followed by one WAITAOF or WAIT, and those that
+//! come meanwhile are the next batch:
+//!
+//! ```text
+//! batch ──► answered ──► WAITAOF answered: their users are told ──► next batch
+//! ```
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,7 +23,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::link::{Link, Opener};
-use crate::source::redis::{Address, Item, NotWritten, Reader};
+use crate::source::redis::{Address, Confirm, Confirmation, Item, NotWritten, Reader};
 use crate::system::log::{Level, Log};
 
 /// How long the engine may take to answer, and to accept a connection.
@@ -52,9 +59,35 @@ struct Write {
     until: Instant,
 }
 
+/// The confirmation of a batch.
+struct Batch {
+    replicas: u32,
+    /// The best command that the engine knows.
+    by: Confirm,
+    /// When the command must have been answered; `None`: it was not sent.
+    until: Option<Instant>,
+    /// The size of the command in the link.
+    command_bytes: usize,
+    /// Those that have been executed.
+    executed: Vec<Write>,
+}
+
+impl Batch {
+    fn ask(&mut self, link: &mut Link, now: Instant) {
+        let mut command = Vec::new();
+        self.by.command(self.replicas, &mut command);
+        link.push(&command);
+        self.command_bytes = command.len();
+        self.until = Some(now + Confirm::LONGEST + ANSWER);
+    }
+}
+
 /// A connection for writing.
 pub(super) struct Writer {
     pub(super) address: Address,
+    pub(super) confirmation: Confirmation,
+    /// If everything must be confirmed.
+    batch: Option<Batch>,
     /// The data of epoll.
     number: u64,
     opener: Rc<Opener>,
@@ -78,9 +111,27 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(address: Address, number: u64, opener: &Rc<Opener>, log: &Rc<Log>) -> Self {
+    pub(super) fn new(
+        address: Address,
+        confirmation: Confirmation,
+        number: u64,
+        opener: &Rc<Opener>,
+        log: &Rc<Log>,
+    ) -> Self {
+        let batch = match confirmation {
+            Confirmation::None => None,
+            Confirmation::Sync { replicas } => Some(Batch {
+                replicas,
+                by: Confirm::Disk,
+                until: None,
+                command_bytes: 0,
+                executed: Vec::new(),
+            }),
+        };
         Self {
             address,
+            confirmation,
+            batch,
             number,
             opener: Rc::clone(opener),
             log: Rc::clone(log),
@@ -114,7 +165,11 @@ impl Writer {
             replies,
             answer: Vec::new(),
             answered: 0,
-            until: now + ANSWER,
+            // It may have to wait for the batch before.
+            until: match self.batch {
+                Some(_) => now + ANSWER + Confirm::LONGEST * 2,
+                None => now + ANSWER,
+            },
         };
         self.writes.push_back(write);
         match self.link {
@@ -124,15 +179,26 @@ impl Writer {
         slot
     }
 
-    /// Sends what has not been sent, if the engine has accepted the link.
+    /// Sends what has not been sent, if the engine has accepted the link and has confirmed the
+    /// batch before.
     fn push(&mut self, now: Instant) {
-        if let Some(link) = self.link.as_mut().filter(|link| !link.is_opening()) {
+        let is_confirming = self.is_confirming();
+        let link = self.link.as_mut().filter(|link| !link.is_opening());
+        if let Some(link) = link.filter(|_| !is_confirming) {
             for write in self.writes.iter().skip(self.pushed) {
                 link.push(&write.commands);
             }
             self.pushed = self.writes.len();
+            if let Some(batch) = self.batch.as_mut().filter(|_| self.pushed > 0) {
+                batch.ask(link, now);
+            }
         }
         self.flush(now);
+    }
+
+    fn is_confirming(&self) -> bool {
+        let batch = self.batch.as_ref();
+        batch.is_some_and(|batch| batch.until.is_some())
     }
 
     fn connect(&mut self, now: Instant) {
@@ -158,6 +224,11 @@ impl Writer {
     /// The connection is lost: what was sent whole may have been executed.
     fn lose(&mut self, error: &str, now: Instant) {
         let mut unsent = self.link.take().map_or(0, |link| link.unsent_bytes());
+        if let Some(batch) = self.batch.as_mut().filter(|batch| batch.until.is_some()) {
+            unsent = unsent.saturating_sub(batch.command_bytes);
+        }
+        let text = format!("{error}; the entry is in the stream, unconfirmed");
+        self.settle(&Err(NotWritten::Unknown(text)));
         let mut again = self.writes.split_off(self.pushed);
         while unsent > 0 {
             let Some(write) = self.writes.pop_back() else {
@@ -179,6 +250,39 @@ impl Writer {
         }
         if !self.writes.is_empty() {
             self.connect(now);
+        }
+    }
+
+    /// The batch is confirmed, or will not be.
+    fn settle(&mut self, confirmed: &Result<(), NotWritten>) {
+        let Some(batch) = &mut self.batch else { return };
+        batch.until = None;
+        for write in std::mem::take(&mut batch.executed) {
+            // What was refused needs no confirmation.
+            let answer = match confirmed {
+                Err(error) if !write.answer.starts_with(b"-") => Err(error.clone()),
+                _ => Ok(write.answer),
+            };
+            self.answer(&write.slot, answer);
+        }
+    }
+
+    /// The reply to the command that confirms a batch.
+    fn confirm(&mut self, reply: &[u8], now: Instant) {
+        let (Some(batch), Some(link)) = (&mut self.batch, &mut self.link) else {
+            return;
+        };
+        match batch.by.confirmed(batch.replicas, reply) {
+            Some(confirmed) => {
+                self.settle(&confirmed);
+                self.push(now);
+            }
+            // Before Redis 7.2.
+            None => {
+                batch.by = Confirm::Replicas;
+                batch.ask(link, now);
+                self.flush(now);
+            }
         }
     }
 
@@ -241,6 +345,9 @@ impl Writer {
             }
             return;
         }
+        if self.pushed == 0 && self.is_confirming() {
+            return self.confirm(&reply, now);
+        }
         let Some(write) = self.writes.front_mut().filter(|_| self.pushed > 0) else {
             // An error without a question, such as too many clients, precedes the end.
             if let Some(reason) = error {
@@ -263,7 +370,10 @@ impl Writer {
         if write.answered == write.replies {
             if let Some(write) = self.writes.pop_front() {
                 self.pushed -= 1;
-                self.answer(&write.slot, Ok(write.answer));
+                match &mut self.batch {
+                    Some(batch) => batch.executed.push(write),
+                    None => self.answer(&write.slot, Ok(write.answer)),
+                }
             }
         }
     }
@@ -273,8 +383,10 @@ impl Writer {
         if !self.told.is_empty() {
             return Some(Instant::now());
         }
-        match self.writes.front() {
-            Some(write) => Some(write.until),
+        let confirming = self.batch.as_ref().and_then(|batch| batch.until);
+        match self.writes.front().map(|write| write.until) {
+            Some(until) => Some(confirming.map_or(until, |other| other.min(until))),
+            None if confirming.is_some() => confirming,
             None => self.link.as_ref().map(|_| self.used + IDLE),
         }
     }
@@ -282,13 +394,14 @@ impl Writer {
     /// Does what is due.
     pub(super) fn on_time(&mut self) {
         let now = Instant::now();
-        match self.writes.front() {
-            Some(write) if now >= write.until => {
-                self.is_proven = false;
-                self.lose(&format!("no answer for {} s", ANSWER.as_secs()), now);
-            }
-            None if now >= self.used + IDLE => self.link = None,
-            _ => {}
+        let confirming = self.batch.as_ref().and_then(|batch| batch.until);
+        let waiting = self.writes.front().map(|write| write.until);
+        let is_late = |until: &Option<Instant>| until.is_some_and(|until| now >= until);
+        if is_late(&confirming) || is_late(&waiting) {
+            self.is_proven = false;
+            self.lose(&format!("no answer for {} s", ANSWER.as_secs()), now);
+        } else if confirming.or(waiting).is_none() && now >= self.used + IDLE {
+            self.link = None;
         }
     }
 
