@@ -96,11 +96,13 @@ impl Nginx {
                  server {{
                      listen unix:{};
                      location = /events {{ {} }}
+                     location = /publish {{ {} }}
                      location @sse_later {{ return 503; }}
                  }}
              }}",
             socket.display(),
             location("redis"),
+            location("publish"),
         );
         let configuration = folder.write("nginx.conf", configuration);
         let child = Command::new(program)
@@ -276,20 +278,18 @@ struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes by XADD some 40 times a second, and tries the next number if that fails.
-    fn start(name: usize, engine: &Path, ends: &Arc<AtomicBool>) -> Self {
-        let (engine, ends) = (engine.to_owned(), Arc::clone(ends));
+    /// Publishes some 40 times a second, and tries the next number if that fails.
+    fn start(name: usize, way: Way, ends: &Arc<AtomicBool>) -> Self {
+        let ends = Arc::clone(ends);
         let thread = std::thread::spawn(move || {
             let mut acknowledged = Vec::new();
             let mut number = 0;
-            let mut stream = None;
             while !ends.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(25));
                 number += 1;
-                let data = format!("{name}-{number}");
-                match add(&mut stream, &engine, &data) {
-                    Some(id) => acknowledged.push((id, data)),
-                    None => stream = None,
+                let data = format!("{name}.{number}");
+                if let Some(id) = way.publish(&data) {
+                    acknowledged.push((id, data));
                 }
             }
             acknowledged
@@ -298,41 +298,76 @@ impl Publisher {
     }
 }
 
-/// Adds an entry; `None` if it is not known whether it was added.
-fn add(stream: &mut Option<UnixStream>, engine: &Path, data: &str) -> Option<Id> {
-    if stream.is_none() {
-        let new = UnixStream::connect(engine).ok()?;
-        new.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        *stream = Some(new);
-    }
-    let stream = stream.as_mut()?;
-    let words = ["XADD", KEY, "*", "data", data];
-    let mut command = format!("*{}\r\n", words.len());
-    for word in words {
-        let _ = write!(command, "${}\r\n{word}\r\n", word.len());
-    }
-    stream.write_all(command.as_bytes()).ok()?;
-    let mut reply = Vec::new();
-    while !(reply.ends_with(b"\r\n") && reply.iter().filter(|byte| **byte == b'\n').count() == 2) {
-        let mut buffer = [0; 256];
-        let count = stream.read(&mut buffer).ok()?;
-        if count == 0 || buffer[0] == b'-' {
-            return None;
-        }
-        reply.extend_from_slice(&buffer[..count]);
-    }
-    let reply = String::from_utf8(reply).ok()?;
-    Some(id(reply.lines().nth(1)?))
+/// How a publisher reaches the stream, and the socket.
+enum Way {
+    /// A POST to one of the nodes, whichever is next.
+    Nodes(PathBuf),
+    /// XADD.
+    Engine(PathBuf),
 }
 
-/// The stream as it is.
+impl Way {
+    /// Publishes a record; `None` if it is not known whether it is in the stream.
+    fn publish(&self, data: &str) -> Option<Id> {
+        let (Self::Nodes(socket) | Self::Engine(socket)) = self;
+        let mut stream = UnixStream::connect(socket).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(8))).ok()?;
+        match self {
+            Self::Nodes(_) => {
+                let request = format!(
+                    "POST /publish HTTP/1.0\r\nHost: localhost\r\nContent-Type: text/plain\r\n\
+                     Content-Length: {}\r\n\r\n{data}",
+                    data.len()
+                );
+                stream.write_all(request.as_bytes()).ok()?;
+                let mut response = String::new();
+                stream.read_to_string(&mut response).ok()?;
+                let body = response
+                    .starts_with("HTTP/1.1 201 ")
+                    .then(|| response.rsplit_once("{\"id\":\""))??
+                    .1;
+                Some(id(body.split_once('"')?.0))
+            }
+            Self::Engine(_) => {
+                let words = ["XADD", KEY, "*", "data", data];
+                let mut command = format!("*{}\r\n", words.len());
+                for word in words {
+                    let _ = write!(command, "${}\r\n{word}\r\n", word.len());
+                }
+                stream.write_all(command.as_bytes()).ok()?;
+                let mut reply = String::new();
+                while reply.lines().count() < 2 || !reply.ends_with("\r\n") {
+                    let mut buffer = [0; 256];
+                    let count = stream.read(&mut buffer).ok()?;
+                    if count == 0 || buffer[0] == b'-' {
+                        return None;
+                    }
+                    reply.push_str(std::str::from_utf8(&buffer[..count]).ok()?);
+                }
+                Some(id(reply.lines().nth(1)?))
+            }
+        }
+    }
+}
+
+/// The stream as it is: the ids, and the data.
 fn whole_stream(redis: &mut Redis) -> BTreeMap<Id, String> {
     let text = redis.run(&["XRANGE", KEY, "-", "+"]);
-    let lines: Vec<&str> = text.lines().collect();
-    lines
-        .chunks_exact(3)
-        .map(|entry| (id(entry[0]), entry[2].to_owned()))
-        .collect()
+    let mut stream = BTreeMap::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let own = id(line);
+        let mut data = String::new();
+        // (Only ids contain a hyphen.)
+        while let Some(name) = lines.next_if(|line| !line.contains('-')) {
+            let value = lines.next().expect("a value");
+            if name == "data" {
+                value.clone_into(&mut data);
+            }
+        }
+        stream.insert(own, data);
+    }
+    stream
 }
 
 /// Two responders that are killed and started again.
@@ -396,12 +431,18 @@ fn clients_of_two_nodes_behind_nginx_receive_the_stream() {
     let readers_number = random::number("SSE_REDIS_READERS", 60) as usize;
     let mut dice = random::random();
     let mut nodes = Nodes::start();
-    let settings = settings(&request(&redis, &folder, KEY).set("SSE_RETRY", "1s"));
+    let request = request(&redis, &folder, KEY)
+        .set("SSE_RETRY", "1s")
+        .set("SSE_PUBLISH_ALLOW", "anyone");
+    let settings = settings(&request);
     let nginx = Nginx::start(&folder, &nodes.sockets(), &settings);
     let first = redis.add(KEY, "first");
     let ends = Arc::new(AtomicBool::new(false));
-    let engine = redis.socket.clone();
-    let publishers = [0, 1].map(|name| Publisher::start(name, &engine, &ends));
+    let publishers = [
+        Publisher::start(0, Way::Nodes(nginx.socket.clone()), &ends),
+        Publisher::start(1, Way::Nodes(nginx.socket.clone()), &ends),
+        Publisher::start(2, Way::Engine(redis.socket.clone()), &ends),
+    ];
     let mut readers: Vec<Reader> = (0..readers_number).map(|_| Reader::new(&first)).collect();
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -471,8 +512,9 @@ fn clients_of_two_nodes_behind_nginx_receive_the_stream() {
         .map(|reader| reader.check(&stream, &format!("{counts:?}")))
         .sum::<usize>();
     assert_eq!(gaps, 0, "nothing was lost: {counts:?}");
+    let [by_nodes, others, by_xadd] = acknowledged.each_ref().map(Vec::len);
     println!(
-        "{} events to {readers_number} readers, {counts:?}",
+        "{by_nodes} + {others} by nodes and {by_xadd} by XADD acknowledged, {} events to {readers_number} readers, {counts:?}",
         stream.len()
     );
 }
