@@ -59,16 +59,24 @@ done
 for node in 0 1; do
     eventually 10 grep -q '^data: \[.*Barcelona' "$top/got-$node" || fail "no board at node $node"
 done
-# As the demo says it.
-publish=$(sed -n "s/^ *\(redis-cli .*\)R836.*/\1/p" "$top/output")
-[[ $publish ]] || fail "it does not say how to publish"
-for number in 1 2; do
-    eval "$publish$number\"}'" >/dev/null
+# As the demo says it: by each node, and by Redis.
+mapfile -t commands < <(sed -n '/^Publish by/,/^$/s/^ \{4\}//p' "$top/output")
+((${#commands[@]} == 3)) || fail "it does not say how to publish"
+for number in 0 1 2; do
+    eval "${commands[number]//R836/N$number}" >"$top/reply" 2>&1 || fail "$(cat "$top/reply")"
     for node in 0 1; do
-        eventually 10 grep -qF "data: {\"flight\":\"$number\"}" "$top/got-$node" \
-            || fail "$number did not arrive at node $node"
+        eventually 10 grep -q "^data: {\"flight\":\"N$number\"" "$top/got-$node" \
+            || fail "N$number did not arrive at node $node: $(cat "$top/reply")"
     done
 done
+# A chat with a member at each node.
+for node in 0 1; do
+    curl --silent --no-buffer --max-time 30 "${urls[node]}events/room?nick=Member$node" \
+        >"$top/chat-$node" &
+    readers+=($!)
+    eventually 10 grep -q '^event: welcome' "$top/chat-$node" || fail "no chat at node $node"
+done
+eventually 10 grep -q '"nick":"Member1"' "$top/chat-0" || fail "a member at node 1 is not at node 0"
 kill "${readers[@]}" 2>/dev/null || true
 
 # its_processes: the processes of its session, without zombies.
