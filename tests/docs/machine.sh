@@ -35,7 +35,7 @@ mkdir -p /var/log/nginx /var/log/apache2 /var/log/lighttpd
 
 # The programs that the page believes to be installed or built.
 mkdir "$memory/out" "$memory/programs" "$memory/words"
-for program in "$programs"/{nph-*,publish,sse-*}; do
+for program in "$programs"/{nph-*,publish*,sse-*}; do
     [[ -f $program && -x $program && $program != *.d ]] || continue
     ln -s "$program" "$memory/programs/"
     ln -s "$program" "$memory/words/$(basename "$program")"

@@ -210,6 +210,7 @@ run_pages! {
     pages_of_your_own "docs/in-a-page.md"
     limits "docs/limits.md"
     many_machines "docs/many-machines.md"
+    packages "docs/packages.md"
     permissions "docs/permissions.md"
     probe "docs/probe.md"
     publishing "docs/publishing.md"
