@@ -9,11 +9,14 @@ mod support;
 mod peer;
 
 mod chat;
+mod cluster;
+mod follow;
 mod loss;
 mod nodes;
 mod program;
 mod publish;
 mod rooms;
+mod sentinel;
 mod stream;
 mod tls;
 

@@ -54,7 +54,7 @@ impl Answer {
 }
 
 /// The request for a key, as a POST of this body.
-fn post(read: &Request, media: &str, body: &[u8]) -> Request {
+pub fn post(read: &Request, media: &str, body: &[u8]) -> Request {
     read.clone()
         .set("SSE_STREAM", "publish")
         .set("SSE_REDIS_USER", "publisher")

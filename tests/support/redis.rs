@@ -11,7 +11,7 @@ use super::wait::wait_for;
 
 /// The commands that a node needs, as docs/many-machines.md lists them.
 const RIGHTS: &str = "+multi +exec +xinfo|stream +xrange +xrevrange +xread +xadd +select \
-                      +client|id +client|unblock";
+                      +client|id +client|unblock +role +asking";
 
 /// The commands of a user that only publishes.
 const RIGHTS_OF_PUBLISHERS: &str = "+xadd +wait +eval +time +get +set +select";
@@ -64,6 +64,11 @@ impl Redis {
         redis
     }
 
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The address for `SSE_REDIS`.
     pub fn address(&self) -> String {
         format!("unix:{}", self.socket.display())
@@ -86,6 +91,17 @@ impl Redis {
     pub fn run(&mut self, words: &[&str]) -> String {
         let stream = self.admin.as_mut().expect("a running server");
         ask(stream, words).unwrap_or_else(|| panic!("no reply to {words:?}"))
+    }
+
+    /// The same; `None` if the server closes the connection.
+    pub fn try_run(&mut self, words: &[&str]) -> Option<String> {
+        ask(self.admin.as_mut()?, words)
+    }
+
+    /// Connects again.
+    #[track_caller]
+    pub fn connect_again(&mut self) {
+        self.await_answer();
     }
 
     /// Adds an event, and returns its id.

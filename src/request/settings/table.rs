@@ -226,7 +226,7 @@ table! {
 
     REDIS "SSE_REDIS" Text("URL"), = Unset(""), "";
     Only(&["redis", "session", "room", "publish-redis"]), Location, Divides;
-    "the Redis that keeps the stream: redis://HOST:PORT/DATABASE, rediss:// for TLS, or unix:/PATH"
+    "the Redis that keeps the stream: redis://HOST:PORT/DATABASE, rediss:// for TLS, redis+sentinel://, redis+cluster:// or unix:/PATH"
 
     REDIS_USER "SSE_REDIS_USER" Text("NAME"), = Unset("the user of the URL, else default"), "";
     Only(&["redis", "session", "room", "publish-redis"]), Location, Divides;

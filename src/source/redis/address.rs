@@ -16,6 +16,19 @@ pub struct Address {
     pub password: Option<String>,
     /// The certificates, if the connection is encrypted.
     pub tls: Option<Certificates>,
+    /// What the server must be.
+    pub role: Role,
+}
+
+/// What a server is among those of its service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The only one.
+    Single,
+    /// The primary of those that sentinels watch: it is asked whether it is.
+    Primary,
+    /// A node of a cluster, which has the keys of some slots.
+    Node,
 }
 
 /// What a TLS connection to an engine uses, each the content of a file in PEM.
@@ -34,31 +47,47 @@ pub enum Place {
     Tcp(String, u16),
     /// A Unix socket.
     Unix(PathBuf),
+    /// Sentinels, and the name of the service whose primary they know.
+    Sentinels(Vec<Server>, String),
+    /// Some nodes of a cluster.
+    Cluster(Vec<Server>),
 }
 
-/// The port of Redis.
+/// A host and its port.
+pub type Server = (String, u16);
+
+/// The maximum number of sentinels or nodes in an address.
+const SERVERS_MAX: usize = 32;
+
+/// The port of Redis, and of a sentinel.
 const PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
 
 impl Address {
-    /// Reads `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]`, the same with `rediss` for TLS, or
+    /// Reads `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]`,
+    /// `redis+sentinel://[USER[:PASSWORD]@]HOST[:PORT],…/SERVICE[/DATABASE]`,
+    /// `redis+cluster://[USER[:PASSWORD]@]HOST[:PORT],…`, the same with `rediss` for TLS, or
     /// `unix:/PATH[?db=DATABASE]`.
     ///
     /// # Errors
     /// The remedy. It does not contain the value, in which there may be a password.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const REMEDY: &str = "write redis://HOST:PORT, rediss://HOST:PORT or unix:/PATH";
+        const REMEDY: &str = "write redis://HOST:PORT, rediss://HOST:PORT, unix:/PATH, \
+                              redis+sentinel://HOST:PORT,HOST:PORT/SERVICE or \
+                              redis+cluster://HOST:PORT,HOST:PORT";
         if let Some(path) = text.strip_prefix("unix:") {
             return Self::parse_unix(path);
         }
         let (scheme, rest) = text.split_once("://").ok_or(REMEDY)?;
-        let tls = match scheme {
+        let (kind, topology) = scheme.split_once('+').unwrap_or((scheme, ""));
+        let tls = match kind {
             "redis" => None,
             "rediss" => Some(Certificates::default()),
             _ => return Err(REMEDY),
         };
-        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, host) = match authority.rsplit_once('@') {
-            Some((login, host)) => (Some(login), host),
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (login, hosts) = match authority.rsplit_once('@') {
+            Some((login, hosts)) => (Some(login), hosts),
             None => (None, authority),
         };
         let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, "")))
@@ -66,14 +95,71 @@ impl Address {
             Some((user, password)) => (decoded(user)?, decoded(password)?),
             None => (None, None),
         };
-        let (host, port) = host_and_port(host).ok_or(REMEDY)?;
+        let servers = |port| -> Result<Vec<Server>, &'static str> {
+            let servers = hosts.split(',').map(|host| host_and_port(host, port));
+            let servers: Option<Vec<Server>> = servers.collect();
+            let servers = servers.ok_or(REMEDY)?;
+            match servers.len() {
+                0..=SERVERS_MAX => Ok(servers),
+                _ => Err("name at most 32 hosts"),
+            }
+        };
+        let (place, database) = match topology {
+            "" if scheme == kind => {
+                let (host, port) = host_and_port(hosts, PORT).ok_or(REMEDY)?;
+                (Place::Tcp(host, port), number(path)?)
+            }
+            "sentinel" => {
+                let (service, database) = path.split_once('/').unwrap_or((path, ""));
+                let is_name = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+                if service.is_empty() || !service.bytes().all(is_name) {
+                    return Err("name the service that the sentinels watch, such as \
+                                redis+sentinel://HOST:PORT/mymaster");
+                }
+                let servers = servers(SENTINEL_PORT)?;
+                (Place::Sentinels(servers, service.into()), number(database)?)
+            }
+            "cluster" if !matches!(path, "" | "0") => {
+                return Err("a cluster has no databases; write nothing after the hosts");
+            }
+            "cluster" => (Place::Cluster(servers(PORT)?), 0),
+            _ => return Err(REMEDY),
+        };
         Ok(Self {
-            place: Place::Tcp(host.to_owned(), port),
-            database: number(database)?,
+            place,
+            database,
             user,
             password,
             tls,
+            role: Role::Single,
         })
+    }
+
+    /// A server of this service: the primary that sentinels name, or a node of a cluster.
+    #[must_use]
+    pub fn server(&self, (host, port): Server) -> Self {
+        Self {
+            place: Place::Tcp(host, port),
+            role: match self.place {
+                Place::Sentinels(..) => Role::Primary,
+                Place::Cluster(_) => Role::Node,
+                Place::Tcp(..) | Place::Unix(_) => self.role,
+            },
+            ..self.clone()
+        }
+    }
+
+    /// A sentinel of this service. The user and the password are for the servers only.
+    #[must_use]
+    pub fn sentinel(&self, (host, port): Server) -> Self {
+        Self {
+            place: Place::Tcp(host, port),
+            database: 0,
+            user: None,
+            password: None,
+            tls: self.tls.clone(),
+            role: Role::Single,
+        }
     }
 
     fn parse_unix(path: &str) -> Result<Self, &'static str> {
@@ -95,6 +181,7 @@ impl Address {
             user: None,
             password: None,
             tls: None,
+            role: Role::Single,
         })
     }
 }
@@ -110,7 +197,7 @@ fn number(text: &str) -> Result<u32, &'static str> {
 }
 
 /// `host`, `host:port`, `[address]:port`.
-fn host_and_port(text: &str) -> Option<(&str, u16)> {
+fn host_and_port(text: &str, default: u16) -> Option<Server> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']')?;
@@ -126,8 +213,10 @@ fn host_and_port(text: &str) -> Option<(&str, u16)> {
         return None;
     }
     match port {
-        "" => Some((host, PORT)),
-        port if port.bytes().all(|b| b.is_ascii_digit()) => Some((host, port.parse().ok()?)),
+        "" => Some((host.to_owned(), default)),
+        port if port.bytes().all(|b| b.is_ascii_digit()) => {
+            Some((host.to_owned(), port.parse().ok()?))
+        }
         _ => None,
     }
 }
@@ -160,13 +249,39 @@ impl fmt::Display for Address {
             None => "redis",
         };
         match &self.place {
-            Place::Tcp(host, port) if host.contains(':') => {
-                write!(f, "{scheme}://[{host}]:{port}")
-            }
-            Place::Tcp(host, port) => write!(f, "{scheme}://{host}:{port}"),
             Place::Unix(path) => write!(f, "unix:{}", path.display()),
+            Place::Tcp(host, port) => {
+                write!(f, "{scheme}://")?;
+                show(f, host, *port)
+            }
+            Place::Sentinels(servers, service) => {
+                write!(f, "{scheme}+sentinel://")?;
+                show_all(f, servers)?;
+                write!(f, "/{service}")
+            }
+            Place::Cluster(servers) => {
+                write!(f, "{scheme}+cluster://")?;
+                show_all(f, servers)
+            }
         }
     }
+}
+
+fn show(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
+    match host.contains(':') {
+        true => write!(f, "[{host}]:{port}"),
+        false => write!(f, "{host}:{port}"),
+    }
+}
+
+fn show_all(f: &mut fmt::Formatter<'_>, servers: &[Server]) -> fmt::Result {
+    for (number, (host, port)) in servers.iter().enumerate() {
+        if number > 0 {
+            f.write_str(",")?;
+        }
+        show(f, host, *port)?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Address {
@@ -213,6 +328,23 @@ mod tests {
     }
 
     #[test]
+    fn sentinels_and_nodes_are_listed() {
+        let text = "redis+sentinel://sse:pw@10.0.0.1,[::1]:7000/mymaster/2";
+        let shown = "redis+sentinel://10.0.0.1:26379,[::1]:7000/mymaster";
+        check(text, shown, 2, Some("sse"), Some("pw"));
+        let address = Address::parse(text).unwrap();
+        let primary = address.server(("10.0.0.9".into(), 6379));
+        assert_eq!(primary.to_string(), "redis://10.0.0.9:6379");
+        assert_eq!(primary.user.as_deref(), Some("sse"));
+        assert_eq!((primary.database, primary.role), (2, Role::Primary));
+        let sentinel = address.sentinel(("10.0.0.1".into(), 26379));
+        assert_eq!((sentinel.user, sentinel.database), (None, 0));
+        let text = "rediss+cluster://a:7000,b";
+        check(text, "rediss+cluster://a:7000,b:6379", 0, None, None);
+        assert!(Address::parse(text).unwrap().tls.is_some());
+    }
+
+    #[test]
     fn what_is_no_address_is_refused_without_its_value() {
         for bad in [
             "",
@@ -233,6 +365,14 @@ mod tests {
             "unix:/r?x",
             "rediss:db",
             "rediss+x://db",
+            "redis+://db",
+            "redis+sentinel://db",
+            "redis+sentinel:///x",
+            "redis+sentinel://db/x y",
+            "redis+sentinel://db/x/y",
+            "redis+cluster://",
+            "redis+cluster://a,,b",
+            "redis+cluster://a/1",
         ] {
             let remedy = Address::parse(bad).unwrap_err();
             assert!(!remedy.contains("zz"), "{bad}");

@@ -32,11 +32,12 @@ mod resume;
 mod search;
 mod send;
 pub mod session;
+mod slots;
 
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use address::{Address, Certificates, Place as EnginePlace};
+pub use address::{Address, Certificates, Place as EnginePlace, Role, Server};
 pub(crate) use append::Confirm;
 pub use append::{Append, Confirmation, NotWritten, Writing, appended};
 pub use feed::{Feed, Key};
@@ -44,6 +45,7 @@ pub use id::StreamId;
 pub(crate) use open::{engine_of, key_of};
 pub use rate::{admitted, count};
 pub use resp::{Item, Malformed, Reader, Scanner, command};
+pub use slots::{Elsewhere, elsewhere, slot_of};
 
 use super::{Changes, Host, Next, Now, Source, Stream};
 use crate::event::{Batch, EventId, Gap, Reason, Unavailable};

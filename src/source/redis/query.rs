@@ -46,7 +46,8 @@ pub(super) enum Refused {
     Error(String),
     /// It is no answer.
     Malformed(Malformed),
-    /// The engine has reached its limit of memory, and accepts no transaction.
+    /// The engine accepts no transaction: it has reached its limit of memory, or a cluster is
+    /// moving the key to another node.
     Full,
     /// The stream has changed between two commands.
     Changed,
@@ -145,7 +146,9 @@ impl Query {
         };
         for _ in 0..queued {
             match reader.item()? {
-                Item::Error(text) if text.starts_with(b"OOM ") => return Err(Refused::Full),
+                Item::Error(text) if text.starts_with(b"OOM ") || text.starts_with(b"ASK ") => {
+                    return Err(Refused::Full);
+                }
                 Item::Error(text) => return Err(refused(text)),
                 _ => {}
             }

@@ -57,6 +57,12 @@ pub(super) struct Engine {
     scratch: Vec<u8>,
 }
 
+/// How long to wait after so many failures.
+pub(super) fn backoff(failures: u32) -> Duration {
+    let wait = BACKOFF.0.saturating_mul(1 << failures.min(10));
+    wait.min(BACKOFF.1).mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
 impl Engine {
     pub(super) fn new(address: Address, number: u64, opener: &Rc<Opener>, log: &Rc<Log>) -> Self {
         Self {
@@ -114,6 +120,19 @@ impl Engine {
         self.link = None;
         self.questions.clear();
         self.waiting.clear();
+    }
+
+    /// It is not used any more: its readers move to another server when they ask.
+    pub(super) fn leave(&mut self) {
+        self.link = None;
+        for question in std::mem::take(&mut self.questions) {
+            self.refuse(&question, io::ErrorKind::NotConnected);
+        }
+        for line in 0..self.waiting.len() {
+            self.lose_waiting(line);
+        }
+        self.failures = 0;
+        self.down_until = None;
     }
 
     pub(super) fn has_no_readers(&self) -> bool {
@@ -230,12 +249,9 @@ impl Engine {
     /// The engine cannot be reached: all readers are told.
     fn fail(&mut self, reason: &str, now: Instant) {
         self.link = None;
-        let wait = BACKOFF
-            .0
-            .saturating_mul(1 << self.failures.min(10))
-            .min(BACKOFF.1);
+        let wait = backoff(self.failures);
         self.failures += 1;
-        self.down_until = Some(now + wait.mul_f64(0.5 + fastrand::f64() / 2.0));
+        self.down_until = Some(now + wait);
         let text = format!(
             "{}: {reason}; streams and posts that need it are asked to come again",
             self.address
@@ -306,9 +322,15 @@ impl Engine {
             link.takes_opening_reply();
             if let Ok(Item::Error(text)) = Reader::new(&reply).item() {
                 let reason = String::from_utf8_lossy(text).into_owned();
-                let remedy = "set SSE_REDIS_USER and SSE_REDIS_PASSWORD_FILE";
-                // Trying again soon does not help.
-                self.failures = self.failures.max(8);
+                let remedy = match reason.split(' ').next().unwrap_or_default() {
+                    "NOTPRIMARY" => "the sentinels will name another",
+                    "NOPERM" => "let the user run the commands that docs/many-machines.md lists",
+                    _ => "set SSE_REDIS_USER and SSE_REDIS_PASSWORD_FILE",
+                };
+                if !reason.starts_with("NOTPRIMARY") {
+                    // Trying again soon does not help.
+                    self.failures = self.failures.max(8);
+                }
                 self.fail(&format!("{reason}; {remedy}"), now);
             }
             return Ok(true);

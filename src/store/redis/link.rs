@@ -13,7 +13,7 @@ use nix::sys::socket::{
     getsockopt, setsockopt, socket, sockopt,
 };
 
-use crate::source::redis::{Address, Certificates, EnginePlace, Scanner, command};
+use crate::source::redis::{Address, Certificates, EnginePlace, Reader, Role, Scanner, command};
 
 /// The size of one read.
 pub(super) const READ_BYTES: usize = 64 * 1024;
@@ -35,6 +35,8 @@ pub(super) struct Link {
     expected_bytes: usize,
     /// How many replies belong to the commands that opened it.
     opening_replies: usize,
+    /// How many replies come before that of ROLE.
+    replies_before_role: Option<usize>,
 }
 
 /// An encrypted connection.
@@ -101,6 +103,10 @@ impl Link {
                 };
                 Self::of(socket, is_connected)
             }
+            // A server of them is chosen first.
+            EnginePlace::Sentinels(..) | EnginePlace::Cluster(_) => {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
         };
         if address.user.is_some() || address.password.is_some() {
             // A user without a password accepts any.
@@ -110,6 +116,10 @@ impl Link {
         }
         if address.database > 0 {
             link.opening(&[b"SELECT", address.database.to_string().as_bytes()]);
+        }
+        if address.role == Role::Primary {
+            link.replies_before_role = Some(link.opening_replies);
+            link.opening(&[b"ROLE"]);
         }
         Ok(link)
     }
@@ -125,6 +135,7 @@ impl Link {
             scanned_replies: 0,
             expected_bytes: 0,
             opening_replies: 0,
+            replies_before_role: None,
         }
     }
 
@@ -257,7 +268,19 @@ impl Link {
         let rest = self.input.split_off(self.scanned_bytes);
         self.expected_bytes = self.scanned_bytes;
         (self.scanned_bytes, self.scanned_replies) = (0, 0);
-        Ok(Some(std::mem::replace(&mut self.input, rest)))
+        let taken = std::mem::replace(&mut self.input, rest);
+        // Replies to the commands that opened it are taken one by one.
+        Ok(Some(match &mut self.replies_before_role {
+            None => taken,
+            Some(0) => {
+                self.replies_before_role = None;
+                primary_or_error(taken)
+            }
+            Some(count) => {
+                *count -= 1;
+                taken
+            }
+        }))
     }
 
     fn scan(&mut self, from: usize) -> io::Result<Option<usize>> {
@@ -266,6 +289,18 @@ impl Link {
         }
         let scanned = self.scanner.length(&self.input[from..]);
         scanned.map_err(|error| io::Error::new(ErrorKind::InvalidData, error.to_string()))
+    }
+}
+
+/// The reply of ROLE, as an error unless it is that of a primary.
+fn primary_or_error(reply: Vec<u8>) -> Vec<u8> {
+    let mut reader = Reader::new(&reply);
+    let role = reader.array().and_then(|_| reader.string());
+    match role {
+        Ok(b"master") => reply,
+        Ok(_) => b"-NOTPRIMARY it is a replica now\r\n".to_vec(),
+        // An error.
+        Err(_) => reply,
     }
 }
 

@@ -11,10 +11,14 @@
 //! All connections and a timer are behind one descriptor, which the event loop waits on. Nothing
 //! here waits.
 
+mod cluster;
 mod engine;
 mod link;
 mod publish;
 mod question;
+mod reader;
+mod route;
+mod sentinels;
 mod session_post;
 #[cfg(feature = "tls")]
 mod tls;
@@ -34,15 +38,17 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use super::engines::{EngineFigure, Pump};
 use super::host::SystemHost;
-use crate::source::Changes;
-use crate::source::redis::{Address, Confirmation, Feed, Key, NotWritten, StreamId, Writing};
-use crate::stream::Watching;
+use crate::source::Changes as _;
+use crate::source::redis::{Address, Confirmation, Key, NotWritten, Writing};
 use crate::system::log::Log;
 use crate::system::watch::Hints;
+use cluster::Cluster;
 use engine::Engine;
 pub(crate) use link::OpenTls;
 use link::Opener;
-use waiting::Ahead;
+pub(super) use reader::feed;
+use route::{Arrival, Journey, Route};
+use sentinels::Sentinels;
 use writer::{Slot, Writer};
 
 /// TLS for [`feed`].
@@ -58,6 +64,9 @@ const TIMER: u64 = u64::MAX;
 /// The data of epoll for the connection of a writer, with its number.
 const WRITER: u64 = 1 << 63;
 
+/// The data of epoll for the connection to sentinels, with their number.
+const SENTINELS: u64 = 1 << 62;
+
 /// The engines of a process.
 pub(super) struct Engines {
     opener: Rc<Opener>,
@@ -66,6 +75,8 @@ pub(super) struct Engines {
     fires_at: Cell<Option<Instant>>,
     engines: RefCell<Vec<Rc<RefCell<Engine>>>>,
     writers: RefCell<Vec<Rc<RefCell<Writer>>>>,
+    sentinels: RefCell<Vec<Rc<RefCell<Sentinels>>>>,
+    clusters: RefCell<Vec<Rc<RefCell<Cluster>>>>,
     next_generation: Cell<u64>,
     log: Rc<Log>,
     /// An event loop calls [`Pump::pump`]. Otherwise a reader does, when it is polled.
@@ -90,25 +101,78 @@ impl Engines {
             fires_at: Cell::new(None),
             engines: RefCell::default(),
             writers: RefCell::default(),
+            sentinels: RefCell::default(),
+            clusters: RefCell::default(),
             next_generation: Cell::new(0),
             log: host.process_log(),
             is_pumped,
         })
     }
 
-    fn engine(&self, key: &Key) -> Rc<RefCell<Engine>> {
+    fn engine(&self, address: &Address) -> Rc<RefCell<Engine>> {
         let mut engines = self.engines.borrow_mut();
         let found = engines
             .iter()
-            .find(|engine| engine.borrow().address == key.engine);
+            .find(|engine| engine.borrow().address == *address);
         if let Some(engine) = found {
             return Rc::clone(engine);
         }
         let number = engines.len() as u64;
-        let engine = Engine::new(key.engine.clone(), number, &self.opener, &self.log);
+        let engine = Engine::new(address.clone(), number, &self.opener, &self.log);
         let engine = Rc::new(RefCell::new(engine));
         engines.push(Rc::clone(&engine));
         engine
+    }
+
+    /// How the servers of an address are found.
+    fn route(&self, address: &Address) -> Route {
+        if let Some(cluster) = Cluster::new(address) {
+            let mut clusters = self.clusters.borrow_mut();
+            let found = clusters.iter().find(|own| own.borrow().address == *address);
+            let cluster = found.cloned().unwrap_or_else(|| {
+                let cluster = Rc::new(RefCell::new(cluster));
+                clusters.push(Rc::clone(&cluster));
+                cluster
+            });
+            return Route::Cluster(cluster);
+        }
+        let mut all = self.sentinels.borrow_mut();
+        if let Some(found) = all.iter().find(|own| own.borrow().address == *address) {
+            return Route::Sentinels(Rc::clone(found));
+        }
+        let number = SENTINELS | all.len() as u64;
+        match Sentinels::new(address, number, &self.opener, &self.log) {
+            Some(sentinels) => {
+                let sentinels = Rc::new(RefCell::new(sentinels));
+                all.push(Rc::clone(&sentinels));
+                Route::Sentinels(sentinels)
+            }
+            None => Route::Single(address.clone()),
+        }
+    }
+
+    fn next_generation(&self) -> u64 {
+        let generation = self.next_generation.get() + 1;
+        self.next_generation.set(generation);
+        generation
+    }
+
+    /// A server is not the primary any more: its readers and writers move.
+    fn leave(&self, address: &Address) {
+        let engines = self.engines.borrow();
+        for engine in engines
+            .iter()
+            .filter(|own| own.borrow().address == *address)
+        {
+            engine.borrow_mut().leave();
+        }
+        let writers = self.writers.borrow();
+        for writer in writers
+            .iter()
+            .filter(|own| own.borrow().address == *address)
+        {
+            writer.borrow_mut().leave();
+        }
     }
 
     fn writer(&self, address: &Address, confirmation: Confirmation) -> Rc<RefCell<Writer>> {
@@ -167,7 +231,9 @@ impl Engines {
         let of_writers = writers
             .iter()
             .filter_map(|writer| writer.borrow().deadline());
-        let Some(at) = deadlines.chain(of_writers).min() else {
+        let sentinels = self.sentinels.borrow();
+        let of_sentinels = sentinels.iter().filter_map(|own| own.borrow().deadline());
+        let Some(at) = deadlines.chain(of_writers).chain(of_sentinels).min() else {
             return;
         };
         // A timer that fires too early is set again then.
@@ -201,6 +267,10 @@ impl Pump for Engines {
                 for writer in &*self.writers.borrow() {
                     writer.borrow_mut().on_time();
                 }
+                for sentinels in &*self.sentinels.borrow() {
+                    let has_users = Rc::strong_count(sentinels) > 1;
+                    sentinels.borrow_mut().on_time(has_users);
+                }
                 continue;
             }
             if event.data() & WRITER != 0 {
@@ -211,11 +281,28 @@ impl Pump for Engines {
                 }
                 continue;
             }
+            if event.data() & SENTINELS != 0 {
+                let number = event.data() & !SENTINELS;
+                let sentinels = self.sentinels.borrow().get(number as usize).cloned();
+                if let Some(sentinels) = sentinels {
+                    sentinels.borrow_mut().on_ready();
+                }
+                continue;
+            }
             let (number, connection) = (event.data() >> 32, event.data() & 0xffff_ffff);
             let engine = self.engines.borrow().get(number as usize).cloned();
             if let Some(engine) = engine {
                 engine.borrow_mut().on_ready(connection);
             }
+        }
+        let sentinels = self.sentinels.borrow().clone();
+        for sentinels in sentinels {
+            let former = sentinels.borrow_mut().take_former();
+            for address in former {
+                self.leave(&address);
+            }
+            let owners = sentinels.borrow_mut().take_told();
+            owners.into_iter().for_each(&mut *told);
         }
         let engines = self.engines.borrow().clone();
         for engine in engines {
@@ -253,6 +340,15 @@ impl Pump for Engines {
                 }),
             }
         }
+        for sentinels in &*self.sentinels.borrow() {
+            if Rc::strong_count(sentinels) > 1 {
+                let sentinels = sentinels.borrow();
+                figures.push(EngineFigure {
+                    name: sentinels.address.to_string(),
+                    is_up: sentinels.is_up(),
+                });
+            }
+        }
         figures
     }
 }
@@ -285,16 +381,50 @@ pub(super) fn write(
 ) -> io::Result<Box<dyn Writing>> {
     let engines = engines_of(host)?;
     engines.check(&key.engine)?;
-    let writer = engines.writer(&key.engine, confirmation);
-    let slot = writer.borrow_mut().write(commands, replies, owner);
-    engines.set_timer();
-    Ok(Box::new(Written { slot, engines }))
+    let mut written = Written {
+        journey: engines
+            .route(&key.engine)
+            .journey(&key.name, commands, replies),
+        confirmation,
+        slot: None,
+        is_waiting: false,
+        failure: None,
+        owner: Rc::new(Cell::new(owner)),
+        engines,
+    };
+    written.depart();
+    Ok(Box::new(written))
 }
 
 /// The user's side of commands that were sent.
 struct Written {
-    slot: Rc<Slot>,
+    journey: Journey,
+    confirmation: Confirmation,
+    slot: Option<Rc<Slot>>,
+    /// They have not been sent: nobody knows where to.
+    is_waiting: bool,
+    failure: Option<NotWritten>,
+    owner: Rc<Cell<u64>>,
     engines: Rc<Engines>,
+}
+
+impl Written {
+    /// Sends the commands, if it is known where to.
+    fn depart(&mut self) {
+        let departure = self.journey.depart(&self.owner);
+        self.is_waiting = departure.is_none();
+        match departure {
+            None => {}
+            Some(Err(reason)) => self.failure = Some(NotWritten::Unavailable(reason)),
+            Some(Ok(to)) => {
+                let writer = self.engines.writer(&to.server, self.confirmation);
+                let owner = self.owner.get();
+                let slot = writer.borrow_mut().write(to.commands, to.replies, owner);
+                self.slot = Some(slot);
+            }
+        }
+        self.engines.set_timer();
+    }
 }
 
 impl Writing for Written {
@@ -302,115 +432,32 @@ impl Writing for Written {
         if !self.engines.is_pumped {
             self.engines.pump(&mut |_| {});
         }
-        self.slot.take()
-    }
-}
-
-/// Opens the access to a key.
-pub(super) fn feed(host: &SystemHost, key: &Key, watching: Watching) -> io::Result<Box<dyn Feed>> {
-    let engines = engines_of(host)?;
-    engines.check(&key.engine)?;
-    let engine = engines.engine(key);
-    let generation = engines.next_generation.get() + 1;
-    engines.next_generation.set(generation);
-    let slot = engine.borrow_mut().add(&key.name, generation);
-    let access = Rc::new(Access { engine, slot });
-    Ok(Box::new(Reader {
-        access,
-        engines,
-        watching,
-    }))
-}
-
-/// The place of a reader in its engine.
-struct Access {
-    engine: Rc<RefCell<Engine>>,
-    slot: usize,
-}
-
-impl Changes for Access {
-    fn set_owner(&self, owner: u64) {
-        self.engine.borrow_mut().set_owner(self.slot, owner);
-    }
-
-    fn look_again_after(&self) -> Option<Duration> {
-        None
-    }
-}
-
-impl Drop for Access {
-    fn drop(&mut self) {
-        self.engine.borrow_mut().remove(self.slot);
-    }
-}
-
-struct Reader {
-    access: Rc<Access>,
-    engines: Rc<Engines>,
-    watching: Watching,
-}
-
-impl Reader {
-    fn pump(&self) {
-        if !self.engines.is_pumped {
-            self.engines.pump(&mut |_| {});
+        if self.is_waiting {
+            self.depart();
         }
-    }
-}
-
-impl Feed for Reader {
-    fn changes(&self) -> Rc<dyn Changes> {
-        Rc::<Access>::clone(&self.access)
-    }
-
-    fn send(&mut self, commands: Vec<u8>, replies: usize) {
-        let slot = self.access.slot;
-        self.access
-            .engine
-            .borrow_mut()
-            .send(slot, commands, replies);
-        self.engines.set_timer();
-    }
-
-    fn share_answers(&mut self) {
-        let slot = self.access.slot;
-        self.access.engine.borrow_mut().share_answers(slot);
-    }
-
-    fn receive(&mut self) -> Option<io::Result<Vec<u8>>> {
-        self.pump();
-        self.access.engine.borrow_mut().receive(self.access.slot)
-    }
-
-    fn reachable_for(&self) -> Option<Duration> {
-        self.access.engine.borrow().reachable_for()
-    }
-
-    fn is_watching(&self) -> bool {
-        self.watching == Watching::Own
-    }
-
-    fn watch(&mut self, after: StreamId, commands: Vec<u8>, replies: usize) {
-        let ahead = Ahead { commands, replies };
-        self.access
-            .engine
-            .borrow_mut()
-            .watch(self.access.slot, after, ahead);
-        self.engines.set_timer();
-    }
-
-    fn take_ahead(&mut self) -> Option<Vec<u8>> {
-        self.access.engine.borrow_mut().take_ahead(self.access.slot)
-    }
-
-    fn take_signal(&mut self) -> bool {
-        if self.watching == Watching::ByChannel {
-            return true;
+        loop {
+            if let Some(failure) = self.failure.take() {
+                return Some(Err(failure));
+            }
+            match self.slot.as_ref()?.take()? {
+                Ok(replies) => match self.journey.arrive(replies) {
+                    Arrival::Answer(answer) => return Some(Ok(answer)),
+                    // Nothing was executed.
+                    Arrival::Again => self.depart(),
+                },
+                Err(error) => {
+                    let has_other = self.journey.fail();
+                    // Otherwise it may have been executed.
+                    let is_unsent = matches!(error, NotWritten::Unavailable(_));
+                    if !has_other || !is_unsent {
+                        return Some(Err(error));
+                    }
+                    self.depart();
+                    if self.is_waiting {
+                        return None;
+                    }
+                }
+            }
         }
-        self.pump();
-        self.access
-            .engine
-            .borrow_mut()
-            .take_signal(self.access.slot)
     }
 }

@@ -36,6 +36,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub(super) struct Waiting {
     pub(super) link: Option<Link>,
+    /// In a cluster, the slot of its keys.
+    pub(super) slot: Option<u16>,
     /// The connection's number, for CLIENT UNBLOCK.
     client_id: Option<i64>,
     /// The reply to CLIENT ID is missing.
@@ -246,6 +248,7 @@ impl Waiting {
         let waited = waited.filter_map(|(key, after)| after.take().map(|_| key.clone()));
         let waited = waited.collect();
         *self = Self {
+            slot: self.slot,
             keys: std::mem::take(&mut self.keys),
             ..Self::default()
         };

@@ -22,15 +22,13 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use super::engine::backoff;
 use super::link::{Link, Opener};
 use crate::source::redis::{Address, Confirm, Confirmation, Item, NotWritten, Reader};
 use crate::system::log::{Level, Log};
 
 /// How long the engine may take to answer, and to accept a connection.
 const ANSWER: Duration = Duration::from_secs(5);
-
-/// The first and the longest wait before another attempt to connect.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// How long a connection without users is kept.
 const IDLE: Duration = Duration::from_secs(30);
@@ -286,15 +284,23 @@ impl Writer {
         }
     }
 
+    /// It is not used any more: what is sent next is sent to another server.
+    pub(super) fn leave(&mut self) {
+        if self.link.is_some() {
+            self.is_proven = false;
+            self.lose("it is not the primary any more", Instant::now());
+        }
+        self.failures = 0;
+        self.down_until = None;
+        self.reason = None;
+    }
+
     /// It cannot be used now: nothing that is left was sent.
     fn fail(&mut self, reason: NotWritten, now: Instant) {
         self.link = None;
-        let wait = BACKOFF
-            .0
-            .saturating_mul(1 << self.failures.min(10))
-            .min(BACKOFF.1);
+        let wait = backoff(self.failures);
         self.failures += 1;
-        self.down_until = Some(now + wait.mul_f64(0.5 + fastrand::f64() / 2.0));
+        self.down_until = Some(now + wait);
         let text = format!("{}: {reason}; nothing can be published to it", self.address);
         let kind = format!("publish to {}", self.address);
         self.log.rate_limited(Level::Error, &kind, &text);

@@ -5,10 +5,13 @@ use std::time::Instant;
 use super::super::link::READ_BYTES;
 use super::super::waiting::{Ahead, Said, Waiting};
 use super::Engine;
-use crate::source::redis::{StreamId, command};
+use crate::source::redis::{Role, StreamId, command, slot_of};
 
 /// So many keys have a waiting connection each, which is also asked what follows.
 const LINES_ALONE: usize = 4;
+
+/// The maximum number of connections that wait. The readers of further keys ask every second only.
+const LINES_MAX: usize = 1000;
 
 impl Engine {
     /// Tells the reader of an entry after this id, with the answer to `commands` if the
@@ -29,7 +32,9 @@ impl Engine {
                 *line
             }
             None => {
-                let line = self.line_of_new_key();
+                let Some(line) = self.line_of_new_key(&key) else {
+                    return;
+                };
                 self.keys.insert(key.clone(), (line, vec![slot]));
                 line
             }
@@ -46,22 +51,29 @@ impl Engine {
         self.block(line, now);
     }
 
-    /// A few keys have a connection each. Further keys share them, as long as there is room.
-    fn line_of_new_key(&mut self) -> usize {
+    /// A few keys have a connection each. Further keys share them, as long as there is room; in a
+    /// cluster, those of one slot, since XREAD accepts no others together. `None` if there are too
+    /// many connections.
+    fn line_of_new_key(&mut self, key: &[u8]) -> Option<usize> {
+        let slot = (self.address.role == Role::Node).then(|| slot_of(key));
         let lines = self.waiting.iter().enumerate();
-        let least = lines.min_by_key(|(_, line)| line.keys.len());
-        match least {
+        let usable = lines.filter(|(_, line)| line.keys.is_empty() || line.slot == slot);
+        let least = usable.min_by_key(|(_, line)| line.keys.len());
+        let line = match least {
             Some((index, line)) if line.keys.is_empty() => index,
             Some((index, line))
                 if self.waiting.len() >= LINES_ALONE && line.keys.len() < Waiting::KEYS_MAX =>
             {
                 index
             }
+            _ if self.waiting.len() >= LINES_MAX => return None,
             _ => {
                 self.waiting.push(Waiting::default());
                 self.waiting.len() - 1
             }
-        }
+        };
+        self.waiting[line].slot = slot;
+        Some(line)
     }
 
     pub(in crate::store) fn take_signal(&mut self, slot: usize) -> bool {
