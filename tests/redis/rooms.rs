@@ -512,3 +512,26 @@ fn while_the_engine_is_down_posts_are_503_and_members_come_again() {
         (stage.post(0, &session, "y").0 == 201).then_some(())
     });
 }
+
+#[test]
+fn an_engine_that_is_full_keeps_its_members_and_refuses_others() {
+    let mut stage = Stage::new();
+    let (mut ann, session) = stage.member(0, "Ann", 1);
+    stage.redis.run(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(stage.post(1, &session, "x").0, 503);
+    let mut refused = stage.nodes[1].ask(&stage.room());
+    refused.says(&["unavailable: {\"reason\":\"not available now\"}"]);
+    refused.rest();
+    // Several updates of its presence are refused.
+    wait_for("a refusal", || {
+        let said = stage.nodes[0].stderr();
+        said.contains("who is here: OOM").then_some(())
+    });
+    stage.redis.run(&["CONFIG", "SET", "maxmemory", "0"]);
+    stage.redis.add(ROOM, "still here");
+    ann.says(&["still here"]);
+    let (mut bob, _) = stage.member(1, "Bob", 2);
+    stage.say(0, &session, "hello");
+    assert_eq!(told(&bob.event()), "join Ann");
+    assert_eq!(stage.count("leave", "Ann"), 0);
+}
