@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use crate::servers::daemon::free_port;
 use crate::stage::Folder;
+use crate::support::redis::Redis;
 use crate::support::wait::wait_for;
 
 /// The server; it ends with this.
@@ -32,7 +33,28 @@ impl Httpd {
              [/events/session]\nSSE_COMMAND = {command}\n\
              [/events/room]\nSSE_FILE = {root}/data/room.jsonl\n"
         );
-        folder.write("streams.conf", text);
+        Self::with(folder, &text)
+    }
+
+    /// A node whose sessions and rooms are in this Redis.
+    #[track_caller]
+    pub fn node(redis: &Redis) -> Self {
+        let folder = Folder::new();
+        folder.write("password", Redis::PASSWORD);
+        let (address, root) = (redis.address(), folder.path(""));
+        let root = root.display();
+        let text = format!(
+            "SSE_PUBLISH_ALLOW = anyone\nSSE_REDIS = {address}\nSSE_REDIS_USER = sse\n\
+             SSE_REDIS_PASSWORD_FILE = {root}/password\n\
+             [/events/session]\nSSE_STREAM_KEY = live:session\n\
+             [/events/room]\nSSE_STREAM_KEY = live:room\n"
+        );
+        Self::with(folder, &text)
+    }
+
+    #[track_caller]
+    fn with(folder: Folder, settings: &str) -> Self {
+        folder.write("streams.conf", settings);
         // Another process may take the free port first.
         for _ in 0..5 {
             let port = free_port();

@@ -23,6 +23,9 @@ macro_rules! behind_each {
         mod httpd {
             $(#[test] fn $name() { super::$name(super::Way::httpd()) })+
         }
+        mod two_nodes_and_a_redis {
+            $(#[test] fn $name() { super::$name(super::Way::redis()) })+
+        }
     };
 }
 

@@ -1,7 +1,8 @@
 //! Real servers with a session and a room: Apache with the CGI programs, nginx with the
-//! responder, or `sse-httpd` alone.
+//! responder, `sse-httpd` alone, or two of them with a Redis.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -13,12 +14,30 @@ use crate::servers::apache::{Apache, Mpm};
 use crate::servers::gateway::{Gateway, Site};
 use crate::servers::request::Request;
 use crate::spool::json;
+use crate::stage::Folder;
+use crate::support::redis::Redis;
 
 /// The protocol between the server and the programs.
 pub enum Way {
     Apache(Apache),
     Nginx(Box<Site>),
     Httpd(Box<Httpd>),
+    Redis(Box<Nodes>),
+}
+
+/// Two responders whose sessions and rooms are in one Redis. Requests go to them by turns.
+pub struct Nodes {
+    nodes: [Httpd; 2],
+    turn: AtomicUsize,
+    _redis: Redis,
+    folder: Folder,
+}
+
+impl Nodes {
+    fn next_port(&self) -> u16 {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.nodes[turn % 2].port
+    }
 }
 
 /// Repeats its message, line by line.
@@ -94,6 +113,19 @@ impl Way {
         Self::Httpd(Box::new(Httpd::start("")))
     }
 
+    /// Two of them, and no file.
+    pub fn redis() -> Self {
+        let folder = Folder::new();
+        let redis = Redis::start(&folder, &[]);
+        let nodes = [Httpd::node(&redis), Httpd::node(&redis)];
+        Self::Redis(Box::new(Nodes {
+            nodes,
+            turn: AtomicUsize::new(0),
+            _redis: redis,
+            folder,
+        }))
+    }
+
     /// The same, and the same command.
     pub fn answering_httpd() -> Self {
         Self::Httpd(Box::new(Httpd::start(COMMAND)))
@@ -109,6 +141,10 @@ impl Way {
             Self::Nginx(site) => site.request(method, &format!("/events/{stream}?{query}")),
             Self::Httpd(httpd) => {
                 Request::new(httpd.port, method, &format!("/events/{stream}?{query}"))
+            }
+            Self::Redis(nodes) => {
+                let port = nodes.next_port();
+                Request::new(port, method, &format!("/events/{stream}?{query}"))
             }
         }
     }
@@ -159,6 +195,7 @@ impl Way {
             Self::Apache(apache) => apache.path(name),
             Self::Nginx(site) => site.path(name),
             Self::Httpd(httpd) => httpd.path(name),
+            Self::Redis(nodes) => nodes.folder.path(name),
         }
     }
 
@@ -177,6 +214,7 @@ impl Way {
                 site.start_responder();
             }
             Self::Httpd(httpd) => httpd.restart(),
+            Self::Redis(nodes) => nodes.nodes.iter_mut().for_each(Httpd::restart),
         }
     }
 }
