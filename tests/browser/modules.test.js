@@ -71,6 +71,95 @@ describe('the modules', () => {
     });
   });
 
+  test('the types of several streams, and the stream of a type', async () => {
+    const [types] = await results('sse-streams.js', 'typesOf', [[['a', 'b'], ['x', 'b/y']]]);
+    const own = (name) => ['close', 'gap', 'message', 'unavailable'].map((type) => `${name}/${type}`);
+    assert.deepEqual(types, [...own('a'), 'a/x', ...own('b'), 'b/x', 'b/y']);
+    assert.deepEqual(await results('sse-streams.js', 'splitType', [['a/b/c'], ['a/'], ['gap']]), [
+      { stream: 'a', type: 'b/c' },
+      { stream: 'a', type: '' },
+      { stream: '', type: 'gap' },
+    ]);
+  });
+
+  test('a stream’s part of an id is found, whatever others are beside it', async () => {
+    // Written by sse-httpd.
+    const [chat, log, builds] = ["0lZj!.Ci'PLp$JGaoh%", '2fFCcf0BxfQh[sPKi#)', 'EUn@K6^?mf5V0mv:u</'];
+    const id = `*${chat}${log}${builds}`;
+    const calls = [[id, 'chat'], [id, 'log'], [id, 'builds'], [`*${builds}`, 'builds'], [`*${builds}`, 'log'], [id, 'other']];
+    assert.deepEqual(await results('sse-streams.js', 'partOf', calls), [chat, log, builds, builds, '', '']);
+    const hostile = [['', 'log'], ['*', 'log'], ['12-ab', 'log'], [id.slice(0, -3), 'builds'], ['*"";\u0000é', 'log'], [id, '']];
+    assert.deepEqual(await results('sse-streams.js', 'partOf', hostile), ['', '', '', '', '', '']);
+  });
+
+  test('what the tabs want together grows at once, and shrinks after a while', async () => {
+    const steps = await page.evaluate(async (module) => {
+      const { Union } = await import(module);
+      const wish = (...streams) => ({ streams, types: streams.map((name) => `${name}/x`) });
+      const union = new Union('group', wish('a'));
+      return [
+        union.add(wish('a', 'b')),
+        union.add({ streams: ['b', 'c'], types: ['b/y', 'c/x'] }),
+        union.address('http://h/d?s=old&x=1'),
+        union.shrink([wish('a')], 1000),
+        union.shrink([wish('a', 'b')], 9000),
+        union.shrink([wish('a', 'b')], 11_000),
+        union.snapshot(),
+        [union.isServedBy(['a']), union.isServedBy(['b']), union.isComplete()],
+        [13, 14].map((count) => union.hasRoomFor(wish('a', ...Array.from({ length: count - 2 }, (_, n) => `s${n}`)))),
+      ];
+    }, address('sse-streams.js'));
+    assert.deepEqual(steps, [
+      { streams: ['a', 'b'], types: [] },
+      { streams: ['c'], types: ['b/y'] },
+      'http://h/d?x=1&s=a&s=b&s=c',
+      [],
+      [],
+      ['c'],
+      { streams: ['a', 'b'], types: ['a/x', 'b/x', 'b/y'] },
+      [true, false, true],
+      [true, false],
+    ]);
+  });
+
+  test('a history of several streams knows each by itself', async () => {
+    const found = await page.evaluate(async (module) => {
+      const { StreamHistory } = await import(module);
+      const event = (seq, type, id = `i${seq}`) => ({ seq, type, id, data: `d${seq}` });
+      const history = new StreamHistory(2);
+      for (const name of ['a', 'b']) history.add(name, 0);
+      for (const one of [event(1, 'b/x'), event(2, 'a/x'), event(3, 'a/x'), event(4, 'a/x')]) history.push(one);
+      const seqs = (events) => events?.map(({ seq }) => seq) ?? null;
+      const places = [[1, 'i1'], [3, 'i3'], [3, 'other']].map(([seq, id]) => seqs(history.after(seq, id)));
+      const snapshot = () => ({ events: history.all(), ...history.knowledge() });
+      const types = ['a/x', 'b/x'];
+      const tab = new StreamHistory(2);
+      const join = (other = tab, id = '') => {
+        const { fresh, late } = other.join(snapshot(), types, id);
+        return [seqs(fresh), late];
+      };
+      const joins = [join(), join()];
+      history.push(event(5, 'b/x'));
+      joins.push(join(), join(new StreamHistory(2), 'elsewhere'));
+      history.remove('b');
+      history.add('b', 5);
+      history.push(event(6, 'b/x'));
+      joins.push(join());
+      return { all: seqs(history.all()), places, joins };
+    }, address('sse-history.js'));
+    assert.deepEqual(found, {
+      all: [3, 4, 6],
+      places: [null, [4], null],
+      joins: [
+        [[1, 3, 4], ['a']],
+        [[], []],
+        [[5], []],
+        [[1, 3, 4, 5], ['a']],
+        [[6], ['b']],
+      ],
+    });
+  });
+
   test('a line’s level is where the usual logs put it', async () => {
     const lines = [
       ['2026-11-21T09:00:00Z ERROR it broke', 'error'],
