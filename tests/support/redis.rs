@@ -14,7 +14,7 @@ const RIGHTS: &str = "+multi +exec +xinfo|stream +xrange +xrevrange +xread +xadd
                       +client|id +client|unblock +role +asking";
 
 /// The commands of a user that only publishes.
-const RIGHTS_OF_PUBLISHERS: &str = "+xadd +wait +eval +time +get +set +select";
+const RIGHTS_OF_PUBLISHERS: &str = "+xadd +wait +eval +time +get +set +select +role +asking";
 
 /// The commands that rooms and sessions need besides.
 const RIGHTS_OF_ROOMS: &str = "+eval +time +info +exists +pexpire +pttl +persist +zadd +zrem \
