@@ -215,6 +215,7 @@ run_pages! {
     probe "docs/probe.md"
     publishing "docs/publishing.md"
     security "docs/security.md"
+    several_streams "docs/several-streams.md"
     settings "docs/settings.md"
     signed_links "docs/signed-links.md"
     settings_file "docs/settings-file.md"
