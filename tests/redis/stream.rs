@@ -161,6 +161,34 @@ fn a_client_that_returns_misses_nothing_or_is_told() {
 }
 
 #[test]
+fn a_client_whose_id_is_unknown_gets_no_more_than_the_replay_limit() {
+    let mut stage = Stage::new();
+    let filling = "x".repeat(1000);
+    for number in 0..1000 {
+        stage.add(&format!("{number} {filling}"));
+    }
+    let request = stage.request.clone().set("SSE_REPLAY", "200K");
+    for id in ["9999999999999999-0", "1-1"] {
+        let mut client = stage.responder.ask(&request.clone().last_id(id));
+        let gap = client.event();
+        let reason = ["unknown-id", "expired"][usize::from(id == "1-1")];
+        assert_eq!(gap.data, format!("{{\"reason\":\"{reason}\"}}"));
+        let skipped = client.event().data;
+        let skipped = skipped.strip_prefix("{\"reason\":\"expired\",\"events\":");
+        let skipped: u64 = skipped.unwrap().trim_end_matches('}').parse().unwrap();
+        assert!((800..1000).contains(&skipped), "{skipped}");
+        for number in skipped..1000 {
+            client.says(&[&format!("{number} {filling}")]);
+        }
+    }
+    // Everything is within the limit.
+    let all = stage.request.clone().last_id("9999999999999999-0");
+    let mut client = stage.responder.ask(&all);
+    client.says(&["gap: {\"reason\":\"unknown-id\"}"]);
+    client.says(&[&format!("0 {filling}")]);
+}
+
+#[test]
 fn what_is_trimmed_before_it_was_read_is_counted() {
     let mut stage = Stage::new();
     stage.add("0");

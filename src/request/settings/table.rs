@@ -121,7 +121,7 @@ table! {
     "the number of records that a first-time client gets"
 
     REPLAY "SSE_REPLAY" Size(0, u64::MAX), = Value("16M"), "some hours of a busy log";
-    Only(&["tail", "session", "room"]), Location, Ignored;
+    Only(&["tail", "redis", "session", "room"]), Location, Ignored;
     "how far back a Last-Event-ID may reach"
 
     MAX_LINE "SSE_MAX_LINE" Size(16, 64 << 20), = Value("1M"), "";

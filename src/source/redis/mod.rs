@@ -104,6 +104,11 @@ pub struct Redis {
     ledger: Ledger,
     /// A gap that is sent as soon as the position is known.
     gap: Option<Reason>,
+    /// How many entries are not sent because of `replay_bytes`, if that is known; the gap follows
+    /// the other one.
+    skipped: Option<Option<u64>>,
+    /// `SSE_REPLAY`: about how much a client is sent whose id is unknown. `None`: everything.
+    replay_bytes: Option<usize>,
     /// Its client has been sent an event or a position.
     is_reported: bool,
     look_at: Duration,
@@ -155,6 +160,8 @@ impl Redis {
             set_id: None,
             ledger: Ledger::default(),
             gap: gap.map(|gap| gap.reason),
+            skipped: None,
+            replay_bytes: None,
             is_reported: false,
             look_at: Duration::ZERO,
             look_every: LOOK_EVERY,
@@ -210,12 +217,19 @@ impl Redis {
             return Ok(());
         };
         let is_exhausted = answer.page.left() < count;
-        let found = search.look(&mut answer.page, &self.encoding)?;
+        let found = search.look(&mut answer.page, answer.stream.as_ref(), &self.encoding)?;
         let start = answer
             .stream
             .as_ref()
             .map_or(StreamId::START, Snapshot::start);
         if let Some(position) = found.or(is_exhausted.then_some(start)) {
+            // Of a client whose id is unknown.
+            self.skipped = match (&answer.stream, self.gap, found) {
+                (Some(stream), Some(Reason::UnknownId | Reason::Expired), Some(_)) => {
+                    Some(search.skipped(stream))
+                }
+                _ => None,
+            };
             self.position = position;
             self.state = State::Reading;
             self.ledger = match &answer.stream {
@@ -242,6 +256,12 @@ impl Redis {
         };
         let stream = answer.stream;
         let Resumed { after, gap } = resume(place, stream.as_ref(), now.unix_ms);
+        let is_all = stream.is_some_and(|stream| stream.length > 0 && after == stream.start());
+        if let (Some(_), true, Some(bytes)) = (gap, is_all, self.replay_bytes) {
+            self.gap = gap;
+            self.state = State::Searching(Search::within(bytes));
+            return Ok(());
+        }
         self.state = State::Reading;
         self.position = after;
         self.ledger = match stream {
@@ -365,6 +385,9 @@ impl Redis {
         if was_unknown && matches!(self.state, State::Reading) {
             if let Some(reason) = self.gap.take() {
                 self.gap(reason, None, out);
+            }
+            if let Some(events) = self.skipped.take() {
+                self.gap(Reason::Expired, events, out);
             }
             self.say_greeting(out);
         }

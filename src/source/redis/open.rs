@@ -172,6 +172,7 @@ pub(super) fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
     };
     let source = Redis {
         retry_ms: retry_ms(opening),
+        replay_bytes: usize::try_from(settings.replay_bytes).ok(),
         ..Redis::new(
             feed,
             key.name,
