@@ -160,6 +160,43 @@ fn a_client_that_returns_misses_nothing_or_is_told() {
     stage.ask_after(&ids[4]).says(&[unknown]);
 }
 
+/// The id that an import gives to the entry of a record, as docs/many-machines.md has it.
+fn entry_of_record(id: &str) -> String {
+    let (offset, anchor) = id.split_once('-').unwrap();
+    format!("{offset}-{}", u64::from_str_radix(anchor, 16).unwrap())
+}
+
+#[test]
+fn a_client_of_a_file_goes_on_in_the_stream_that_was_imported_from_it() {
+    let mut stage = Stage::new();
+    let path = stage.folder.path("a.jsonl");
+    let line = |number: usize| format!("{{\"data\":\"{number}\"}}\n");
+    std::fs::write(&path, (0..4).map(line).collect::<String>()).unwrap();
+    let file = Request::of("tail").set("SSE_FILE", path.display().to_string());
+    let mut client = stage.responder.ask(&file);
+    let ids: Vec<String> = (0..4).map(|_| client.event().id).collect();
+    for (number, id) in ids.iter().enumerate() {
+        let (entry, data) = (entry_of_record(id), number.to_string());
+        stage.redis.run(&["XADD", "live:a", &entry, "data", &data]);
+    }
+    let mut client = stage.ask_after(&ids[1]);
+    client.says(&["2", "3"]);
+    assert_eq!(client.last_id(), entry_of_record(&ids[3]));
+    // What is published since has an id of the clock.
+    let published = stage.add("4");
+    client.says(&["4"]);
+    assert_eq!(client.last_id(), published);
+    stage.ask_after(&ids[3]).says(&["4"]);
+    // One that waited at the start of the empty file.
+    stage
+        .ask_after("0-00000000000000ab")
+        .says(&["0", "1", "2", "3", "4"]);
+    // An id of another file.
+    let other = format!("{}-ab00000000000000", ids[1].split_once('-').unwrap().0);
+    let gap = stage.ask_after(&other).event();
+    assert_eq!(gap.data, "{\"reason\":\"unknown-id\"}");
+}
+
 #[test]
 fn a_client_whose_id_is_unknown_gets_no_more_than_the_replay_limit() {
     let mut stage = Stage::new();

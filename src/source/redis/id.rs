@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::event::EventId;
+use crate::source::tail::TailId;
 
 /// The id of an entry: milliseconds since 1970 and a number among the entries of one millisecond,
 /// unless the publisher has chosen both. Later entries have greater ids.
@@ -34,6 +35,28 @@ impl StreamId {
             ms: number(&bytes[..hyphen])?,
             seq: number(&bytes[hyphen + 1..])?,
         })
+    }
+
+    /// Reads a Last-Event-ID: an id of the stream, or one of the file from which the stream was
+    /// imported. The import gives the entry of a record the record's offset and anchor, as two
+    /// numbers ([`Self::of_record`]). So a client of the file goes on in the stream, and an id of
+    /// another file finds no entry.
+    ///
+    /// An anchor of 16 decimal digits (one in 2000) is taken for a number of the stream; its
+    /// client gets a gap.
+    #[must_use]
+    pub fn of_last_id(text: &str) -> Option<Self> {
+        Self::parse(text).or_else(|| TailId::parse(text).map(Self::of_record))
+    }
+
+    /// The id that an import gives to the entry of a record; [`Self::START`] for the start of a
+    /// file.
+    #[must_use]
+    pub fn of_record(id: TailId) -> Self {
+        match id.offset_bytes {
+            0 => Self::START,
+            ms => Self { ms, seq: id.anchor },
+        }
     }
 
     /// The next greater id.
@@ -113,6 +136,19 @@ mod tests {
             assert_eq!(StreamId::parse(bad), None, "{bad}");
         }
         assert_eq!(StreamId::from_bytes(b"1-\xFF"), None);
+    }
+
+    #[test]
+    fn an_id_of_a_file_is_that_of_the_imported_record() {
+        let id = StreamId::of_last_id("37-00000000000000ff").unwrap();
+        assert_eq!(id, StreamId { ms: 37, seq: 255 });
+        let start = StreamId::of_last_id("0-00000000000000ff");
+        assert_eq!(start, Some(StreamId::START));
+        let own = StreamId::of_last_id("37-1234567890123456").unwrap();
+        assert_eq!(own.seq, 1_234_567_890_123_456);
+        for bad in ["37-00000000000000FF", "37-ff", "x-00000000000000ff"] {
+            assert_eq!(StreamId::of_last_id(bad), None, "{bad}");
+        }
     }
 
     #[test]

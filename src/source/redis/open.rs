@@ -162,7 +162,7 @@ pub(super) fn open(opening: &Opening<'_>) -> Result<Opened, OpenError> {
         host.warn(&format!("{shown}: {problem}"));
     });
     let encoding = EntryEncoding::new(lines, settings, filters(opening)?);
-    let (last_id, gap) = resume_point(&opening.request.last_id, StreamId::parse);
+    let (last_id, gap) = resume_point(&opening.request.last_id, StreamId::of_last_id);
     let key = Key { engine, name };
     let feed = opening.host.feed(&key);
     let feed = feed.map_err(|error| feed_error(&error, &key))?;
