@@ -18,6 +18,7 @@ mod excess;
 mod kept;
 mod listening;
 mod messages;
+mod moves;
 mod named;
 mod permits;
 mod protocol;
