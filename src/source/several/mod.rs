@@ -19,6 +19,8 @@
 //! position.
 
 mod member;
+#[cfg(test)]
+mod model;
 mod open;
 mod places;
 mod relay;

@@ -193,11 +193,7 @@ fn a_client_that_moves_between_four_streams_receives_each_exactly_once() {
         match dice.usize(..20) {
             0..8 => world.write(name, dice.usize(1..4)),
             8 => world.rotate(name),
-            9..12 if moving.connected.is_some() => {
-                if moving.is_behind(&world) {
-                    moving.take();
-                }
-            }
+            9..12 if moving.is_behind(&world) => moving.take(),
             12..17 => {
                 moving.leave();
                 let mut set: BTreeSet<&'static str> =
