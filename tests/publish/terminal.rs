@@ -48,7 +48,7 @@ fn what_is_wrong_is_said() {
     let path = file.to_str().unwrap();
     for (arguments, input, code, expected) in [
         (&["--help"][..], "", 0, "usage: publish"),
-        (&[], "", 100, "no file is named"),
+        (&[], "", 100, "no FILE is named"),
         (&["--jsonl", path], "", 100, "--jsonl"),
         (&[path, path], "", 100, "unexpected argument"),
         (&["--json", path], "{", 100, "not one JSON object"),
