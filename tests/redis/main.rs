@@ -10,6 +10,7 @@ mod peer;
 
 mod chat;
 mod cluster;
+mod failover;
 mod follow;
 mod loss;
 mod nodes;
@@ -19,10 +20,11 @@ mod rooms;
 mod sentinel;
 mod stream;
 mod tls;
+mod traffic;
 
 use peer::{FastCgi, Request};
 use support::folder::Folder;
-use support::redis::Redis;
+use support::redis::{RIGHTS, RIGHTS_OF_PUBLISHERS, RIGHTS_OF_ROOMS, Redis};
 
 type Client = peer::Client<FastCgi>;
 type Responder = peer::Responder<FastCgi>;
@@ -36,4 +38,24 @@ fn request(redis: &Redis, folder: &Folder, key: &str) -> Request {
         .set("SSE_REDIS_PASSWORD_FILE", password)
         .set("SSE_STREAM_KEY", key)
         .set("SSE_HEARTBEAT", "25s")
+}
+
+/// The users of the tests have the rights that the documentation names, and no others.
+#[test]
+fn the_documentation_names_the_rights_that_the_tests_need() {
+    let page = include_str!("../../docs/many-machines.md");
+    let both = RIGHTS_OF_PUBLISHERS.trim_end_matches(" +select +role +asking");
+    for (user, rights) in [
+        ("sse", RIGHTS.to_owned()),
+        ("publisher", RIGHTS_OF_PUBLISHERS.to_owned()),
+        ("node", format!("{RIGHTS} {both}")),
+        ("chat", format!("{RIGHTS} {RIGHTS_OF_ROOMS}")),
+    ] {
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(&format!("user {user} on ")))
+            .unwrap_or_else(|| panic!("no line for {user}"));
+        let (_, own) = line.split_once(" -@all ").expect("rights");
+        assert_eq!(own, rights, "{user}");
+    }
 }

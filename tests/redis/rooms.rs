@@ -119,7 +119,7 @@ impl Stage {
 }
 
 #[track_caller]
-fn welcome(event: &Event) -> (String, Value) {
+pub fn welcome(event: &Event) -> (String, Value) {
     assert_eq!(event.name, "welcome", "{event:?}");
     let data = json(&event.data);
     let session = data["session"].as_str().unwrap().to_owned();

@@ -1,6 +1,8 @@
 //! Sentinels: the programs find the primary, follow a failover, and report what it lost.
 
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -8,19 +10,21 @@ use nix::unistd::Pid;
 
 use super::follow::follow;
 use super::peer::Request;
+use super::support::event_stream::Item;
 use super::support::folder::Folder;
 use super::support::redis::{Redis, free_port};
 use super::support::wait::wait_for;
 use super::{Responder, request};
 
 /// A primary, a replica and three sentinels.
-struct Service {
-    first: Redis,
-    second: Redis,
+pub struct Service {
+    pub first: Redis,
+    pub second: Redis,
     first_port: u16,
+    second_port: u16,
     sentinels: Vec<Child>,
     sentinel_ports: Vec<u16>,
-    folder: Folder,
+    pub folder: Folder,
     // Their folders.
     _others: Vec<Folder>,
 }
@@ -35,13 +39,18 @@ fn server(folder: &Folder, port: u16, more: &[&str]) -> Redis {
 }
 
 impl Service {
-    fn start() -> Self {
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// Both servers have more options such as `--appendonly yes`.
+    pub fn with(options: &[&str]) -> Self {
         let folder = Folder::in_memory();
         let (first_port, second_port) = (free_port(), free_port());
-        let first = server(&folder, first_port, &[]);
+        let first = server(&folder, first_port, options);
         let other = Folder::in_memory();
-        let of = format!("127.0.0.1 {first_port}");
-        let mut second = server(&other, second_port, &["--replicaof", &of]);
+        let mut second = server(&other, second_port, options);
+        second.run(&["REPLICAOF", "127.0.0.1", &first_port.to_string()]);
         wait_for("the replica", || {
             let role = second.run(&["ROLE"]);
             role.contains("\nconnected\n").then_some(())
@@ -51,6 +60,7 @@ impl Service {
             first,
             second,
             first_port,
+            second_port,
             sentinels: Vec::new(),
             sentinel_ports,
             folder,
@@ -61,7 +71,7 @@ impl Service {
         }
         for port in &service.sentinel_ports {
             wait_for("a sentinel", || {
-                std::net::TcpStream::connect(("127.0.0.1", *port)).ok()
+                TcpStream::connect(("127.0.0.1", *port)).ok()
             });
         }
         service
@@ -104,7 +114,7 @@ impl Service {
         self._others.push(folder);
     }
 
-    fn request(&self) -> Request {
+    pub fn request(&self) -> Request {
         let servers = self.sentinel_ports.iter();
         let servers: Vec<String> = servers.map(|port| format!("127.0.0.1:{port}")).collect();
         // The first one does not exist.
@@ -116,8 +126,54 @@ impl Service {
         request(&self.first, &self.folder, "live:a").set("SSE_REDIS", address)
     }
 
+    /// The number of a server: 0 is the first.
+    pub fn server(&mut self, number: usize) -> &mut Redis {
+        [&mut self.first, &mut self.second][number]
+    }
+
+    /// Makes a server a replica of the other one.
+    pub fn follow_other(&mut self, number: usize) {
+        let other = [self.second_port, self.first_port][number].to_string();
+        self.server(number).connect_again();
+        // (A Sentinel may do the same, and closes the connection.)
+        let _ = self
+            .server(number)
+            .try_run(&["REPLICAOF", "127.0.0.1", &other]);
+    }
+
+    /// Asks a Sentinel for a failover; false if it refuses one now.
+    pub fn fail_over(&self) -> bool {
+        self.ask(0, "SENTINEL FAILOVER live", 1) == "+OK\r\n"
+    }
+
+    /// Whether all Sentinels name this server as the primary.
+    pub fn is_named(&self, number: usize) -> bool {
+        let port = [self.first_port, self.second_port][number].to_string();
+        (0..3).all(|sentinel| {
+            let question = "SENTINEL GET-MASTER-ADDR-BY-NAME live";
+            let reply = self.ask(sentinel, question, 5);
+            reply.lines().nth(4) == Some(port.as_str())
+        })
+    }
+
+    /// The lines of a Sentinel's reply; the first one, if it is an error.
+    fn ask(&self, sentinel: usize, question: &str, lines: usize) -> String {
+        let port = self.sentinel_ports[sentinel];
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a sentinel");
+        write!(stream, "{question}\r\n").expect("a sentinel");
+        let mut reply = String::new();
+        let mut reader = BufReader::new(stream);
+        for _ in 0..lines {
+            reader.read_line(&mut reply).expect("a reply");
+            if reply.starts_with('-') {
+                break;
+            }
+        }
+        reply
+    }
+
     /// Waits until the replica is the primary.
-    fn await_failover(&mut self) {
+    pub fn await_failover(&mut self) {
         wait_for("the failover", || {
             // Sentinels close the connections of a server whose role they change.
             self.second.connect_again();
@@ -196,6 +252,66 @@ fn a_failover_is_followed_while_the_old_primary_stays_connected() {
     assert_eq!(published.status(), 201);
     let got = follow(&responder, &request, &mut last_id, "three");
     assert_eq!(got, ["three"]);
+}
+
+#[test]
+fn a_room_goes_on_after_a_failover() {
+    let mut service = Service::start();
+    let (here, there) = (Folder::in_memory(), Folder::in_memory());
+    let (here, there) = (Responder::start(&here), Responder::start(&there));
+    let room = service
+        .request()
+        .set("SSE_STREAM", "room")
+        .set("SSE_STREAM_KEY", "live:room")
+        .set("SSE_PUBLISH_ALLOW", "anyone")
+        .set("SSE_SESSION_GRACE", "60s");
+    let mut ann = here.ask(&room.clone().query("nick=Ann"));
+    let (session, _) = super::rooms::welcome(&ann.event());
+    let as_bob = room.clone().query("nick=Bob");
+    let mut bob = there.ask(&as_bob);
+    let mut last_id = bob.event().id;
+    let say = |text: &str| {
+        let post = super::publish::post(&room, "text/plain", text.as_bytes());
+        let post = post.set("SSE_STREAM", "room").set("SSE_REDIS_USER", "sse");
+        let post = post.set("HTTP_X_SESSION_ID", session.as_str());
+        wait_for(text, || (here.ask(&post).status() == 201).then_some(()));
+    };
+    say("one");
+    let mut seen: Vec<String> = Vec::new();
+    let mut read_until = |bob: &mut super::Client, text: &str| {
+        while let Some(item) = bob.next() {
+            let Item::Event(event) = item else { continue };
+            if event.name == "unavailable" {
+                continue;
+            }
+            last_id.clone_from(&event.id);
+            seen.push(event.name.clone());
+            if event.data.contains(&format!("\"{text}\"")) {
+                return (true, last_id.clone());
+            }
+        }
+        (false, last_id.clone())
+    };
+    assert!(read_until(&mut bob, "one").0);
+    let whole = service.first.run(&["XLEN", "live:room"]);
+    wait_for("the copy", || {
+        (service.second.run(&["XLEN", "live:room"]) == whole).then_some(())
+    });
+    service.first.run(&["WAIT", "1", "0"]);
+    service.first.kill();
+    service.await_failover();
+    say("two");
+    let (mut is_there, mut id) = read_until(&mut bob, "two");
+    wait_for("two", || {
+        if !is_there {
+            let mut bob = there.ask(&as_bob.clone().last_id(&id));
+            (is_there, id) = read_until(&mut bob, "two");
+        }
+        is_there.then_some(())
+    });
+    // They are the members that they were: Bob saw only his own join, and no gap.
+    let others = seen.iter().filter(|name| *name != "message");
+    assert_eq!(others.collect::<Vec<_>>(), ["join"]);
 }
 
 #[test]

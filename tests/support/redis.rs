@@ -9,15 +9,15 @@ use std::time::Duration;
 use super::folder::Folder;
 use super::wait::wait_for;
 
-/// The commands that a node needs, as docs/many-machines.md lists them.
-const RIGHTS: &str = "+multi +exec +xinfo|stream +xrange +xrevrange +xread +xadd +select \
+/// The commands of a user that only reads, as docs/many-machines.md lists them.
+pub const RIGHTS: &str = "+multi +exec +xinfo|stream +xrange +xrevrange +xread +select \
                       +client|id +client|unblock +role +asking";
 
-/// The commands of a user that only publishes.
-const RIGHTS_OF_PUBLISHERS: &str = "+xadd +wait +eval +time +get +set +select +role +asking";
+/// The commands of a user that only publishes, as that page lists them.
+pub const RIGHTS_OF_PUBLISHERS: &str = "+xadd +wait +eval +time +get +set +select +role +asking";
 
 /// The commands that rooms and sessions need besides.
-const RIGHTS_OF_ROOMS: &str = "+eval +time +info +exists +pexpire +pttl +persist +zadd +zrem \
+pub const RIGHTS_OF_ROOMS: &str = "+xadd +wait +eval +time +info +exists +pexpire +pttl +persist +zadd +zrem \
                                +zscore +zcard +zrange +zrangebyscore +hset +hget +hmget +hdel +get +set";
 
 /// A running server. It is killed when it is dropped.
@@ -29,8 +29,8 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// The password of the user `sse`, which the nodes are, and of `publisher`, as which they
-    /// publish; the tests are the user `default`.
+    /// The password of the user `sse`, which the nodes are, of `reader`, as which they only read,
+    /// and of `publisher`, as which they only publish; the tests are the user `default`.
     pub const PASSWORD: &str = "correct-horse";
 
     /// Starts it in a folder, with more options such as `--appendonly yes`.
@@ -41,6 +41,7 @@ impl Redis {
             "user default on nopass ~* &* +@all\n\
              user sse on >{password} resetkeys ~live:* ~{{live:* resetchannels -@all \
              {RIGHTS} {RIGHTS_OF_ROOMS}\n\
+             user reader on >{password} resetkeys ~live:* resetchannels -@all {RIGHTS}\n\
              user publisher on >{password} resetkeys ~live:* resetchannels -@all \
              {RIGHTS_OF_PUBLISHERS}\n",
             password = Self::PASSWORD
