@@ -262,7 +262,7 @@ fn the_tools_are_installed_alone_or_with_the_rest() {
 fn without_rustc(folder: &Folder, arguments: &[&str]) -> Output {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     folder.make("project/scripts");
-    for name in ["scripts/build", "scripts/install"] {
+    for name in ["Cargo.toml", "scripts/build", "scripts/install"] {
         fs::copy(project.join(name), folder.join("project").join(name)).expect("copied");
     }
     Command::new(folder.join("project/scripts/install"))

@@ -424,10 +424,10 @@ pub(crate) fn is_lasting(error: &io::Error) -> bool {
     kinds.contains(&error.kind()) || is_name_too_long(error)
 }
 
-/// Whether the file system permits no name of this length. (`ErrorKind::InvalidFilename` is this,
-/// but Rust 1.85 does not have it.)
+/// Whether the file system permits no name of this length. (`ErrorKind::InvalidFilename` is this;
+/// Rust 1.85 has it, but does not let others name it.)
 pub(crate) fn is_name_too_long(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ENAMETOOLONG)
+    format!("{:?}", error.kind()) == "InvalidFilename"
 }
 
 /// A last id that a source has interpreted, or why it could not.

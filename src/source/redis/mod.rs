@@ -26,7 +26,6 @@ mod model;
 mod open;
 mod query;
 mod rate;
-mod remedy;
 mod resp;
 mod resume;
 mod search;
@@ -50,8 +49,7 @@ pub use slots::{Elsewhere, elsewhere, slot_of};
 use super::{Changes, Host, Next, Now, Source, Stream};
 use crate::event::{Batch, EventId, Gap, Reason, Unavailable};
 use entry::EntryEncoding;
-use query::{Answer, Page, Query, Refused, Together};
-use remedy::{remedy, shown};
+use query::{Answer, Page, Query, Refused, Together, remedy, shown};
 use resume::{Ledger, Look, Place, Resumed, Snapshot, resume};
 use search::Search;
 

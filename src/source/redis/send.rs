@@ -1,7 +1,6 @@
 //! What the entries of a stream become for its client: events, gaps, positions, and the end.
 
-use super::query::{Page, Query, Refused, Together};
-use super::remedy::{remedy, shown};
+use super::query::{Page, Query, Refused, Together, remedy, shown};
 use super::{Redis, State};
 use crate::event::{Batch, Event, EventName, Reason, Unavailable};
 use crate::source::Next;
