@@ -283,6 +283,10 @@ pub(super) fn describe_tls(error: &rustls::Error) -> String {
                 "the server's certificate is not trusted: its issuer is unknown here (set \
                  SSL_CERT_FILE to a file of certificates that are)"
             }
+            Certificate::BadSignature => {
+                "the server's certificate is not trusted: its issuer has the name, but not the \
+                 key, of an authority that is (the file in SSL_CERT_FILE may be an old one)"
+            }
             Certificate::Revoked => "the server's certificate was revoked",
             _ => "the server's certificate is not valid",
         },
@@ -294,6 +298,11 @@ pub(super) fn describe_tls(error: &rustls::Error) -> String {
         }
         Error::AlertReceived(_) => "the server refused the TLS handshake",
         Error::PeerIncompatible(_) => "the server and this program share no TLS version or cipher",
+        // The text is that of rustls-platform-verifier.
+        Error::General(text) if text.starts_with("No CA certificates") => {
+            "no certificates of authorities were found here: install ca-certificates, or set \
+             SSL_CERT_FILE to a file of them"
+        }
         Error::NoCertificatesPresented => "the server presented no certificate",
         error => return format!("no secure connection: the TLS handshake failed ({error})"),
     };

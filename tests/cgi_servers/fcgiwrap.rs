@@ -30,7 +30,7 @@ fn fcgiwrap_streams_by_the_plain_names() {
             let command = format!("umask 0; exec fcgiwrap -f -c 5 -s unix:{root}/wrap.sock");
             Wrapper(Daemon::start(folder, &["sh", "-c", &command], None, &[]))
         });
-        nginx::configure_fcgiwrap(folder, port)
+        nginx::configure_fcgiwrap(folder, port, &[])
     });
     site.folder.write("data/app.log", "1\n");
     wait_until("fcgiwrap listens", Duration::from_secs(10), || {

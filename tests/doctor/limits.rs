@@ -101,18 +101,36 @@ fn mod_fcgid_io_timeout_writes_a_page_into_the_stream() {
 
 #[test]
 fn mod_proxy_fcgi_timeout() {
+    let look = |builder: Builder| {
+        let site = builder.start();
+        append(&site.tail_file(), "{\"data\":1}\n");
+        // The client sees the end KeepAliveTimeout (5 s) later.
+        diagnose(site.port(), "/events/tail", "9s", &[])
+    };
     let site = || site(Gateway::ApacheProxy, "20s");
     let wrong = site().edit("timeout=60", "timeout=2");
-    let site = wrong.start();
-    append(&site.tail_file(), "{\"data\":1}\n");
-    // The client sees the end KeepAliveTimeout (5 s) later.
-    let report = diagnose(site.port(), "/events/tail", "9s", &[]);
-    report.is_fault("timeout", "Apache", "ProxyPass … timeout=60");
+    look(wrong).is_fault("timeout", "Apache", "ProxyPass … timeout=60");
+    assert_eq!(look(site()).verdict("open"), "ok");
+}
+
+#[test]
+fn mod_fcgid_busy_timeout() {
+    let look = |builder: Builder| {
+        let site = builder.directive("FcgidBusyScanInterval 1").start();
+        diagnose(site.port(), "/events/clock", "6s", &[])
+    };
+    let site = || Site::with(Gateway::ApacheFcgid).set("SSE_INTERVAL", "200ms");
+    let wrong = site().edit("FcgidBusyTimeout 4000", "FcgidBusyTimeout 2");
+    // mod_fcgid asks the responder to end, and that ends its streams as it does at SSE_MAX_AGE.
+    let report = look(wrong);
+    report.is_well();
+    report.is("note", "open", "", "");
+    assert_eq!(look(site()).verdict("open"), "ok");
 }
 
 #[test]
 fn h2o_io_timeout() {
-    let wrong =
-        site(Gateway::H2o, "20s").edit("fastcgi.timeout.io: 60000", "fastcgi.timeout.io: 2000");
-    look(&wrong.start()).is_fault("timeout", "h2o", "fastcgi.timeout.io: 60000");
+    let site = || site(Gateway::H2o, "20s");
+    let wrong = site().edit("fastcgi.timeout.io: 60000", "fastcgi.timeout.io: 2000");
+    cut(wrong, site(), "timeout", "h2o", "fastcgi.timeout.io: 60000");
 }

@@ -14,3 +14,4 @@ mod responder;
 mod settings;
 mod simple;
 mod stage;
+mod tls;

@@ -102,6 +102,51 @@ fn lighttpd_stream_response_body() {
 }
 
 #[test]
+fn haproxy_wait_for_body() {
+    let backend = "backend sse_streams from sse\n";
+    let wrong = format!("{backend}    http-response wait-for-body time 30s\n");
+    held_back(
+        site(Gateway::Haproxy).edit(backend, &wrong),
+        site(Gateway::Haproxy),
+        "delivery",
+        // HAProxy is recognised by a response, and there is none.
+        "an unknown server",
+        "no buffering",
+    );
+}
+
+#[test]
+fn haproxy_without_no_delay() {
+    let wrong = site(Gateway::Haproxy).edit("    option http-no-delay\n", "");
+    look(&wrong.start()).is_well();
+}
+
+#[test]
+fn haproxy_does_not_compress_a_stream() {
+    let backend = "backend sse_streams from sse\n";
+    let wrong =
+        format!("{backend}    compression algo gzip\n    compression type text/event-stream\n");
+    let report = look(&site(Gateway::Haproxy).edit(backend, &wrong).start());
+    report.is_well();
+    assert_eq!(report.verdict("compression"), "ok");
+}
+
+#[test]
+fn lighttpd_does_not_compress_a_stream() {
+    let modules = "\"mod_setenv\", \"mod_fastcgi\"";
+    let wrong = site(Gateway::Lighttpd)
+        .edit(modules, &format!("{modules}, \"mod_deflate\""))
+        .edit(
+            "server.stream-response-body = 2\n",
+            "server.stream-response-body = 2\n    deflate.mimetypes = ( \"text/event-stream\" )\n    \
+             deflate.allowed-encodings = ( \"gzip\" )\n",
+        );
+    let report = look(&wrong.start());
+    report.is_well();
+    assert_eq!(report.verdict("compression"), "ok");
+}
+
+#[test]
 fn caddy_encode() {
     let look = |site: Site| {
         // It compresses only what begins with 512 bytes or more.

@@ -1,5 +1,6 @@
 //! Runs the doctor, and reads its report.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -14,12 +15,29 @@ pub struct Report {
 #[track_caller]
 pub fn diagnose(port: u16, target: &str, time: &str, options: &[&str]) -> Report {
     let url = format!("http://localhost:{port}{target}");
-    let output = Command::new("timeout")
+    run(doctor(&url, time).args(options))
+}
+
+/// Diagnoses a URL, with `certificates` as those of the authorities that are trusted.
+#[track_caller]
+pub fn diagnose_trusting(certificates: &Path, url: &str, time: &str) -> Report {
+    let mut doctor = doctor(url, time);
+    doctor.env("SSL_CERT_FILE", certificates);
+    run(doctor.env("SSL_CERT_DIR", "/nonexistent"))
+}
+
+fn doctor(url: &str, time: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command
         .arg("100")
         .arg(env!("CARGO_BIN_EXE_sse-doctor"))
-        .args(["--json", "--for", time])
-        .args(options)
-        .arg(&url)
+        .args(["--json", "--for", time, url]);
+    command
+}
+
+#[track_caller]
+fn run(doctor: &mut Command) -> Report {
+    let output = doctor
         .stdin(Stdio::null())
         .output()
         .expect("the doctor starts");

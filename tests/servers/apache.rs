@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 
 use super::apache_base::{Base, command, require_apache};
+use super::configured::configured;
 use super::daemon::{Daemon, all_logs, start_on_free_port};
 use super::processes::{Process, children_of, kill_running_from, running_from};
 use super::request::Request;
@@ -37,6 +38,7 @@ pub struct Builder {
     workers: u32,
     pages: Pages,
     directives: Vec<String>,
+    edits: Vec<(String, String)>,
 }
 
 /// Whether the project's pages are in the folder of pages.
@@ -82,6 +84,12 @@ impl Builder {
         self
     }
 
+    /// Edits `apache/sse-cgi.conf` as a user would; `from` must be there.
+    pub fn edit(mut self, from: &str, to: &str) -> Builder {
+        self.edits.push((from.to_owned(), to.to_owned()));
+        self
+    }
+
     /// Installs the programs, starts the server and waits until it answers.
     #[track_caller]
     pub fn start(self) -> Apache {
@@ -111,7 +119,6 @@ impl Builder {
 
     fn configuration(&self, folder: &Folder, port: u16) -> String {
         let root = folder.display();
-        let project = env!("CARGO_MANIFEST_DIR");
         let mut text = Base {
             mpm: self.mpm,
             modules: &[],
@@ -120,17 +127,23 @@ impl Builder {
         }
         .text(folder, port);
         match self.settings_file {
-            SettingsFile::Site => text.push_str(&format!(
-                "Define EVENTS_PORT {port}\n\
+            SettingsFile::Site => {
+                let edits = self.edits.iter();
+                let edits: Vec<_> = edits.map(|(from, to)| (&**from, &**to)).collect();
+                let site = configured("apache/sse-cgi.conf", &edits);
+                folder.write("site.conf", site);
+                text.push_str(&format!(
+                    "Define EVENTS_PORT {port}\n\
                  Define EVENTS_PROTOCOLS \"{}\"\n\
                  Define EVENTS_PAGES {root}/pages\n\
                  Define EVENTS_CGI_BIN {root}/cgi-bin\n\
                  Define EVENTS_DATA {root}/data\n\
                  Define EVENTS_TAIL_FILE {root}/data/tail.txt\n\
                  Define EVENTS_LOGS {root}/logs\n\
-                 Include {project}/apache/sse-cgi.conf\n",
-                self.protocols,
-            )),
+                 Include {root}/site.conf\n",
+                    self.protocols,
+                ))
+            }
             // A host's own settings, with the overrides that the file asks for.
             SettingsFile::Htaccess => text.push_str(&format!(
                 "DocumentRoot {root}/pages\n\
@@ -160,6 +173,7 @@ impl Apache {
             workers: 10,
             pages: Pages::None,
             directives: Vec::new(),
+            edits: Vec::new(),
         }
     }
 

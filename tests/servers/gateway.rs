@@ -224,10 +224,15 @@ impl Site {
         self.port
     }
 
+    /// The port for TLS; the certificate is for localhost, and `ca.pem` in the folder its authority.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
+    }
+
     /// A GET over TLS, by curl with these arguments.
     #[track_caller]
     pub fn get_over_tls(&self, arguments: &[&str], target: &str) -> Answer {
-        let certificate = self.path("cert.pem");
+        let certificate = self.path("ca.pem");
         let port = self.tls_port;
         let resolve = format!("localhost:{port}:127.0.0.1");
         let mut all = vec!["--resolve", &resolve, "--cacert"];

@@ -99,7 +99,7 @@ pub fn configure_in_front(
 /// Writes the configuration for CGI programs in pages/cgi-bin, by an fcgiwrap at wrap.sock, and
 /// returns the command.
 #[track_caller]
-pub fn configure_fcgiwrap(folder: &Folder, port: u16) -> Vec<String> {
+pub fn configure_fcgiwrap(folder: &Folder, port: u16, edits: &[(&str, &str)]) -> Vec<String> {
     require(NGINX, "nginx-light");
     folder.make("etc");
     folder.make("run");
@@ -120,6 +120,10 @@ pub fn configure_fcgiwrap(folder: &Folder, port: u16) -> Vec<String> {
             ),
         ],
     );
+    let site = edits.iter().fold(site, |text, (from, to)| {
+        assert!(text.contains(from), "the site does not contain {from:?}");
+        text.replace(from, to)
+    });
     folder.write("etc/site.conf", site);
     fs::copy(
         "/etc/nginx/fastcgi_params",
@@ -163,15 +167,29 @@ fn command(folder: &Folder, lines: &[String]) -> Vec<String> {
     [NGINX, "-p", &root, "-c", &file].map(str::to_owned).into()
 }
 
-/// Creates a certificate for localhost, `cert.pem` and `key.pem` of the folder.
+/// Creates the certificate of an authority, `ca.pem` of the folder, and one for localhost that it
+/// has signed, `cert.pem` and `key.pem`.
 #[track_caller]
 pub fn make_certificate(folder: &Folder) {
+    let authority = ["-subj", "/CN=authority of the tests"];
+    openssl_req(folder, "ca", &authority);
+    let site = "-subj /CN=localhost -addext subjectAltName=DNS:localhost -addext \
+                basicConstraints=critical,CA:FALSE -CA ca.pem -CAkey ca-key.pem";
+    openssl_req(folder, "cert", &site.split(' ').collect::<Vec<_>>());
+}
+
+/// Creates a key, and a certificate `name`.pem for it.
+#[track_caller]
+fn openssl_req(folder: &Folder, name: &str, arguments: &[&str]) {
+    let key = match name {
+        "cert" => "key.pem".to_owned(),
+        name => format!("{name}-key.pem"),
+    };
     let output = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"])
         .args(["-pkeyopt", "ec_paramgen_curve:prime256v1"])
-        .args(["-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=DNS:localhost"])
-        .args(["-keyout", "key.pem", "-out", "cert.pem"])
+        .args(arguments)
+        .args(["-keyout", &key, "-out", &format!("{name}.pem")])
         .current_dir(folder)
         .output()
         .unwrap_or_else(|error| panic!("openssl: {error}: apt-get install openssl"));

@@ -59,8 +59,8 @@ pub(super) static SERVERS: [Server; 13] = [
         is_measured: true,
         marks: &[Mark::LowerCaseNames],
         holds: &[Cause {
-            what: "http-buffer-response, or option http-no-delay that is missing",
-            fix: "option http-no-delay",
+            what: "http-response wait-for-body",
+            fix: "no `http-response wait-for-body` for streams",
         }],
         compresses: &[Cause {
             what: "compression type text/event-stream",
