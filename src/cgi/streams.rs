@@ -44,6 +44,6 @@ pub(super) fn select(
     let key_files = KeyFiles::default();
     let has_client = given.has_client;
     selecting::select(
-        &key_files, given.meta, settings, request, named, has_client, now,
+        &key_files, given.meta, settings, request, named, has_client, true, now,
     )
 }

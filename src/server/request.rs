@@ -147,6 +147,7 @@ impl Server {
                 &mut request,
                 named,
                 true,
+                has_section,
                 now,
             );
             if let Err(error) = selected {

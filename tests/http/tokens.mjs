@@ -130,5 +130,6 @@ const bad = {
 const soon = by({ exp: now + 4 });
 const publishes = by({ sse: { publish: ['/events'] } });
 const issued = by({ iss: 'https://id.example' });
+const several = { all: by({ sse: '/dashboard' }), log: by({ sse: ['/dashboard/log', '/other'] }) };
 
-console.log(JSON.stringify({ keys: { keys }, good, bad, soon, publishes, issued }));
+console.log(JSON.stringify({ keys: { keys }, good, bad, soon, publishes, issued, several }));

@@ -207,3 +207,52 @@ fn keys_that_are_no_good_and_a_missing_audience_are_settings_that_are_wrong() {
     let logged = httpd.stderr();
     assert!(logged.contains("SSE_JWT_AUDIENCE: not set"), "{logged}");
 }
+
+#[test]
+fn a_token_for_one_of_several_streams_opens_only_this_one() {
+    let folder = Folder::new();
+    let made = made();
+    folder.write("app.log", "a line\n");
+    folder.write("builds.log", "a build\n");
+    let keys = write_keys(&folder, &made["keys"]);
+    let config = folder.write(
+        "config",
+        format!(
+            "[/dashboard]\nSSE_STREAMS = log builds\nSSE_JWT_KEYS = {}\n\
+             SSE_JWT_AUDIENCE = events\n[stream log]\nSSE_FILE = app.log\n\
+             [stream builds]\nSSE_FILE = builds.log\n",
+            keys.display()
+        ),
+    );
+    let httpd = Start::new(&folder).argument("--config").argument(config);
+    let httpd = httpd.start();
+    let ask = |query: &str, token: &str| {
+        httpd.ask(format!(
+            "GET /dashboard?{query} HTTP/1.1\r\nHost: localhost\r\n\
+             Authorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        ))
+    };
+    let (all, log) = (&made["several"]["all"], &made["several"]["log"]);
+    let (all, log) = (all.as_str().unwrap(), log.as_str().unwrap());
+    let mut client = ask("s=builds", all);
+    client.until("data: a build\n\n");
+    let mut client = ask("s=builds&s=log", log);
+    let got = client.until("data: a line\n\n");
+    let refused = "event: builds/unavailable\ndata: {\"stream\":\"builds\",\
+                   \"reason\":\"no such stream, or no access\"}";
+    assert!(got.contains(refused), "{got}");
+    assert!(!got.contains("a build"), "{got}");
+    for (query, token) in [
+        ("s=builds", log),
+        ("s=nope", log),
+        ("s=log", made["good"]["ES256"].as_str().unwrap()),
+        ("", ""),
+    ] {
+        let answer = String::from_utf8(ask(query, token).rest()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{query}: {answer}");
+    }
+    let logged = httpd.stderr();
+    for part in [all, log].iter().flat_map(|token| token.split('.')) {
+        assert!(!logged.contains(part), "{logged}");
+    }
+}

@@ -46,6 +46,8 @@ mod replaced;
 mod scarce;
 #[path = "several.rs"]
 mod several;
+#[path = "several_access.rs"]
+mod several_access;
 #[path = "slow.rs"]
 mod slow;
 #[path = "slow_disk.rs"]

@@ -236,6 +236,20 @@ impl Grants {
         }
     }
 
+    /// Whether the request's path may be that of a stream instead of that of the location:
+    /// what is below it must not be authorised then, for a link for `/a/log` covers
+    /// `/a/log/builds`, which is not the stream `builds` of `/a`.
+    ///
+    /// `names` are the location's streams; `location` is its path, as far as it is known, and it
+    /// is known only if nothing follows it in this request.
+    #[must_use]
+    pub fn may_be_below(&self, names: &[String], location: Option<&[u8]>) -> bool {
+        self.path.as_ref().is_some_and(|path| {
+            let is_location = location.is_some_and(|location| path.ends_with(location));
+            !is_location && path.contains_one_of(names)
+        })
+    }
+
     /// Decides whether the request has access: to its path or, with a name, to what has that name
     /// below it, which is one of several streams.
     ///

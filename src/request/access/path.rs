@@ -56,6 +56,17 @@ impl UrlPath {
         Self::plain(self.0)
     }
 
+    /// Whether one of these is a component of the path.
+    pub(super) fn contains_one_of(&self, names: &[String]) -> bool {
+        let mut components = self.0.split(|byte| *byte == b'/');
+        components.any(|component| names.iter().any(|name| name.as_bytes() == component))
+    }
+
+    /// Whether the path ends with these bytes.
+    pub(super) fn ends_with(&self, end: &[u8]) -> bool {
+        self.0.ends_with(end)
+    }
+
     /// Whether `prefix` covers the path: it equals the path, or the path continues at a slash.
     /// It is the path match of RFC 6265 §5.1.4, so `/a/` covers what is below `/a`, and `/`
     /// everything.

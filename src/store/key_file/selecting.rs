@@ -14,7 +14,9 @@ use crate::source::Now;
 ///
 /// A stream is authorised as if it were below the request's path, by the keys of its own section or
 /// else those of the location. The access of the connection ends with the first one that ends.
+/// A path that may be one below the location gets nothing.
 /// `has_access_rules`: whether there is a client whose access is to be checked.
+/// `knows_location`: whether `SCRIPT_NAME` is the location, and not the whole path.
 ///
 /// # Errors
 /// When it cannot be decided.
@@ -25,6 +27,7 @@ pub(crate) fn select(
     request: &mut Request,
     named: impl Fn(&str) -> Option<Rc<NamedStream>>,
     has_access_rules: bool,
+    knows_location: bool,
     now: Now,
 ) -> Result<(), AccessError> {
     let is_checked = has_access_rules && request.method != Method::Options;
@@ -32,6 +35,7 @@ pub(crate) fn select(
         true => key_files.grants(meta, access, Purpose::Read, now),
         false => Ok(None),
     };
+    let location = location(meta).filter(|_| knows_location);
     let of_location = grants(&settings.access)?;
     let mut admission: Option<Admission> = None;
     let selection = Selection::of(&request.query.streams, &settings.streams, |name| {
@@ -42,24 +46,28 @@ pub(crate) fn select(
             .filter(|own| own.is_required())
             .map(grants)
             .transpose()?;
-        match own
-            .as_ref()
-            .unwrap_or(&of_location)
-            .as_ref()
-            .map(|grants| grants.admit(Some(name)))
-        {
+        match own.as_ref().unwrap_or(&of_location).as_ref().map(|grants| {
+            let is_below = grants.may_be_below(&settings.streams, location);
+            (!is_below).then(|| grants.admit(Some(name)))
+        }) {
             None => {}
-            Some(Ok(admitted)) => {
+            Some(Some(Ok(admitted))) => {
                 let is_sooner = |own: &Admission| admitted.until_unix_s < own.until_unix_s;
                 if stream.is_some() && admission.as_ref().is_none_or(is_sooner) {
                     admission = Some(admitted);
                 }
             }
-            Some(Err(_)) => return Ok(Chosen::Refused),
+            Some(None | Some(Err(_))) => return Ok(Chosen::Refused),
         }
         Ok(stream.map_or(Chosen::Unknown, Chosen::Served))
     })?;
     request.admission = admission;
     request.selection = Some(Rc::new(selection));
     Ok(())
+}
+
+/// The path of the location, if the request names nothing below it.
+fn location(meta: &MetaVariables) -> Option<&[u8]> {
+    let value = |name| meta.get(name).last().filter(|value| !value.is_empty());
+    value("SCRIPT_NAME").filter(|_| value("PATH_INFO").is_none())
 }
