@@ -8,9 +8,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use crate::request::settings::{Brief, PROGRAMS, SettingsFile};
-use crate::request::{Filter, Label, Lifetime, MetaVariables, Publishing, Settings};
+use crate::request::{Filter, Label, Lifetime, MetaVariables, NamedStream, Publishing, Settings};
+use crate::source::several;
 use crate::store::settings_file;
 use crate::system::accounts;
 use crate::system::exit;
@@ -143,15 +145,69 @@ impl Report {
         for brief in Brief::ALL {
             self.setting(brief, stream, &meta);
         }
+        if stream == "streams" {
+            self.members(&meta, file, environment);
+        }
         let is_set = |name: &str| meta.get(name).last().is_some();
         let needed: &[&str] = match stream {
             "tail" | "script" | "publish" | "room" if !is_set("SSE_ROOT") => &["SSE_FILE"],
             "session" => &["SSE_SPOOL"],
             "command" => &["SSE_COMMAND"],
+            "streams" => &["SSE_STREAMS"],
             _ => &[],
         };
         for name in needed.iter().filter(|name| !is_set(name)) {
             self.say(&format!("  {name} is not set: clients get a 500"));
+        }
+    }
+
+    /// The streams of one connection, each of which is a section.
+    fn members(
+        &mut self,
+        meta: &MetaVariables,
+        file: Option<&SettingsFile>,
+        environment: &MetaVariables,
+    ) {
+        let names = meta.get("SSE_STREAMS").last().unwrap_or_default();
+        let names = String::from_utf8_lossy(names).into_owned();
+        let mut streams = Vec::new();
+        for name in names.split_ascii_whitespace() {
+            let Some(file) = file else {
+                let problem = format!(
+                    "SSE_STREAMS={name}: there is no settings file; write [stream {name}] into {}",
+                    settings_file::NAME
+                );
+                self.error(&problem);
+                continue;
+            };
+            let (stream, notices) = match NamedStream::read(file, name, environment) {
+                Ok(read) => read,
+                Err(problem) => {
+                    self.error(&problem);
+                    continue;
+                }
+            };
+            for notice in notices {
+                self.error(&format!("[stream {name}]: {notice}"));
+            }
+            let filter = stream.settings.filter.as_deref();
+            if let Some(Err(error)) = filter.map(Filter::of_setting) {
+                self.error(&format!("[stream {name}]: {error}"));
+            }
+            if let Some(path) = stream.settings.file.as_deref() {
+                let use_of_it = readable(
+                    |path| File::open(path).map(drop),
+                    path.as_os_str().as_bytes(),
+                );
+                self.say(&format!(
+                    "  [stream {name}] SSE_FILE = {}{use_of_it}",
+                    path.display()
+                ));
+            }
+            streams.push(Rc::new(stream));
+        }
+        if let Err(error) = several::check_files(&streams) {
+            self.error(&error.to_string());
         }
     }
 

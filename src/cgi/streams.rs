@@ -42,8 +42,9 @@ pub(super) fn select(
     }
     let named = |name: &str| streams.get(name).cloned();
     let key_files = KeyFiles::default();
-    let has_client = given.has_client;
-    selecting::select(
-        &key_files, given.meta, settings, request, named, has_client, true, now,
-    )
+    let asker = match given.has_client {
+        true => selecting::Asker::ClientAtLocation,
+        false => selecting::Asker::Terminal,
+    };
+    selecting::select(&key_files, given.meta, settings, request, named, asker, now)
 }

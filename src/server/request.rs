@@ -18,7 +18,7 @@ use crate::request::{
 };
 use crate::source::{Now, Recipients, Stream, several};
 use crate::store::key_file::AccessError;
-use crate::store::key_file::selecting::select;
+use crate::store::key_file::selecting::{Asker, select};
 
 use crate::stream::open::{Answered, open};
 use crate::stream::{Delivery, ReopenParams, StreamParams, Subscriber, Subscription, Watching};
@@ -140,14 +140,17 @@ impl Server {
         // bring a link's cookie or token.
         if matches!(&service, Service::Stream(stream) if brings_several(stream)) {
             let named = |name: &str| self.configuration.named(name);
+            let asker = match has_section {
+                true => Asker::ClientAtLocation,
+                false => Asker::Client,
+            };
             let selected = select(
                 &self.key_files,
                 &meta,
                 &settings,
                 &mut request,
                 named,
-                true,
-                has_section,
+                asker,
                 now,
             );
             if let Err(error) = selected {

@@ -9,6 +9,9 @@ use crate::support::folder::Folder;
 
 const CONFIGURATION: &str = "/etc/apache2/apache2.conf";
 
+/// For the programs.
+const SETTINGS: &str = "[nph-tail.cgi]\nSSE_FILE = {root}/data/app.log\n";
+
 /// The rule of Debian's configuration that hides the file.
 const RULE: &str = "<FilesMatch \"^\\.ht\">\n\tRequire all denied\n</FilesMatch>\n";
 
@@ -71,8 +74,7 @@ fn configuration(folder: &Folder, port: u16, edit: &dyn Fn(String) -> String) ->
 }
 
 #[track_caller]
-fn start(edit: &dyn Fn(String) -> String) -> Site {
-    let settings = "[nph-tail.cgi]\nSSE_FILE = {root}/data/app.log\n";
+pub fn start(settings: &str, edit: &dyn Fn(String) -> String) -> Site {
     Site::start(settings, |folder, port| {
         let file = folder.write("apache.conf", configuration(folder, port, edit));
         let file = file.display().to_string();
@@ -84,7 +86,7 @@ fn start(edit: &dyn Fn(String) -> String) -> Site {
 
 #[test]
 fn debian_s_default_serves_the_settings_file_to_nobody_and_programs_read_it() {
-    let site = start(&|text| text);
+    let site = start(SETTINGS, &|text| text);
     let answer = site.get(".htsse").field("Connection", "close").send();
     assert_eq!(answer.head.status, 403);
     assert!(!answer.text().contains("SSE_FILE"));
@@ -94,7 +96,7 @@ fn debian_s_default_serves_the_settings_file_to_nobody_and_programs_read_it() {
 
 #[test]
 fn what_hides_the_file_is_the_rule_for_names_that_begin_with_ht() {
-    let site = start(&|text| {
+    let site = start(SETTINGS, &|text| {
         assert!(
             text.contains(RULE),
             "{CONFIGURATION} has no rule for .ht files"

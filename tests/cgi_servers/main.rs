@@ -11,6 +11,7 @@ mod servers;
 mod accounts;
 mod debian;
 mod fcgiwrap;
+mod several;
 mod small;
 mod stage;
 mod suexec;

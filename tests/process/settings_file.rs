@@ -447,3 +447,55 @@ fn check_names_what_is_wrong_and_fails() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("/.htsse: there is none"), "{said}");
 }
+
+#[test]
+fn check_reads_the_sections_of_several_streams() {
+    let folder = Folder::new();
+    drop(tail(&folder, "nph-tail.cgi"));
+    symlink(
+        env!("CARGO_BIN_EXE_nph-streams"),
+        folder.path("streams.cgi"),
+    )
+    .unwrap();
+    folder.write("app.log", "a\n");
+    let file = folder.path(".htsse").display().to_string();
+    let write = |rest: &str| {
+        let streams = "[streams.cgi]\nSSE_STREAMS = log builds\n[stream log]\nSSE_FILE = app.log\n";
+        folder.write(".htsse", format!("{streams}{rest}"));
+        checked(&folder, &[])
+    };
+    let (code, said) = write("[stream builds]\nSSE_FILE = builds.log\n");
+    assert_eq!(code, Some(0), "{said}");
+    let root = folder.display().to_string();
+    for (name, use_of_it) in [("app", "readable"), ("builds", "not there yet")] {
+        let line = format!(" SSE_FILE = {root}/{name}.log; {use_of_it}\n");
+        assert!(said.contains(&line), "{said}");
+    }
+    for (rest, expected) in [
+        (
+            "",
+            format!("SSE_STREAMS=builds: {file} has no section for it; add [stream builds]"),
+        ),
+        (
+            "[stream builds]\nSSE_FILE = f\nSSE_BACKLOG = many\n",
+            format!("{file}:7: SSE_BACKLOG=many: not a number"),
+        ),
+        (
+            "[stream builds]\nSSE_FILE = f\nSSE_FILTER = /(/\n",
+            "[stream builds]: SSE_FILTER=/(/: ".to_owned(),
+        ),
+        (
+            "[stream builds]\nSSE_REDIS = unix:/r\nSSE_STREAM_KEY = k\n",
+            "[stream builds]: it cannot be one of several streams here".to_owned(),
+        ),
+    ] {
+        let (code, said) = write(rest);
+        assert_eq!(code, Some(100), "{said}");
+        let errors: Vec<_> = said
+            .lines()
+            .filter(|line| line.contains("  error: "))
+            .collect();
+        assert_eq!(errors.len(), 1, "{said}");
+        assert!(errors[0].contains(&expected), "{said}");
+    }
+}

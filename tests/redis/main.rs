@@ -18,6 +18,7 @@ mod program;
 mod publish;
 mod rooms;
 mod sentinel;
+mod several;
 mod stream;
 mod tls;
 mod traffic;

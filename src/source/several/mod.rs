@@ -54,7 +54,7 @@ pub static FILES: Stream = Stream {
     ..STREAM
 };
 
-pub use open::check;
+pub use open::{check, check_files};
 
 /// The least number of bytes of one member that are relayed before it is the turn of the next one.
 const SLICE_MIN_BYTES: usize = 4 * 1024;
@@ -208,7 +208,7 @@ impl Several {
         let member = &mut self.members[number];
         self.host.warn(&format!(
             "SSE_STREAMS={}: its position does not fit into an id of several streams (2^48 bytes of \
-             a file, 2^29 entries of a millisecond); it is sent no further; give it a location of \
+             a file, 2^29 - 1 entries of a millisecond); it is sent no further; give it a location of \
              its own",
             member.name()
         ));

@@ -49,6 +49,14 @@ pub fn check(streams: &[Rc<NamedStream>]) -> Result<(), SettingError> {
     check_among(streams, ANY)
 }
 
+/// The same for a program that serves files only.
+///
+/// # Errors
+/// The setting that is wrong.
+pub fn check_files(streams: &[Rc<NamedStream>]) -> Result<(), SettingError> {
+    check_among(streams, FILES)
+}
+
 fn check_among(streams: &[Rc<NamedStream>], kinds: Kinds) -> Result<(), SettingError> {
     for named in streams {
         kind_of(named, kinds)?;

@@ -22,6 +22,11 @@ pub(super) enum Packing {
     Redis,
 }
 
+/// The largest number of an entry of a millisecond that fits into an id. It stands for 2^64 - 1,
+/// for the position before the first entry of a millisecond is after the last possible one of the
+/// millisecond before.
+const END_OF_MS: u64 = (1 << 29) - 1;
+
 impl Packing {
     /// The number of characters of an entry.
     pub(super) fn chars(self) -> usize {
@@ -49,7 +54,11 @@ impl Packing {
             }),
             Self::Redis => StreamId::parse(text).map(|id| Position::Redis {
                 unix_ms: id.ms,
-                sequence: id.seq,
+                sequence: match id.seq {
+                    u64::MAX => END_OF_MS,
+                    END_OF_MS => u64::MAX,
+                    seq => seq,
+                },
             }),
         }
     }
@@ -87,7 +96,10 @@ impl Packing {
             (Self::Redis, Position::Redis { unix_ms, sequence }) => Some(
                 StreamId {
                     ms: unix_ms,
-                    seq: sequence,
+                    seq: match sequence {
+                        END_OF_MS => u64::MAX,
+                        seq => seq,
+                    },
                 }
                 .event_id(),
             ),

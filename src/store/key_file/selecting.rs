@@ -9,14 +9,23 @@ use crate::request::{
 };
 use crate::source::Now;
 
+/// Who asks for streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// A user, whose access is not checked.
+    Terminal,
+    /// A client, and `SCRIPT_NAME` is the path of the location.
+    ClientAtLocation,
+    /// A client, and `SCRIPT_NAME` may be the whole path.
+    Client,
+}
+
 /// Decides about each stream that a request asks for at a location of several. `named` finds a
 /// stream by its name.
 ///
 /// A stream is authorised as if it were below the request's path, by the keys of its own section or
 /// else those of the location. The access of the connection ends with the first one that ends.
 /// A path that may be one below the location gets nothing.
-/// `has_access_rules`: whether there is a client whose access is to be checked.
-/// `knows_location`: whether `SCRIPT_NAME` is the location, and not the whole path.
 ///
 /// # Errors
 /// When it cannot be decided.
@@ -26,16 +35,15 @@ pub(crate) fn select(
     settings: &Settings,
     request: &mut Request,
     named: impl Fn(&str) -> Option<Rc<NamedStream>>,
-    has_access_rules: bool,
-    knows_location: bool,
+    asker: Asker,
     now: Now,
 ) -> Result<(), AccessError> {
-    let is_checked = has_access_rules && request.method != Method::Options;
+    let is_checked = asker != Asker::Terminal && request.method != Method::Options;
     let grants = |access: &AccessSettings| match is_checked {
         true => key_files.grants(meta, access, Purpose::Read, now),
         false => Ok(None),
     };
-    let location = location(meta).filter(|_| knows_location);
+    let location = location(meta).filter(|_| asker == Asker::ClientAtLocation);
     let of_location = grants(&settings.access)?;
     let mut admission: Option<Admission> = None;
     let selection = Selection::of(&request.query.streams, &settings.streams, |name| {

@@ -1,0 +1,110 @@
+//! A Redis Stream and a file in one connection.
+
+use super::peer::{FastCgi, Request, Start};
+use super::support::event_stream::shown;
+use super::support::folder::Folder;
+use super::support::redis::Redis;
+use super::{Client, Responder};
+
+/// A responder that brings the file `app.log` as `log`, and the key `live:a` as `live`.
+struct Stage {
+    redis: Redis,
+    responder: Responder,
+    folder: Folder,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let folder = Folder::in_memory();
+        let options = ["--appendonly", "yes", "--appendfsync", "always"];
+        let redis = Redis::start(&folder, &options);
+        folder.write("app.log", "");
+        folder.write(
+            "streams.conf",
+            format!(
+                "SSE_HEARTBEAT = 25s\n[/dashboard]\nSSE_STREAMS = log live\n\
+                 [stream log]\nSSE_FILE = app.log\n\
+                 [stream live]\nSSE_REDIS = {}\nSSE_REDIS_USER = sse\n\
+                 SSE_REDIS_PASSWORD_FILE = password\nSSE_STREAM_KEY = live:a\n",
+                redis.address()
+            ),
+        );
+        Self {
+            responder: start(&folder),
+            redis,
+            folder,
+        }
+    }
+
+    fn log(&self, line: &str) {
+        self.folder.append("app.log", format!("{line}\n"));
+    }
+
+    fn add(&mut self, data: &str) {
+        self.redis.add("live:a", data);
+    }
+
+    fn ask(&self, last_id: &str) -> Client {
+        let request = Request::of("").set("SCRIPT_NAME", "/dashboard");
+        let request = request.set("REQUEST_URI", "/dashboard");
+        self.responder.ask(&match last_id {
+            "" => request,
+            id => request.last_id(id),
+        })
+    }
+}
+
+fn start(folder: &Folder) -> Responder {
+    let start: Start<FastCgi> = Start::at_socket(folder).argument("--config");
+    start.argument(folder.path("streams.conf")).start()
+}
+
+/// The next events, in any order between the streams.
+#[track_caller]
+fn gets(client: &mut Client, expected: &[&str]) {
+    let mut found: Vec<String> = expected.iter().map(|_| shown(&client.event())).collect();
+    found.sort();
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_client_resumes_both_at_another_responder() {
+    let mut stage = Stage::new();
+    stage.log("a");
+    stage.add("1");
+    let mut client = stage.ask("");
+    gets(&mut client, &["live/message: 1", "log/message: a"]);
+    stage.add("2");
+    client.says(&["live/message: 2"]);
+    stage.log("b");
+    client.says(&["log/message: b"]);
+    let id = client.last_id().to_owned();
+    assert!(id.len() <= 255, "{id}");
+    client.leave();
+    stage.add("3");
+    stage.log("c");
+    let more = ["live/message: 3", "log/message: c"];
+    gets(&mut stage.ask(&id), &more);
+    stage.responder.kill();
+    stage.responder = start(&stage.folder);
+    let mut client = stage.ask(&id);
+    gets(&mut client, &more);
+    // What was lost is said of the stream that has lost it.
+    let id = client.last_id().to_owned();
+    client.leave();
+    stage.add("4");
+    stage.add("5");
+    stage.log("d");
+    stage.redis.run(&["XTRIM", "live:a", "MAXLEN", "1"]);
+    gets(
+        &mut stage.ask(&id),
+        &[
+            "live/gap: {\"stream\":\"live\",\"reason\":\"expired\"}",
+            "live/message: 5",
+            "log/message: d",
+        ],
+    );
+    assert_eq!(stage.responder.warnings(), Vec::<String>::new());
+}
