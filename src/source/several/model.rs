@@ -54,8 +54,8 @@ struct World {
     random: RefCell<fastrand::Rng>,
     now_ms: Cell<u64>,
     reports: Reports,
-    /// Lines are written between any two calls of a disk.
-    interferes: Cell<bool>,
+    /// Lines are written between two calls of a disk, on an average once in so many; 0: never.
+    interferes_in: Cell<usize>,
     named: Vec<Rc<NamedStream>>,
 }
 
@@ -91,7 +91,7 @@ impl World {
             random: RefCell::new(random),
             now_ms: Cell::new(START_MS),
             reports,
-            interferes: Cell::new(false),
+            interferes_in: Cell::new(0),
             named: NAMES.iter().map(named).collect(),
         })
     }
@@ -174,7 +174,8 @@ impl World {
     }
 
     fn interfere(&self) {
-        if self.interferes.get() && self.dice(4) == 0 {
+        let calls = self.interferes_in.get();
+        if calls > 0 && self.dice(calls) == 0 {
             self.write(self.dice(NAMES.len()), 1, 10);
         }
     }
@@ -400,8 +401,9 @@ impl Client {
         } else {
             assert_eq!(name, "place");
         }
-        if let Some(id) = field("id") {
-            self.note_id(id);
+        match field("id") {
+            Some(id) => self.note_id(id),
+            None => panic!("no id: {block:.200}"),
         }
     }
 
@@ -484,9 +486,9 @@ fn a_client_of_any_id_and_any_set_receives_each_stream_once_and_in_order() {
                 8 => world.wait([10, 1_000, 6_000][world.dice(3)]),
                 9..16 => {
                     let limit = [None, Some(1), Some(world.dice(900) as u64)][world.dice(3)];
-                    world.interferes.set(world.dice(3) == 0);
+                    world.interferes_in.set([0, 0, 4][world.dice(3)]);
                     client.poll(limit);
-                    world.interferes.set(false);
+                    world.interferes_in.set(0);
                 }
                 _ => client.move_on(),
             }
@@ -520,7 +522,7 @@ fn a_reader_that_aims_at_the_position_of_another_reaches_it_while_all_files_grow
                 }
             }
             leader.poll(None);
-            world.interferes.set(true);
+            world.interferes_in.set(1 + world.dice(2));
             let mut is_there = false;
             for _ in 0..100 {
                 if let Some(at) = leader.source.position() {
@@ -539,7 +541,7 @@ fn a_reader_that_aims_at_the_position_of_another_reaches_it_while_all_files_grow
                 leader.poll(None);
                 world.wait(1_000);
             }
-            world.interferes.set(false);
+            world.interferes_in.set(0);
             assert!(is_there);
             let back = world.dice(follower.ids.len());
             follower.connect(set.clone(), back);
