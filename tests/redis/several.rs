@@ -106,5 +106,25 @@ fn a_client_resumes_both_at_another_responder() {
             "log/message: d",
         ],
     );
+    // Live, too.
+    let mut client = stage.ask("");
+    gets(
+        &mut client,
+        &[
+            "log/message: a",
+            "log/message: b",
+            "log/message: c",
+            "log/message: d",
+            "live/message: 5",
+        ],
+    );
+    stage.redis.run(&["DEL", "live:a"]);
+    stage.add("6");
+    client.says(&[
+        "live/gap: {\"stream\":\"live\",\"reason\":\"unknown-id\"}",
+        "live/message: 6",
+    ]);
+    stage.log("e");
+    client.says(&["log/message: e"]);
     assert_eq!(stage.responder.warnings(), Vec::<String>::new());
 }
