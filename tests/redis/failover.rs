@@ -3,7 +3,7 @@
 //! or stopped and returns, connections and nodes that are killed.
 //!
 //! What each client received is the stream that the last primary has, or has a `gap` where it is
-//! not; no entry of it comes twice. What a replica had confirmed is there.
+//! not; nothing comes twice without a `gap` between. What a replica had confirmed is there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -243,7 +243,8 @@ impl Reader {
     ///
     /// Where it received an entry that the stream has lost, a gap follows before the next entry
     /// of the stream. Where it lacks an entry of the stream, there is a gap between its neighbours.
-    /// No entry of the stream comes twice; one that is lost comes twice only with a gap between.
+    /// Nothing comes twice without a gap between: only a client that changes to a node that still
+    /// reads from a replaced primary, and back, gets something again.
     pub fn check(&self, stream: &BTreeMap<Id, String>, context: &str) -> usize {
         let mut gaps = 0;
         // The last event since a gap; the last one that is in the stream.
@@ -257,7 +258,7 @@ impl Reader {
                     (lost, has_gap) = (None, true);
                     // What the stream has lost may have a higher id than what it contains now:
                     // for a time, two servers may both be a primary.
-                    before = known;
+                    before = None;
                     continue;
                 }
                 Received::Event(id, data) => (*id, data),
