@@ -74,6 +74,12 @@ impl Server {
         match caught_up.next {
             CatchUp::Live(_) | CatchUp::Leads(_) => Action::Serve,
             CatchUp::Again => Action::Yield,
+            // A deadline that has passed would be met again and again in one turn of the loop.
+            CatchUp::At(at) | CatchUp::Unwatched(at) | CatchUp::Elsewhere { at, .. }
+                if at <= now.monotonic =>
+            {
+                Action::Yield
+            }
             CatchUp::At(at) | CatchUp::Unwatched(at) | CatchUp::Elsewhere { at, .. } => {
                 self.wake_at(id, at);
                 Action::Wait

@@ -6,6 +6,8 @@ use super::support::folder::Folder;
 use super::support::redis::Redis;
 use super::{Client, Responder};
 
+const AGAIN: &str = "live/unavailable: {\"stream\":\"live\",\"reason\":\"not available now\"}";
+
 /// A responder that brings the file `app.log` as `log`, and the key `live:a` as `live`.
 struct Stage {
     redis: Redis,
@@ -127,4 +129,65 @@ fn a_client_resumes_both_at_another_responder() {
     stage.log("e");
     client.says(&["log/message: e"]);
     assert_eq!(stage.responder.warnings(), Vec::<String>::new());
+}
+
+/// Its next event that is not the notice, which a client that joins a channel may not get.
+fn event_but_notice(client: &mut Client) -> String {
+    loop {
+        let event = shown(&client.event());
+        if event != AGAIN {
+            return event;
+        }
+    }
+}
+
+/// It gets these lines of the file.
+fn gets_of_log(client: &mut Client, expected: &[&str]) {
+    for line in expected {
+        assert_eq!(event_but_notice(client), format!("log/message: {line}"));
+    }
+}
+
+#[test]
+fn the_file_goes_on_while_redis_is_down_and_each_arrives_exactly_once() {
+    let mut stage = Stage::new();
+    stage.log("a");
+    stage.add("1");
+    let mut client = stage.ask("");
+    gets(&mut client, &["live/message: 1", "log/message: a"]);
+    let id = client.last_id().to_owned();
+    stage.redis.kill();
+    client.says(&[AGAIN]);
+    for line in ["b", "c"] {
+        stage.log(line);
+        client.says(&[&format!("log/message: {line}")]);
+    }
+    let mut returned = stage.ask(&id);
+    gets_of_log(&mut returned, &["b", "c"]);
+    let mut new = stage.ask("");
+    gets_of_log(&mut new, &["a", "b", "c"]);
+    // Its position is kept by the events of the other stream.
+    let id = client.last_id().to_owned();
+    stage.redis.start_again();
+    stage.add("2");
+    client.says(&["live/message: 2"]);
+    assert_eq!(event_but_notice(&mut returned), "live/message: 2");
+    assert_eq!(event_but_notice(&mut new), "live/message: 1");
+    assert_eq!(event_but_notice(&mut new), "live/message: 2");
+    let mut returned_again = stage.ask(&id);
+    returned_again.says(&["live/message: 2"]);
+    for number in 3..10 {
+        stage.add(&number.to_string());
+        stage.log(&number.to_string());
+    }
+    for client in [&mut client, &mut returned, &mut new, &mut returned_again] {
+        let mut next = [3, 3];
+        while next != [10, 10] {
+            let event = shown(&client.event());
+            let own = usize::from(event.starts_with("log/"));
+            let (_, number) = event.split_once("/message: ").unwrap();
+            assert_eq!(number, next[own].to_string(), "{event}");
+            next[own] += 1;
+        }
+    }
 }

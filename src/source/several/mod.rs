@@ -250,8 +250,9 @@ impl Several {
         let is_at = |number| self.is_at_target(number, target);
         let numbers = 0..self.members.len();
         if target.is_some() && numbers.clone().all(is_at) {
-            // Its reader looks whether the channel is there.
-            return Next::At(now.monotonic);
+            // Its reader looks whether the channel is there, and comes again if a member of the
+            // channel is being opened, which then has no position.
+            return Next::At(now.monotonic + AIM_AGAIN);
         }
         let mut next = if is_stopped { Next::More } else { Next::Change };
         for number in numbers {
