@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What the files and the spool are on one machine ([`crate::source::room`],
-//! [`crate::source::session`]), streams and presence are here: see [`presence`]. Nothing
+//! [`crate::source::session`]), streams and presence are here: see `presence.rs`. Nothing
 //! waits, so a stream begins before its engine has said who its client is.
 
 mod greeting;
@@ -47,7 +47,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// The key of a room or of private sessions, and who chose it.
 ///
 /// # Errors
-/// As [`key_of`]; also if a client's name contains a part of a hash tag, because the keys of two
+/// As `key_of`; also if a client's name contains a part of a hash tag, because the keys of two
 /// names could be the same.
 pub fn session_key(settings: &Settings, request: &Request) -> Result<(Vec<u8>, Named), OpenError> {
     let key = key_of(settings, request)?;
