@@ -121,6 +121,15 @@ pub trait Source {
         }
     }
 
+    /// Whether its polls have reported something unavailable that still is, while the stream goes
+    /// on: a subscriber that joins now has not been told of it.
+    fn has_told(&self) -> bool {
+        false
+    }
+
+    /// Appends the events that [`Source::has_told`] is about, for a subscriber that joins.
+    fn report_told(&self, _out: &mut Batch) {}
+
     /// The next poll stops at this position if it reaches it, so that another reader of the same
     /// stream can take over. A source with one order of events need not (the default): each
     /// reader passes all positions, and its batch is cut there.

@@ -226,6 +226,17 @@ impl Channel {
         self.source.report_unavailable(out);
     }
 
+    /// Whether a subscriber that joins must be told something; see [`Source::has_told`].
+    #[must_use]
+    pub fn has_told(&self) -> bool {
+        self.source.has_told()
+    }
+
+    /// Appends that; see [`Source::report_told`].
+    pub fn report_told(&self, out: &mut Batch) {
+        self.source.report_told(out);
+    }
+
     /// Whether a client decides how much a poll costs; see [`Source::is_costly`].
     #[must_use]
     pub fn is_costly(&self) -> bool {

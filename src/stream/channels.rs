@@ -150,7 +150,7 @@ impl Channels {
             (_, Turn::End(ended)) => CatchUp::End(ended),
             (Some(attachment), _) => {
                 let channel = attachment.channel;
-                subscriber.go_live(attachment);
+                subscriber.join(attachment, &self.channels[channel]);
                 CatchUp::Live(channel)
             }
             (None, Turn::More) => CatchUp::Again,
@@ -240,12 +240,13 @@ impl Channels {
         };
         shared.add_member(heartbeat);
         let key = Rc::clone(shared.key());
-        subscriber.go_live(Attachment {
+        let attachment = Attachment {
             channel,
             next,
             at,
             key,
-        });
+        };
+        subscriber.join(attachment, shared);
         Attached::Live(channel)
     }
 

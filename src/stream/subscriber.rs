@@ -22,6 +22,8 @@ pub struct Subscriber {
     /// While it is live: when to tell its client that there is nothing to read, if that is
     /// still the case.
     notice_at: Option<Duration>,
+    /// It joined a channel whose subscribers know something that its client must be told.
+    is_owed_notice: bool,
     /// Filtered records have moved its position; the client has not been sent the new id.
     has_unsent_id: bool,
 }
@@ -96,6 +98,7 @@ impl Subscriber {
             last_sent_at: now.monotonic,
             last_event_at: now.monotonic,
             notice_at: None,
+            is_owed_notice: false,
             has_unsent_id: false,
         }
     }
@@ -126,12 +129,20 @@ impl Subscriber {
     /// While it is live: when to call [`Self::notice`].
     #[must_use]
     pub fn notice_at(&self) -> Option<Duration> {
-        self.notice_at
+        match self.is_owed_notice {
+            true => Some(self.opened_at),
+            false => self.notice_at,
+        }
     }
 
     /// While it is live: tells its client once that there is nothing to read, if that has
     /// lasted. `channel` is the one that it is live in.
     pub fn notice(&mut self, channel: &Channel, out: &mut Batch, now: Now) {
+        if std::mem::take(&mut self.is_owed_notice) {
+            channel.report_told(out);
+            self.last_sent_at = now.monotonic;
+            self.last_event_at = now.monotonic;
+        }
         let Some(at) = self.notice_at else { return };
         let reason = channel.unavailable();
         if reason.is_some() && now.monotonic < at {
@@ -332,6 +343,13 @@ impl Subscriber {
             attempts: 0,
         }));
         Ok(())
+    }
+
+    /// Becomes live in a channel that others have: its client is told what they know.
+    pub(super) fn join(&mut self, at: Attachment, channel: &Channel) {
+        let own = self.go_live(at);
+        let knows = own.is_some_and(|own| own.has_told());
+        self.is_owed_notice = channel.has_told() && !knows;
     }
 
     /// Becomes live, and returns its source.

@@ -44,8 +44,8 @@ pub(super) struct Member {
     pub(super) is_quiet: bool,
     /// Its `close` has been relayed.
     pub(super) has_closed: bool,
-    /// Its clients know that it has nothing to serve.
-    pub(super) is_told: bool,
+    /// What its clients have been told: the data of `unavailable`, since it has nothing to serve.
+    pub(super) told: Option<Vec<u8>>,
     /// Why it could not be opened, until the client is told.
     pub(super) untold: Option<Unavailable>,
     again_after: Duration,
@@ -73,7 +73,7 @@ impl Member {
             relayed_bytes: 0,
             is_quiet: false,
             has_closed: false,
-            is_told: false,
+            told: None,
             untold: None,
             again_after: AGAIN.0,
         }
@@ -99,7 +99,7 @@ impl Member {
             }
             Ok(Opened::Finished) => self.state = State::Closed,
             Err(failure) => {
-                if !self.is_told {
+                if self.told.is_none() {
                     self.untold = Some(failure.reason);
                 }
                 self.fail(now);
@@ -129,12 +129,28 @@ impl Member {
         }
     }
 
-    /// Its client is not told anything more of it.
-    pub(super) fn stop(&mut self) {
+    /// Its client is told why, and nothing more of it.
+    pub(super) fn stop(&mut self, reason: Unavailable, out: &mut Batch) {
         self.state = State::Stopped;
         self.changes = None;
-        self.is_told = true;
         self.drop_pending();
+        self.tell(reason, out);
+    }
+
+    /// Tells its clients that it has nothing to serve.
+    pub(super) fn tell(&mut self, reason: Unavailable, out: &mut Batch) {
+        self.relay.unavailable(reason, out);
+        self.told = Some(reason.to_string().into_bytes());
+    }
+
+    /// What its clients were told, if that is still so.
+    pub(super) fn still_told(&self) -> Option<&[u8]> {
+        let is_so = match &self.state {
+            State::Open(source) => source.unavailable().is_some(),
+            State::Failed(_) | State::Stopped => true,
+            State::Closed => false,
+        };
+        self.told.as_deref().filter(|_| is_so)
     }
 
     /// Whether it has ended with its `close`.
@@ -259,7 +275,7 @@ impl Member {
     /// Why there is nothing to read, if its clients have not been told.
     pub(super) fn unavailable(&self) -> Option<Unavailable> {
         match &self.state {
-            State::Open(source) if !self.is_told => source.unavailable(),
+            State::Open(source) if self.told.is_none() => source.unavailable(),
             _ => None,
         }
     }

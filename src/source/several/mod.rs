@@ -168,12 +168,12 @@ impl Several {
                 relay::place(&self.places, out);
             } else {
                 let id = position.and(self.places.id());
-                let is_told = member.is_told && block.name == b"unavailable";
+                let is_told = member.told.is_some() && block.name == b"unavailable";
                 if !is_told {
                     match member.relay.block(&block, id.as_ref(), out) {
-                        Relayed::Event => member.is_told = false,
+                        Relayed::Event => member.told = None,
                         Relayed::Close => member.has_closed = true,
-                        Relayed::Unavailable => member.is_told = true,
+                        Relayed::Unavailable => member.told = Some(block.data()),
                     }
                 }
             }
@@ -196,9 +196,8 @@ impl Several {
             return self.stop(number, out);
         }
         let member = &mut self.members[number];
-        if member.end_if_ended(now) && !member.is_told && !member.has_closed {
-            member.is_told = true;
-            member.relay.unavailable(Unavailable::Other, out);
+        if member.end_if_ended(now) && member.told.is_none() && !member.has_closed {
+            member.tell(Unavailable::Other, out);
         }
     }
 
@@ -212,8 +211,7 @@ impl Several {
              its own",
             member.name()
         ));
-        member.stop();
-        member.relay.unavailable(Unavailable::BeyondIds, out);
+        member.stop(Unavailable::BeyondIds, out);
     }
 
     /// Tells the client which streams it does not get.
@@ -224,8 +222,7 @@ impl Several {
         }
         for member in &mut self.members {
             if let Some(reason) = member.untold.take() {
-                member.is_told = true;
-                member.relay.unavailable(reason, out);
+                member.tell(reason, out);
             }
         }
     }
@@ -342,6 +339,19 @@ impl Source for Several {
         for member in &self.members {
             if let Some(reason) = member.unavailable() {
                 member.relay.unavailable(reason, out);
+            }
+        }
+    }
+
+    fn has_told(&self) -> bool {
+        let told = |member: &Member| member.still_told().is_some();
+        self.members.iter().any(told)
+    }
+
+    fn report_told(&self, out: &mut Batch) {
+        for member in &self.members {
+            if let Some(told) = member.still_told() {
+                member.relay.unavailable_of(told, out);
             }
         }
     }

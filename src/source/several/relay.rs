@@ -60,7 +60,7 @@ impl<'a> Part<'a> {
 
 impl Block<'_> {
     /// Its data, whose lines are separated by LF.
-    fn data(&self) -> Vec<u8> {
+    pub(super) fn data(&self) -> Vec<u8> {
         let mut data = Vec::with_capacity(self.data_lines.len());
         let lines = self.data_lines.split(|byte| *byte == b'\n');
         let lines = lines.filter_map(|line| line.strip_prefix(b"data:"));
@@ -160,7 +160,12 @@ impl Relay {
 
     /// Appends the event that the stream has nothing to serve.
     pub(super) fn unavailable(&self, reason: Unavailable, out: &mut Batch) {
-        self.own(None, "unavailable", reason.to_string().as_bytes(), out);
+        self.unavailable_of(reason.to_string().as_bytes(), out);
+    }
+
+    /// The same, with the data of the event, a JSON object.
+    pub(super) fn unavailable_of(&self, data: &[u8], out: &mut Batch) {
+        self.own(None, "unavailable", data, out);
     }
 }
 
