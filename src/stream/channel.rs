@@ -232,6 +232,14 @@ impl Channel {
         self.source.has_told()
     }
 
+    /// Whether that is in this batch.
+    #[must_use]
+    pub fn has_told_in(&self, batch: &Batch) -> bool {
+        let mut told = Batch::new();
+        self.report_told(&mut told);
+        memchr::memmem::find(batch.as_bytes(), told.as_bytes()).is_some()
+    }
+
     /// Appends that; see [`Source::report_told`].
     pub fn report_told(&self, out: &mut Batch) {
         self.source.report_told(out);

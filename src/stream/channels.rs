@@ -134,6 +134,7 @@ impl Channels {
             own.subscription.aim(self.channels[*channel].position());
         }
         let events_before = own.batch.events();
+        let knew = own.subscription.has_told();
         let turn = own.subscription.poll(now, &mut own.batch);
         let has_ended = matches!(turn, Turn::End(_));
         let attachment = (!has_ended).then(|| self.attach_mid_batch(subscriber));
@@ -141,6 +142,8 @@ impl Channels {
             return None;
         };
         let events = own.batch.events() - events_before;
+        let knows = knew
+            || matches!(&attachment, Some(Some(at)) if self.channels[at.channel].has_told_in(&own.batch));
         if !own.batch.is_empty() {
             send(own.batch.as_bytes());
             own.attempts = 0;
@@ -150,7 +153,7 @@ impl Channels {
             (_, Turn::End(ended)) => CatchUp::End(ended),
             (Some(attachment), _) => {
                 let channel = attachment.channel;
-                subscriber.join(attachment, &self.channels[channel]);
+                subscriber.join(attachment, &self.channels[channel], knows);
                 CatchUp::Live(channel)
             }
             (None, Turn::More) => CatchUp::Again,
@@ -207,6 +210,7 @@ impl Channels {
         let Some(position) = own.subscription.position() else {
             return Attached::Alone;
         };
+        let knows = own.subscription.has_told();
         let heartbeat = subscriber.params.heartbeat;
         let Some(&channel) = self.by_key.get(&key) else {
             let attachment = Attachment {
@@ -246,7 +250,7 @@ impl Channels {
             at,
             key,
         };
-        subscriber.join(attachment, shared);
+        subscriber.join(attachment, shared, knows);
         Attached::Live(channel)
     }
 

@@ -345,10 +345,10 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Becomes live in a channel that others have: its client is told what they know.
-    pub(super) fn join(&mut self, at: Attachment, channel: &Channel) {
-        let own = self.go_live(at);
-        let knows = own.is_some_and(|own| own.has_told());
+    /// Becomes live in a channel that others have. Its client is told what they know, unless it
+    /// `knows`.
+    pub(super) fn join(&mut self, at: Attachment, channel: &Channel, knows: bool) {
+        self.go_live(at);
         self.is_owed_notice = channel.has_told() && !knows;
     }
 

@@ -333,6 +333,13 @@ impl Subscription {
         }
     }
 
+    /// Whether its client has been told of something unavailable that still is; see
+    /// [`Source::has_told`].
+    #[must_use]
+    pub(super) fn has_told(&self) -> bool {
+        self.source.has_told()
+    }
+
     /// Appends what ends a silence: the position if it has moved, and a heartbeat.
     fn end_silence(&mut self, now: Now, out: &mut Batch) {
         // Filtered records have moved the position. The client gets the new id, so that the

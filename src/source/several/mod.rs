@@ -94,10 +94,13 @@ enum Progress {
 }
 
 impl Several {
-    /// Whether a member is where the next reader of its stream wants it.
+    /// Whether a member is where the next reader of its stream wants it. One that does not know
+    /// its position yet must be polled, though its client's id has that position: nobody else
+    /// can take over before.
     fn is_at_target(&self, number: usize, target: Option<&[Option<Position>]>) -> bool {
         let target = target.and_then(|target| target[number]);
-        target.is_some() && target == self.places.get(number)
+        let is_there = target.is_some() && target == self.places.get(number);
+        is_there && !self.members[number].is_searching()
     }
 
     fn turn(
@@ -248,7 +251,7 @@ impl Several {
         let numbers = 0..self.members.len();
         if target.is_some() && numbers.clone().all(is_at) {
             // Its reader looks whether the channel is there, and comes again if a member of the
-            // channel is being opened, which then has no position.
+            // channel is searching for its position.
             return Next::At(now.monotonic + AIM_AGAIN);
         }
         let mut next = if is_stopped { Next::More } else { Next::Change };
