@@ -1,8 +1,11 @@
 //! The client of scripts/bench: many readers, and the writer.
 //!
-//!     client PORT TARGET LINE_BYTES file PATH
+//!     client PORT TARGET LINE_BYTES file PATH [PATH]...
 //!     client PORT TARGET LINE_BYTES post TARGET
 //!     client PORT TARGET LINE_BYTES redis SOCKET KEY
+//!
+//! Of several files, each gets the next line in turn: in lockstep, a reader of all of them gets the
+//! lines in their order.
 //!
 //! It performs each line of its standard input, and prints for each how many seconds that took.
 //!
@@ -41,6 +44,11 @@ const WRITES_PER_SECOND: u64 = 20;
 /// The writer.
 enum Publisher {
     File(File),
+    /// Each line goes to the next file.
+    Files {
+        files: Vec<File>,
+        next: usize,
+    },
     /// One request for each line.
     Post {
         port: u16,
@@ -58,6 +66,12 @@ impl Publisher {
     fn write(&mut self, text: &[u8]) {
         match self {
             Self::File(file) => file.write_all(text).expect("room on the disk"),
+            Self::Files { files, next } => {
+                for line in text.split_inclusive(|byte| *byte == b'\n') {
+                    files[*next].write_all(line).expect("room on the disk");
+                    *next = (*next + 1) % files.len();
+                }
+            }
             Self::Redis { key, socket } => {
                 let head = format!(
                     "*5\r\n$4\r\nXADD\r\n${}\r\n{key}\r\n$1\r\n*\r\n$4\r\ndata\r\n",
@@ -225,10 +239,15 @@ impl Client {
     }
 }
 
+fn appended(place: &str) -> File {
+    let opened = OpenOptions::new().create(true).append(true).open(place);
+    opened.unwrap_or_else(|error| panic!("{place}: {error}"))
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [port, target, line_bytes, way, place, key @ ..] = &arguments[..] else {
-        eprintln!("usage: client PORT TARGET LINE_BYTES file|post|redis PLACE [KEY]");
+        eprintln!("usage: client PORT TARGET LINE_BYTES file|post|redis PLACE [KEY|PATH...]");
         std::process::exit(100);
     };
     descriptors();
@@ -236,9 +255,13 @@ fn main() {
     let line_bytes: u64 = line_bytes.parse().expect("a number of bytes");
     let lines = Numbered::of(line_bytes as usize);
     let publisher = match way.as_str() {
+        "file" if key.is_empty() => Publisher::File(appended(place)),
         "file" => {
-            let opened = OpenOptions::new().create(true).append(true).open(place);
-            Publisher::File(opened.unwrap_or_else(|error| panic!("{place}: {error}")))
+            let places = std::iter::once(place).chain(key);
+            Publisher::Files {
+                files: places.map(|place| appended(place)).collect(),
+                next: 0,
+            }
         }
         "redis" => Publisher::Redis {
             key: key.first().expect("a key").clone(),
