@@ -308,10 +308,9 @@ impl Crowd {
         response.feed(&self.buffer[..count], |body| {
             events.feed(body, |event| {
                 *had_events = true;
-                let number = match event.name {
-                    b"" => lines.number(event.data),
-                    _ => None,
-                };
+                // Of several streams in one connection, `NAME/message` has no name of its own.
+                let is_line = event.name.is_empty() || event.name.ends_with(b"/message");
+                let number = is_line.then(|| lines.number(event.data)).flatten();
                 let Some(number) = number else {
                     let name = String::from_utf8_lossy(event.name);
                     let data = String::from_utf8_lossy(event.data);
