@@ -186,7 +186,7 @@ impl PublishLocation {
         }
     }
 
-    /// What must confirm an entry of a stream before its publisher gets 201.
+    /// Which disk and replicas must confirm an entry before its publisher gets 201.
     pub(crate) fn confirmation(&self) -> Confirmation {
         match self.publishing.durability {
             Durability::Process => Confirmation::None,

@@ -81,7 +81,7 @@ fn publish(variables: &[(&str, &str)], arguments: &[&str], input: &str) -> (i32,
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // One that refuses before it reads has ended.
+    // A program that refuses its arguments may have ended before it reads its input.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     let output = child.wait_with_output().unwrap();

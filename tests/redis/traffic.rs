@@ -256,8 +256,8 @@ impl Reader {
                 Received::Gap(_) => {
                     gaps += 1;
                     (lost, has_gap) = (None, true);
-                    // What the stream has lost may have a higher id than what it contains now:
-                    // for a time, two servers may both be a primary.
+                    // Lost entries may have higher ids than the present ones: during a failover,
+                    // two servers are primaries for a time.
                     before = None;
                     continue;
                 }

@@ -225,7 +225,7 @@ impl Section {
         entries.map(|entry| (entry.name, &entry.value[..], entry.line))
     }
 
-    /// Whether it gives a setting a value.
+    /// Whether a line sets the setting `name` to a value that is not empty.
     pub(super) fn sets(&self, name: &str) -> bool {
         let mut entries = self.entries.iter();
         entries.any(|entry| entry.name == name && !entry.value.is_empty())

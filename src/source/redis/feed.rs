@@ -32,8 +32,8 @@ pub trait Feed {
     /// When the engine cannot be reached. The reason has been logged.
     fn receive(&mut self) -> Option<io::Result<Vec<u8>>>;
 
-    /// How long the engine has answered since it could not be reached; `None`: this process has
-    /// not seen that.
+    /// How long the engine has been reachable again after an outage; `None`: this process has
+    /// seen no outage.
     fn reachable_for(&self) -> Option<Duration> {
         None
     }

@@ -363,7 +363,7 @@ impl Engine {
         Ok(true)
     }
 
-    /// When something must be done, whatever arrives.
+    /// The next deadline: when to act even if nothing arrives.
     pub(super) fn deadline(&self) -> Option<Instant> {
         if !self.told.is_empty() {
             return Some(Instant::now());

@@ -353,7 +353,7 @@ impl Pump for Engines {
     }
 }
 
-/// The engines of a host.
+/// The engines of a host, which are created at their first use.
 fn engines_of(host: &SystemHost) -> io::Result<Rc<Engines>> {
     if let Some(engines) = host.engines.get::<Engines>() {
         return Ok(engines);

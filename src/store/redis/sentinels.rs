@@ -266,7 +266,7 @@ impl Sentinels {
         }
     }
 
-    /// When something must be done, whatever arrives.
+    /// The next deadline: when to act even if nothing arrives.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.until.into_iter().chain(self.ask_at).min()
     }

@@ -255,7 +255,7 @@ impl Waiting {
         waited
     }
 
-    /// When something must be done, whatever arrives.
+    /// The next deadline: when to act even if nothing arrives.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.blocked {
             Some(_) => self.lost_at,

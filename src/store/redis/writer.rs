@@ -384,7 +384,7 @@ impl Writer {
         }
     }
 
-    /// When something must be done, whatever arrives.
+    /// The next deadline: when to act even if nothing arrives.
     pub(super) fn deadline(&self) -> Option<Instant> {
         if !self.told.is_empty() {
             return Some(Instant::now());

@@ -34,7 +34,7 @@ impl Redis {
         std::mem::take(&mut self.has_gap)
     }
 
-    /// If it is to be read from its start, it has just been made: nothing of it is lost.
+    /// A stream that is read from its start was created for this client, so nothing of it is lost.
     pub(super) fn begin_if_new(&mut self, out: &mut Batch) {
         if matches!(self.state, State::Reading) {
             self.ledger = Ledger::at_end(None);

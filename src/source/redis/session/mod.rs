@@ -188,7 +188,7 @@ enum Stage {
 
 /// The stream of a session.
 struct SharedSession {
-    /// Presence: one command at a time.
+    /// The feed for commands about presence; it has at most one command without a reply.
     presence: Box<dyn Feed>,
     /// A command has not been answered.
     is_asked: bool,
